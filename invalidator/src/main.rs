@@ -1,0 +1,2 @@
+//! Portcullis command line (skeleton).
+fn main() {}
