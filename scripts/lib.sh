@@ -1,0 +1,39 @@
+# Shared by the scripts in this folder: where the repository is, how to speak, how to stop.
+# Sourced, never run. It starts nothing and installs nothing.
+
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly ROOT
+readonly VENV=$ROOT/.venv
+readonly WASM_TARGET=wasm32-wasip1
+
+# What the Debian packages rust-web-src and wasi-libc put on the disk.
+readonly DEBIAN_RUSTC=/usr/bin/rustc
+readonly DEBIAN_STD_SOURCES=/usr/lib/rustlib/src/rust/library
+readonly DEBIAN_WASI_LIBC=/usr/lib/wasm32-wasi
+
+cd "$ROOT"
+
+say() { printf '%s\n' "$*"; }
+
+# A failure the reader can act on: what is missing, then how to get it.
+die() {
+    printf 'portcullis: %s\n' "$@" >&2
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# How this machine can build for the wasm target: "rustup", "debian", or "none". It looks at what
+# is installed and keeps no record, so there is nothing that can go stale.
+wasm_toolchain() {
+    if [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM_TARGET/lib" ]; then
+        say rustup
+    elif [ -x "$DEBIAN_RUSTC" ] && [ -d "$DEBIAN_STD_SOURCES" ] \
+        && [ -f "$DEBIAN_WASI_LIBC/libc.a" ]; then
+        say debian
+    else
+        say none
+    fi
+}
