@@ -1,0 +1,223 @@
+//! Invalidations as publishers write them: JSON in, a checked [`Event`] out.
+//!
+//! The format is documented in `docs/event.schema.json`. Unknown fields are ignored, so that a
+//! newer publisher can talk to an older node; whatever is known must be right, so that a typing
+//! mistake is refused rather than half applied. Whether an event is new is decided in
+//! [`crate::state`].
+
+mod raw;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::bucket::Rate;
+use crate::name::{EventId, Name};
+use crate::state::{Block, Effect, Override, Register, SCOPE_NAMES_MAX, Scope, Version, Zero};
+use crate::subject::Subject;
+use crate::time::{DURATION_RULE, UnixMicros, parse_duration};
+
+/// The longest event, in bytes.
+pub const EVENT_BYTES_MAX: usize = 16 * 1024;
+
+/// The `schema_version` that is understood: any minor version of this major one.
+pub const SCHEMA_MAJOR: u32 = 1;
+
+/// How far a publisher's clock may be ahead. An event from further in the future is refused: it
+/// would outrank everything published until then.
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// The reason of a block that names none.
+pub const REASON_DEFAULT: &str = "unspecified";
+
+/// One invalidation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The publisher's word for what happened, such as `user.self_excluded`; not interpreted.
+    pub event_type: Box<str>,
+    /// Whom it is about.
+    pub subject: Subject,
+    /// What it does, and its place in the order of events.
+    pub register: Register,
+}
+
+/// Why an event was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventError {
+    /// What sort of mistake, for metrics.
+    pub kind: EventErrorKind,
+    /// The field at fault, such as `payload.until`; empty for the event as a whole.
+    pub field: Box<str>,
+    /// What it must be.
+    pub rule: Box<str>,
+}
+
+/// The sorts of mistakes in events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventErrorKind {
+    /// Longer than [`EVENT_BYTES_MAX`].
+    TooLarge,
+    /// Not JSON, or not an object.
+    Malformed,
+    /// Another major version than [`SCHEMA_MAJOR`].
+    UnknownVersion,
+    /// A required field is missing, or a field breaks its rule.
+    Invalid,
+    /// From further in the future than [`CLOCK_AHEAD_MAX`].
+    FromTheFuture,
+}
+
+impl EventErrorKind {
+    /// Every kind there is, so that metrics can show zeros.
+    pub const ALL: [Self; 5] =
+        [Self::TooLarge, Self::Malformed, Self::UnknownVersion, Self::Invalid, Self::FromTheFuture];
+
+    /// The kind as a metric label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Malformed => "malformed",
+            Self::UnknownVersion => "unknown_version",
+            Self::Invalid => "invalid",
+            Self::FromTheFuture => "from_the_future",
+        }
+    }
+}
+
+impl fmt::Display for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let field = if self.field.is_empty() { "event" } else { &self.field };
+        write!(f, "{field}: {}", self.rule)
+    }
+}
+
+impl std::error::Error for EventError {}
+
+fn invalid(field: &str, rule: impl Into<Box<str>>) -> EventError {
+    EventError { kind: EventErrorKind::Invalid, field: field.into(), rule: rule.into() }
+}
+
+impl Event {
+    /// Reads one event. `now` is when it was received: it bounds `occurred_at`, and is when a
+    /// `zero` empties the buckets.
+    ///
+    /// # Errors
+    /// The first rule that the event breaks, with the field at fault. Values of fields are not
+    /// repeated in errors: they may be personal data.
+    pub fn parse(bytes: &[u8], now: UnixMicros) -> Result<Self, EventError> {
+        let raw = raw::Event::read(bytes)?;
+        let event_id =
+            EventId::parse(&raw.event_id).ok_or_else(|| invalid("event_id", EventId::RULE))?;
+        if !(1..=64).contains(&raw.event_type.len()) {
+            return Err(invalid("event_type", "must be 1 to 64 bytes"));
+        }
+        let occurred_at = timestamp("occurred_at", &raw.occurred_at)?;
+        if occurred_at > now.saturating_add(CLOCK_AHEAD_MAX) {
+            return Err(EventError {
+                kind: EventErrorKind::FromTheFuture,
+                ..invalid("occurred_at", "must not be more than 5 minutes in the future")
+            });
+        }
+        let version = Version { sequence: raw.sequence, occurred_at, event_id };
+        let effect = effect(raw.payload, occurred_at, now)?;
+        Ok(Self {
+            event_type: raw.event_type.into(),
+            subject: subject(&raw.key)?,
+            register: Register { version, effect },
+        })
+    }
+}
+
+fn subject(key: &raw::Key) -> Result<Subject, EventError> {
+    match (&key.user_id, &key.session_id) {
+        (Some(id), None) => Subject::user(id).ok_or_else(|| invalid("key.user_id", Subject::RULE)),
+        (None, Some(id)) => {
+            Subject::session(id).ok_or_else(|| invalid("key.session_id", Subject::RULE))
+        }
+        _ => Err(invalid("key", "must have exactly one of user_id and session_id")),
+    }
+}
+
+fn effect(
+    payload: raw::Payload,
+    occurred_at: UnixMicros,
+    now: UnixMicros,
+) -> Result<Effect, EventError> {
+    payload.only_fields_of_its_action()?;
+    let until = until(&payload, occurred_at)?;
+    let reason = payload.reason.as_deref().map(|text| name("payload.reason", text)).transpose()?;
+    Ok(match payload.action {
+        raw::Action::Block => {
+            let reason = match reason {
+                Some(reason) => reason,
+                None => name("payload.reason", REASON_DEFAULT)?,
+            };
+            let disclose = payload.disclose.unwrap_or(false);
+            Effect::Block(Block { reason, scope: scope(payload.scope)?, until, disclose })
+        }
+        raw::Action::Unblock => Effect::Lift { reason },
+        raw::Action::Zero => Effect::Zero(Zero { scope: scope(payload.scope)?, at: now, until }),
+        raw::Action::Override => {
+            let limit = payload
+                .limit
+                .ok_or_else(|| invalid("payload.limit", "must be given for an override"))?;
+            let name = name("payload.limit.name", &limit.name)?;
+            Effect::Override(Override { limit: name, rate: rate(&limit)?, until })
+        }
+    })
+}
+
+fn until(
+    payload: &raw::Payload,
+    occurred_at: UnixMicros,
+) -> Result<Option<UnixMicros>, EventError> {
+    match (&payload.until, &payload.span) {
+        (None, None) => Ok(None),
+        (Some(until), None) => timestamp("payload.until", until).map(Some),
+        (None, Some(span)) => {
+            let span = parse_duration(span).ok_or_else(|| invalid("payload.for", DURATION_RULE))?;
+            Ok(Some(occurred_at.saturating_add(span)))
+        }
+        (Some(_), Some(_)) => Err(invalid("payload", "must not have both until and for")),
+    }
+}
+
+fn scope(names: Option<Vec<String>>) -> Result<Scope, EventError> {
+    let names = names.unwrap_or_default();
+    if names.len() > SCOPE_NAMES_MAX {
+        return Err(invalid("payload.scope", "must be at most 8 names"));
+    }
+    let names = names.iter().map(|text| name("payload.scope", text)).collect::<Result<_, _>>()?;
+    Ok(Scope::of(names))
+}
+
+fn rate(limit: &raw::Limit) -> Result<Option<Rate>, EventError> {
+    let parts = (limit.max_tokens, limit.tokens_per_fill, limit.fill_interval.as_deref());
+    match (limit.default.unwrap_or(false), parts) {
+        (true, (None, None, None)) => Ok(None),
+        (false, (Some(max), Some(per_fill), Some(interval))) => {
+            let interval = parse_duration(interval)
+                .ok_or_else(|| invalid("payload.limit.fill_interval", DURATION_RULE))?;
+            Rate::new(max, per_fill, interval)
+                .map(Some)
+                .map_err(|e| invalid(&format!("payload.limit.{}", e.field), e.rule))
+        }
+        _ => Err(invalid(
+            "payload.limit",
+            "must have max_tokens, tokens_per_fill and fill_interval, or \"default\": true alone",
+        )),
+    }
+}
+
+fn timestamp(field: &str, text: &str) -> Result<UnixMicros, EventError> {
+    UnixMicros::parse_rfc3339(text).ok_or_else(|| {
+        invalid(field, "must be an RFC 3339 timestamp, such as 2026-11-22T12:00:00.5Z")
+    })
+}
+
+fn name(field: &str, text: &str) -> Result<Name, EventError> {
+    Name::parse(text).ok_or_else(|| invalid(field, Name::RULE))
+}
+
+#[cfg(test)]
+mod tests;

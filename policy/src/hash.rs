@@ -1,0 +1,100 @@
+//! Hashes: the keyed one that stands for a subject in memory, and a plain one for small tags.
+
+use std::fmt;
+use std::hash::Hash;
+
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use crate::subject::SubjectRef;
+
+/// The secret that makes subject hashes unpredictable, so that nobody can choose ids that collide.
+/// Random, made once per Envoy process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HashKey([u8; HashKey::BYTES]);
+
+impl HashKey {
+    /// Length of the key in bytes.
+    pub const BYTES: usize = 16;
+
+    /// Takes random bytes as the key.
+    #[must_use]
+    pub fn new(random: [u8; Self::BYTES]) -> Self {
+        Self(random)
+    }
+
+    /// SipHash-2-4 with 128 bits of output over the subject's kind and id.
+    #[must_use]
+    pub fn subject(&self, subject: SubjectRef<'_>) -> SubjectHash {
+        use std::hash::Hasher;
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        // The kind's tag is a prefix of its own length: no header name or id can imitate another.
+        hasher.write(&[subject.kind.tag()]);
+        if let Some(name) = subject.kind.header_name() {
+            hasher.write(name.as_bytes());
+            hasher.write(&[0]);
+        }
+        hasher.write(subject.id);
+        SubjectHash(hasher.finish128().as_bytes())
+    }
+}
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKey(redacted)")
+    }
+}
+
+/// What stands for a subject in memory: 128 bits that say nothing without the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubjectHash(pub [u8; SubjectHash::BYTES]);
+
+impl SubjectHash {
+    /// Length of the hash in bytes.
+    pub const BYTES: usize = 16;
+
+    /// The slab that holds this subject, of `slabs` (a power of two).
+    #[must_use]
+    pub fn slab(&self, slabs: u32) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_le_bytes([a, b, c, d]) & slabs.wrapping_sub(1)
+    }
+}
+
+/// 32 bits that tell a few configured things apart: the same in every process and version.
+#[must_use]
+pub fn fingerprint<T: Hash>(value: &T) -> u32 {
+    use std::hash::Hasher;
+    let mut hasher = SipHasher13::new();
+    value.hash(&mut hasher);
+    // The low half is as good as any.
+    (hasher.finish() & u64::from(u32::MAX)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subject::Kind;
+
+    #[test]
+    fn kinds_and_keys_keep_subjects_apart() {
+        let key = HashKey::new([1; 16]);
+        let hash = |key: &HashKey, kind: &Kind, id: &str| {
+            key.subject(SubjectRef { kind, id: id.as_bytes() })
+        };
+        let header = Kind::Header("x-api-key".into());
+        let alice = hash(&key, &Kind::User, "alice");
+        assert_eq!(alice, hash(&key, &Kind::User, "alice"));
+        assert_ne!(alice, hash(&key, &Kind::Session, "alice"));
+        assert_ne!(alice, hash(&key, &header, "alice"));
+        assert_ne!(alice, hash(&HashKey::new([2; 16]), &Kind::User, "alice"));
+        assert_ne!(hash(&key, &Kind::Header("a".into()), "b"), hash(&key, &Kind::User, "a\0b"));
+    }
+
+    #[test]
+    fn the_slab_is_in_range() {
+        for byte in 0..=255 {
+            assert!(SubjectHash([byte; 16]).slab(16) < 16);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The messages between filter and invalidator, generated from `proto/push.proto`, and what both
+//! ends have agreed on beside them. How states are written in them is in [`crate::state`].
+
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/portcullis.push.v1.rs"));
+}
+
+pub use generated::*;
+pub use prost::Message;
+
+use crate::state::WireError;
+use crate::subject::Subject as DomainSubject;
+
+/// Version of the protocol: a peer of another one is refused.
+pub const PROTOCOL: u32 = 1;
+
+/// Where the invalidator listens for polls.
+pub const PATH: &str = "/v1/poll";
+
+/// Content type of both directions.
+pub const CONTENT_TYPE: &str = "application/x-protobuf";
+
+/// The longest poll that the invalidator reads, in bytes.
+pub const POLL_BYTES_MAX: usize = 256 * 1024;
+
+/// The longest batch that a filter accepts, in bytes.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// The most refusals that one poll reports.
+pub const REFUSALS_MAX: usize = 1_024;
+
+impl From<&DomainSubject> for Subject {
+    fn from(subject: &DomainSubject) -> Self {
+        let id = subject.id().to_owned();
+        let id = match subject {
+            DomainSubject::User(_) => subject::Id::User(id),
+            DomainSubject::Session(_) => subject::Id::Session(id),
+        };
+        Self { id: Some(id) }
+    }
+}
+
+impl TryFrom<Subject> for DomainSubject {
+    type Error = WireError;
+
+    fn try_from(wire: Subject) -> Result<Self, WireError> {
+        let subject = match &wire.id {
+            Some(subject::Id::User(id)) => DomainSubject::user(id),
+            Some(subject::Id::Session(id)) => DomainSubject::session(id),
+            None => None,
+        };
+        subject.ok_or(WireError { field: "subject", rule: DomainSubject::RULE })
+    }
+}

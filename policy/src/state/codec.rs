@@ -1,0 +1,168 @@
+//! States as push messages: the form on the wire, and in a node's memory.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{
+    Block, Effect, Merge, Override, Register, SCOPE_NAMES_MAX, Scope, State, Version, Zero,
+};
+use crate::bucket::Rate;
+use crate::name::{EventId, Name};
+use crate::push;
+use crate::time::UnixMicros;
+
+/// A message from the wire, or from memory, that breaks a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireError {
+    /// The field at fault, as the `.proto` file spells it.
+    pub field: &'static str,
+    /// What it must be.
+    pub rule: &'static str,
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.rule)
+    }
+}
+
+impl std::error::Error for WireError {}
+
+impl From<&State> for push::State {
+    fn from(state: &State) -> Self {
+        Self { registers: state.registers().iter().map(push::Register::from).collect() }
+    }
+}
+
+impl From<&Register> for push::Register {
+    fn from(register: &Register) -> Self {
+        let Version { sequence, occurred_at, event_id } = &register.version;
+        Self {
+            sequence: *sequence,
+            occurred_at: occurred_at.0,
+            event_id: event_id.as_str().to_owned(),
+            effect: Some(wire_effect(&register.effect)),
+        }
+    }
+}
+
+fn wire_effect(effect: &Effect) -> push::register::Effect {
+    use push::register::Effect as Wire;
+    let until = |until: Option<UnixMicros>| until.map(|at| at.0);
+    match effect {
+        Effect::Block(block) => Wire::Block(push::Block {
+            reason: block.reason.to_string(),
+            scope: wire_scope(&block.scope),
+            until: until(block.until),
+            disclose: block.disclose,
+        }),
+        Effect::Lift { reason } => {
+            Wire::Lift(push::Lift { reason: reason.as_ref().map(Name::to_string) })
+        }
+        Effect::Zero(zero) => Wire::Zero(push::Zero {
+            scope: wire_scope(&zero.scope),
+            at: zero.at.0,
+            until: until(zero.until),
+        }),
+        Effect::Override(o) => Wire::Override(push::Override {
+            limit: o.limit.to_string(),
+            rate: o.rate.as_ref().map(push::Rate::from),
+            until: until(o.until),
+        }),
+    }
+}
+
+fn wire_scope(scope: &Scope) -> Vec<String> {
+    scope.names().iter().map(Name::to_string).collect()
+}
+
+impl From<&Rate> for push::Rate {
+    fn from(rate: &Rate) -> Self {
+        let nanos = u64::try_from(rate.fill_interval().as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            max_tokens: rate.max_tokens(),
+            tokens_per_fill: rate.tokens_per_fill(),
+            fill_interval: nanos,
+        }
+    }
+}
+
+impl TryFrom<push::State> for State {
+    type Error = WireError;
+
+    fn try_from(wire: push::State) -> Result<Self, WireError> {
+        let mut state = State::default();
+        for register in wire.registers {
+            if state.merge(register.try_into()?) == Merge::TooManyTopics {
+                return Err(WireError { field: "registers", rule: "must be at most 16 topics" });
+            }
+        }
+        Ok(state)
+    }
+}
+
+impl TryFrom<push::Register> for Register {
+    type Error = WireError;
+
+    fn try_from(wire: push::Register) -> Result<Self, WireError> {
+        let event_id = EventId::parse(&wire.event_id)
+            .ok_or(WireError { field: "event_id", rule: EventId::RULE })?;
+        let effect =
+            wire.effect.ok_or(WireError { field: "effect", rule: "must be a known effect" })?;
+        let occurred_at = UnixMicros(wire.occurred_at);
+        let version = Version { sequence: wire.sequence, occurred_at, event_id };
+        Ok(Self { version, effect: effect.try_into()? })
+    }
+}
+
+impl TryFrom<push::register::Effect> for Effect {
+    type Error = WireError;
+
+    fn try_from(wire: push::register::Effect) -> Result<Self, WireError> {
+        use push::register::Effect as Wire;
+        Ok(match wire {
+            Wire::Block(block) => Self::Block(Block {
+                reason: name("block.reason", &block.reason)?,
+                scope: scope("block.scope", &block.scope)?,
+                until: block.until.map(UnixMicros),
+                disclose: block.disclose,
+            }),
+            Wire::Lift(lift) => {
+                let reason = lift.reason.map(|reason| name("lift.reason", &reason)).transpose()?;
+                Self::Lift { reason }
+            }
+            Wire::Zero(zero) => Self::Zero(Zero {
+                scope: scope("zero.scope", &zero.scope)?,
+                at: UnixMicros(zero.at),
+                until: zero.until.map(UnixMicros),
+            }),
+            Wire::Override(o) => Self::Override(Override {
+                limit: name("override.limit", &o.limit)?,
+                rate: o.rate.map(Rate::try_from).transpose()?,
+                until: o.until.map(UnixMicros),
+            }),
+        })
+    }
+}
+
+impl TryFrom<push::Rate> for Rate {
+    type Error = WireError;
+
+    fn try_from(wire: push::Rate) -> Result<Self, WireError> {
+        let interval = Duration::from_nanos(wire.fill_interval);
+        Rate::new(wire.max_tokens, wire.tokens_per_fill, interval)
+            .map_err(|e| WireError { field: e.field, rule: e.rule })
+    }
+}
+
+fn name(field: &'static str, text: &str) -> Result<Name, WireError> {
+    Name::parse(text).ok_or(WireError { field, rule: Name::RULE })
+}
+
+fn scope(field: &'static str, names: &[String]) -> Result<Scope, WireError> {
+    if names.len() > SCOPE_NAMES_MAX {
+        return Err(WireError { field, rule: "must be at most 8 names" });
+    }
+    let names = names.iter().map(|text| name(field, text)).collect::<Result<_, _>>()?;
+    Ok(Scope::of(names))
+}

@@ -1,0 +1,118 @@
+//! Whom a limit or a block is about.
+
+use std::fmt;
+
+/// Longest id of a subject, in bytes, in requests and in events.
+pub const SUBJECT_ID_BYTES_MAX: usize = 256;
+
+/// What sort of thing an id identifies. The same id under two kinds is two subjects.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A person's account.
+    User,
+    /// One login of a user.
+    Session,
+    /// A company that calls on behalf of others.
+    Partner,
+    /// The address a request came from.
+    ClientIp,
+    /// The value of the named request header (lower case), such as an API key.
+    Header(Box<str>),
+}
+
+impl Kind {
+    /// The kind as one byte, for hashing: fixed for good.
+    #[must_use]
+    pub fn tag(&self) -> u8 {
+        match self {
+            Self::User => 1,
+            Self::Session => 2,
+            Self::Partner => 3,
+            Self::ClientIp => 4,
+            Self::Header(_) => 5,
+        }
+    }
+
+    /// The header's name, if that is what the kind is.
+    #[must_use]
+    pub fn header_name(&self) -> Option<&str> {
+        match self {
+            Self::Header(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// A subject that is only looked at.
+#[derive(Clone, Copy)]
+pub struct SubjectRef<'a> {
+    /// What the id identifies.
+    pub kind: &'a Kind,
+    /// The id, as it came.
+    pub id: &'a [u8],
+}
+
+/// A subject that events can name: a user or a session.
+///
+/// Its `Debug` form does not show the id: that is personal data.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A person's account.
+    User(Box<str>),
+    /// One login of a user.
+    Session(Box<str>),
+}
+
+impl Subject {
+    /// What an id has to look like, for error messages.
+    pub const RULE: &str = "must be 1 to 256 bytes";
+
+    /// A user, if the id follows [`Subject::RULE`].
+    #[must_use]
+    pub fn user(id: &str) -> Option<Self> {
+        fits(id).then(|| Self::User(id.into()))
+    }
+
+    /// A session, if the id follows [`Subject::RULE`].
+    #[must_use]
+    pub fn session(id: &str) -> Option<Self> {
+        fits(id).then(|| Self::Session(id.into()))
+    }
+
+    /// The id as the publisher wrote it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::User(id) | Self::Session(id) => id,
+        }
+    }
+
+    /// `user` or `session`.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Session(_) => "session",
+        }
+    }
+
+    /// The subject as the hash and the store see it.
+    #[must_use]
+    pub fn as_ref(&self) -> SubjectRef<'_> {
+        let kind = match self {
+            Self::User(_) => &Kind::User,
+            Self::Session(_) => &Kind::Session,
+        };
+        SubjectRef { kind, id: self.id().as_bytes() }
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(redacted)", self.kind_name())
+    }
+}
+
+fn fits(id: &str) -> bool {
+    (1..=SUBJECT_ID_BYTES_MAX).contains(&id.len())
+}
