@@ -15,6 +15,9 @@ readonly DEBIAN_WASI_LIBC=/usr/lib/wasm32-wasi
 
 cd "$ROOT"
 
+# What the scripts build has a fixed place in the repository: the environment must not move it.
+unset CARGO_TARGET_DIR CARGO_BUILD_TARGET
+
 say() { printf '%s\n' "$*"; }
 
 # A failure the reader can act on: what is missing, then how to get it.
