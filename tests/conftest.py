@@ -1,0 +1,58 @@
+"""Fixtures shared by every test, and what the terminal shows at the end."""
+
+import pytest
+
+from harness import events
+from harness.proc import Process
+from harness.stack import Stack, running
+
+_summary = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def user() -> str:
+    """A user id no other test uses: tests share a stack, not a user."""
+    return events.new_user()
+
+
+@pytest.fixture(scope="session")
+def stack():
+    """The standard stack: poller on Envoy's main thread, embedded source, two workers."""
+    with running() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def stack_without_singleton():
+    """The same, but one of the workers has to poll (Istio and Envoy Gateway are like this)."""
+    with running(singleton=False) as started:
+        yield started
+
+
+@pytest.fixture(scope="session", params=["singleton", "no_singleton"])
+def any_stack(request) -> Stack:
+    """Both ways of polling: what is enforced must not depend on who polls."""
+    name = "stack" if request.param == "singleton" else "stack_without_singleton"
+    return request.getfixturevalue(name)
+
+
+@pytest.fixture
+def summary(request):
+    """Call it with a line to be shown when the run has ended."""
+    lines = request.config.stash.setdefault(_summary, [])
+    return lines.append
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(_summary, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failure shows the last log lines of every process that is running."""
+    report = yield
+    if report.failed:
+        for process in Process.running:
+            report.sections.append((f"last lines of {process.name}", process.tail()))
+    return report

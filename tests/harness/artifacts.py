@@ -1,0 +1,37 @@
+"""Where the things under test are. Each can be replaced by an environment variable."""
+
+import os
+import shutil
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def _artifact(variable: str, default: Path | str | None) -> Path:
+    chosen = os.environ.get(variable) or default
+    if chosen is None or not Path(chosen).exists():
+        missing = chosen or f"what {variable} names"
+        raise FileNotFoundError(f"{missing} is missing: run scripts/build, or set {variable}")
+    return Path(chosen)
+
+
+def wasm() -> Path:
+    return _artifact("PORTCULLIS_WASM", REPOSITORY / "target/portcullis.wasm")
+
+
+def trap_wasm() -> Path:
+    """The test-only build: a change with the reason `test-trap` panics the VM that applies it."""
+    return _artifact("PORTCULLIS_TRAP_WASM", REPOSITORY / "target/portcullis-trap.wasm")
+
+
+def daemon() -> Path:
+    return _artifact("PORTCULLIS_BIN", REPOSITORY / "target/release/portcullis")
+
+
+def envoy() -> Path:
+    in_project = REPOSITORY / ".venv/bin/envoy"
+    return _artifact("ENVOY_BIN", in_project if in_project.exists() else shutil.which("envoy"))
+
+
+def redis() -> Path:
+    return _artifact("REDIS_SERVER_BIN", shutil.which("redis-server"))

@@ -1,0 +1,219 @@
+"""A real Envoy: builds its configuration, starts it, asks its admin port."""
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import artifacts, ports
+from harness.client import Connection, Response
+from harness.daemon import samples
+from harness.proc import Process, wait_until
+
+_TYPES = "type.googleapis.com/"
+_FILTERS = _TYPES + "envoy.extensions.filters.http."
+
+
+@dataclass
+class Options:
+    """What a test may choose about an Envoy."""
+
+    plugin: dict
+    upstream_port: int
+    poll_address: str | None = None  # as in the daemon's configuration
+    singleton: bool = True
+    concurrency: int = 2
+    struct: bool = False  # plugin configuration as a Struct, not as a JSON string
+    wasm: Path | None = None
+    filters_before: list[dict] = field(default_factory=list)  # HTTP filters such as jwt_authn
+
+
+def wasm_config(root_id: str, options: Options) -> dict:
+    """Envoy's PluginConfig. `vm_config` is the same everywhere: shared data depends on it."""
+    if options.struct:
+        configuration = {"@type": _TYPES + "google.protobuf.Struct", "value": options.plugin}
+    else:
+        value = json.dumps(options.plugin)
+        configuration = {"@type": _TYPES + "google.protobuf.StringValue", "value": value}
+    return {
+        "name": root_id,
+        "root_id": root_id,
+        "failure_policy": "FAIL_RELOAD",
+        "vm_config": {
+            "vm_id": "portcullis",
+            "runtime": "envoy.wasm.runtime.v8",
+            "code": {"local": {"filename": str(options.wasm or artifacts.wasm())}},
+        },
+        "configuration": configuration,
+    }
+
+
+def _address(address: str | int) -> dict:
+    if isinstance(address, str) and address.startswith("unix:"):
+        return {"pipe": {"path": address.removeprefix("unix:")}}
+    host, _, port = str(address).rpartition(":")
+    return {"socket_address": {"address": host or "127.0.0.1", "port_value": int(port)}}
+
+
+def _cluster(name: str, address: str | int) -> dict:
+    endpoint = {"endpoint": {"address": _address(address)}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _listener(port: int, access_log: Path, options: Options) -> dict:
+    plugin = {
+        "name": "portcullis",
+        "typed_config": {
+            "@type": _FILTERS + "wasm.v3.Wasm",
+            "config": wasm_config("portcullis", options),
+        },
+    }
+    router = {"name": "router", "typed_config": {"@type": _FILTERS + "router.v3.Router"}}
+    line = {
+        "user": "%REQ(x-user-id)%",
+        "path": "%REQ(:path)%",
+        "status": "%RESPONSE_CODE%",
+        "portcullis": "%FILTER_STATE(wasm.portcullis:PLAIN)%",
+    }
+    log = {
+        "name": "file",
+        "typed_config": {
+            "@type": _TYPES + "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(access_log),
+            "log_format": {"json_format": line},
+        },
+    }
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}]
+    manager = {
+        "@type": _TYPES + "envoy.extensions.filters.network.http_connection_manager.v3"
+        ".HttpConnectionManager",
+        "stat_prefix": "edge",
+        "use_remote_address": True,
+        # Without these `/withdraw/../bet` would be matched as it is written.
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        "access_log": [log],
+        "http_filters": [*options.filters_before, plugin, router],
+    }
+    return {
+        "name": "edge",
+        "address": _address(port),
+        # New connections go to the worker with the fewest: a few reach every worker.
+        "connection_balance_config": {"exact_balance": {}},
+        "filter_chains": [
+            {"filters": [{"name": "http_connection_manager", "typed_config": manager}]}
+        ],
+    }
+
+
+def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) -> dict:
+    config = {
+        "node": {"id": "edge-1", "cluster": "portcullis-tests"},
+        "admin": {"address": _address(admin_port)},
+        "static_resources": {
+            "listeners": [_listener(port, access_log, options)],
+            "clusters": [_cluster("upstream", options.upstream_port)],
+        },
+    }
+    if options.poll_address:
+        config["static_resources"]["clusters"].append(
+            _cluster("portcullis_invalidator", options.poll_address)
+        )
+    if options.poll_address and options.singleton:
+        service = {
+            "@type": _TYPES + "envoy.extensions.wasm.v3.WasmService",
+            "singleton": True,
+            "config": wasm_config("portcullis_poller", options),
+        }
+        config["bootstrap_extensions"] = [{"name": "envoy.bootstrap.wasm", "typed_config": service}]
+    return config
+
+
+def validate(config: Path) -> subprocess.CompletedProcess:
+    """`envoy --mode validate`: exit code 0 if Envoy would take this configuration."""
+    argv = [str(artifacts.envoy()), "--mode", "validate", "-c", str(config), "-l", "warning"]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
+class Envoy:
+    def __init__(self, directory: Path, options: Options):
+        self._directory = directory
+        self.options = options
+        self.port = ports.free()
+        self.admin_port = ports.free()
+        self.access_log = directory / "access.log"
+        self.config = directory / "envoy.json"
+        config = bootstrap(self.port, self.admin_port, self.access_log, options)
+        self.config.write_text(json.dumps(config, indent=1))
+        self.start()
+
+    def start(self, wait: bool = True) -> None:
+        argv = [str(artifacts.envoy()), "-c", str(self.config)]
+        argv += ["--concurrency", str(self.options.concurrency), "-l", "info"]
+        argv += ["--disable-hot-restart", "--file-flush-interval-msec", "20"]
+        argv += ["--drain-time-s", "1"]
+        self.process = Process("envoy", argv, self._directory)
+        if wait:
+            wait_until(self._ready, "Envoy to be live", timeout_s=30)
+
+    def _ready(self) -> bool:
+        self.process.ensure_alive()
+        return self.admin("/ready").status == 200
+
+    def admin(self, path: str) -> Response:
+        with Connection(self.admin_port) as admin:
+            return admin.get(path)
+
+    def connect(self, source_ip: str = "127.0.0.1") -> Connection:
+        return Connection(self.port, source_ip)
+
+    def get(self, path: str = "/", user: str | None = None, **headers) -> Response:
+        """One request on a connection of its own."""
+        return self.request("GET", path, x_user_id=user, **headers)
+
+    def request(self, method: str, path: str, body: bytes | None = None, **headers) -> Response:
+        with self.connect() as connection:
+            return connection.request(method, path, body, **headers)
+
+    def every_worker(self) -> list[Connection]:
+        """Open connections that together reach every worker, which Envoy's counters prove."""
+        before = self._connections_by_worker()
+        connections = [self.connect() for _ in range(4 * self.options.concurrency)]
+        for connection in connections:
+            connection.get("/public/reach")
+        after = self._connections_by_worker()
+        missed = [name for name, total in after.items() if total == before.get(name, 0)]
+        assert len(after) == self.options.concurrency and not missed, (before, after)
+        return connections
+
+    def _connections_by_worker(self) -> dict[str, int]:
+        text = self.admin("/stats?filter=listener.*worker_.*downstream_cx_total").body.decode()
+        pairs = (line.rpartition(": ") for line in text.splitlines())
+        return {name: int(value) for name, _, value in pairs}
+
+    def metrics(self) -> dict[str, float]:
+        return samples(self.admin("/stats/prometheus").body.decode())
+
+    def metric(self, name: str) -> float:
+        """The sum over all label sets of one counter; 0 while it has never been counted."""
+        return sum(v for k, v in self.metrics().items() if k.partition("{")[0] == name)
+
+    def access_log_of(self, user: str, requests: int = 1) -> list[dict]:
+        """The user's access log lines, once there are as many as `requests`."""
+
+        def lines() -> list[dict]:
+            entries = [json.loads(line) for line in self.access_log.read_text().splitlines()]
+            mine = [entry for entry in entries if entry["user"] == user]
+            return mine if len(mine) >= requests else []
+
+        return wait_until(lines, f"{requests} access log lines of {user}")
+
+    def close(self) -> None:
+        self.process.stop(timeout_s=3)

@@ -1,0 +1,41 @@
+"""The service behind the gate: echoes each request as JSON and counts what got through."""
+
+import asyncio
+import json
+import threading
+from collections import Counter
+
+from harness import ports
+
+
+class Upstream:
+    def __init__(self):
+        self.port = ports.free()
+        self.seen: Counter = Counter()  # user id (or None) -> requests
+        self._loop = asyncio.new_event_loop()
+        server = asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = self._loop.run_until_complete(server)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                method, path, _ = head[0].split(" ")
+                headers = dict(line.split(": ", 1) for line in head[1:-2])
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                self.seen[headers.get("x-user-id")] += 1
+                echo = {"method": method, "path": path, "headers": headers, "body": body.decode()}
+                answer = json.dumps(echo).encode()
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+                    b"content-length: %d\r\n\r\n%s" % (len(answer), answer)
+                )
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._server.close()
