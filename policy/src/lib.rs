@@ -6,10 +6,17 @@
 //! same in both.
 
 pub mod bucket;
+pub mod config;
 pub mod event;
+pub mod gate;
 pub mod hash;
 pub mod name;
+pub mod node;
 pub mod push;
+pub mod request;
+pub mod response;
+pub mod shared;
+pub mod slab;
 pub mod state;
 pub mod subject;
 pub mod time;

@@ -1,0 +1,212 @@
+//! What came of a request, with everything that metrics, logs and responses say about it.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::time::Duration;
+
+use crate::bucket::Quota;
+use crate::config::Answer;
+use crate::name::{EventId, Name};
+use crate::time::UnixMicros;
+
+/// What came of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it goes on.
+    pub verdict: Verdict,
+    /// Rules that would have rejected it, had they been asked to.
+    pub notes: Vec<Note>,
+    /// What is left in each bucket that a token was taken from, by the limit's index.
+    pub quotas: Vec<(usize, Quota)>,
+}
+
+/// Whether a request goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is forwarded.
+    #[default]
+    Allow,
+    /// It is rejected.
+    Deny(Denial),
+}
+
+/// A rejection that did not happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What it would have been.
+    pub denial: Denial,
+    /// Why it did not happen.
+    pub why: Why,
+}
+
+/// Why a rejection did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The rule is in shadow.
+    Shadow,
+    /// The fail policy says "allow".
+    FailOpen,
+}
+
+/// A rejection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The rule.
+    pub cause: Cause,
+    /// The event behind it, if there is one.
+    pub event: Option<EventId>,
+    /// How long until trying again may help, if that is known.
+    pub retry_after: Option<Duration>,
+}
+
+/// The rule that rejects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The subject is blocked.
+    Block {
+        /// Why.
+        reason: Name,
+        /// Whether the client may be told.
+        disclose: bool,
+        /// Until when, if it ends by itself.
+        until: Option<UnixMicros>,
+    },
+    /// The subject's buckets were emptied: by its index, the limit that is felt, unless all are
+    /// held empty.
+    Zero {
+        /// Index of the limit.
+        limit: Option<usize>,
+    },
+    /// A bucket is empty: the limit, by its index.
+    Limit {
+        /// Index of the limit.
+        index: usize,
+    },
+    /// Nobody could be identified.
+    MissingIdentity,
+    /// The node has never been synchronized.
+    NeverSynced,
+    /// The node has not been synchronized lately.
+    Stale,
+    /// There is no room for another bucket.
+    SlabFull,
+    /// The slab is of another version.
+    SlabUnreadable,
+    /// Too many writers at once.
+    Contention,
+}
+
+impl Cause {
+    /// Every name that [`Cause::as_str`] gives, so that metrics can show zeros.
+    pub const NAMES: [&'static str; 9] = [
+        "block",
+        "zero",
+        "limit",
+        "missing_identity",
+        "never_synced",
+        "stale",
+        "slab_full",
+        "slab_unreadable",
+        "contention",
+    ];
+
+    /// The sort of rule, as metrics and logs name it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Block { .. } => "block",
+            Self::Zero { .. } => "zero",
+            Self::Limit { .. } => "limit",
+            Self::MissingIdentity => "missing_identity",
+            Self::NeverSynced => "never_synced",
+            Self::Stale => "stale",
+            Self::SlabFull => "slab_full",
+            Self::SlabUnreadable => "slab_unreadable",
+            Self::Contention => "contention",
+        }
+    }
+
+    /// Index of the limit that is felt, if one is.
+    #[must_use]
+    pub fn limit(&self) -> Option<usize> {
+        match self {
+            Self::Limit { index } => Some(*index),
+            Self::Zero { limit } => *limit,
+            _ => None,
+        }
+    }
+}
+
+impl Denial {
+    /// A rejection without an event or a time.
+    #[must_use]
+    pub fn of(cause: Cause) -> Self {
+        Self { cause, event: None, retry_after: None }
+    }
+
+    /// Of several rejections, the one with the lowest rank is given: blocks before zeros before
+    /// limits, and the longest wait first.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        let sort = match &self.cause {
+            // A reason that may be told says more than one that may not, and gives nothing away.
+            Cause::Block { disclose: true, .. } => 0,
+            Cause::Block { .. } => 1,
+            Cause::Zero { .. } => 2,
+            Cause::Limit { .. } => 3,
+            _ => 4,
+        };
+        (sort, Reverse(self.retry_after))
+    }
+}
+
+impl Decision {
+    /// Applies a rule that rejects, unless it is in shadow.
+    pub(super) fn rule(&mut self, cause: Cause, shadow: bool) -> Result<(), Denial> {
+        let denial = Denial::of(cause);
+        if shadow {
+            self.notes.push(Note { denial, why: Why::Shadow });
+            return Ok(());
+        }
+        Err(denial)
+    }
+
+    /// Applies the fail policy.
+    pub(super) fn fail(
+        &mut self,
+        cause: Cause,
+        answer: Answer,
+        shadow: bool,
+    ) -> Result<(), Denial> {
+        match answer {
+            Answer::Deny => self.rule(cause, shadow),
+            Answer::Allow => {
+                self.notes.push(Note { denial: Denial::of(cause), why: Why::FailOpen });
+                Ok(())
+            }
+        }
+    }
+
+    /// One line for the access log: the rule that rejected, or the first that would have, and the
+    /// event behind it. None if no rule spoke.
+    #[must_use]
+    pub fn log_line(&self, limit_name: impl Fn(usize) -> String) -> Option<String> {
+        let (word, denial) = match (&self.verdict, self.notes.first()) {
+            (Verdict::Deny(denial), _) => ("rule", denial),
+            (Verdict::Allow, Some(Note { denial, why: Why::Shadow })) => ("shadow", denial),
+            (Verdict::Allow, Some(Note { denial, why: Why::FailOpen })) => ("fail_open", denial),
+            (Verdict::Allow, None) => return None,
+        };
+        let detail = match &denial.cause {
+            Cause::Block { reason, .. } => format!(":{reason}"),
+            cause => cause.limit().map_or_else(String::new, |i| format!(":{}", limit_name(i))),
+        };
+        let event = denial.event.as_ref().map_or_else(String::new, |id| format!(" event={id}"));
+        Some(format!("{word}={}{detail}{event}", denial.cause))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,226 @@
+//! One subject of one request: its status, then its buckets, against what stands in its slab.
+
+use super::decision::{Cause, Denial, Note, Why};
+use super::{Clock, Gate, Plan};
+use crate::bucket::{Bucket, Quota};
+use crate::config::{Answer, Groups, Limit};
+use crate::hash::SubjectHash;
+use crate::name::Name;
+use crate::push::{self, Message};
+use crate::slab::{self, BucketRecord, Entry, SlabError};
+use crate::state::State;
+use crate::time::{MonotonicNanos, UnixMicros};
+
+/// What a look at one subject found.
+#[derive(Default)]
+pub(super) struct Evaluation {
+    pub(super) denial: Option<Denial>,
+    pub(super) notes: Vec<Note>,
+    pub(super) quotas: Vec<(usize, Quota)>,
+    /// The slab to write: with the tokens taken if nothing rejects, and in any case with the
+    /// buckets whose rate has changed.
+    pub(super) write: Option<Vec<u8>>,
+}
+
+impl Evaluation {
+    fn reject(&mut self, denial: Denial, shadow: bool) {
+        if shadow {
+            self.notes.push(Note { denial, why: Why::Shadow });
+        } else if self.denial.as_ref().is_none_or(|known| denial.rank() < known.rank()) {
+            self.denial = Some(denial);
+        }
+    }
+
+    fn fail(&mut self, cause: Cause, answer: Answer) {
+        let denial = Denial::of(cause);
+        match answer {
+            Answer::Deny => self.reject(denial, false),
+            Answer::Allow => self.notes.push(Note { denial, why: Why::FailOpen }),
+        }
+    }
+}
+
+/// A bucket before and after this request.
+struct Touched {
+    record: BucketRecord,
+    rate_changed: bool,
+    taken: Option<Bucket>,
+}
+
+impl Gate {
+    pub(super) fn evaluate(
+        &self,
+        hash: SubjectHash,
+        plan: &Plan<'_>,
+        slab: Option<&[u8]>,
+        groups: Groups,
+        now: MonotonicNanos,
+        clock: &impl Clock,
+    ) -> Evaluation {
+        let mut found = Evaluation::default();
+        let unreadable = |found: &mut Evaluation| {
+            found.fail(Cause::SlabUnreadable, self.config.fail_policy.slab_full);
+        };
+        let Ok(entry) = slab::find(slab, hash) else {
+            unreadable(&mut found);
+            return found;
+        };
+        let Ok(status) = status(plan, entry.as_ref()) else {
+            unreadable(&mut found);
+            return found;
+        };
+        // The clock of expiries is read only for the few who have a status.
+        let wall = status.as_ref().map_or(UnixMicros(0), |_| clock.wall());
+        if let Some(state) = &status {
+            self.check_status(state, groups, wall, &mut found);
+        }
+        if found.denial.is_some() || plan.limits.is_empty() {
+            return found;
+        }
+        let limits = plan.limits.iter();
+        let touched: Vec<_> = limits
+            .map(|(index, limit)| {
+                let known = entry.as_ref().and_then(|entry| record_of(entry, limit));
+                let status = status.as_ref().map(|state| (state, wall));
+                self.take(*index, limit, known, status, groups, now, &mut found)
+            })
+            .collect();
+        let is_taken = found.denial.is_none();
+        if is_taken || touched.iter().any(|touched| touched.rate_changed) {
+            let records = merge_records(entry.as_ref(), touched, is_taken, now);
+            let room = self.config.storage.slab_bytes_max;
+            match slab::with_buckets(slab, hash, &records, now, room) {
+                Ok(slab) => found.write = Some(slab),
+                Err(SlabError::Full) => {
+                    found.fail(Cause::SlabFull, self.config.fail_policy.slab_full);
+                }
+                Err(SlabError::Unreadable) => unreadable(&mut found),
+            }
+        }
+        found
+    }
+
+    fn check_status(
+        &self,
+        state: &State,
+        groups: Groups,
+        wall: UnixMicros,
+        found: &mut Evaluation,
+    ) {
+        let shadow = self.config.blocks_shadow;
+        for (block, version) in state.blocks(wall) {
+            if block.scope.covers(|name| self.is_in(groups, name)) {
+                let denial = Denial {
+                    cause: Cause::Block {
+                        reason: block.reason.clone(),
+                        disclose: block.disclose,
+                        until: block.until,
+                    },
+                    event: Some(version.event_id.clone()),
+                    retry_after: None,
+                };
+                found.reject(denial, shadow);
+            }
+        }
+        for (zero, version) in state.zeros(wall) {
+            let held = zero.until.filter(|until| wall < *until);
+            if let Some(until) = held.filter(|_| zero.scope.covers(|n| self.is_in(groups, n))) {
+                let denial = Denial {
+                    cause: Cause::Zero { limit: None },
+                    event: Some(version.event_id.clone()),
+                    retry_after: Some(until.since(wall)),
+                };
+                found.reject(denial, shadow);
+            }
+        }
+    }
+
+    fn is_in(&self, groups: Groups, name: &Name) -> bool {
+        let position = self.config.route_groups.iter().position(|group| group.name == *name);
+        position.is_some_and(|index| groups.contains(index))
+    }
+
+    /// Tries to take one token of one limit.
+    #[allow(clippy::too_many_arguments)]
+    fn take(
+        &self,
+        index: usize,
+        limit: &Limit,
+        known: Option<BucketRecord>,
+        status: Option<(&State, UnixMicros)>,
+        groups: Groups,
+        now: MonotonicNanos,
+        found: &mut Evaluation,
+    ) -> Touched {
+        let changed = status.and_then(|(state, wall)| state.rate_for(&limit.name, wall));
+        let rate = changed.unwrap_or(limit.rate);
+        let tag = rate.tag();
+        let rate_changed = known.is_some_and(|record| record.rate != tag);
+        let stored = known.map_or_else(Bucket::default, |record| record.bucket);
+        let bucket = if rate_changed { stored.rebased(&rate, now) } else { stored };
+
+        let zeros = status.into_iter().flat_map(|(state, wall)| {
+            state.zeros(wall).map(move |(zero, version)| (zero, version, wall))
+        });
+        let mut emptied = None;
+        for (zero, version, wall) in zeros {
+            let ago = u64::try_from(wall.since(zero.at).as_nanos()).unwrap_or(u64::MAX);
+            let after_zero = Bucket::emptied(now.saturating_sub(ago), &rate);
+            let in_scope = zero.scope.covers(|name| self.is_in(groups, name));
+            if in_scope && !self.config.blocks_shadow && after_zero > bucket {
+                emptied = emptied.max(Some((after_zero, &version.event_id)));
+            }
+        }
+        let effective = emptied.map_or(bucket, |(after_zero, _)| after_zero);
+
+        let record = BucketRecord { limit: limit.id, rate: tag, bucket };
+        let taken = match effective.take(&rate, now) {
+            Ok((taken, quota)) => {
+                found.quotas.push((index, quota));
+                Some(taken)
+            }
+            Err(quota) => {
+                let cause = match emptied {
+                    Some(_) => Cause::Zero { limit: Some(index) },
+                    None => Cause::Limit { index },
+                };
+                let event = emptied.map(|(_, id)| id.clone());
+                let denial = Denial { cause, event, retry_after: Some(quota.reset) };
+                found.reject(denial, limit.shadow);
+                None
+            }
+        };
+        Touched { record, rate_changed, taken }
+    }
+}
+
+fn status(plan: &Plan<'_>, entry: Option<&Entry<'_>>) -> Result<Option<State>, ()> {
+    let bytes = entry.map_or(&[][..], |entry| entry.status);
+    if !plan.has_status || bytes.is_empty() {
+        return Ok(None);
+    }
+    let wire = push::State::decode(bytes).map_err(|_| ())?;
+    State::try_from(wire).map(Some).map_err(|_| ())
+}
+
+fn record_of(entry: &Entry<'_>, limit: &Limit) -> Option<BucketRecord> {
+    entry.buckets().find(|record| record.limit == limit.id)
+}
+
+/// All of a subject's buckets after this request; full ones need not be kept.
+fn merge_records(
+    entry: Option<&Entry<'_>>,
+    touched: Vec<Touched>,
+    is_taken: bool,
+    now: MonotonicNanos,
+) -> Vec<BucketRecord> {
+    let untouched = |record: &BucketRecord| touched.iter().all(|t| t.record.limit != record.limit);
+    let mut records: Vec<_> =
+        entry.into_iter().flat_map(Entry::buckets).filter(untouched).collect();
+    records.extend(touched.into_iter().map(|touched| match touched.taken {
+        Some(bucket) if is_taken => BucketRecord { bucket, ..touched.record },
+        _ => touched.record,
+    }));
+    records.retain(|record| !record.bucket.is_full(now));
+    records
+}

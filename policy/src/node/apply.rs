@@ -1,0 +1,73 @@
+//! Writing what the invalidator says into shared memory.
+
+use std::time::Duration;
+
+use crate::hash::HashKey;
+use crate::push::{self, Message};
+use crate::shared::{Key, Shared, Step, update};
+use crate::slab::{self, SlabError};
+use crate::state::{Merge, State};
+use crate::subject::Subject;
+use crate::time::{MonotonicNanos, UnixMicros};
+
+/// How long a node remembers events without further effect. The invalidator remembers for longer;
+/// here it only has to outlast an answer that arrives late.
+pub(super) const RETENTION: Duration = Duration::from_secs(60 * 60);
+
+/// Where and when a change is applied.
+pub(super) struct Place<'a> {
+    pub(super) hash_key: &'a HashKey,
+    pub(super) slabs: u32,
+    pub(super) now: MonotonicNanos,
+    pub(super) wall: UnixMicros,
+}
+
+impl Place<'_> {
+    /// Applies one change.
+    ///
+    /// # Errors
+    /// Why it could not be stored, in words for an operator.
+    pub(super) fn apply(
+        &self,
+        shared: &mut impl Shared,
+        change: push::Change,
+    ) -> Result<(), String> {
+        let subject = change.subject.unwrap_or_default();
+        let subject = Subject::try_from(subject).map_err(|error| error.to_string())?;
+        let new = State::try_from(change.state.unwrap_or_default()).map_err(|e| e.to_string())?;
+        let hash = self.hash_key.subject(subject.as_ref());
+        let written = update(shared, Key::Slab(hash.slab(self.slabs)), |slab| {
+            let entry = match slab::find(slab, hash) {
+                Ok(entry) => entry,
+                Err(slab::Unreadable) => return Step::Keep(Err("the slab is of another version")),
+            };
+            let status = entry.map_or(&[][..], |entry| entry.status);
+            let Some(mut state) = decode(status) else {
+                return Step::Keep(Err("the status is of another version"));
+            };
+            let merged = state.merge_state(new.clone());
+            if merged == Merge::Duplicate {
+                return Step::Keep(Ok(()));
+            }
+            state.prune(self.wall, RETENTION);
+            let answer = match merged {
+                Merge::TooManyTopics => Err("the subject has too many topics"),
+                _ => Ok(()),
+            };
+            let status = push::State::from(&state).encode_to_vec();
+            match slab::with_status(slab, hash, &status, self.now) {
+                Ok(slab) => Step::Write(slab, answer),
+                Err(SlabError::Full) => Step::Keep(Err("the slab has no room for another status")),
+                Err(SlabError::Unreadable) => Step::Keep(Err("the slab is of another version")),
+            }
+        });
+        match written {
+            Ok(answer) => answer.map_err(str::to_owned),
+            Err(_) => Err("too many writers at once".to_owned()),
+        }
+    }
+}
+
+fn decode(status: &[u8]) -> Option<State> {
+    State::try_from(push::State::decode(status).ok()?).ok()
+}

@@ -1,0 +1,211 @@
+//! When to poll the invalidator, with what, and what to do with its answer.
+
+use std::time::Duration;
+
+use super::apply::Place;
+use super::lease::{self, Rank};
+use super::messages::Progress;
+use super::read_progress;
+use crate::config::Config;
+use crate::gate::{Clock, Gate};
+use crate::hash::fingerprint;
+use crate::push::batch::Kind;
+use crate::push::{BATCH_BYTES_MAX, Batch, Message, PROTOCOL, Poll, REFUSALS_MAX, Refusal};
+use crate::shared::{Key, Shared, Step, update};
+use crate::time::MonotonicNanos;
+
+/// The first and the longest wait after a failed poll.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// An empty answer sooner than this is not answered with another poll before the next tick, so
+/// that an invalidator that does not hold polls is not called in a loop.
+const HOLD_MIN: Duration = Duration::from_millis(20);
+
+/// The side of one VM that follows the invalidator.
+#[derive(Debug)]
+pub struct Poller {
+    holder: u64,
+    node: String,
+    /// When the poll that is on its way was sent, and what it said.
+    sent: Option<(MonotonicNanos, Poll)>,
+    failures: u32,
+    retry_at: MonotonicNanos,
+    refused: Vec<Refusal>,
+}
+
+/// Why a poll has no answer that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There is no connection, no answer in time, or no such cluster.
+    Unreachable,
+    /// The HTTP status was not 200.
+    Status(u32),
+    /// The answer is longer than [`BATCH_BYTES_MAX`], or no batch of this protocol.
+    Malformed,
+}
+
+/// What an answer brought, for metrics and logs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Changes that were applied, or known already.
+    pub changes: usize,
+    /// Changes that could not be stored.
+    pub refused: usize,
+    /// Whether this was a chunk of a snapshot.
+    pub is_snapshot: bool,
+    /// Another VM has taken over meanwhile; the answer was left to it.
+    pub is_superseded: bool,
+    /// Send this now.
+    pub next: Option<Poll>,
+}
+
+impl Poller {
+    /// A poller of this node. `holder` is random: no two VMs may have the same.
+    #[must_use]
+    pub fn new(holder: u64, node: String) -> Self {
+        Self { holder, node, sent: None, failures: 0, retry_at: 0, refused: Vec::new() }
+    }
+
+    /// Renews the lease; gives a poll to send if this VM has the lease and none is on its way.
+    pub fn on_tick(
+        &mut self,
+        config: &Config,
+        shared: &mut impl Shared,
+        rank: Rank,
+        now: MonotonicNanos,
+    ) -> Option<Poll> {
+        let is_holder = lease::hold(shared, self.holder, rank, now);
+        if !is_holder || self.sent.is_some() || now < self.retry_at {
+            return None;
+        }
+        Some(self.poll(config, shared, now))
+    }
+
+    fn poll(&mut self, config: &Config, shared: &mut impl Shared, now: MonotonicNanos) -> Poll {
+        let progress = read_progress(shared);
+        let poll = Poll {
+            protocol: PROTOCOL,
+            node: self.node.clone(),
+            boot_id: progress.boot_id,
+            epoch: progress.epoch,
+            applied: progress.applied,
+            in_snapshot: progress.in_snapshot,
+            cursor: progress.cursor,
+            refused: std::mem::take(&mut self.refused),
+            route_groups: config.route_groups.iter().map(|g| g.name.to_string()).collect(),
+            limits: config.limits.iter().map(|limit| limit.name.to_string()).collect(),
+        };
+        self.sent = Some((now, poll.clone()));
+        poll
+    }
+
+    /// The poll failed, or could not be sent: tries again on a later tick.
+    pub fn on_failure(&mut self, now: MonotonicNanos) {
+        if let Some((_, poll)) = self.sent.take() {
+            // Not delivered: to be reported again.
+            self.refused = poll.refused;
+        }
+        let (first, longest) = BACKOFF;
+        let wait = first.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        let wait = u64::try_from(wait.min(longest).as_nanos()).unwrap_or(u64::MAX);
+        // Half of it is jitter, so that many nodes do not return in step.
+        let jitter = u64::from(fingerprint(&(self.holder, now)));
+        let wait = (wait / 2).saturating_add(jitter.checked_rem(wait / 2).unwrap_or(0));
+        self.failures = self.failures.saturating_add(1).min(8);
+        self.retry_at = now.saturating_add(wait);
+    }
+
+    /// Applies the answer to the poll that is on its way.
+    ///
+    /// # Errors
+    /// [`Failure::Malformed`]; the poll is then tried again later.
+    pub fn on_answer(
+        &mut self,
+        body: &[u8],
+        gate: &Gate,
+        shared: &mut impl Shared,
+        rank: Rank,
+        clock: &impl Clock,
+    ) -> Result<Report, Failure> {
+        let now = clock.monotonic();
+        let batch = match Batch::decode(body) {
+            Ok(batch) if body.len() <= BATCH_BYTES_MAX && batch.protocol == PROTOCOL => batch,
+            _ => {
+                self.on_failure(now);
+                return Err(Failure::Malformed);
+            }
+        };
+        let Some((sent_at, poll)) = self.sent.take() else {
+            return Ok(Report::default());
+        };
+        self.failures = 0;
+        if !lease::hold(shared, self.holder, rank, now) {
+            return Ok(Report { is_superseded: true, ..Report::default() });
+        }
+        let kind = batch.kind();
+        let place = Place {
+            hash_key: gate.hash_key(),
+            slabs: gate.config().storage.slabs,
+            now,
+            wall: clock.wall(),
+        };
+        let mut report = Report { is_snapshot: kind == Kind::Snapshot, ..Report::default() };
+        let Batch { changes, .. } = &batch;
+        for change in changes.iter().cloned() {
+            let sequence = change.sequence;
+            match place.apply(shared, change) {
+                Ok(()) => report.changes = report.changes.saturating_add(1),
+                Err(cause) => {
+                    report.refused = report.refused.saturating_add(1);
+                    if self.refused.len() < REFUSALS_MAX {
+                        self.refused.push(Refusal { sequence, cause });
+                    }
+                }
+            }
+        }
+        advance(shared, &poll, &batch, now);
+        let too_soon = now.saturating_sub(sent_at) < nanos(HOLD_MIN);
+        if !(kind == Kind::Heartbeat && too_soon) {
+            report.next = Some(self.poll(gate.config(), shared, now));
+        }
+        Ok(report)
+    }
+}
+
+/// Records what the node has applied, unless another VM has got further meanwhile.
+fn advance(shared: &mut impl Shared, poll: &Poll, batch: &Batch, now: MonotonicNanos) {
+    // With no winner after so many attempts the progress stays, and the batch comes again.
+    let _ = update(shared, Key::Progress, |value| {
+        let current = value.and_then(|value| Progress::decode(value).ok()).unwrap_or_default();
+        let is_ours = current.epoch == poll.epoch
+            && current.applied == poll.applied
+            && current.in_snapshot == poll.in_snapshot
+            && current.cursor == poll.cursor;
+        if !is_ours {
+            return Step::Keep(());
+        }
+        let mut next = current;
+        match batch.kind() {
+            Kind::Heartbeat | Kind::Changes if batch.epoch != next.epoch => return Step::Keep(()),
+            Kind::Heartbeat => {}
+            Kind::Changes => next.applied = batch.sequence,
+            Kind::Snapshot => {
+                next.epoch.clone_from(&batch.epoch);
+                next.applied = batch.sequence;
+                next.in_snapshot = !batch.last;
+                next.cursor = if batch.last { Vec::new() } else { batch.cursor.clone() };
+            }
+        }
+        // Only a node that is not in the middle of a snapshot knows everything.
+        if let Some(age_ms) = batch.source_age_ms.filter(|_| !next.in_snapshot) {
+            let heard_at = now.saturating_sub(nanos(Duration::from_millis(age_ms)));
+            next.fresh_at = next.fresh_at.max(heard_at);
+            next.synced = true;
+        }
+        Step::Write(next.encode_to_vec(), ())
+    });
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

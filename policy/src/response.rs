@@ -1,0 +1,116 @@
+//! What a rejection looks like to the client.
+//!
+//! Bodies are `application/problem+json` (RFC 9457); the types are those registered with IANA. Rate
+//! limit headers follow draft-ietf-httpapi-ratelimit-headers-10. Nothing here says more about a
+//! block than its publisher allowed.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::bucket::Quota;
+use crate::config::{Config, RateLimitHeaders};
+use crate::gate::{Cause, Denial};
+
+const TYPES: &str = "https://iana.org/assignments/http-problem-types";
+
+/// How long a client should wait when the gate itself is the reason, in seconds.
+const UNAVAILABLE_RETRY_AFTER_S: u64 = 1;
+
+/// A response instead of the upstream's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u32,
+    /// Headers, names in lower case.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body: always JSON.
+    pub body: String,
+}
+
+/// The response to a rejected request.
+#[must_use]
+pub fn rejection(config: &Config, denial: &Denial) -> Response {
+    let limit = denial.cause.limit().and_then(|index| Some((index, config.limits.get(index)?)));
+    let violated = limit.map(|(_, limit)| json!([limit.name.as_str()]));
+    let (status, title, problem) = match &denial.cause {
+        Cause::Block { .. } => (403, "Forbidden", None),
+        Cause::MissingIdentity => (401, "Unauthorized", None),
+        Cause::Zero { .. } => (429, "Abnormal Usage Detected", Some("abnormal-usage-detected")),
+        Cause::Limit { .. } => (429, "Quota Exceeded", Some("quota-exceeded")),
+        Cause::NeverSynced
+        | Cause::Stale
+        | Cause::SlabFull
+        | Cause::SlabUnreadable
+        | Cause::Contention => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
+    };
+    let type_uri = problem.map_or_else(|| "about:blank".into(), |name| format!("{TYPES}#{name}"));
+    let mut body = json!({ "type": type_uri, "title": title, "status": status });
+    if let Some(members) = body.as_object_mut() {
+        members.extend(violated.map(|names| ("violated-policies".to_owned(), names)));
+        members.extend(disclosed(&denial.cause));
+    }
+    let mut headers = vec![("content-type", "application/problem+json".to_owned())];
+    let retry_after_s = match status {
+        503 => Some(UNAVAILABLE_RETRY_AFTER_S),
+        _ => denial.retry_after.map(ceil_seconds),
+    };
+    headers.extend(retry_after_s.map(|seconds| ("retry-after", seconds.to_string())));
+    if config.responses.ratelimit_headers != RateLimitHeaders::Off {
+        let reset = denial.retry_after.unwrap_or_default();
+        let quota = |(index, _)| (index, Quota { remaining: 0, reset });
+        headers.extend(rate_limit(config, limit.map(quota).as_slice()));
+    }
+    Response { status, headers, body: body.to_string() }
+}
+
+/// What the publisher of a block allows the client to know.
+fn disclosed(cause: &Cause) -> Vec<(String, Value)> {
+    match cause {
+        Cause::Block { reason, disclose: true, until } => {
+            let reason = ("reason".to_owned(), json!(reason.as_str()));
+            let until = until.map(|until| ("until".to_owned(), json!(until.to_string())));
+            [reason].into_iter().chain(until).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// `RateLimit` and `RateLimit-Policy` for these buckets, by their limit's index, and `X-RateLimit-*`
+/// if configured, for the one with the least left. None for no buckets.
+#[must_use]
+pub fn rate_limit(config: &Config, quotas: &[(usize, Quota)]) -> Vec<(&'static str, String)> {
+    let (mut policy, mut state) = (String::new(), String::new());
+    let mut scarcest: Option<(u32, Quota)> = None;
+    for (index, quota) in quotas {
+        let Some(limit) = config.limits.get(*index) else { continue };
+        let comma = if policy.is_empty() { "" } else { ", " };
+        let (name, max) = (limit.name.as_str(), limit.rate.max_tokens());
+        let (window, reset) = (ceil_seconds(limit.rate.refill()), ceil_seconds(quota.reset));
+        // Writing to a string cannot fail.
+        let _ = write!(policy, "{comma}\"{name}\";q={max};w={window}");
+        let _ = write!(state, "{comma}\"{name}\";r={};t={reset}", quota.remaining);
+        if scarcest.is_none_or(|(_, known)| quota.remaining < known.remaining) {
+            scarcest = Some((max, *quota));
+        }
+    }
+    let Some((max, quota)) = scarcest else { return Vec::new() };
+    let mut headers = vec![("ratelimit-policy", policy), ("ratelimit", state)];
+    if config.responses.legacy_headers {
+        headers.extend([
+            ("x-ratelimit-limit", max.to_string()),
+            ("x-ratelimit-remaining", quota.remaining.to_string()),
+            ("x-ratelimit-reset", ceil_seconds(quota.reset).to_string()),
+        ]);
+    }
+    headers
+}
+
+/// Whole seconds, rounded up: a client that waits as long as it is told must not be early.
+fn ceil_seconds(span: Duration) -> u64 {
+    span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests;

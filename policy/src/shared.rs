@@ -1,0 +1,133 @@
+//! Shared memory, as decisions see it: keys, values, and compare-and-swap.
+//!
+//! The filter implements [`Shared`] with the proxy's shared data; tests implement it with a map. All
+//! writes are compare-and-swap: there is no way to overwrite what another worker just wrote.
+
+/// What stands in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// Buckets and status of the subjects that hash here.
+    Slab(u32),
+    /// The random key of subject hashes.
+    HashKey,
+    /// How many slabs there are: the same for everything that shares the memory.
+    Geometry,
+    /// How far this node has followed the invalidator.
+    Progress,
+    /// Which VM polls the invalidator.
+    Lease,
+}
+
+/// The mark of one value of one key; another value has another mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The key has never been written.
+    Absent,
+    /// The store's own number for this value.
+    Present(u32),
+}
+
+/// The value has changed since it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mismatch;
+
+/// Memory shared by all workers of a node.
+pub trait Shared {
+    /// The value, if there is one, and its mark.
+    fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark);
+
+    /// Replaces the value that has this mark.
+    ///
+    /// # Errors
+    /// The value has another mark by now, and stays as it is.
+    fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch>;
+}
+
+/// How often a write is tried before giving up. Each failure means that another worker succeeded,
+/// so losing this often in a row takes far more workers than there are cores.
+pub const ATTEMPTS_MAX: u32 = 128;
+
+/// Every one of [`ATTEMPTS_MAX`] attempts met another writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contention;
+
+/// What to do with the value that was read.
+pub enum Step<T> {
+    /// Leave it.
+    Keep(T),
+    /// Replace it.
+    Write(Vec<u8>, T),
+}
+
+/// Reads a value, lets `step` decide on it, writes what it says, and starts again if another
+/// worker was faster.
+///
+/// # Errors
+/// [`Contention`].
+pub fn update<T>(
+    shared: &mut impl Shared,
+    key: Key,
+    mut step: impl FnMut(Option<&[u8]>) -> Step<T>,
+) -> Result<T, Contention> {
+    for _ in 0..ATTEMPTS_MAX {
+        let (value, mark) = shared.read(key);
+        match step(value.as_deref()) {
+            Step::Keep(answer) => return Ok(answer),
+            Step::Write(new, answer) => {
+                if shared.write(key, &new, mark).is_ok() {
+                    return Ok(answer);
+                }
+            }
+        }
+    }
+    Err(Contention)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Shared memory in a map, which can let another worker in between a read and a write.
+
+    use std::collections::HashMap;
+
+    use super::{Key, Mark, Mismatch, Shared};
+
+    type Intruder = Box<dyn FnMut(&mut HashMap<Key, (Vec<u8>, u32)>)>;
+
+    #[derive(Default)]
+    pub(crate) struct Memory {
+        pub(crate) values: HashMap<Key, (Vec<u8>, u32)>,
+        pub(crate) next: u32,
+        /// This many of the next writes meet another writer.
+        pub(crate) lose_next: u32,
+        pub(crate) intruder: Option<Intruder>,
+    }
+
+    impl Shared for Memory {
+        fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark) {
+            match self.values.get(&key) {
+                Some((value, mark)) => (Some(value.clone()), Mark::Present(*mark)),
+                None => (None, Mark::Absent),
+            }
+        }
+
+        fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+            if self.lose_next > 0 {
+                self.lose_next -= 1;
+                return Err(Mismatch);
+            }
+            if let Some(mut intruder) = self.intruder.take() {
+                intruder(&mut self.values);
+            }
+            let current = match self.values.get(&key) {
+                Some((_, mark)) => Mark::Present(*mark),
+                None => Mark::Absent,
+            };
+            if current != mark {
+                return Err(Mismatch);
+            }
+            self.next += 1;
+            self.values.insert(key, (value.to_vec(), self.next));
+            Ok(())
+        }
+    }
+}

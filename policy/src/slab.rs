@@ -1,0 +1,230 @@
+//! Slabs: how subjects stand in shared memory.
+//!
+//! Shared data never frees a key, so there is no key per user. A fixed number of slabs each hold
+//! the subjects that hash to them. One entry holds everything about its subject, buckets and status
+//! both: a request reads once and writes once, and whoever takes a token cannot overwrite a block
+//! that arrived meanwhile, because the compare-and-swap fails.
+//!
+//! Layout, little-endian: the version byte, then entries of
+//! `hash [16] | buckets u8 | status length u16 | buckets of [limit u32, rate u32, full_at u64] | status`.
+//! The status is a `State` message of `push.proto`.
+//!
+//! What may be dropped: an entry without status whose buckets are all full, since a new one would be
+//! the same. Nothing else ever is. Buckets and statuses have a budget each, so that neither can
+//! starve the other; what does not fit is refused to the caller.
+
+use crate::bucket::Bucket;
+use crate::hash::SubjectHash;
+use crate::time::MonotonicNanos;
+
+/// The first byte of every slab. A slab of another version is not touched.
+pub const VERSION: u8 = 1;
+
+/// The most buckets that one subject can have: as many as there can be limits.
+pub const BUCKETS_MAX: usize = 32;
+
+/// The most bytes that statuses may take in one slab, entries' heads included.
+pub const STATUS_BYTES_MAX: usize = 48 * 1024;
+
+const HEAD_BYTES: usize = SubjectHash::BYTES + 1 + 2;
+const BUCKET_BYTES: usize = 4 + 4 + 8;
+
+/// One bucket of one subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketRecord {
+    /// Fingerprint of the limit's name.
+    pub limit: u32,
+    /// Tag of the rate it was last used with.
+    pub rate: u32,
+    /// How full it is.
+    pub bucket: Bucket,
+}
+
+/// One subject, as it stands in a slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    hash: SubjectHash,
+    buckets: &'a [u8],
+    /// The encoded status; empty if there is none.
+    pub status: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// Its buckets.
+    pub fn buckets(&self) -> impl Iterator<Item = BucketRecord> + use<'a> {
+        self.buckets.chunks_exact(BUCKET_BYTES).filter_map(|chunk| {
+            let (limit, rest) = chunk.split_first_chunk()?;
+            let (rate, rest) = rest.split_first_chunk()?;
+            let (full_at, _) = rest.split_first_chunk()?;
+            Some(BucketRecord {
+                limit: u32::from_le_bytes(*limit),
+                rate: u32::from_le_bytes(*rate),
+                bucket: Bucket { full_at: u64::from_le_bytes(*full_at) },
+            })
+        })
+    }
+
+    fn is_droppable(&self, now: MonotonicNanos) -> bool {
+        self.status.is_empty() && self.buckets().all(|record| record.bucket.is_full(now))
+    }
+}
+
+/// The bytes are no slab of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// Why a slab could not take an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlabError {
+    /// There is no room that may be freed.
+    Full,
+    /// What is there is no slab of this version.
+    Unreadable,
+}
+
+/// The entries of a slab; an absent slab has none.
+///
+/// # Errors
+/// [`Unreadable`], from the iterator, at the first entry that is not whole.
+pub fn entries(slab: Option<&[u8]>) -> impl Iterator<Item = Result<Entry<'_>, Unreadable>> {
+    let (mut rest, mut broken) = match slab {
+        None | Some([]) => (&[][..], false),
+        Some([VERSION, rest @ ..]) => (rest, false),
+        Some(_) => (&[][..], true),
+    };
+    std::iter::from_fn(move || {
+        if broken {
+            broken = false;
+            return Some(Err(Unreadable));
+        }
+        if rest.is_empty() {
+            return None;
+        }
+        let Some((entry, after)) = split_entry(rest) else {
+            rest = &[];
+            return Some(Err(Unreadable));
+        };
+        rest = after;
+        Some(Ok(entry))
+    })
+}
+
+/// The entry of one subject.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn find(slab: Option<&[u8]>, hash: SubjectHash) -> Result<Option<Entry<'_>>, Unreadable> {
+    for entry in entries(slab) {
+        let entry = entry?;
+        if entry.hash == hash {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
+}
+
+/// The slab with new buckets for one subject, whose status stays.
+///
+/// # Errors
+/// Buckets would take more than `bucket_bytes_max`, or the slab is unreadable.
+pub fn with_buckets(
+    slab: Option<&[u8]>,
+    hash: SubjectHash,
+    buckets: &[BucketRecord],
+    now: MonotonicNanos,
+    bucket_bytes_max: usize,
+) -> Result<Vec<u8>, SlabError> {
+    let status = find(slab, hash)?.map_or(&[][..], |entry| entry.status);
+    let mut encoded = Vec::with_capacity(buckets.len().saturating_mul(BUCKET_BYTES));
+    for record in buckets.iter().take(BUCKETS_MAX) {
+        encoded.extend_from_slice(&record.limit.to_le_bytes());
+        encoded.extend_from_slice(&record.rate.to_le_bytes());
+        encoded.extend_from_slice(&record.bucket.full_at.to_le_bytes());
+    }
+    let entry = Entry { hash, buckets: &encoded, status };
+    rewrite(slab, entry, now, bucket_bytes_max, usize::MAX)
+}
+
+/// The slab with a new status for one subject, whose buckets stay. An empty status removes it.
+///
+/// # Errors
+/// Statuses would take more than [`STATUS_BYTES_MAX`], or the slab is unreadable.
+pub fn with_status(
+    slab: Option<&[u8]>,
+    hash: SubjectHash,
+    status: &[u8],
+    now: MonotonicNanos,
+) -> Result<Vec<u8>, SlabError> {
+    let buckets = find(slab, hash)?.map_or(&[][..], |entry| entry.buckets);
+    let entry = Entry { hash, buckets, status };
+    rewrite(slab, entry, now, usize::MAX, STATUS_BYTES_MAX)
+}
+
+impl From<Unreadable> for SlabError {
+    fn from(_: Unreadable) -> Self {
+        Self::Unreadable
+    }
+}
+
+/// Copies everything that may not be dropped, with one entry replaced or added.
+fn rewrite(
+    slab: Option<&[u8]>,
+    new: Entry<'_>,
+    now: MonotonicNanos,
+    bucket_bytes_max: usize,
+    status_bytes_max: usize,
+) -> Result<Vec<u8>, SlabError> {
+    let grown = HEAD_BYTES + new.buckets.len() + new.status.len();
+    let mut out = Vec::with_capacity(slab.map_or(1, <[u8]>::len).saturating_add(grown));
+    out.push(VERSION);
+    let mut budget = Budget { bucket_bytes: 0, status_bytes: 0 };
+    for entry in entries(slab) {
+        let entry = entry?;
+        if entry.hash != new.hash && !entry.is_droppable(now) {
+            budget.add(&entry);
+            push_entry(&mut out, &entry)?;
+        }
+    }
+    if !new.is_droppable(now) {
+        budget.add(&new);
+        push_entry(&mut out, &new)?;
+    }
+    let fits = budget.bucket_bytes <= bucket_bytes_max && budget.status_bytes <= status_bytes_max;
+    if fits { Ok(out) } else { Err(SlabError::Full) }
+}
+
+struct Budget {
+    bucket_bytes: usize,
+    status_bytes: usize,
+}
+
+impl Budget {
+    fn add(&mut self, entry: &Entry<'_>) {
+        let cost = |bytes: &[u8]| if bytes.is_empty() { 0 } else { HEAD_BYTES + bytes.len() };
+        self.bucket_bytes = self.bucket_bytes.saturating_add(cost(entry.buckets));
+        self.status_bytes = self.status_bytes.saturating_add(cost(entry.status));
+    }
+}
+
+fn push_entry(out: &mut Vec<u8>, entry: &Entry<'_>) -> Result<(), SlabError> {
+    let count = u8::try_from(entry.buckets.len() / BUCKET_BYTES).map_err(|_| SlabError::Full)?;
+    let status = u16::try_from(entry.status.len()).map_err(|_| SlabError::Full)?;
+    out.extend_from_slice(&entry.hash.0);
+    out.push(count);
+    out.extend_from_slice(&status.to_le_bytes());
+    out.extend_from_slice(entry.buckets);
+    out.extend_from_slice(entry.status);
+    Ok(())
+}
+
+fn split_entry(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
+    let (hash, rest) = bytes.split_first_chunk::<{ SubjectHash::BYTES }>()?;
+    let (count, rest) = rest.split_first()?;
+    let (status, rest) = rest.split_first_chunk::<2>()?;
+    let (buckets, rest) = rest.split_at_checked(usize::from(*count) * BUCKET_BYTES)?;
+    let (status, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*status)))?;
+    Some((Entry { hash: SubjectHash(*hash), buckets, status }, rest))
+}
+
+#[cfg(test)]
+mod tests;
