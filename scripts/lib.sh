@@ -8,6 +8,9 @@ readonly ROOT
 readonly VENV=$ROOT/.venv
 readonly WASM_TARGET=wasm32-wasip1
 
+RUST_VERSION_MIN=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
+readonly RUST_VERSION_MIN
+
 # What the Debian packages rust-web-src and wasi-libc put on the disk.
 readonly DEBIAN_RUSTC=/usr/bin/rustc
 readonly DEBIAN_STD_SOURCES=/usr/lib/rustlib/src/rust/library
@@ -28,13 +31,17 @@ die() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# Whether version $1 is $2 or newer.
+at_least() { [ "$(printf '%s\n' "$2" "$1" | sort -V | head -n1)" = "$2" ]; }
+
 # How this machine can build for the wasm target: "rustup", "debian", or "none". It looks at what
 # is installed and keeps no record, so there is nothing that can go stale.
 wasm_toolchain() {
     if [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM_TARGET/lib" ]; then
         say rustup
     elif [ -x "$DEBIAN_RUSTC" ] && [ -d "$DEBIAN_STD_SOURCES" ] \
-        && [ -f "$DEBIAN_WASI_LIBC/libc.a" ]; then
+        && [ -f "$DEBIAN_WASI_LIBC/libc.a" ] \
+        && at_least "$("$DEBIAN_RUSTC" --version | cut -d' ' -f2)" "$RUST_VERSION_MIN"; then
         say debian
     else
         say none
