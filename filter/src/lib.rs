@@ -1,21 +1,25 @@
-//! Portcullis filter (skeleton): a root context that answers nothing yet.
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
+//! The Portcullis filter: what Envoy loads.
+//!
+//! It translates between Envoy and the `policy` crate and decides nothing itself: `root` is one
+//! plugin in one VM, `stream` one request, `host` every call into the proxy, `metrics` the names of
+//! counters.
+//!
+//! A panic here is a trap, and a trap is an outage, so nothing on a request's path may panic.
 
-struct Root;
-struct Stream;
-impl Context for Root {}
-impl RootContext for Root {
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
-    }
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream))
-    }
+mod host;
+mod metrics;
+mod root;
+mod stream;
+#[cfg(feature = "trap")]
+mod trap;
+
+// The macro makes a public function without a description.
+#[allow(missing_docs)]
+mod entry {
+    use proxy_wasm::types::LogLevel;
+
+    proxy_wasm::main! {{
+        proxy_wasm::set_log_level(LogLevel::Info);
+        proxy_wasm::set_root_context(|_| Box::new(crate::root::Root::default()));
+    }}
 }
-impl Context for Stream {}
-impl HttpContext for Stream {}
-
-proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|_| Box::new(Root));
-}}

@@ -6,6 +6,7 @@
 //! same in both.
 
 pub mod bucket;
+pub mod claim;
 pub mod config;
 pub mod event;
 pub mod gate;

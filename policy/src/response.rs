@@ -13,6 +13,8 @@ use crate::bucket::Quota;
 use crate::config::{Config, RateLimitHeaders};
 use crate::gate::{Cause, Denial};
 
+const PROBLEM_JSON: &str = "application/problem+json";
+
 const TYPES: &str = "https://iana.org/assignments/http-problem-types";
 
 /// How long a client should wait when the gate itself is the reason, in seconds.
@@ -51,7 +53,7 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         members.extend(violated.map(|names| ("violated-policies".to_owned(), names)));
         members.extend(disclosed(&denial.cause));
     }
-    let mut headers = vec![("content-type", "application/problem+json".to_owned())];
+    let mut headers = vec![("content-type", PROBLEM_JSON.to_owned())];
     let retry_after_s = match status {
         503 => Some(UNAVAILABLE_RETRY_AFTER_S),
         _ => denial.retry_after.map(ceil_seconds),
@@ -63,6 +65,15 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         headers.extend(rate_limit(config, limit.map(quota).as_slice()));
     }
     Response { status, headers, body: body.to_string() }
+}
+
+/// The response when there is no configuration to decide by.
+#[must_use]
+pub fn unavailable() -> Response {
+    let title = "Service Unavailable";
+    let body = json!({ "type": "about:blank", "title": title, "status": 503 }).to_string();
+    let headers = vec![("content-type", PROBLEM_JSON.to_owned())];
+    Response { status: 503, headers, body }
 }
 
 /// What the publisher of a block allows the client to know.

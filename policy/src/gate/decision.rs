@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::bucket::Quota;
-use crate::config::Answer;
+use crate::config::{Answer, Config};
 use crate::name::{EventId, Name};
 use crate::time::UnixMicros;
 
@@ -189,7 +189,7 @@ impl Decision {
     /// One line for the access log: the rule that rejected, or the first that would have, and the
     /// event behind it. None if no rule spoke.
     #[must_use]
-    pub fn log_line(&self, limit_name: impl Fn(usize) -> String) -> Option<String> {
+    pub fn log_line(&self, config: &Config) -> Option<String> {
         let (word, denial) = match (&self.verdict, self.notes.first()) {
             (Verdict::Deny(denial), _) => ("rule", denial),
             (Verdict::Allow, Some(Note { denial, why: Why::Shadow })) => ("shadow", denial),
@@ -198,7 +198,10 @@ impl Decision {
         };
         let detail = match &denial.cause {
             Cause::Block { reason, .. } => format!(":{reason}"),
-            cause => cause.limit().map_or_else(String::new, |i| format!(":{}", limit_name(i))),
+            cause => {
+                let limit = cause.limit().and_then(|index| config.limits.get(index));
+                limit.map_or_else(String::new, |limit| format!(":{}", limit.name))
+            }
         };
         let event = denial.event.as_ref().map_or_else(String::new, |id| format!(" event={id}"));
         Some(format!("{word}={}{detail}{event}", denial.cause))

@@ -1,5 +1,6 @@
 //! When to poll the invalidator, with what, and what to do with its answer.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::apply::Place;
@@ -43,6 +44,19 @@ pub enum Failure {
     /// The answer is longer than [`BATCH_BYTES_MAX`], or no batch of this protocol.
     Malformed,
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("it cannot be reached"),
+            Self::Status(401) => f.write_str("it refuses the secret (status 401)"),
+            Self::Status(status) => write!(f, "it answers with status {status}"),
+            Self::Malformed => f.write_str("its answer is no batch of this protocol"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
 
 /// What an answer brought, for metrics and logs.
 #[derive(Clone, Debug, Default, PartialEq)]

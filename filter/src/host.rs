@@ -1,0 +1,177 @@
+//! Every call from the filter into the proxy.
+//!
+//! Values come as bytes, since nothing that a client sends has to be UTF-8. An answer that the
+//! proxy cannot give is none, and never a panic.
+
+use std::time::Duration;
+
+use policy::gate::Clock;
+use policy::request::Request;
+use policy::response::Response;
+use policy::shared::{Key, Mark, Mismatch, Shared};
+use policy::time::{MonotonicNanos, UnixMicros};
+use policy::{claim, push};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, MapType, MetricType};
+
+/// The compare-and-swap number of an absent key: the proxy creates such a key whatever the number,
+/// and refuses this one for a key that is there. Zero would overwrite.
+const CREATE: u32 = u32::MAX;
+
+/// Where the access log finds what the gate decided: `%FILTER_STATE(wasm.portcullis:PLAIN)%`.
+const FILTER_STATE: &str = "portcullis";
+
+/// The proxy's clocks: WASI's monotonic one is the same in all VMs of the process.
+pub(crate) struct HostClock;
+
+impl Clock for HostClock {
+    fn monotonic(&self) -> MonotonicNanos {
+        read_clock(wasip1::CLOCKID_MONOTONIC)
+    }
+
+    fn wall(&self) -> UnixMicros {
+        UnixMicros(read_clock(wasip1::CLOCKID_REALTIME) / 1_000)
+    }
+}
+
+fn read_clock(clock: wasip1::Clockid) -> u64 {
+    // SAFETY: the call takes numbers, and its binding hands in the place of the result.
+    // The proxy has both clocks, so the fallback is never taken.
+    #[allow(unsafe_code)]
+    unsafe { wasip1::clock_time_get(clock, 1) }.unwrap_or(0)
+}
+
+/// Random bytes from the proxy; none if it has none to give.
+pub(crate) fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    // SAFETY: the pointer and the length are those of a live array.
+    #[allow(unsafe_code)]
+    unsafe { wasip1::random_get(bytes.as_mut_ptr(), N) }.ok()?;
+    Some(bytes)
+}
+
+/// The proxy's shared data.
+pub(crate) struct SharedData;
+
+impl Shared for SharedData {
+    fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark) {
+        match hostcalls::get_shared_data(&name_of(key)) {
+            Ok((value, Some(cas))) => (Some(value.unwrap_or_default()), Mark::Present(cas)),
+            _ => (None, Mark::Absent),
+        }
+    }
+
+    fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+        let cas = match mark {
+            Mark::Present(cas) if cas != 0 => cas,
+            _ => CREATE,
+        };
+        hostcalls::set_shared_data(&name_of(key), Some(value), Some(cas)).map_err(|_| Mismatch)
+    }
+}
+
+fn name_of(key: Key) -> String {
+    match key {
+        Key::Slab(index) => format!("portcullis/slab/{index:x}"),
+        Key::HashKey => "portcullis/hash_key".to_owned(),
+        Key::Geometry => "portcullis/geometry".to_owned(),
+        Key::Progress => "portcullis/progress".to_owned(),
+        Key::Lease => "portcullis/lease".to_owned(),
+    }
+}
+
+/// The request of the stream that the proxy is calling about.
+pub(crate) struct CurrentRequest;
+
+impl Request for CurrentRequest {
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
+    }
+
+    fn jwt_claim(&self, payload: &str, name: &str) -> Option<Vec<u8>> {
+        const FILTER: &str = "envoy.filters.http.jwt_authn";
+        let path = vec!["metadata", "filter_metadata", FILTER, payload, name];
+        claim::id_text(property(path)?)
+    }
+
+    fn client_address(&self) -> Option<Vec<u8>> {
+        property(vec!["source", "address"])
+    }
+}
+
+fn property(path: Vec<&str>) -> Option<Vec<u8>> {
+    hostcalls::get_property(path).ok().flatten()
+}
+
+/// The name of this Envoy, if its bootstrap gives one.
+pub(crate) fn node_id() -> Option<String> {
+    String::from_utf8(property(vec!["xds", "node", "id"])?).ok().filter(|id| !id.is_empty())
+}
+
+/// The `root_id` of the plugin being called.
+pub(crate) fn root_id() -> Option<Vec<u8>> {
+    property(vec!["plugin_root_id"])
+}
+
+/// The plugin configuration, as Envoy hands it over.
+pub(crate) fn plugin_configuration(size: usize) -> Vec<u8> {
+    let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size);
+    bytes.ok().flatten().unwrap_or_default()
+}
+
+/// Asks for ticks.
+pub(crate) fn set_tick_period(period: Duration) {
+    let _ = hostcalls::set_tick_period(period);
+}
+
+/// Answers the request instead of the upstream. At most once per stream.
+pub(crate) fn respond(response: &Response) {
+    let headers = response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let _ = hostcalls::send_http_response(response.status, headers, Some(response.body.as_bytes()));
+}
+
+/// Adds a header to the upstream's response.
+pub(crate) fn add_response_header(name: &str, value: &str) {
+    let _ = hostcalls::add_map_value(MapType::HttpResponseHeaders, name, value);
+}
+
+/// Leaves a line for the access log.
+pub(crate) fn set_log_line(line: &str) {
+    let _ = hostcalls::set_property(vec![FILTER_STATE], Some(line.as_bytes()));
+}
+
+/// Sends a poll; the token comes back with its answer. None if it could not be sent.
+pub(crate) fn send_poll(
+    cluster: &str,
+    secret: &str,
+    body: &[u8],
+    timeout: Duration,
+) -> Option<u32> {
+    let authorization = format!("Bearer {secret}");
+    let headers = vec![
+        (":method", "POST"),
+        (":path", push::PATH),
+        (":authority", "portcullis"),
+        ("content-type", push::CONTENT_TYPE),
+        ("authorization", authorization.as_str()),
+    ];
+    hostcalls::dispatch_http_call(cluster, headers, Some(body), Vec::new(), timeout).ok()
+}
+
+/// Status and body of the answer to a poll; no status if there was no answer at all.
+pub(crate) fn poll_answer(body_size: usize) -> (Option<u32>, Vec<u8>) {
+    let status = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status");
+    let status = status.ok().flatten().and_then(|text| String::from_utf8(text).ok());
+    let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body_size);
+    (status.and_then(|text| text.parse().ok()), body.ok().flatten().unwrap_or_default())
+}
+
+/// Defines a counter, or finds it.
+pub(crate) fn counter(name: &str) -> Option<u32> {
+    hostcalls::define_metric(MetricType::Counter, name).ok()
+}
+
+/// Adds to a counter.
+pub(crate) fn count(metric: u32, by: usize) {
+    let _ = hostcalls::increment_metric(metric, i64::try_from(by).unwrap_or(i64::MAX));
+}

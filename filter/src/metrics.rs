@@ -1,0 +1,121 @@
+//! Counters: what is counted, and under which name.
+//!
+//! All are defined at start, so that a scrape shows zeros before anything happens. Only reasons of
+//! blocks come up at run time; metrics never expire, so there is a limit to them. No name ever
+//! holds anything of a request or a user.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use policy::config::Config;
+use policy::gate::{Cause, Decision, Denial, Note, Verdict, Why};
+use policy::name::Name;
+use policy::node::{Failure, Report};
+
+use crate::host;
+
+/// Reasons that have counters of their own; all further ones are counted as `other`.
+const REASONS_MAX: usize = 64;
+
+/// What can come of a rule.
+const OUTCOMES: [&str; 3] = ["denied", "would_deny", "failed_open"];
+
+/// The counters of one plugin.
+pub(crate) struct Metrics {
+    prefix: Name,
+    allowed: Option<u32>,
+    by_cause: BTreeMap<(&'static str, &'static str), u32>,
+    by_limit: BTreeMap<(&'static str, usize), u32>,
+    by_reason: RefCell<BTreeMap<(&'static str, Name), u32>>,
+    push: BTreeMap<&'static str, u32>,
+}
+
+impl Metrics {
+    /// Defines all counters whose names are known by now.
+    pub(crate) fn new(config: &Config) -> Self {
+        let prefix = config.stat_prefix.clone();
+        let counter = |name: String| host::counter(&format!("{prefix}.{name}"));
+        let causes = OUTCOMES.iter().flat_map(|outcome| {
+            let counter = &counter;
+            Cause::NAMES.iter().filter_map(move |cause| {
+                Some(((*outcome, *cause), counter(format!("{outcome}.{cause}"))?))
+            })
+        });
+        let limits = OUTCOMES.iter().flat_map(|outcome| {
+            let counter = &counter;
+            config.limits.iter().enumerate().filter_map(move |(index, limit)| {
+                Some(((*outcome, index), counter(format!("limit.{}.{outcome}", limit.name))?))
+            })
+        });
+        let push = ["batches", "changes", "refused", "snapshots", "superseded", "failed"];
+        let push = push.iter().filter_map(|name| Some((*name, counter(format!("push.{name}"))?)));
+        Self {
+            allowed: counter("allowed".to_owned()),
+            by_cause: causes.collect(),
+            by_limit: limits.collect(),
+            by_reason: RefCell::default(),
+            push: push.collect(),
+            prefix: prefix.clone(),
+        }
+    }
+
+    /// Counts what came of a request.
+    pub(crate) fn count_decision(&self, decision: &Decision) {
+        match &decision.verdict {
+            Verdict::Allow => add(self.allowed, 1),
+            Verdict::Deny(denial) => self.count_rule("denied", denial),
+        }
+        for Note { denial, why } in &decision.notes {
+            let outcome = match why {
+                Why::Shadow => "would_deny",
+                Why::FailOpen => "failed_open",
+            };
+            self.count_rule(outcome, denial);
+        }
+    }
+
+    fn count_rule(&self, outcome: &'static str, denial: &Denial) {
+        add(self.by_cause.get(&(outcome, denial.cause.as_str())).copied(), 1);
+        if let Some(index) = denial.cause.limit() {
+            add(self.by_limit.get(&(outcome, index)).copied(), 1);
+        }
+        if let Cause::Block { reason, .. } = &denial.cause {
+            add(self.reason(outcome, reason), 1);
+        }
+    }
+
+    fn reason(&self, outcome: &'static str, reason: &Name) -> Option<u32> {
+        let mut known = self.by_reason.try_borrow_mut().ok()?;
+        if let Some(metric) = known.get(&(outcome, reason.clone())) {
+            return Some(*metric);
+        }
+        let has_room = known.len() < REASONS_MAX;
+        let shown = if has_room { reason.as_str() } else { "other" };
+        let metric = host::counter(&format!("{}.block.{shown}.{outcome}", self.prefix))?;
+        if has_room {
+            known.insert((outcome, reason.clone()), metric);
+        }
+        Some(metric)
+    }
+
+    /// Counts what an answer to a poll brought.
+    pub(crate) fn count_push(&self, answer: &Result<Report, Failure>) {
+        let push = |name: &str, by: usize| add(self.push.get(name).copied(), by);
+        match answer {
+            Ok(Report { is_superseded: true, .. }) => push("superseded", 1),
+            Ok(report) => {
+                push("batches", 1);
+                push("changes", report.changes);
+                push("refused", report.refused);
+                push("snapshots", usize::from(report.is_snapshot));
+            }
+            Err(_) => push("failed", 1),
+        }
+    }
+}
+
+fn add(metric: Option<u32>, by: usize) {
+    if let Some(metric) = metric.filter(|_| by > 0) {
+        host::count(metric, by);
+    }
+}

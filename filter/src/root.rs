@@ -1,0 +1,190 @@
+//! One plugin in one VM: its configuration, and its part in following the invalidator.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use policy::config::Config;
+use policy::gate::{Clock, Freshness, Gate};
+use policy::node::{self, Failure, FreshnessCache, Poller, Rank, Report};
+use policy::push::{BATCH_BYTES_MAX, Message, Poll};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use crate::host::{self, HostClock, SharedData};
+use crate::metrics::Metrics;
+use crate::stream::{Stream, Unconfigured};
+
+/// The `root_id` that makes a plugin the singleton service.
+const SINGLETON_ROOT_ID: &[u8] = b"portcullis_poller";
+
+/// How often a VM renews its lease, or looks whether there is one to take.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long a held poll may take. The invalidator answers after about a second at the latest.
+const POLL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What all requests of one plugin share.
+pub(crate) struct Plugin {
+    pub(crate) gate: Gate,
+    pub(crate) metrics: Metrics,
+    freshness: Option<Cell<FreshnessCache>>,
+}
+
+impl Plugin {
+    /// How fresh the node is now; always fresh if nothing is to be followed.
+    pub(crate) fn freshness(&self) -> Freshness {
+        let Some(cell) = &self.freshness else { return Freshness::Fresh };
+        let mut cache = cell.get();
+        let freshness = cache.get(&mut SharedData, HostClock.monotonic());
+        cell.set(cache);
+        freshness
+    }
+}
+
+/// One plugin in one VM.
+#[derive(Default)]
+pub(crate) struct Root {
+    plugin: Option<Rc<Plugin>>,
+    poller: Option<Poller>,
+    is_singleton: bool,
+    serves_requests: Cell<bool>,
+    /// The token of the poll that is on its way.
+    in_flight: Option<u32>,
+    is_failing: bool,
+}
+
+impl Root {
+    fn configure(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let config = Config::parse(bytes).map_err(|error| error.to_string())?;
+        let random = host::random().ok_or("random bytes: the proxy has none to give")?;
+        let hash_key = node::join(&mut SharedData, config.storage, random)
+            .map_err(|error| error.to_string())?;
+        let mut freshness = None;
+        if let Some(invalidator) = &config.invalidator {
+            let holder = host::random().ok_or("random bytes: the proxy has none to give")?;
+            let node = config.node.clone().or_else(host::node_id);
+            let node = node.unwrap_or_else(|| "envoy".to_owned());
+            self.poller = Some(Poller::new(u64::from_le_bytes(holder), node));
+            self.is_singleton = host::root_id().as_deref() == Some(SINGLETON_ROOT_ID);
+            freshness = Some(Cell::new(FreshnessCache::new(invalidator.stale_after)));
+            host::set_tick_period(TICK);
+        }
+        let metrics = Metrics::new(&config);
+        let gate = Gate::new(config, hash_key);
+        self.plugin = Some(Rc::new(Plugin { gate, metrics, freshness }));
+        Ok(())
+    }
+
+    fn rank(&self) -> Rank {
+        if self.is_singleton {
+            Rank::Singleton
+        } else if self.serves_requests.get() {
+            Rank::Worker
+        } else {
+            Rank::Idle
+        }
+    }
+
+    fn send(&mut self, poll: &Poll) {
+        let Some(plugin) = self.plugin.clone() else { return };
+        let Some(invalidator) = &plugin.gate.config().invalidator else { return };
+        let body = poll.encode_to_vec();
+        let (cluster, secret) = (&invalidator.cluster, &invalidator.secret);
+        self.in_flight = host::send_poll(cluster, secret, &body, POLL_TIMEOUT);
+        if self.in_flight.is_none() {
+            self.failed(&plugin, Failure::Unreachable);
+        }
+    }
+
+    fn failed(&mut self, plugin: &Plugin, failure: Failure) {
+        if let Some(poller) = &mut self.poller {
+            poller.on_failure(HostClock.monotonic());
+        }
+        self.note_health(Some(&failure));
+        plugin.metrics.count_push(&Err(failure));
+    }
+
+    /// One line when polls begin to fail, and one when they work again.
+    fn note_health(&mut self, failure: Option<&Failure>) {
+        match failure {
+            Some(failure) if !self.is_failing => log::warn!("polling the invalidator: {failure}"),
+            None if self.is_failing => log::info!("polling the invalidator works again"),
+            _ => {}
+        }
+        self.is_failing = failure.is_some();
+    }
+
+    fn apply(&mut self, plugin: &Plugin, body: &[u8]) -> Result<Report, Failure> {
+        #[cfg(feature = "trap")]
+        crate::trap::on_batch(body);
+        let rank = self.rank();
+        let Some(poller) = &mut self.poller else { return Ok(Report::default()) };
+        poller.on_answer(body, &plugin.gate, &mut SharedData, rank, &HostClock)
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, _: usize, body_size: usize, _: usize) {
+        let Some(plugin) = self.plugin.clone() else { return };
+        if self.in_flight != Some(token) {
+            return;
+        }
+        self.in_flight = None;
+        let answer = match host::poll_answer(body_size.min(BATCH_BYTES_MAX)) {
+            _ if body_size > BATCH_BYTES_MAX => Err(Failure::Malformed),
+            (Some(200), body) => Ok(body),
+            (Some(status), _) => Err(Failure::Status(status)),
+            (None, _) => Err(Failure::Unreachable),
+        };
+        let body = match answer {
+            Ok(body) => body,
+            Err(failure) => return self.failed(&plugin, failure),
+        };
+        let report = self.apply(&plugin, &body);
+        self.note_health(report.as_ref().err());
+        plugin.metrics.count_push(&report);
+        match report {
+            Ok(Report { refused, next, .. }) => {
+                if refused > 0 {
+                    log::error!("{refused} changes could not be stored and are not enforced");
+                }
+                if let Some(poll) = next {
+                    self.send(&poll);
+                }
+            }
+            Err(failure) => log::error!("the invalidator's answer: {failure}"),
+        }
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        let configured = self.configure(&host::plugin_configuration(size));
+        if let Err(error) = &configured {
+            log::error!("portcullis: {error}");
+        }
+        configured.is_ok()
+    }
+
+    fn on_tick(&mut self) {
+        let Some(plugin) = self.plugin.clone() else { return };
+        let (rank, now) = (self.rank(), HostClock.monotonic());
+        let Some(poller) = &mut self.poller else { return };
+        if let Some(poll) = poller.on_tick(plugin.gate.config(), &mut SharedData, rank, now) {
+            self.send(&poll);
+        }
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        self.serves_requests.set(true);
+        match &self.plugin {
+            Some(plugin) => Some(Box::new(Stream::new(Rc::clone(plugin)))),
+            None => Some(Box::new(Unconfigured)),
+        }
+    }
+}
