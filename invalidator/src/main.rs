@@ -1,2 +1,7 @@
-//! Portcullis command line (skeleton).
-fn main() {}
+//! The `portcullis` binary: everything is in the library, so that tests can reach it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    invalidator::cli::main()
+}

@@ -1,0 +1,173 @@
+//! The arguments of each subcommand, as the help texts show them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use policy::time::{DURATION_RULE, UnixMicros, parse_duration};
+
+/// Cut a user off, everywhere, at once: the Portcullis invalidator and its command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    after_help = "Exit codes: 0 done; 1 refused, or not enforced everywhere in time; \
+                  64 wrong usage or configuration; 69 the daemon cannot be reached or cannot listen."
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the daemon
+    Run(Run),
+    /// Reject a user's requests (403) until the block expires or is lifted
+    Block(Block),
+    /// Lift a user's blocks and zero
+    Unblock(Unblock),
+    /// Empty a user's buckets: 429 until they refill, or until a given time
+    Zero(Zero),
+    /// Give a user a limit of their own, or the configured one back
+    Override(Override),
+    /// Publish events: one JSON value, or several one after the other
+    Publish(Publish),
+    /// Show sources, nodes and how far behind they are
+    Status(Client),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Run {
+    /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Only check the configuration
+    #[arg(long)]
+    pub(super) check: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Client {
+    /// Where the daemon's API listens
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PORTCULLIS_API",
+        default_value = "http://127.0.0.1:7700"
+    )]
+    pub(super) api: String,
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Whom an event is about, and how it is named.
+#[derive(Args, Debug)]
+pub(super) struct Target {
+    /// The user's id
+    #[arg(value_name = "USER")]
+    pub(super) id: String,
+    /// USER is the id of a session
+    #[arg(long)]
+    pub(super) session: bool,
+    /// The event's id, to repeat a command without repeating its effect [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(super) event_id: Option<String>,
+}
+
+/// How long an effect lasts; until it is lifted when neither is given.
+#[derive(Args, Debug)]
+pub(super) struct Expiry {
+    /// For how long, such as 30m, 24h or 7d
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(super) span: Option<String>,
+    /// Until when (RFC 3339), such as 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = timestamp, conflicts_with = "span")]
+    pub(super) until: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Block {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// Why, such as cooling_off; blocks with different reasons stand side by side
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+    /// Only these route groups [default: every route]
+    #[arg(long, value_name = "GROUP,..", value_delimiter = ',')]
+    pub(super) scope: Vec<String>,
+    #[command(flatten)]
+    pub(super) expiry: Expiry,
+    /// Let the client see the reason
+    #[arg(long, requires = "reason")]
+    pub(super) disclose: bool,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Unblock {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// Lift only the block with this reason [default: every block and the zero]
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Zero {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// Only these route groups [default: every route]
+    #[arg(long, value_name = "GROUP,..", value_delimiter = ',')]
+    pub(super) scope: Vec<String>,
+    #[command(flatten)]
+    pub(super) expiry: Expiry,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Override {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// Name of the limit
+    #[arg(long)]
+    pub(super) limit: String,
+    /// Size of the bucket
+    #[arg(long, value_name = "N", required_unless_present = "default")]
+    pub(super) max_tokens: Option<u32>,
+    /// Tokens added per interval [default: the size of the bucket]
+    #[arg(long, value_name = "N", requires = "max_tokens")]
+    pub(super) tokens_per_fill: Option<u32>,
+    /// The interval
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s")]
+    pub(super) fill_interval: String,
+    /// Back to the configured limit
+    #[arg(long, conflicts_with = "max_tokens")]
+    pub(super) default: bool,
+    #[command(flatten)]
+    pub(super) expiry: Expiry,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Publish {
+    /// A file of events, or - for standard input
+    #[arg(value_name = "FILE|-")]
+    pub(super) file: String,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+fn duration(text: &str) -> Result<String, &'static str> {
+    parse_duration(text).map(|_| text.to_owned()).ok_or(DURATION_RULE)
+}
+
+fn timestamp(text: &str) -> Result<String, &'static str> {
+    let rule = "must be an RFC 3339 time such as 2026-12-24T18:00:00Z";
+    UnixMicros::parse_rfc3339(text).map(|_| text.to_owned()).ok_or(rule)
+}

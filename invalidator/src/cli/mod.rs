@@ -1,0 +1,149 @@
+//! The command line: one subcommand runs the daemon, the others are clients of its API.
+
+mod api;
+mod args;
+mod event;
+mod show;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::config::{Config, ConfigError};
+use crate::daemon::{self, DaemonError};
+use api::{Api, ApiError, Reply};
+use args::{Arguments, Client, Command, Run};
+
+/// An event was refused, or is not enforced everywhere.
+const EXIT_REFUSED: u8 = 1;
+/// Bad usage or configuration (`EX_USAGE` of sysexits).
+const EXIT_USAGE: u8 = 64;
+/// The daemon cannot be reached, or cannot listen (`EX_UNAVAILABLE`).
+const EXIT_UNAVAILABLE: u8 = 69;
+
+/// What ends a command early.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Daemon(#[from] DaemonError),
+    #[error("{0}")]
+    Api(#[from] ApiError),
+    #[error("cannot read {0}: {1}")]
+    Input(String, io::Error),
+    #[error("event {0}: not JSON: {1}")]
+    NotJson(usize, serde_json::Error),
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Input(..) | Self::NotJson(..) => EXIT_USAGE,
+            Self::Daemon(error) if error.is_configuration() => EXIT_USAGE,
+            Self::Api(ApiError::Address(_)) => EXIT_USAGE,
+            Self::Daemon(_) | Self::Api(_) => EXIT_UNAVAILABLE,
+            Self::Output(_) => EXIT_REFUSED,
+        }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are not errors; if they cannot be printed there is no one to tell.
+            let _ = error.print();
+            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match command(arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => EXIT_REFUSED.into(),
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "portcullis: {failure}");
+            failure.exit_code().into()
+        }
+    }
+}
+
+/// Whether the command did what was asked.
+fn command(arguments: Arguments) -> Result<bool, Failure> {
+    match arguments.command {
+        Command::Run(run) => self::run(&run),
+        Command::Status(client) => status(&client),
+        Command::Publish(publish) => self::publish(&publish.client, &publish.file),
+        Command::Block(block) => send(&block.client, &event::block(&block)),
+        Command::Unblock(unblock) => send(&unblock.client, &event::unblock(&unblock)),
+        Command::Zero(zero) => send(&zero.client, &event::zero(&zero)),
+        Command::Override(change) => send(&change.client, &event::override_limit(&change)),
+    }
+}
+
+fn run(run: &Run) -> Result<bool, Failure> {
+    let config = Config::load(&run.config)?;
+    if run.check {
+        writeln!(io::stdout(), "{}: the configuration is valid", run.config.display())?;
+        return Ok(true);
+    }
+    daemon::run(config)?;
+    Ok(true)
+}
+
+fn status(client: &Client) -> Result<bool, Failure> {
+    let reply = Api::new(&client.api)?.status()?;
+    let text = if client.json { format!("{}\n", reply.text) } else { show::status(&reply.json) };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(reply.status == 200)
+}
+
+fn send(client: &Client, event: &Value) -> Result<bool, Failure> {
+    let reply = Api::new(&client.api)?.publish(&event.to_string())?;
+    report(client, &reply)
+}
+
+/// Publishes each JSON value of the input in order; goes on after one that is refused.
+fn publish(client: &Client, name: &str) -> Result<bool, Failure> {
+    let cannot = |error| Failure::Input(name.to_owned(), error);
+    let input: Box<dyn Read> = if name == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(name).map_err(cannot)?)
+    };
+    let api = Api::new(&client.api)?;
+    let mut all_enforced = true;
+    let events = serde_json::Deserializer::from_reader(io::BufReader::new(input));
+    for (index, event) in events.into_iter::<Box<RawValue>>().enumerate() {
+        let event = event.map_err(|error| match error.io_error_kind() {
+            Some(kind) => cannot(kind.into()),
+            None => Failure::NotJson(index.saturating_add(1), error),
+        })?;
+        all_enforced &= report(client, &api.publish(event.get())?)?;
+    }
+    Ok(all_enforced)
+}
+
+/// Prints the answer to one event; says whether it is enforced everywhere.
+fn report(client: &Client, reply: &Reply) -> Result<bool, Failure> {
+    let enforced = reply.status == 200;
+    if client.json {
+        writeln!(io::stdout(), "{}", reply.text)?;
+        return Ok(enforced);
+    }
+    let shown = show::outcome(reply);
+    let mut out: Box<dyn Write> =
+        if enforced { Box::new(io::stdout()) } else { Box::new(io::stderr()) };
+    writeln!(out, "{}", shown.line)?;
+    for warning in shown.warnings {
+        writeln!(io::stderr(), "warning: {warning}")?;
+    }
+    Ok(enforced)
+}

@@ -1,0 +1,147 @@
+//! The daemon's answers in words, for people at a terminal.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::api::Reply;
+
+/// One event's outcome.
+pub(super) struct Outcome {
+    pub(super) line: String,
+    pub(super) warnings: Vec<String>,
+}
+
+pub(super) fn outcome(reply: &Reply) -> Outcome {
+    let line = match reply.status {
+        200 => enforced(&reply.json),
+        202 => not_enforced(&reply.json),
+        _ => refused(&reply.json),
+    };
+    Outcome { line, warnings: texts(&reply.json, "warnings") }
+}
+
+fn enforced(json: &Value) -> String {
+    let nodes = list(json, "nodes").len();
+    let (event, sequence) = (text(json, "event_id"), number(json, "sequence"));
+    let when = match text(json, "result") {
+        "applied" => format!("in {} ms", json.get("elapsed_ms").unwrap_or(&Value::Null)),
+        "duplicate" => "already: this event was published before".to_owned(),
+        _ => "as it is: a newer event about this subject is known, this one changes nothing".into(),
+    };
+    format!("enforced on {} {when} (event {event}, sequence {sequence})", count(nodes, "node"))
+}
+
+fn not_enforced(json: &Value) -> String {
+    let (event, sequence) = (text(json, "event_id"), number(json, "sequence"));
+    let mut reasons = Vec::new();
+    let pending = texts(json, "pending");
+    if !pending.is_empty() {
+        reasons.push(format!("no acknowledgement yet from {}", pending.join(", ")));
+    }
+    for refusal in list(json, "refused") {
+        reasons.push(format!("refused by {}: {}", text(refusal, "node"), text(refusal, "cause")));
+    }
+    if reasons.is_empty() {
+        reasons.push("no node is connected".to_owned());
+    }
+    let reasons = reasons.join("; ");
+    format!("accepted, but NOT enforced everywhere: {reasons} (event {event}, sequence {sequence})")
+}
+
+fn refused(json: &Value) -> String {
+    match (json.get("field").and_then(Value::as_str), json.get("rule").and_then(Value::as_str)) {
+        (Some(field), Some(rule)) => format!("refused: {field}: {rule}"),
+        _ => format!("refused: {}", text(json, "title")),
+    }
+}
+
+/// The whole of `GET /v1/status`.
+pub(super) fn status(json: &Value) -> String {
+    let mut out = format!(
+        "daemon   up {}, sequence {}, {}\n",
+        span_ms(number(json, "uptime_s").saturating_mul(1000)),
+        number(json, "sequence"),
+        count(usize::try_from(number(json, "subjects")).unwrap_or(usize::MAX), "subject"),
+    );
+    for source in list(json, "sources") {
+        let age = match source.get("age_ms").and_then(Value::as_u64) {
+            Some(age) => format!("alive {} ago", span_ms(age)),
+            None => "never alive yet".to_owned(),
+        };
+        let name = text(source, "name");
+        let _ = writeln!(out, "source   {name}: {}, {age}", text(source, "state"));
+    }
+    let nodes = list(json, "nodes");
+    if nodes.is_empty() {
+        out.push_str("nodes    none: no Envoy has polled yet\n");
+        return out;
+    }
+    let header = ["NODE", "BOOT", "STATE", "APPLIED", "BEHIND", "LAST POLL", "REFUSED"];
+    let rows = nodes.iter().map(node_row);
+    out.push_str(&table(std::iter::once(header.map(str::to_owned)).chain(rows).collect()));
+    out
+}
+
+fn node_row(node: &Value) -> [String; 7] {
+    let connected = node.get("connected").and_then(Value::as_bool).unwrap_or_default();
+    let synced = node.get("synced").and_then(Value::as_bool).unwrap_or_default();
+    let state = match (connected, synced) {
+        (false, _) => "gone",
+        (true, false) => "syncing",
+        (true, true) => "connected",
+    };
+    [
+        text(node, "node").to_owned(),
+        text(node, "boot_id").chars().take(12).collect(),
+        state.to_owned(),
+        number(node, "applied").to_string(),
+        number(node, "lag").to_string(),
+        format!("{} ago", span_ms(number(node, "staleness_ms"))),
+        number(node, "refused").to_string(),
+    ]
+}
+
+/// Columns padded to their widest cell.
+fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..N).filter_map(width).collect();
+    let mut out = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    out
+}
+
+fn span_ms(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+fn text<'a>(json: &'a Value, name: &str) -> &'a str {
+    json.get(name).and_then(Value::as_str).unwrap_or("?")
+}
+
+fn number(json: &Value, name: &str) -> u64 {
+    json.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn list<'a>(json: &'a Value, name: &str) -> &'a [Value] {
+    json.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn texts(json: &Value, name: &str) -> Vec<String> {
+    list(json, name).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}

@@ -1,0 +1,184 @@
+//! The daemon's configuration: read once, checked once, and valid by type from then on.
+//!
+//! Every error names the field and the rule it breaks. Nothing here opens a socket.
+
+mod raw;
+mod value;
+
+pub use raw::ACK_TIMEOUT_MAX;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use thiserror::Error;
+use tracing::level_filters::LevelFilter;
+
+/// Shortest secret that the poll endpoint accepts, in bytes.
+pub const SECRET_BYTES_MIN: usize = 16;
+/// Largest configuration file, in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Why a configuration cannot be used: the field and the rule it breaks.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{field}: {rule}")]
+pub struct ConfigError {
+    /// Path of the field, such as `sources.redis.url`, or the file itself.
+    pub field: String,
+    /// The rule that is broken.
+    pub rule: String,
+}
+
+impl ConfigError {
+    fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self { field: field.into(), rule: rule.into() }
+    }
+}
+
+/// The whole configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The API for publishers and operators.
+    pub api: Api,
+    /// The endpoint that Envoys poll.
+    pub poll: Poll,
+    /// Whether `POST /v1/invalidations` is a source.
+    pub embedded: bool,
+    /// The Redis source, if configured.
+    pub redis: Option<Redis>,
+    /// Bounds of what is kept in memory.
+    pub limits: Limits,
+    /// Logs.
+    pub log: Log,
+}
+
+/// `[api]`
+#[derive(Debug)]
+pub struct Api {
+    /// Loopback only: the API asks for no credentials.
+    pub listen: SocketAddr,
+    /// How long a publisher waits for every node's acknowledgement.
+    pub ack_timeout: Duration,
+}
+
+/// `[poll]`
+#[derive(Debug)]
+pub struct Poll {
+    /// Where Envoys reach the daemon.
+    pub listen: Listen,
+    /// What every poll has to carry as its bearer token.
+    pub secret: SecretString,
+    /// How long a poll is held when there is nothing to say.
+    pub hold: Duration,
+}
+
+/// Where the poll endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A Unix socket and its permission bits.
+    Unix {
+        /// Absolute path of the socket.
+        path: PathBuf,
+        /// Permission bits of the socket file.
+        mode: u32,
+    },
+    /// A TCP address.
+    Tcp(SocketAddr),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+/// `[sources.redis]`
+#[derive(Debug)]
+pub struct Redis {
+    /// `redis://` or `rediss://`, with credentials if any.
+    pub url: SecretString,
+    /// The Pub/Sub channel.
+    pub channel: String,
+    /// PEM certificates to trust instead of the system's.
+    pub tls_ca: Option<Vec<u8>>,
+    /// How often the connection is asked for a sign of life.
+    pub ping_interval: Duration,
+    /// How long after the last sign of life the connection is given up.
+    pub dead_after: Duration,
+}
+
+/// `[limits]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Users and sessions with a state.
+    pub subjects_max: usize,
+    /// Changes kept for nodes that are behind; who is further behind gets a snapshot.
+    pub log_entries_max: usize,
+    /// Event ids remembered to recognize duplicates.
+    pub event_ids_max: usize,
+    /// Envoy processes known at once.
+    pub nodes_max: usize,
+    /// API requests being answered at once.
+    pub api_requests_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            subjects_max: 1_000_000,
+            log_entries_max: 65_536,
+            event_ids_max: 262_144,
+            nodes_max: 256,
+            api_requests_max: 256,
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Debug)]
+pub struct Log {
+    /// One JSON object per line, or text for people.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: LevelFilter,
+    /// Key of the pseudonyms of user ids; random for each run when absent.
+    pub pseudonym_key: Option<SecretString>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object per line.
+    #[default]
+    Json,
+    /// Text for people.
+    Text,
+}
+
+impl Config {
+    /// Reads and checks the file, and the files and environment variables its secrets name.
+    ///
+    /// # Errors
+    /// The first rule that is broken; a file that cannot be read is the field `config`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = value::read_bounded(path, CONFIG_BYTES_MAX)
+            .map_err(|rule| ConfigError::new("config", rule))?;
+        let text = String::from_utf8(text)
+            .map_err(|_| ConfigError::new("config", "must be UTF-8 text"))?;
+        Self::parse(&text)
+    }
+
+    /// Checks the text of a configuration file.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        raw::parse(text)?.check()
+    }
+}

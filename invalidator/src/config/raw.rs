@@ -1,0 +1,263 @@
+//! The configuration file as written, and the step from there to the checked [`Config`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use redis::IntoConnectionInfo;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use tracing::level_filters::LevelFilter;
+
+use super::value::{self, Secret, Span};
+use super::{Api, Config, ConfigError, Limits, Log, LogFormat, Poll, Redis, SECRET_BYTES_MIN};
+
+/// Shortest wait or interval that may be configured.
+const SPAN_MIN: Duration = Duration::from_millis(10);
+/// Longest wait for acknowledgements.
+pub const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// Longest hold of a poll.
+const HOLD_MAX: Duration = Duration::from_secs(10);
+/// Longest interval and time to death of a source's connection.
+const DEAD_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Longest name of a Pub/Sub channel, in bytes.
+const CHANNEL_BYTES_MAX: usize = 256;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    #[serde(default)]
+    api: RawApi,
+    poll: RawPoll,
+    #[serde(default)]
+    sources: RawSources,
+    #[serde(default)]
+    limits: RawLimits,
+    #[serde(default)]
+    log: RawLog,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawApi {
+    listen: Option<String>,
+    ack_timeout: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPoll {
+    listen: String,
+    socket_mode: Option<String>,
+    secret: Secret,
+    hold: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSources {
+    embedded: Option<RawEmbedded>,
+    redis: Option<RawRedis>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEmbedded {
+    enabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRedis {
+    url: Secret,
+    channel: Option<String>,
+    tls_ca_file: Option<PathBuf>,
+    ping_interval: Option<Span>,
+    dead_after: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLimits {
+    subjects_max: Option<usize>,
+    log_entries_max: Option<usize>,
+    event_ids_max: Option<usize>,
+    nodes_max: Option<usize>,
+    api_requests_max: Option<usize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLog {
+    #[serde(default)]
+    format: LogFormat,
+    level: Option<String>,
+    pseudonym_key: Option<Secret>,
+}
+
+/// Parses the text. Messages never quote the file: a line of it may hold a secret.
+pub(super) fn parse(text: &str) -> Result<RawConfig, ConfigError> {
+    let syntax = |error: toml::de::Error| {
+        let line = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .map(|before| before.matches('\n').count().saturating_add(1));
+        let place = line.map_or_else(|| "config".to_owned(), |line| format!("config line {line}"));
+        ConfigError::new(place, error.message())
+    };
+    let document = toml::Deserializer::parse(text).map_err(syntax)?;
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { "config".to_owned() } else { path };
+        ConfigError::new(field, error.into_inner().message())
+    })
+}
+
+impl RawConfig {
+    pub(super) fn check(self) -> Result<Config, ConfigError> {
+        let embedded = self.sources.embedded.is_none_or(|embedded| embedded.enabled);
+        let redis = self.sources.redis.map(RawRedis::check).transpose()?;
+        if !embedded && redis.is_none() {
+            let rule = "at least one source has to be enabled";
+            return Err(ConfigError::new("sources", rule));
+        }
+        Ok(Config {
+            api: self.api.check()?,
+            poll: self.poll.check()?,
+            embedded,
+            redis,
+            limits: self.limits.check()?,
+            log: self.log.check()?,
+        })
+    }
+}
+
+/// The span as configured, within the bounds; the default if absent.
+fn span(
+    raw: Option<Span>,
+    field: &str,
+    default: Duration,
+    max: Duration,
+) -> Result<Duration, ConfigError> {
+    raw.map_or(Ok(default), |span| span.within(field, SPAN_MIN, max))
+}
+
+impl RawApi {
+    fn check(self) -> Result<Api, ConfigError> {
+        let default = Duration::from_secs(2);
+        Ok(Api {
+            listen: value::loopback(self.listen.as_deref().unwrap_or("127.0.0.1:7700"))?,
+            ack_timeout: span(self.ack_timeout, "api.ack_timeout", default, ACK_TIMEOUT_MAX)?,
+        })
+    }
+}
+
+impl RawPoll {
+    fn check(self) -> Result<Poll, ConfigError> {
+        let secret = self.secret.resolve("poll.secret")?;
+        let text = secret.expose_secret();
+        if text.len() < SECRET_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let rule = format!(
+                "must be at least {SECRET_BYTES_MIN} visible ASCII characters without spaces"
+            );
+            return Err(ConfigError::new("poll.secret", rule));
+        }
+        Ok(Poll {
+            listen: value::listen(&self.listen, self.socket_mode.as_deref())?,
+            secret,
+            hold: span(self.hold, "poll.hold", Duration::from_secs(1), HOLD_MAX)?,
+        })
+    }
+}
+
+impl RawRedis {
+    fn check(self) -> Result<Redis, ConfigError> {
+        let url = self.url.resolve("sources.redis.url")?;
+        let tls = url.expose_secret().starts_with("rediss://");
+        let known = tls || url.expose_secret().starts_with("redis://");
+        // The library's own message may quote the URL, and with it the password.
+        if !known || url.expose_secret().into_connection_info().is_err() {
+            let rule = "must be redis://[user:password@]host[:port][/db], or rediss:// for TLS";
+            return Err(ConfigError::new("sources.redis.url", rule));
+        }
+        if self.tls_ca_file.is_some() && !tls {
+            let rule = "belongs to a rediss:// url only";
+            return Err(ConfigError::new("sources.redis.tls_ca_file", rule));
+        }
+        let read = |path: PathBuf| value::read(&path, "sources.redis.tls_ca_file");
+        let channel = self.channel.unwrap_or_else(|| "portcullis.invalidations".to_owned());
+        if channel.is_empty() || channel.len() > CHANNEL_BYTES_MAX {
+            let rule = format!("must be 1 to {CHANNEL_BYTES_MAX} bytes");
+            return Err(ConfigError::new("sources.redis.channel", rule));
+        }
+        let second = Duration::from_secs(1);
+        let ping = span(self.ping_interval, "sources.redis.ping_interval", second, DEAD_AFTER_MAX)?;
+        let dead_field = "sources.redis.dead_after";
+        let dead_default = Duration::from_millis(2500);
+        let dead_after = span(self.dead_after, dead_field, dead_default, DEAD_AFTER_MAX)?;
+        if dead_after <= ping {
+            return Err(ConfigError::new(dead_field, "must be longer than ping_interval"));
+        }
+        let tls_ca = self.tls_ca_file.map(read).transpose()?;
+        Ok(Redis { url, channel, tls_ca, ping_interval: ping, dead_after })
+    }
+}
+
+impl RawLimits {
+    fn check(self) -> Result<Limits, ConfigError> {
+        let default = Limits::default();
+        let bound = |name: &str, value: Option<usize>, default: usize, max: usize| {
+            let value = value.unwrap_or(default);
+            let rule = || ConfigError::new(format!("limits.{name}"), format!("must be 1 to {max}"));
+            (1..=max).contains(&value).then_some(value).ok_or_else(rule)
+        };
+        Ok(Limits {
+            subjects_max: bound(
+                "subjects_max",
+                self.subjects_max,
+                default.subjects_max,
+                100_000_000,
+            )?,
+            log_entries_max: bound(
+                "log_entries_max",
+                self.log_entries_max,
+                default.log_entries_max,
+                16_777_216,
+            )?,
+            event_ids_max: bound(
+                "event_ids_max",
+                self.event_ids_max,
+                default.event_ids_max,
+                16_777_216,
+            )?,
+            nodes_max: bound("nodes_max", self.nodes_max, default.nodes_max, 65_536)?,
+            api_requests_max: bound(
+                "api_requests_max",
+                self.api_requests_max,
+                default.api_requests_max,
+                65_536,
+            )?,
+        })
+    }
+}
+
+impl RawLog {
+    fn check(self) -> Result<Log, ConfigError> {
+        let level = match self.level.as_deref() {
+            None | Some("info") => LevelFilter::INFO,
+            Some("error") => LevelFilter::ERROR,
+            Some("warn") => LevelFilter::WARN,
+            Some("debug") => LevelFilter::DEBUG,
+            Some("trace") => LevelFilter::TRACE,
+            Some(_) => {
+                let rule = "must be error, warn, info, debug or trace";
+                return Err(ConfigError::new("log.level", rule));
+            }
+        };
+        let key = self.pseudonym_key.map(|key| key.resolve("log.pseudonym_key")).transpose()?;
+        if key.as_ref().is_some_and(|key| key.expose_secret().len() < SECRET_BYTES_MIN) {
+            let rule = format!("must be at least {SECRET_BYTES_MIN} bytes");
+            return Err(ConfigError::new("log.pseudonym_key", rule));
+        }
+        Ok(Log { format: self.format, level, pseudonym_key: key })
+    }
+}

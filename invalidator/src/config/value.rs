@@ -1,0 +1,138 @@
+//! Values of the configuration file that need more than serde knows: secrets, spans, addresses.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use policy::time::{DURATION_RULE, parse_duration};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{ConfigError, Listen};
+
+/// Longest path of a Unix socket, in bytes (`sun_path` less its terminator).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Largest secret or certificate file, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A span of time as written: `"500ms"`, `"2s"`.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Span(Duration);
+
+impl TryFrom<String> for Span {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        parse_duration(&text).map(Self).ok_or(DURATION_RULE)
+    }
+}
+
+impl Span {
+    /// The span if it lies within the bounds.
+    pub(super) fn within(
+        self,
+        field: &str,
+        min: Duration,
+        max: Duration,
+    ) -> Result<Duration, ConfigError> {
+        if (min..=max).contains(&self.0) {
+            return Ok(self.0);
+        }
+        Err(ConfigError::new(field, format!("must be between {min:?} and {max:?}")))
+    }
+}
+
+/// A secret as written: in place, or where to find it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be a string, { file = \"/path\" } or { env = \"NAME\" }")]
+pub(super) enum Secret {
+    Inline(SecretString),
+    File(SecretFile),
+    Env(SecretEnv),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretFile {
+    file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretEnv {
+    env: String,
+}
+
+impl Secret {
+    /// The secret itself. A newline at the end of a file is not part of it.
+    pub(super) fn resolve(self, field: &str) -> Result<SecretString, ConfigError> {
+        match self {
+            Self::Inline(secret) => Ok(secret),
+            Self::File(SecretFile { file }) => {
+                let bytes = read(&file, field)?;
+                let text = std::str::from_utf8(&bytes)
+                    .map_err(|_| ConfigError::new(field, "the file must hold UTF-8 text"))?;
+                Ok(text.trim_end_matches(['\r', '\n']).into())
+            }
+            Self::Env(SecretEnv { env }) => {
+                std::env::var(&env).map(SecretString::from).map_err(|_| {
+                    ConfigError::new(field, format!("environment variable {env} is not set"))
+                })
+            }
+        }
+    }
+}
+
+/// Reads a file that the configuration names.
+pub(super) fn read(path: &Path, field: &str) -> Result<Vec<u8>, ConfigError> {
+    read_bounded(path, FILE_BYTES_MAX).map_err(|rule| ConfigError::new(field, rule))
+}
+
+/// Reads at most `bytes_max`; the error says what is wrong with the file.
+pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+    let cannot = |cause| format!("cannot read {}: {cause}", path.display());
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(cannot)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len <= bytes_max) {
+        return Ok(bytes);
+    }
+    Err(format!("{} is larger than {bytes_max} bytes", path.display()))
+}
+
+/// Parses where the poll endpoint listens; `mode` is the permission bits of a Unix socket.
+pub(super) fn listen(text: &str, mode: Option<&str>) -> Result<Listen, ConfigError> {
+    let Some(path) = text.strip_prefix("unix:") else {
+        if mode.is_some() {
+            return Err(ConfigError::new("poll.socket_mode", "belongs to a unix: address only"));
+        }
+        let rule = "must be \"unix:/absolute/path\" or an address such as \"127.0.0.1:7701\"";
+        return text.parse().map(Listen::Tcp).map_err(|_| ConfigError::new("poll.listen", rule));
+    };
+    if !path.starts_with('/') || path.len() > SOCKET_PATH_BYTES_MAX {
+        let rule = format!("must name an absolute path of at most {SOCKET_PATH_BYTES_MAX} bytes");
+        return Err(ConfigError::new("poll.listen", rule));
+    }
+    let mode = octal(mode.unwrap_or("0600")).ok_or_else(|| {
+        let rule = "must be an octal string from \"0600\" to \"0777\" that lets the owner in";
+        ConfigError::new("poll.socket_mode", rule)
+    })?;
+    Ok(Listen::Unix { path: path.into(), mode })
+}
+
+fn octal(text: &str) -> Option<u32> {
+    let mode = u32::from_str_radix(text, 8).ok()?;
+    (mode <= 0o777 && mode & 0o600 == 0o600).then_some(mode)
+}
+
+/// Parses the address of the API, which has to be a loopback one.
+pub(super) fn loopback(text: &str) -> Result<SocketAddr, ConfigError> {
+    let rule = "must be a loopback address such as \"127.0.0.1:7700\": the API asks for no \
+                credentials";
+    let address: Option<SocketAddr> = text.parse().ok();
+    address
+        .filter(|address| address.ip().is_loopback())
+        .ok_or_else(|| ConfigError::new("api.listen", rule))
+}

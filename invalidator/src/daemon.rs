@@ -1,0 +1,185 @@
+//! Wires the daemon together, and takes it apart in the right order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::config::{Config, ConfigError, Listen};
+use crate::engine::{BatchBounds, Engine, Settings, Source};
+use crate::log::{self, Pseudonyms};
+use crate::metrics::Metrics;
+use crate::server::api::{self, EMBEDDED};
+use crate::server::listen::{self, SocketFile};
+use crate::server::{Shutdown, poll, serve};
+use crate::shared::Shared;
+use crate::source::redis::{REDIS, RedisSource};
+
+/// How much later than due a node's next poll may be before the node counts as gone.
+const POLL_LATE_MAX: Duration = Duration::from_secs(2);
+/// How often what no longer matters is looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Connections beyond the requests and nodes that the limits allow: probes, scrapes, reconnects.
+const CONNECTIONS_SPARE: usize = 64;
+
+/// Why the daemon cannot run.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// A rule that is only checked when the source is made.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address that cannot be listened on.
+    #[error("{field}: cannot listen on {address}: {cause}")]
+    Listen {
+        /// The field of the configuration.
+        field: &'static str,
+        /// The address in it.
+        address: String,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// Something that the system has to provide.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+impl DaemonError {
+    /// Whether the configuration is at fault.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Config(_))
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If it cannot start.
+pub fn run(config: Config) -> Result<(), DaemonError> {
+    log::init(&config.log);
+    // The second of two calls fails, and both choose the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Runtime::new()?.block_on(run_async(config))
+}
+
+async fn run_async(config: Config) -> Result<(), DaemonError> {
+    let redis = config.redis.map(RedisSource::new).transpose()?;
+    let pseudonyms = Pseudonyms::new(config.log.pseudonym_key.as_ref()).map_err(io::Error::from)?;
+    let epoch = Uuid::new_v4().simple().to_string();
+    let embedded = config.embedded.then_some(Source { name: EMBEDDED, built_in: true });
+    let heard = redis.as_ref().map(|_| Source { name: REDIS, built_in: false });
+    let engine = Engine::new(Settings {
+        epoch: epoch.clone(),
+        limits: config.limits,
+        batch: BatchBounds::default(),
+        connected_for: config.poll.hold.saturating_add(POLL_LATE_MAX),
+        sources: embedded.into_iter().chain(heard).collect(),
+    });
+    let shared = Arc::new(Shared::new(engine, pseudonyms, Metrics::new()));
+
+    let (stop_api, api_stopped) = watch::channel(false);
+    let (stop_poll, poll_stopped) = watch::channel(false);
+    let (api_shutdown, poll_shutdown) = (Shutdown::new(api_stopped), Shutdown::new(poll_stopped));
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+
+    // The polls' door opens first: readiness is asked for at the other one.
+    let poll = &config.poll;
+    let router = poll::router(Arc::clone(&shared), &poll.secret, poll.hold, poll_shutdown.clone());
+    let connections = config.limits.nodes_max.saturating_mul(2).saturating_add(CONNECTIONS_SPARE);
+    let (polls, _socket_file) =
+        serve_polls(&poll.listen, router, connections, poll_shutdown).await?;
+    let listener = tcp("api.listen", config.api.listen).await?;
+    let requests_max = config.limits.api_requests_max;
+    let timeout = config.api.ack_timeout;
+    let router = api::router(Arc::clone(&shared), config.embedded, timeout, requests_max);
+    let connections = requests_max.saturating_add(CONNECTIONS_SPARE);
+    let api = tokio::spawn(serve(listener, router, connections, api_shutdown.clone()));
+    let source = redis.map(|source| tokio::spawn(source.run(Arc::clone(&shared), api_shutdown)));
+    let sweeper = tokio::spawn(sweep(Arc::clone(&shared)));
+    let (api_listen, poll_listen) = (config.api.listen, poll.listen.to_string());
+    info!(epoch, %api_listen, poll_listen, version = env!("CARGO_PKG_VERSION"), "daemon started");
+
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = interrupted.recv() => {}
+    }
+    info!("daemon stops: no new events");
+    // Publishers under way still get their acknowledgements; then the nodes are let go.
+    stop_api.send_replace(true);
+    let _ = api.await;
+    if let Some(source) = source {
+        let _ = source.await;
+    }
+    stop_poll.send_replace(true);
+    let _ = polls.await;
+    sweeper.abort();
+    info!("daemon stopped");
+    Ok(())
+}
+
+async fn serve_polls(
+    listen: &Listen,
+    router: Router,
+    connections_max: usize,
+    shutdown: Shutdown,
+) -> Result<(JoinHandle<()>, Option<SocketFile>), DaemonError> {
+    match listen {
+        Listen::Unix { path, mode } => {
+            if mode & 0o007 != 0 {
+                warn!(path = %path.display(), "the poll socket is open to every user of this host");
+            }
+            let (listener, file) = listen::unix(path, *mode).map_err(|cause| {
+                DaemonError::Listen { field: "poll.listen", address: listen.to_string(), cause }
+            })?;
+            Ok((tokio::spawn(serve(listener, router, connections_max, shutdown)), Some(file)))
+        }
+        Listen::Tcp(address) => {
+            if !address.ip().is_loopback() {
+                warn!(%address, "polls and their secret cross a network without encryption");
+            }
+            let listener = tcp("poll.listen", *address).await?;
+            Ok((tokio::spawn(serve(listener, router, connections_max, shutdown)), None))
+        }
+    }
+}
+
+async fn tcp(
+    field: &'static str,
+    address: SocketAddr,
+) -> Result<impl axum::serve::Listener, DaemonError> {
+    let listener = TcpListener::bind(address).await.map_err(|cause| DaemonError::Listen {
+        field,
+        address: address.to_string(),
+        cause,
+    })?;
+    // Answers are small and wanted at once. A connection that is gone already says so by itself.
+    Ok(listener.tap_io(|stream: &mut TcpStream| {
+        let _ = stream.set_nodelay(true);
+    }))
+}
+
+async fn sweep(shared: Arc<Shared>) {
+    let mut ticks = interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = shared.now();
+        let gone = shared.engine().sweep(now);
+        for key in gone {
+            warn!(node = %key.node, boot_id = %key.boot_id, "node is gone: it polls no more");
+        }
+    }
+}

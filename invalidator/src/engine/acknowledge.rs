@@ -1,0 +1,61 @@
+//! What a poll says about the batch before: applied, except for what could not be stored.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use policy::push::{REFUSALS_MAX, Refusal};
+use policy::subject::Subject;
+
+use super::nodes::Unstored;
+use super::{BATCH_SCAN_MAX, Engine, NodeKey};
+
+impl Engine {
+    /// Notes that a node has applied everything up to `applied`. Answers with the time since each
+    /// newly applied change was taken in.
+    pub(super) fn acknowledge(
+        &mut self,
+        key: &NodeKey,
+        applied: u64,
+        refusals: &[Refusal],
+        now: Duration,
+    ) -> Vec<Duration> {
+        let Some(node) = self.nodes.get_mut(key) else { return Vec::new() };
+        let mut latencies = Vec::new();
+        let mut stored = HashSet::new();
+        // After a snapshot there is no telling when which change arrived.
+        let from = if node.synced { node.applied } else { applied };
+        if let Some(entries) = self.log.after(from) {
+            let new = entries.take_while(|(sequence, _)| *sequence <= applied);
+            for (_, entry) in new.take(BATCH_SCAN_MAX) {
+                latencies.push(now.saturating_sub(entry.at));
+                stored.insert(&entry.subject);
+            }
+        }
+        node.unstored.retain(|_, unstored| {
+            unstored.subject.as_ref().is_none_or(|subject| !stored.contains(subject))
+        });
+        node.applied = applied;
+        node.synced = true;
+        let unstored = self.note_refusals(key, refusals);
+        self.waiters.acknowledge(key, applied, &unstored, now);
+        latencies
+    }
+
+    /// Notes which changes a node could not store; answers with their subjects and causes.
+    pub(super) fn note_refusals(
+        &mut self,
+        key: &NodeKey,
+        refusals: &[Refusal],
+    ) -> Vec<(Option<Subject>, String)> {
+        let Some(node) = self.nodes.get_mut(key) else { return Vec::new() };
+        let mut noted = Vec::new();
+        for Refusal { sequence, cause } in refusals {
+            let subject = self.log.subject_of(*sequence).cloned();
+            if node.unstored.len() < REFUSALS_MAX {
+                node.unstored.insert(*sequence, Unstored { subject: subject.clone() });
+            }
+            noted.push((subject, cause.clone()));
+        }
+        noted
+    }
+}

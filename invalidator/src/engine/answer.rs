@@ -1,0 +1,184 @@
+//! What to tell a node, given where it stands.
+
+use std::collections::HashSet;
+
+use policy::push::batch::Kind;
+use policy::push::{self, Batch, Change, Message, PROTOCOL, Poll};
+use policy::state::State;
+use policy::subject::Subject;
+
+use super::{Engine, Now, Ticket};
+
+/// Most changes in one batch.
+pub const BATCH_CHANGES_MAX: usize = 512;
+/// Size of the changes in one batch, in bytes: well under what a filter accepts. A single change
+/// is sent whatever its size.
+pub const BATCH_BYTES: usize = 256 * 1024;
+/// Most entries of the log looked at for one batch.
+pub const BATCH_SCAN_MAX: usize = 4_096;
+
+/// Bounds of one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchBounds {
+    /// Most changes; at least 1.
+    pub changes_max: usize,
+    /// Size of all changes, in bytes.
+    pub bytes: usize,
+    /// Most entries of the log looked at; at least 1.
+    pub scan_max: usize,
+}
+
+impl Default for BatchBounds {
+    fn default() -> Self {
+        Self { changes_max: BATCH_CHANGES_MAX, bytes: BATCH_BYTES, scan_max: BATCH_SCAN_MAX }
+    }
+}
+
+/// What to do with a poll.
+#[derive(Debug, PartialEq)]
+pub enum Answer {
+    /// Answer it now.
+    Batch(Batch),
+    /// The node lacks nothing: wait for a change.
+    Hold,
+}
+
+/// Where a node stands in this epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Position {
+    /// Nowhere: it needs a snapshot from the start.
+    Fresh,
+    /// In a snapshot that stands for `sequence`, after the subject `after`.
+    Snapshot { sequence: u64, after: Subject },
+    /// It has applied everything up to this sequence.
+    Applied(u64),
+}
+
+/// Changes gathered up to the bounds.
+struct Gathered {
+    changes: Vec<Change>,
+    bytes: usize,
+    bounds: BatchBounds,
+}
+
+impl Gathered {
+    fn new(bounds: BatchBounds) -> Self {
+        Self { changes: Vec::new(), bytes: 0, bounds }
+    }
+
+    /// Adds a subject's state; `false` if there is no room for it.
+    fn add(&mut self, subject: &Subject, state: &State, sequence: u64) -> bool {
+        let change = Change { sequence, subject: Some(subject.into()), state: Some(state.into()) };
+        let bytes = self.bytes.saturating_add(change.encoded_len());
+        let fits = self.changes.len() < self.bounds.changes_max && bytes <= self.bounds.bytes;
+        if fits || self.changes.is_empty() {
+            self.bytes = bytes;
+            self.changes.push(change);
+            return true;
+        }
+        false
+    }
+}
+
+impl Engine {
+    /// Where the sender of a poll stands. Whatever does not make sense means a fresh start, which
+    /// is always right.
+    pub(super) fn position(&self, poll: &Poll) -> Position {
+        if poll.epoch != self.epoch || poll.applied > self.log.last() {
+            return Position::Fresh;
+        }
+        if !poll.in_snapshot {
+            return Position::Applied(poll.applied);
+        }
+        let cursor = push::Subject::decode(poll.cursor.as_slice()).ok();
+        match cursor.and_then(|cursor| Subject::try_from(cursor).ok()) {
+            Some(after) => Position::Snapshot { sequence: poll.applied, after },
+            None => Position::Fresh,
+        }
+    }
+
+    pub(super) fn answer(&self, position: &Position, now: Now) -> Answer {
+        match position {
+            Position::Fresh => Answer::Batch(self.snapshot(self.log.last(), None, now)),
+            Position::Snapshot { sequence, after } => {
+                Answer::Batch(self.snapshot(*sequence, Some(after), now))
+            }
+            Position::Applied(applied) if *applied == self.log.last() => Answer::Hold,
+            Position::Applied(applied) => Answer::Batch(
+                self.changes(*applied, now)
+                    .unwrap_or_else(|| self.snapshot(self.log.last(), None, now)),
+            ),
+        }
+    }
+
+    pub(super) fn heartbeat_at(&self, position: &Position, now: Now) -> Batch {
+        let sequence = match position {
+            Position::Fresh => 0,
+            Position::Snapshot { sequence, .. } | Position::Applied(sequence) => *sequence,
+        };
+        self.batch(Kind::Heartbeat, sequence, Vec::new(), now)
+    }
+
+    /// The states of the subjects changed after `applied`; nothing if the log does not reach back
+    /// that far.
+    fn changes(&self, applied: u64, now: Now) -> Option<Batch> {
+        let mut gathered = Gathered::new(self.batch);
+        let mut sequence = applied;
+        let mut sent = HashSet::new();
+        for (at, entry) in self.log.after(applied)?.take(self.batch.scan_max) {
+            // A subject may be forgotten by now: then its state has no effect any more.
+            if let Some((state, last_change)) = self.subjects.get(&entry.subject)
+                && !sent.contains(&entry.subject)
+            {
+                if !gathered.add(&entry.subject, state, last_change) {
+                    break;
+                }
+                sent.insert(&entry.subject);
+            }
+            sequence = at;
+        }
+        Some(self.batch(Kind::Changes, sequence, gathered.changes, now))
+    }
+
+    /// The next chunk of a snapshot that stands for `sequence`.
+    fn snapshot(&self, sequence: u64, after: Option<&Subject>, now: Now) -> Batch {
+        let mut gathered = Gathered::new(self.batch);
+        let mut cursor = None;
+        let mut last = true;
+        for (subject, state, last_change) in self.subjects.after(after) {
+            if !gathered.add(subject, state, last_change) {
+                last = false;
+                break;
+            }
+            cursor = Some(subject);
+        }
+        let cursor = cursor.filter(|_| !last).map(|at| push::Subject::from(at).encode_to_vec());
+        let cursor = cursor.unwrap_or_default();
+        Batch { cursor, last, ..self.batch(Kind::Snapshot, sequence, gathered.changes, now) }
+    }
+
+    fn batch(&self, kind: Kind, sequence: u64, changes: Vec<Change>, now: Now) -> Batch {
+        Batch {
+            protocol: PROTOCOL,
+            epoch: self.epoch.clone(),
+            kind: kind.into(),
+            sequence,
+            changes,
+            source_age_ms: self.sources.age(now.mono).map(millis),
+            ..Batch::default()
+        }
+    }
+}
+
+impl Ticket {
+    /// Whether the poll's node is up to date as far as it says itself.
+    #[must_use]
+    pub fn is_applied(&self) -> bool {
+        matches!(self.position, Position::Applied(_))
+    }
+}
+
+/// Whole milliseconds, rounded down.
+pub(super) fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

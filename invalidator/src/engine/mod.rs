@@ -1,0 +1,242 @@
+//! What the daemon knows, and what it tells which node: plain data, no clock, no sockets, no async.
+//!
+//! Events go in with [`Engine::ingest`]; each accepted one gets the next sequence of this epoch
+//! (one run of the daemon). Nodes come with [`Engine::poll`] and are answered with what they
+//! lack: the changes after their sequence, or a snapshot in chunks when the log does not reach
+//! back far enough. A node's next poll is its acknowledgement, and completes waiters.
+//!
+//! Which of two events is newer is not decided here but in `policy::state`.
+
+mod acknowledge;
+mod answer;
+mod log;
+mod nodes;
+mod report;
+mod seen;
+mod sources;
+mod subjects;
+mod types;
+mod waiters;
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use policy::event::Event;
+use policy::name::Name;
+use policy::push::{Batch, Poll};
+use policy::state::{Effect, Merge};
+use policy::subject::Subject;
+
+use answer::Position;
+pub use answer::{Answer, BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds};
+use log::SequenceLog;
+use nodes::Nodes;
+pub use nodes::{NODE_EXPIRES_AFTER, NodeKey, PollError, Ticket};
+pub use report::{Acknowledged, NodeStatus, Receipt, Refused, SourceStatus, Status};
+use seen::SeenEvents;
+pub use sources::Source;
+use sources::Sources;
+use subjects::Subjects;
+pub use types::{IngestError, Ingested, Now, Polled, Progress, Settings, Verdict, View};
+pub use waiters::WaiterId;
+use waiters::Waiters;
+
+/// The whole of it; see the module's description.
+#[derive(Debug)]
+pub struct Engine {
+    epoch: String,
+    batch: BatchBounds,
+    subjects: Subjects,
+    log: SequenceLog,
+    seen: SeenEvents,
+    nodes: Nodes,
+    waiters: Waiters,
+    sources: Sources,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let Settings { epoch, limits, batch, connected_for, sources } = settings;
+        Self {
+            epoch,
+            batch,
+            subjects: Subjects::new(limits.subjects_max),
+            log: SequenceLog::new(limits.log_entries_max),
+            seen: SeenEvents::new(limits.event_ids_max),
+            nodes: Nodes::new(limits.nodes_max, connected_for),
+            waiters: Waiters::default(),
+            sources: Sources::new(sources),
+        }
+    }
+
+    /// Takes in one event.
+    ///
+    /// # Errors
+    /// If there is no room for it: nothing has changed then, and a later try may succeed.
+    pub fn ingest(&mut self, event: Event, now: Now) -> Result<Ingested, IngestError> {
+        let Event { subject, register, .. } = event;
+        let event_id = register.version.event_id.clone();
+        if let Some(sequence) = self.seen.sequence_of(&event_id) {
+            let verdict = Verdict::Duplicate;
+            return Ok(Ingested { verdict, sequence, unknown_names: 0, warnings: Vec::new() });
+        }
+        let mut warnings = self.unknown_names(&register.effect, now);
+        let unknown_names = u64::try_from(warnings.len()).unwrap_or(u64::MAX);
+        warnings.extend(self.nodes.gone(now.mono).map(|name| {
+            format!("node {name} was connected until recently and may not enforce this")
+        }));
+        let next = self.log.last().saturating_add(1);
+        let (merge, sequence) = self.subjects.merge(&subject, register, next, now.wall)?;
+        let verdict = match merge {
+            Merge::Applied => {
+                self.log.push(subject, now.mono);
+                Verdict::Applied
+            }
+            Merge::Duplicate => Verdict::Duplicate,
+            Merge::Stale => Verdict::Stale,
+            Merge::TooManyTopics => return Err(IngestError::TooManyTopics),
+        };
+        self.seen.insert(event_id, sequence);
+        Ok(Ingested { verdict, sequence, unknown_names, warnings })
+    }
+
+    /// Names that no connected node has in its configuration: what they stand for would silently
+    /// not happen.
+    fn unknown_names(&self, effect: &Effect, now: Now) -> Vec<String> {
+        if !self.nodes.any_connected(now.mono) {
+            return Vec::new();
+        }
+        let (scope, limit): (&[Name], Option<&Name>) = match effect {
+            Effect::Block(block) => (block.scope.names(), None),
+            Effect::Zero(zero) => (zero.scope.names(), None),
+            Effect::Override(change) => (&[], Some(&change.limit)),
+            Effect::Lift { .. } => (&[], None),
+        };
+        let groups = scope
+            .iter()
+            .filter(|name| !self.nodes.knows_route_group(name.as_str(), now.mono))
+            .map(|name| {
+                format!(
+                    "payload.scope: no connected node has a route group {name:?}",
+                    name = name.as_str()
+                )
+            });
+        let limits =
+            limit.filter(|name| !self.nodes.knows_limit(name.as_str(), now.mono)).map(|name| {
+                format!(
+                    "payload.limit.name: no connected node has a limit {name:?}",
+                    name = name.as_str()
+                )
+            });
+        groups.chain(limits).collect()
+    }
+
+    /// Takes in one poll: notes what it acknowledges, and says what to answer. An answer of
+    /// [`Answer::Hold`] is asked for again with [`Engine::recheck`] and ended with
+    /// [`Engine::release`].
+    ///
+    /// # Errors
+    /// If the poll breaks a rule of the protocol, or there is no room for another node.
+    pub fn poll(&mut self, poll: &Poll, now: Now) -> Result<Polled, PollError> {
+        let (ticket, superseded) = self.nodes.arrive(poll, self.position(poll), now.mono)?;
+        let mut progress = None;
+        let mut latencies = Vec::new();
+        match ticket.position {
+            Position::Applied(applied) => {
+                let first = !self.nodes.is_synced(&ticket.key);
+                progress = first.then_some(Progress::Synchronized);
+                latencies = self.acknowledge(&ticket.key, applied, &poll.refused, now.mono);
+            }
+            Position::Fresh => {
+                progress = Some(Progress::Started);
+                self.nodes.start_over(&ticket.key);
+            }
+            Position::Snapshot { .. } => {
+                self.note_refusals(&ticket.key, &poll.refused);
+            }
+        }
+        let answer = self.answer(&ticket.position, now);
+        self.nodes.set_held(&ticket, answer == Answer::Hold);
+        Ok(Polled { ticket, answer, superseded, progress, latencies })
+    }
+
+    /// What to answer to a poll that is held; a heartbeat when a newer poll took its place.
+    #[must_use]
+    pub fn recheck(&self, ticket: &Ticket, now: Now) -> Answer {
+        if self.nodes.is_current(ticket) {
+            self.answer(&ticket.position, now)
+        } else {
+            Answer::Batch(self.heartbeat(ticket, now))
+        }
+    }
+
+    /// The answer to a poll that has been held long enough.
+    #[must_use]
+    pub fn heartbeat(&self, ticket: &Ticket, now: Now) -> Batch {
+        self.heartbeat_at(&ticket.position, now)
+    }
+
+    /// Notes that the poll is not held any more, whether it was answered or its node went away.
+    pub fn release(&mut self, ticket: &Ticket) {
+        self.nodes.set_held(ticket, false);
+    }
+
+    /// Starts to wait until every connected node has applied `sequence`.
+    pub fn wait(&mut self, subject: &Subject, sequence: u64, now: Now) -> WaiterId {
+        let (applied, pending) = self.nodes.split_by_applied(sequence, now.mono);
+        self.waiters.start(subject.clone(), sequence, applied, pending, now.mono)
+    }
+
+    /// Whether nobody is waited for any more.
+    #[must_use]
+    pub fn is_complete(&self, waiter: WaiterId) -> bool {
+        self.waiters.is_complete(waiter)
+    }
+
+    /// Ends the waiting and says who has applied the change; nothing if it was ended before.
+    pub fn finish(&mut self, waiter: WaiterId) -> Option<Receipt> {
+        self.waiters.finish(waiter)
+    }
+
+    /// What is known about a subject, if anything is.
+    #[must_use]
+    pub fn view(&self, subject: &Subject, now: Now) -> Option<View> {
+        let (state, sequence) = self.subjects.get(subject)?;
+        let nodes = self.nodes.enforcing(sequence, now.mono);
+        Some(View { state: state.clone(), sequence, nodes })
+    }
+
+    /// Notes a sign of life of a source.
+    pub fn source_alive(&mut self, name: &str, now: Now) {
+        self.sources.alive(name, now.mono);
+    }
+
+    /// Notes that a source's connection is gone.
+    pub fn source_lost(&mut self, name: &str) {
+        self.sources.lost(name);
+    }
+
+    /// Everything an operator may want to see at a glance.
+    #[must_use]
+    pub fn status(&self, now: Now) -> Status {
+        Status {
+            epoch: self.epoch.clone(),
+            sequence: self.log.last(),
+            uptime_s: now.mono.as_secs(),
+            sources: self.sources.status(now.mono),
+            nodes: self.nodes.status(self.log.last(), now.mono),
+            subjects: self.subjects.len(),
+        }
+    }
+
+    /// Forgets a bounded number of what no longer matters; call it about once a second. Answers
+    /// with the nodes that have stopped polling since the last call.
+    pub fn sweep(&mut self, now: Now) -> Vec<NodeKey> {
+        self.subjects.sweep(now.wall);
+        self.nodes.sweep(now.mono)
+    }
+}

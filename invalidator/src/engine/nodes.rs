@@ -1,0 +1,284 @@
+//! The nodes that poll: where each stands, when it was last heard of, what it could not store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use policy::name::Name;
+use policy::push::{PROTOCOL, Poll, REFUSALS_MAX};
+use policy::subject::Subject;
+use thiserror::Error;
+
+use super::answer::{Position, millis};
+use super::report::NodeStatus;
+
+/// How long a node that no longer polls is remembered.
+pub const NODE_EXPIRES_AFTER: Duration = Duration::from_secs(10 * 60);
+/// Longest name of a node, boot id and epoch, in bytes.
+const NODE_NAME_BYTES_MAX: usize = 128;
+/// Longest cursor, in bytes: a subject and its framing.
+const CURSOR_BYTES_MAX: usize = 512;
+/// Most route groups, and most limits, that a node may name.
+const NODE_NAMES_MAX: usize = 1_024;
+
+/// Why a poll is not answered.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum PollError {
+    /// It breaks a rule of the protocol.
+    #[error("{field}: {rule}")]
+    Malformed {
+        /// The field, as the `.proto` file spells it.
+        field: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// As many nodes as configured are connected.
+    #[error("limits.nodes_max: no room for another node")]
+    TooManyNodes,
+}
+
+/// One Envoy process.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeKey {
+    /// The node's name.
+    pub node: Box<str>,
+    /// The life of the node's memory.
+    pub boot_id: Box<str>,
+}
+
+/// One poll, while it is being answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Who polls.
+    pub key: NodeKey,
+    pub(super) position: Position,
+    /// Greater than that of every poll before.
+    generation: u64,
+}
+
+/// A change that a node could not store.
+#[derive(Debug)]
+pub(super) struct Unstored {
+    /// Whom it is about; nothing if the log had forgotten.
+    pub(super) subject: Option<Subject>,
+}
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) applied: u64,
+    /// It has had a whole snapshot in this epoch.
+    pub(super) synced: bool,
+    polled_at: Duration,
+    held: bool,
+    generation: u64,
+    /// Its disappearance has been reported.
+    reported_gone: bool,
+    /// By the sequence of the change; at most [`REFUSALS_MAX`].
+    pub(super) unstored: BTreeMap<u64, Unstored>,
+    route_groups: Vec<String>,
+    limits: Vec<String>,
+}
+
+impl Node {
+    fn enforces(&self, sequence: u64) -> bool {
+        self.synced && self.applied >= sequence && !self.unstored.contains_key(&sequence)
+    }
+}
+
+/// At most a given number of nodes.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    nodes: BTreeMap<NodeKey, Node>,
+    nodes_max: usize,
+    connected_for: Duration,
+    generation: u64,
+}
+
+impl Nodes {
+    pub(super) fn new(nodes_max: usize, connected_for: Duration) -> Self {
+        Self { nodes: BTreeMap::new(), nodes_max, connected_for, generation: 0 }
+    }
+
+    /// Notes that a node polls; says whether a poll of its was still held, which is superseded now.
+    pub(super) fn arrive(
+        &mut self,
+        poll: &Poll,
+        position: Position,
+        now: Duration,
+    ) -> Result<(Ticket, bool), PollError> {
+        check(poll)?;
+        let key =
+            NodeKey { node: poll.node.as_str().into(), boot_id: poll.boot_id.as_str().into() };
+        if !self.nodes.contains_key(&key) {
+            self.make_room(now)?;
+        }
+        self.generation = self.generation.saturating_add(1);
+        let generation = self.generation;
+        let node = self.nodes.entry(key.clone()).or_insert_with(|| Node {
+            applied: 0,
+            synced: false,
+            polled_at: now,
+            held: false,
+            reported_gone: false,
+            generation,
+            unstored: BTreeMap::new(),
+            route_groups: Vec::new(),
+            limits: Vec::new(),
+        });
+        node.polled_at = now;
+        let superseded = std::mem::replace(&mut node.held, false);
+        node.reported_gone = false;
+        node.generation = generation;
+        // Unchanged on nearly every poll: no need to copy them again.
+        if node.route_groups != poll.route_groups {
+            node.route_groups.clone_from(&poll.route_groups);
+        }
+        if node.limits != poll.limits {
+            node.limits.clone_from(&poll.limits);
+        }
+        Ok((Ticket { key, position, generation }, superseded))
+    }
+
+    /// Forgets the node that has been gone for longest if there are too many.
+    fn make_room(&mut self, now: Duration) -> Result<(), PollError> {
+        if self.nodes.len() < self.nodes_max {
+            return Ok(());
+        }
+        let gone = self.nodes.iter().filter(|(_, node)| !self.is_connected(node, now));
+        let longest = gone.min_by_key(|(_, node)| node.polled_at).map(|(key, _)| key.clone());
+        let longest = longest.ok_or(PollError::TooManyNodes)?;
+        self.nodes.remove(&longest);
+        Ok(())
+    }
+
+    fn is_connected(&self, node: &Node, now: Duration) -> bool {
+        node.held || now.saturating_sub(node.polled_at) < self.connected_for
+    }
+
+    fn connected(&self, now: Duration) -> impl Iterator<Item = (&NodeKey, &Node)> {
+        self.nodes.iter().filter(move |(_, node)| self.is_connected(node, now))
+    }
+
+    pub(super) fn get_mut(&mut self, key: &NodeKey) -> Option<&mut Node> {
+        self.nodes.get_mut(key)
+    }
+
+    /// The node has to get a snapshot: what it has applied counts no more.
+    pub(super) fn start_over(&mut self, key: &NodeKey) {
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.applied = 0;
+            node.synced = false;
+            node.unstored.clear();
+        }
+    }
+
+    /// Whether no newer poll of the same node has arrived.
+    pub(super) fn is_current(&self, ticket: &Ticket) -> bool {
+        self.nodes.get(&ticket.key).is_some_and(|node| node.generation == ticket.generation)
+    }
+
+    pub(super) fn set_held(&mut self, ticket: &Ticket, held: bool) {
+        let node = self.nodes.get_mut(&ticket.key);
+        if let Some(node) = node.filter(|node| node.generation == ticket.generation) {
+            node.held = held;
+        }
+    }
+
+    pub(super) fn any_connected(&self, now: Duration) -> bool {
+        self.connected(now).next().is_some()
+    }
+
+    pub(super) fn knows_route_group(&self, name: &str, now: Duration) -> bool {
+        self.connected(now).any(|(_, node)| node.route_groups.iter().any(|group| group == name))
+    }
+
+    pub(super) fn knows_limit(&self, name: &str, now: Duration) -> bool {
+        self.connected(now).any(|(_, node)| node.limits.iter().any(|limit| limit == name))
+    }
+
+    /// The connected nodes that enforce the sequence, and those that do not.
+    pub(super) fn split_by_applied(
+        &self,
+        sequence: u64,
+        now: Duration,
+    ) -> (Vec<NodeKey>, Vec<NodeKey>) {
+        let keys = self.connected(now).map(|(key, node)| (key.clone(), node.enforces(sequence)));
+        let (applied, pending): (Vec<_>, Vec<_>) = keys.partition(|(_, enforces)| *enforces);
+        let only_keys = |pairs: Vec<(NodeKey, bool)>| pairs.into_iter().map(|(key, _)| key);
+        (only_keys(applied).collect(), only_keys(pending).collect())
+    }
+
+    /// Each connected node, and whether it enforces the sequence.
+    pub(super) fn enforcing(&self, sequence: u64, now: Duration) -> Vec<(NodeKey, bool)> {
+        self.connected(now).map(|(key, node)| (key.clone(), node.enforces(sequence))).collect()
+    }
+
+    pub(super) fn is_synced(&self, key: &NodeKey) -> bool {
+        self.nodes.get(key).is_some_and(|node| node.synced)
+    }
+
+    /// The names of nodes that have stopped polling, and of which no other process polls.
+    pub(super) fn gone(&self, now: Duration) -> impl Iterator<Item = &str> {
+        let polls = move |name: &str| self.connected(now).any(|(key, _)| *key.node == *name);
+        let names: BTreeSet<&str> = self.nodes.keys().map(|key| &*key.node).collect();
+        names.into_iter().filter(move |name| !polls(name))
+    }
+
+    /// Forgets nodes that have been gone for [`NODE_EXPIRES_AFTER`]; answers with those that have
+    /// gone since the last call.
+    pub(super) fn sweep(&mut self, now: Duration) -> Vec<NodeKey> {
+        self.nodes
+            .retain(|_, node| node.held || now.saturating_sub(node.polled_at) < NODE_EXPIRES_AFTER);
+        let connected_for = self.connected_for;
+        let mut gone = Vec::new();
+        for (key, node) in &mut self.nodes {
+            let quiet = now.saturating_sub(node.polled_at) >= connected_for;
+            if quiet && !node.held && !node.reported_gone {
+                node.reported_gone = true;
+                gone.push(key.clone());
+            }
+        }
+        gone
+    }
+
+    pub(super) fn status(&self, last: u64, now: Duration) -> Vec<NodeStatus> {
+        let status = |(key, node): (&NodeKey, &Node)| NodeStatus {
+            node: key.node.to_string(),
+            boot_id: key.boot_id.to_string(),
+            applied: node.applied,
+            lag: last.saturating_sub(node.applied),
+            synced: node.synced,
+            staleness_ms: millis(now.saturating_sub(node.polled_at)),
+            connected: self.is_connected(node, now),
+            refused: node.unstored.len(),
+            route_groups: node.route_groups.clone(),
+        };
+        self.nodes.iter().map(status).collect()
+    }
+}
+
+/// Checks everything that is kept of a poll.
+fn check(poll: &Poll) -> Result<(), PollError> {
+    let name = |text: &str| {
+        (1..=NODE_NAME_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_graphic())
+    };
+    let names = |names: &[String]| {
+        names.len() <= NODE_NAMES_MAX && names.iter().all(|name| Name::parse(name).is_some())
+    };
+    let causes = poll.refused.iter().all(|refusal| refusal.cause.len() <= NODE_NAME_BYTES_MAX);
+    let rules = [
+        ("protocol", "must be 1", poll.protocol == PROTOCOL),
+        ("node", "must be 1 to 128 visible ASCII characters", name(&poll.node)),
+        ("boot_id", "must be 1 to 128 visible ASCII characters", name(&poll.boot_id)),
+        ("epoch", "must be at most 128 bytes", poll.epoch.len() <= NODE_NAME_BYTES_MAX),
+        ("cursor", "must be at most 512 bytes", poll.cursor.len() <= CURSOR_BYTES_MAX),
+        ("refused", "must be at most 1024", poll.refused.len() <= REFUSALS_MAX),
+        ("refused.cause", "must be at most 128 bytes", causes),
+        ("route_groups", "must be at most 1024 names", names(&poll.route_groups)),
+        ("limits", "must be at most 1024 names", names(&poll.limits)),
+    ];
+    match rules.iter().find(|(_, _, holds)| !holds) {
+        Some(&(field, rule, _)) => Err(PollError::Malformed { field, rule }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,89 @@
+//! What the engine tells people: plain values in the words of the API.
+
+use serde::Serialize;
+
+/// Who has applied one change, as far as is known when the waiting ends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Receipt {
+    /// Whether every connected node enforces it, and there is one.
+    pub enforced: bool,
+    /// From taking the event in to the last acknowledgement, in milliseconds.
+    pub elapsed_ms: f64,
+    /// The nodes that have applied it.
+    pub nodes: Vec<Acknowledged>,
+    /// Names of nodes that have not acknowledged it yet.
+    pub pending: Vec<String>,
+    /// Nodes that could not store it.
+    pub refused: Vec<Refused>,
+}
+
+/// A node that has applied a change.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Acknowledged {
+    /// The node's name.
+    pub node: String,
+    /// The life of the node's memory.
+    pub boot_id: String,
+    /// From taking the event in to this node's acknowledgement, in milliseconds.
+    pub ms: f64,
+}
+
+/// A node that could not store a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The node's name.
+    pub node: String,
+    /// Why, in the node's words.
+    pub cause: String,
+}
+
+/// Everything at a glance.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Random name of this run: sequences belong to it.
+    pub epoch: String,
+    /// The sequence of the newest change.
+    pub sequence: u64,
+    /// Seconds since the daemon's start.
+    pub uptime_s: u64,
+    /// Where events come from.
+    pub sources: Vec<SourceStatus>,
+    /// Who polls, or did until recently.
+    pub nodes: Vec<NodeStatus>,
+    /// Users and sessions with a state.
+    pub subjects: usize,
+}
+
+/// One source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// `connected`, `disconnected`, or `connecting` before the first success.
+    pub state: &'static str,
+    /// Milliseconds since it was last known to work; nothing if it never was.
+    pub age_ms: Option<u64>,
+}
+
+/// One node: an Envoy process that polls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub node: String,
+    /// The life of its memory.
+    pub boot_id: String,
+    /// The sequence it has applied.
+    pub applied: u64,
+    /// How many changes it is behind.
+    pub lag: u64,
+    /// Whether it has had a whole snapshot in this epoch.
+    pub synced: bool,
+    /// Milliseconds since its last poll arrived.
+    pub staleness_ms: u64,
+    /// Whether it polls.
+    pub connected: bool,
+    /// How many changes it could not store and so does not enforce.
+    pub refused: usize,
+    /// The names it knows for scopes.
+    pub route_groups: Vec<String>,
+}

@@ -1,0 +1,97 @@
+//! The state of every subject, in a stable order so that a snapshot can be taken in pieces.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::time::Duration;
+
+use policy::state::{Merge, Register, State};
+use policy::subject::Subject;
+use policy::time::UnixMicros;
+
+use super::IngestError;
+
+/// How long an event that has no effect any more is remembered, so that an older one that comes
+/// late cannot have its effect after all.
+const RETENTION: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+/// Most subjects looked at in one sweep.
+const SWEEP_SUBJECTS_MAX: usize = 1_000;
+
+/// A subject's state and the sequence of its last change.
+#[derive(Debug, Default)]
+struct Known {
+    state: State,
+    sequence: u64,
+}
+
+/// At most a given number of subjects.
+#[derive(Debug)]
+pub(super) struct Subjects {
+    known: BTreeMap<Subject, Known>,
+    subjects_max: usize,
+    /// Where the next sweep goes on.
+    swept: Option<Subject>,
+}
+
+impl Subjects {
+    pub(super) fn new(subjects_max: usize) -> Self {
+        Self { known: BTreeMap::new(), subjects_max, swept: None }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub(super) fn get(&self, subject: &Subject) -> Option<(&State, u64)> {
+        self.known.get(subject).map(|known| (&known.state, known.sequence))
+    }
+
+    /// Merges one event; if that changes the state, `next` becomes the subject's sequence.
+    /// Answers with the sequence of the subject's last change.
+    pub(super) fn merge(
+        &mut self,
+        subject: &Subject,
+        register: Register,
+        next: u64,
+        now: UnixMicros,
+    ) -> Result<(Merge, u64), IngestError> {
+        if self.known.len() >= self.subjects_max && !self.known.contains_key(subject) {
+            return Err(IngestError::SubjectsFull);
+        }
+        let known = self.known.entry(subject.clone()).or_default();
+        known.state.prune(now, RETENTION);
+        let merge = known.state.merge(register);
+        if merge == Merge::Applied {
+            known.sequence = next;
+        }
+        Ok((merge, known.sequence))
+    }
+
+    /// The subjects after a given one, in order; all of them without one.
+    pub(super) fn after(
+        &self,
+        subject: Option<&Subject>,
+    ) -> impl Iterator<Item = (&Subject, &State, u64)> {
+        let start = subject.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.known.range::<Subject, _>((start, Bound::Unbounded));
+        range.map(|(subject, known)| (subject, &known.state, known.sequence))
+    }
+
+    /// Forgets what has had no effect for long, among the next [`SWEEP_SUBJECTS_MAX`] subjects.
+    pub(super) fn sweep(&mut self, now: UnixMicros) {
+        let start = self.swept.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        let mut empty = Vec::new();
+        let range = self.known.range_mut::<Subject, _>((start, Bound::Unbounded));
+        for (subject, known) in range.take(SWEEP_SUBJECTS_MAX) {
+            known.state.prune(now, RETENTION);
+            if known.state.is_empty() {
+                empty.push(subject.clone());
+            }
+            last = Some(subject.clone());
+        }
+        for subject in empty {
+            self.known.remove(&subject);
+        }
+        self.swept = last;
+    }
+}

@@ -1,0 +1,127 @@
+//! What goes into the engine and what comes out of it.
+
+use std::time::Duration;
+
+use policy::state::State;
+use policy::time::UnixMicros;
+use thiserror::Error;
+
+use super::{Answer, BatchBounds, NodeKey, Source, Ticket};
+use crate::config::Limits;
+
+/// Both clocks, read once by the caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// The time of events and expiries.
+    pub wall: UnixMicros,
+    /// Time since the daemon's start, on a clock that never goes back.
+    pub mono: Duration,
+}
+
+/// What an engine is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Random name of this run.
+    pub epoch: String,
+    /// Bounds of what is kept.
+    pub limits: Limits,
+    /// Bounds of one batch.
+    pub batch: BatchBounds,
+    /// How long after its last poll a node counts as connected.
+    pub connected_for: Duration,
+    /// The sources that feed this engine.
+    pub sources: Vec<Source>,
+}
+
+/// Why an event that is valid by itself was not taken in.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum IngestError {
+    /// As many subjects as configured have a state that still matters.
+    #[error("limits.subjects_max: no room for another user or session")]
+    SubjectsFull,
+    /// The subject has the most blocks, overrides and lifts that one subject can have.
+    #[error("key: this user or session has too many different blocks and overrides")]
+    TooManyTopics,
+}
+
+impl IngestError {
+    /// The kind as a metric label.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::SubjectsFull => "subjects_full",
+            Self::TooManyTopics => "too_many_topics",
+        }
+    }
+}
+
+/// What became of an event that was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It changed its subject's state.
+    Applied,
+    /// It was known.
+    Duplicate,
+    /// A newer event was known.
+    Stale,
+}
+
+impl Verdict {
+    /// As the API and the metrics spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Duplicate => "duplicate",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// An event taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingested {
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Nodes that have applied this sequence know the subject's state with this event in it.
+    pub sequence: u64,
+    /// How many names in it no connected node knows.
+    pub unknown_names: u64,
+    /// What its publisher should know, in words.
+    pub warnings: Vec<String>,
+}
+
+/// A poll taken in: the answer, and what the shell should count.
+#[derive(Debug)]
+pub struct Polled {
+    /// To ask again with, while the poll is held.
+    pub ticket: Ticket,
+    /// What to answer.
+    pub answer: Answer,
+    /// An older poll of the same node is still held, and has to be answered.
+    pub superseded: bool,
+    /// What has changed for the node, if anything.
+    pub progress: Option<Progress>,
+    /// For each change that this poll acknowledges: the time since it was taken in.
+    pub latencies: Vec<Duration>,
+}
+
+/// A step in a node's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It begins with a snapshot.
+    Started,
+    /// It has had the whole snapshot.
+    Synchronized,
+}
+
+/// The state of one subject, for the API.
+#[derive(Debug)]
+pub struct View {
+    /// Everything known.
+    pub state: State,
+    /// The sequence of its last change.
+    pub sequence: u64,
+    /// Each connected node, and whether it enforces this state.
+    pub nodes: Vec<(NodeKey, bool)>,
+}

@@ -1,0 +1,15 @@
+//! Portcullis's invalidator: the sidecar daemon that hears invalidations and pushes them to the
+//! filter in Envoy, and the command line that talks to it.
+//!
+//! What an event means and which of two is newer is decided in `policy`; what to tell which node
+//! is decided in [`engine`], which is plain data without clock or sockets. The rest moves bytes.
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod engine;
+pub mod log;
+pub mod metrics;
+pub mod server;
+pub mod shared;
+pub mod source;

@@ -1,0 +1,200 @@
+//! The API for publishers and operators: publish an event, look at a subject, look at the daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use policy::event::EVENT_BYTES_MAX;
+use policy::subject::Subject;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+
+use super::body;
+use super::problem::Problem;
+use super::view::Shown;
+use crate::engine::{Receipt, WaiterId};
+use crate::shared::{Accepted, Shared};
+
+/// Name of the source that this API is.
+pub const EMBEDDED: &str = "embedded";
+/// Content type of `/metrics`.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the handlers need.
+#[derive(Clone)]
+struct Door {
+    shared: Arc<Shared>,
+    embedded: bool,
+    ack_timeout: Duration,
+    slots: Arc<Semaphore>,
+}
+
+/// Routes of the API listener.
+pub fn router(
+    shared: Arc<Shared>,
+    embedded: bool,
+    ack_timeout: Duration,
+    requests_max: usize,
+) -> Router {
+    let slots = Arc::new(Semaphore::new(requests_max));
+    let door = Door { shared, embedded, ack_timeout, slots };
+    Router::new()
+        .route("/v1/invalidations", post(publish))
+        .route("/v1/users/{id}", get(user))
+        .route("/v1/sessions/{id}", get(session))
+        .route("/v1/status", get(status))
+        .route_layer(middleware::from_fn_with_state(door.clone(), bounded))
+        .route("/healthz", get(|| async { Json(json!({ "healthy": true })) }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(|| async {
+            Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path")
+        })
+        .method_not_allowed_fallback(|| async {
+            let title = "The path does not know this method";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title)
+        })
+        .with_state(door)
+}
+
+/// Answers at once, rather than late, when too many requests are under way.
+async fn bounded(State(door): State<Door>, request: Request, next: Next) -> Response {
+    match door.slots.try_acquire() {
+        Ok(_slot) => next.run(request).await,
+        Err(_) => Problem::busy("Too many requests are under way").into_response(),
+    }
+}
+
+/// The answer to a published event.
+#[derive(Serialize)]
+struct Published<'a> {
+    event_id: &'a str,
+    result: &'static str,
+    sequence: u64,
+    #[serde(flatten)]
+    receipt: Receipt,
+    warnings: &'a [String],
+}
+
+/// A waiter that is ended whatever becomes of the request that owns it.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    waiter: WaiterId,
+}
+
+impl Waiting<'_> {
+    fn finish(self) -> Receipt {
+        self.shared.engine().finish(self.waiter).unwrap_or_default()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // Nothing to do any more if it was finished.
+        let _ = self.shared.engine().finish(self.waiter);
+    }
+}
+
+async fn publish(
+    State(door): State<Door>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if !door.embedded {
+        let title = "The embedded source is not enabled";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "source_disabled", title)
+            .broken("sources.embedded.enabled", "is false in the daemon's configuration"));
+    }
+    require_json(&headers)?;
+    let bytes = body::read(body, EVENT_BYTES_MAX).await?;
+    // Subscribed before the event is taken in, so that no acknowledgement is missed.
+    let mut acknowledgements = door.shared.acknowledgements();
+    let deadline = Instant::now() + door.ack_timeout;
+    let (accepted, waiter) = door.shared.ingest_and_wait(EMBEDDED, &bytes)?;
+    let waiting = Waiting { shared: &door.shared, waiter };
+    while !door.shared.engine().is_complete(waiter) {
+        tokio::select! {
+            // The sender lives in `shared`, so this cannot fail.
+            _ = acknowledgements.changed() => {}
+            () = sleep_until(deadline) => break,
+        }
+    }
+    let receipt = waiting.finish();
+    let Accepted { event_id, ingested } = accepted;
+    let status = if receipt.enforced { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let published = Published {
+        event_id: event_id.as_str(),
+        result: ingested.verdict.as_str(),
+        sequence: ingested.sequence,
+        receipt,
+        warnings: &ingested.warnings,
+    };
+    Ok((status, Json(published)).into_response())
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    if essence.trim().eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let title = "The request's content type is not JSON";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", title)
+        .broken("content-type", "must be application/json"))
+}
+
+async fn user(State(door): State<Door>, Path(id): Path<String>) -> Result<Response, Problem> {
+    look(&door, Subject::user(&id))
+}
+
+async fn session(State(door): State<Door>, Path(id): Path<String>) -> Result<Response, Problem> {
+    look(&door, Subject::session(&id))
+}
+
+fn look(door: &Door, subject: Option<Subject>) -> Result<Response, Problem> {
+    let invalid = || {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid", "The id breaks a rule")
+            .broken("id", Subject::RULE)
+    };
+    let subject = subject.ok_or_else(invalid)?;
+    let now = door.shared.now();
+    let known = door.shared.engine().view(&subject, now);
+    let unknown = || {
+        let title = "Nothing is known about this user or session";
+        Problem::new(StatusCode::NOT_FOUND, "not_found", title)
+    };
+    let known = known.ok_or_else(unknown)?;
+    Ok(Json(Shown::new(&subject, &known, now.wall)).into_response())
+}
+
+async fn status(State(door): State<Door>) -> Response {
+    let status = door.shared.engine().status(door.shared.now());
+    Json(status).into_response()
+}
+
+/// Ready when every source is connected. The poll listener is up before this one answers.
+async fn ready(State(door): State<Door>) -> Response {
+    let status = door.shared.engine().status(door.shared.now());
+    let waiting = status.sources.iter().filter(|source| source.state != "connected");
+    let why: Vec<_> =
+        waiting.map(|source| format!("source {} is {}", source.name, source.state)).collect();
+    let code = if why.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(json!({ "ready": why.is_empty(), "why": why }))).into_response()
+}
+
+async fn metrics(State(door): State<Door>) -> Result<Response, Problem> {
+    let status = door.shared.engine().status(door.shared.now());
+    let text = door.shared.metrics.encode(&status).map_err(|_| {
+        let title = "The metrics cannot be written";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title)
+    })?;
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+}

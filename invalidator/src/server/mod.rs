@@ -1,0 +1,81 @@
+//! The daemon's two doors: the API for publishers and operators, and the polls of Envoys. They
+//! have listeners of their own, so that reaching one says nothing about the other.
+
+pub mod api;
+mod body;
+pub mod listen;
+pub mod poll;
+mod problem;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{Semaphore, watch};
+
+/// Longest time to read a request's headers, and to keep an idle connection.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of a request's headers that are buffered.
+const HEADERS_BYTES_MAX: usize = 32 * 1024;
+/// Longest wait for connections to end after the shutdown began: longer than any request takes.
+const DRAIN_MAX: Duration = Duration::from_secs(40);
+
+/// Tells tasks to end; once requested it stays so.
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// A shutdown that begins when `true` is sent, or the sender is dropped.
+    #[must_use]
+    pub fn new(requested: watch::Receiver<bool>) -> Self {
+        Self(requested)
+    }
+
+    /// Waits for it.
+    pub async fn requested(&mut self) {
+        // An error means that whoever could request it is gone.
+        let _ = self.0.wait_for(|requested| *requested).await;
+    }
+}
+
+/// Serves HTTP/1.1 until the shutdown, then lets the requests under way end.
+pub async fn serve<L: Listener>(
+    mut listener: L,
+    router: Router,
+    connections_max: usize,
+    mut shutdown: Shutdown,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_TIMEOUT)
+        .max_buf_size(HEADERS_BYTES_MAX);
+    let slots = Arc::new(Semaphore::new(connections_max));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = async {
+            // Further connections wait in the listener's backlog. The semaphore is never closed.
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (listener.accept().await, slot)
+        };
+        let ((io, _), slot) = tokio::select! {
+            accepted = accepted => accepted,
+            () = shutdown.requested() => break,
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(io), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await;
+}

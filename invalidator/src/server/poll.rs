@@ -1,0 +1,164 @@
+//! The door for Envoys: `POST /v1/poll`, authenticated, held until there is something to say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Router, http::HeaderName};
+use policy::push::{self, Batch, CONTENT_TYPE, Message, POLL_BYTES_MAX, Poll};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, info, warn};
+
+use super::problem::Problem;
+use super::{Shutdown, body};
+use crate::engine::{Answer, PollError, Polled, Progress, Ticket};
+use crate::shared::Shared;
+
+/// What the handlers need.
+#[derive(Clone)]
+struct Door {
+    shared: Arc<Shared>,
+    /// Compared as digests: of equal length whatever is presented.
+    secret: Arc<[u8]>,
+    hold: Duration,
+    shutdown: Shutdown,
+}
+
+/// Routes of the poll listener.
+pub fn router(
+    shared: Arc<Shared>,
+    secret: &SecretString,
+    hold: Duration,
+    shutdown: Shutdown,
+) -> Router {
+    let secret = Sha256::digest(secret.expose_secret()).as_slice().into();
+    Router::new().route(push::PATH, post(poll)).with_state(Door { shared, secret, hold, shutdown })
+}
+
+/// A poll that is held; dropped when it is answered, or when its connection is gone.
+struct Held {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.engine().release(&self.ticket);
+    }
+}
+
+impl Door {
+    fn is_authentic(&self, headers: &HeaderMap) -> bool {
+        let presented = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+        let token = presented.and_then(|value| value.strip_prefix(b"Bearer "));
+        token.is_some_and(|token| Sha256::digest(token).as_slice().ct_eq(&self.secret).into())
+    }
+}
+
+async fn poll(State(door): State<Door>, headers: HeaderMap, body: Body) -> Response {
+    if !door.is_authentic(&headers) {
+        door.shared.metrics.poll_auth_failure();
+        warn!("poll with a missing or wrong secret");
+        return unauthorized();
+    }
+    let poll = match body::read(body, POLL_BYTES_MAX).await {
+        Ok(bytes) => Poll::decode(bytes),
+        Err(problem) => return problem.into_response(),
+    };
+    let Ok(poll) = poll else {
+        door.shared.metrics.poll_malformed();
+        return malformed("poll", "must be a portcullis.push.v1.Poll").into_response();
+    };
+    match answer(door, poll).await {
+        Ok(batch) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], Bytes::from(batch.encode_to_vec()))
+            .into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn answer(mut door: Door, poll: Poll) -> Result<Batch, Problem> {
+    // Subscribed before the first look, so that no change in between is missed.
+    let mut changes = door.shared.changes();
+    let polled = door.shared.engine().poll(&poll, door.shared.now());
+    let polled = polled.map_err(|error| refuse(&door.shared, error))?;
+    note(&door.shared, &poll, &polled);
+    let batch = match polled.answer {
+        Answer::Batch(batch) => return Ok(batch),
+        Answer::Hold => {
+            let held = Held { shared: Arc::clone(&door.shared), ticket: polled.ticket };
+            let deadline = Instant::now() + door.hold;
+            loop {
+                tokio::select! {
+                    // The sender lives in `shared`, so this cannot fail.
+                    _ = changes.changed() => {}
+                    () = sleep_until(deadline) => break held.heartbeat(),
+                    () = door.shutdown.requested() => break held.heartbeat(),
+                }
+                let answer = held.shared.engine().recheck(&held.ticket, held.shared.now());
+                if let Answer::Batch(batch) = answer {
+                    break batch;
+                }
+            }
+        }
+    };
+    Ok(batch)
+}
+
+impl Held {
+    fn heartbeat(&self) -> Batch {
+        self.shared.engine().heartbeat(&self.ticket, self.shared.now())
+    }
+}
+
+/// Counts, logs and passes on what a poll has brought.
+fn note(shared: &Shared, poll: &Poll, polled: &Polled) {
+    let (node, boot_id) = (&poll.node, &poll.boot_id);
+    match polled.progress {
+        Some(Progress::Started) => info!(node, boot_id, "node starts with a snapshot"),
+        Some(Progress::Synchronized) => info!(node, boot_id, "node is synchronized"),
+        None => {}
+    }
+    for refusal in &poll.refused {
+        let (sequence, cause) = (refusal.sequence, &refusal.cause);
+        shared.metrics.change_refused();
+        error!(node, boot_id, sequence, cause, "node could not store a change");
+    }
+    if polled.superseded {
+        shared.ring_changed();
+    }
+    if polled.ticket.is_applied() {
+        shared.metrics.acknowledged(&polled.latencies);
+        shared.ring_acknowledged();
+    }
+}
+
+fn refuse(shared: &Shared, error: PollError) -> Problem {
+    match error {
+        PollError::Malformed { field, rule } => {
+            shared.metrics.poll_malformed();
+            warn!(cause = %error, "malformed poll");
+            malformed(field, rule)
+        }
+        PollError::TooManyNodes => {
+            error!(cause = %error, "poll refused");
+            Problem::busy("There is no room for another node")
+        }
+    }
+}
+
+fn malformed(field: &str, rule: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "malformed", "The poll breaks a rule").broken(field, rule)
+}
+
+/// Says nothing but that it is not welcome.
+fn unauthorized() -> Response {
+    let challenge: (HeaderName, &str) = (header::WWW_AUTHENTICATE, "Bearer");
+    (StatusCode::UNAUTHORIZED, [challenge]).into_response()
+}

@@ -1,0 +1,76 @@
+//! Errors as `application/problem+json` (RFC 9457), with the field at fault and its rule.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::shared::Refusal;
+
+/// One problem.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, kind: &str, title: &'static str) -> Self {
+        let kind = format!("urn:portcullis:problem:{kind}");
+        Self { kind, title, status: status.as_u16(), field: None, rule: None }
+    }
+
+    /// The same problem, with the field that breaks a rule.
+    pub(super) fn broken(self, field: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), rule: Some(rule.into()), ..self }
+    }
+
+    pub(super) fn busy(title: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let kind = refusal.kind();
+        match refusal {
+            Refusal::Event(error) => {
+                let status = match error.kind {
+                    policy::event::EventErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                let field = if error.field.is_empty() { "event" } else { &error.field };
+                Self::new(status, kind, "The event breaks a rule").broken(field, error.rule)
+            }
+            Refusal::Ingest(error) => {
+                use crate::engine::IngestError::{SubjectsFull, TooManyTopics};
+                let status = match error {
+                    SubjectsFull => StatusCode::SERVICE_UNAVAILABLE,
+                    TooManyTopics => StatusCode::CONFLICT,
+                };
+                let text = error.to_string();
+                let (field, rule) = text.split_once(": ").unwrap_or(("event", &text));
+                Self::new(status, kind, "There is no room for the event").broken(field, rule)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let json = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

@@ -1,0 +1,3 @@
+//! Where events come from, besides the API: each source hears events and hands them over.
+
+pub mod redis;
