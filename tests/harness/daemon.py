@@ -25,10 +25,16 @@ def toml(tables: dict) -> str:
 
 
 class Daemon:
-    def __init__(self, directory: Path, redis_url: str | None = None, settings: dict | None = None):
+    def __init__(
+        self,
+        directory: Path,
+        redis_url: str | None = None,
+        settings: dict | None = None,
+        port: int | None = None,
+    ):
         """`settings` is laid over the usual configuration, table by table."""
         self._directory = directory
-        self.port = ports.free()
+        self.port = port or ports.free()
         self.poll_socket = directory / "poll.sock"
         tables = {
             "api": {"listen": f"127.0.0.1:{self.port}", "ack_timeout": "2s"},

@@ -26,6 +26,8 @@ class Options:
     struct: bool = False  # plugin configuration as a Struct, not as a JSON string
     wasm: Path | None = None
     filters_before: list[dict] = field(default_factory=list)  # HTTP filters such as jwt_authn
+    port: int | None = None  # free ones, if none is given
+    admin_port: int | None = None
 
 
 def wasm_config(root_id: str, options: Options) -> dict:
@@ -146,8 +148,8 @@ class Envoy:
     def __init__(self, directory: Path, options: Options):
         self._directory = directory
         self.options = options
-        self.port = ports.free()
-        self.admin_port = ports.free()
+        self.port = options.port or ports.free()
+        self.admin_port = options.admin_port or ports.free()
         self.access_log = directory / "access.log"
         self.config = directory / "envoy.json"
         config = bootstrap(self.port, self.admin_port, self.access_log, options)

@@ -9,15 +9,23 @@ _CANDIDATES = list(range(20_000, 32_000))
 random.shuffle(_CANDIDATES)
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody listens on it."""
+    with socket.socket() as probe:
+        # As servers do, so that a connection that has just ended there is no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def free() -> int:
     """A port nobody listens on, never given out twice in one run."""
     while _CANDIDATES:
         port = _CANDIDATES.pop()
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if is_free(port):
             return port
     raise RuntimeError("no free port between 20000 and 32000")
 
