@@ -1,20 +1,21 @@
 //! From the configuration's shape to its meaning: every rule, with the path of the field at fault.
 
+mod limits;
+mod routes;
+
 use std::time::Duration;
 
-use regex_lite::Regex;
-
 use super::fail::{Answer, AnswerByRoute, FailPolicy};
-use super::route::{Groups, Matcher, PathMatch, RouteGroup};
+use super::route::Groups;
 use super::{
-    Config, ConfigError, Identity, Invalidator, LIMITS_MAX, Limit, LimitMatch, ROUTE_GROUPS_MAX,
-    RateLimitHeaders, Responses, SECRET_BYTES_MIN, SOURCES_MAX, Source, Storage, raw,
+    Config, ConfigError, Identity, Invalidator, RateLimitHeaders, Responses, SECRET_BYTES_MIN,
+    SOURCES_MAX, Source, Storage, raw,
 };
-use crate::bucket::Rate;
-use crate::hash::fingerprint;
 use crate::name::Name;
-use crate::subject::Kind;
 use crate::time::{DURATION_RULE, parse_duration};
+
+use limits::limits;
+use routes::{group_index, route_groups};
 
 type Checked<T> = Result<T, ConfigError>;
 
@@ -97,150 +98,6 @@ fn source(field: &str, raw: raw::Source) -> Checked<Source> {
             return fail(format!("{field}.client_ip"), "must be true, or left out");
         }
     })
-}
-
-fn route_groups(raw: Vec<raw::RouteGroup>) -> Checked<Vec<RouteGroup>> {
-    if raw.len() > ROUTE_GROUPS_MAX {
-        return fail("route_groups", "must be at most 64 groups");
-    }
-    let mut groups: Vec<RouteGroup> = Vec::with_capacity(raw.len());
-    for (i, group) in raw.into_iter().enumerate() {
-        let field = format!("route_groups[{i}]");
-        let name = name(&format!("{field}.name"), &group.name)?;
-        if groups.iter().any(|known| known.name == name) {
-            return fail(format!("{field}.name"), "must not be the name of another group");
-        }
-        if group.matchers.is_empty() {
-            return fail(format!("{field}.match"), "must have at least one entry");
-        }
-        let mut matchers = Vec::with_capacity(group.matchers.len());
-        for (j, raw) in group.matchers.into_iter().enumerate() {
-            let field = format!("{field}.match[{j}]");
-            if raw.route_group.is_some() {
-                return fail(format!("{field}.route_group"), "must not be used inside a group");
-            }
-            matchers.push(matcher(&field, raw)?);
-        }
-        groups.push(RouteGroup { name, matchers });
-    }
-    Ok(groups)
-}
-
-fn matcher(field: &str, raw: raw::Matcher) -> Checked<Matcher> {
-    if raw.methods.is_none() && raw.path.is_none() {
-        return fail(field, "must have methods, path or both");
-    }
-    let methods = raw.methods.unwrap_or_default();
-    let is_method = |m: &String| !m.is_empty() && m.bytes().all(|b| b.is_ascii_uppercase());
-    if !methods.iter().all(is_method) {
-        return fail(format!("{field}.methods"), "must be upper-case methods, such as \"POST\"");
-    }
-    let path = raw.path.map(|raw| path(&format!("{field}.path"), raw)).transpose()?;
-    Ok(Matcher { methods, path })
-}
-
-fn path(field: &str, raw: raw::Path) -> Checked<PathMatch> {
-    let absolute =
-        |kind: &str, path: &str| match path.starts_with('/') && !path.contains(['?', '#']) {
-            true => Ok(()),
-            false => fail(format!("{field}.{kind}"), "must begin with \"/\", and have no query"),
-        };
-    Ok(match raw {
-        raw::Path::Exact(whole) => {
-            absolute("exact", &whole)?;
-            PathMatch::Exact(whole)
-        }
-        raw::Path::Prefix(prefix) => {
-            absolute("prefix", &prefix)?;
-            PathMatch::Prefix(prefix.trim_end_matches('/').to_owned())
-        }
-        raw::Path::Regex(pattern) => {
-            let whole = format!("^(?:{pattern})$");
-            match Regex::new(&whole) {
-                Ok(regex) => PathMatch::Regex(regex),
-                Err(e) => return fail(format!("{field}.regex"), format!("must be a regex: {e}")),
-            }
-        }
-    })
-}
-
-fn limits(
-    raw: Vec<raw::Limit>,
-    groups: &[Name],
-    identity: &Identity,
-    shadow: bool,
-) -> Checked<Vec<Limit>> {
-    if raw.len() > LIMITS_MAX {
-        return fail("limits", "must be at most 32 limits");
-    }
-    let mut limits: Vec<Limit> = Vec::with_capacity(raw.len());
-    for (i, raw) in raw.into_iter().enumerate() {
-        let limit = limit(&format!("limits[{i}]"), raw, groups, identity, shadow)?;
-        if limits.iter().any(|known| known.id == limit.id) {
-            return fail(format!("limits[{i}].name"), "must not be the name of another limit");
-        }
-        limits.push(limit);
-    }
-    Ok(limits)
-}
-
-fn limit(
-    field: &str,
-    raw: raw::Limit,
-    groups: &[Name],
-    identity: &Identity,
-    shadow: bool,
-) -> Checked<Limit> {
-    let name = name(&format!("{field}.name"), &raw.name)?;
-    let key = match raw.key {
-        raw::Key::User => Kind::User,
-        raw::Key::Session => Kind::Session,
-        raw::Key::Partner => Kind::Partner,
-        raw::Key::ClientIp => Kind::ClientIp,
-        raw::Key::Header(name) => {
-            Kind::Header(header(&format!("{field}.key.header"), &name)?.into())
-        }
-    };
-    let sources = match key {
-        Kind::User => Some(("user", &identity.user)),
-        Kind::Session => Some(("session", &identity.session)),
-        Kind::Partner => Some(("partner", &identity.partner)),
-        Kind::ClientIp | Kind::Header(_) => None,
-    };
-    if let Some((kind, [])) = sources.map(|(kind, sources)| (kind, sources.as_slice())) {
-        return fail(format!("{field}.key"), format!("must have a source in identity.{kind}"));
-    }
-    let interval = parse_duration(&raw.fill_interval)
-        .ok_or_else(|| ConfigError::new(format!("{field}.fill_interval"), DURATION_RULE))?;
-    let rate = Rate::new(raw.max_tokens, raw.tokens_per_fill, interval)
-        .map_err(|e| ConfigError::new(format!("{field}.{}", e.field), e.rule))?;
-    let matchers = match raw.matchers {
-        None => Vec::new(),
-        Some(matchers) if matchers.is_empty() => {
-            return fail(format!("{field}.match"), "must have at least one entry, or be left out");
-        }
-        Some(matchers) => {
-            let numbered = matchers.into_iter().enumerate();
-            let check = |(j, raw)| limit_match(&format!("{field}.match[{j}]"), raw, groups);
-            numbered.map(check).collect::<Checked<_>>()?
-        }
-    };
-    Ok(Limit { id: fingerprint(&name), name, key, matchers, rate, shadow: shadow || raw.shadow })
-}
-
-fn limit_match(field: &str, raw: raw::Matcher, groups: &[Name]) -> Checked<LimitMatch> {
-    let Some(name) = &raw.route_group else {
-        return matcher(field, raw).map(LimitMatch::Matcher);
-    };
-    if raw.methods.is_some() || raw.path.is_some() {
-        return fail(field, "must have either route_group, or methods and path");
-    }
-    group_index(&format!("{field}.route_group"), name, groups).map(LimitMatch::RouteGroup)
-}
-
-fn group_index(field: &str, name: &str, groups: &[Name]) -> Checked<usize> {
-    let position = groups.iter().position(|group| group.as_str() == name);
-    position.ok_or_else(|| ConfigError::new(field, "must be the name of a route group"))
 }
 
 fn responses(raw: &raw::Responses) -> Responses {

@@ -1,0 +1,84 @@
+//! Limits: their keys, rates, and the requests they are about.
+
+use super::super::{ConfigError, Identity, LIMITS_MAX, Limit, LimitMatch, raw};
+use super::routes::{group_index, matcher};
+use super::{Checked, fail, header, name};
+use crate::bucket::Rate;
+use crate::hash::fingerprint;
+use crate::name::Name;
+use crate::subject::Kind;
+use crate::time::{DURATION_RULE, parse_duration};
+
+pub(super) fn limits(
+    raw: Vec<raw::Limit>,
+    groups: &[Name],
+    identity: &Identity,
+    shadow: bool,
+) -> Checked<Vec<Limit>> {
+    if raw.len() > LIMITS_MAX {
+        return fail("limits", "must be at most 32 limits");
+    }
+    let mut limits: Vec<Limit> = Vec::with_capacity(raw.len());
+    for (i, raw) in raw.into_iter().enumerate() {
+        let limit = limit(&format!("limits[{i}]"), raw, groups, identity, shadow)?;
+        if limits.iter().any(|known| known.id == limit.id) {
+            return fail(format!("limits[{i}].name"), "must not be the name of another limit");
+        }
+        limits.push(limit);
+    }
+    Ok(limits)
+}
+
+fn limit(
+    field: &str,
+    raw: raw::Limit,
+    groups: &[Name],
+    identity: &Identity,
+    shadow: bool,
+) -> Checked<Limit> {
+    let name = name(&format!("{field}.name"), &raw.name)?;
+    let key = match raw.key {
+        raw::Key::User => Kind::User,
+        raw::Key::Session => Kind::Session,
+        raw::Key::Partner => Kind::Partner,
+        raw::Key::ClientIp => Kind::ClientIp,
+        raw::Key::Header(name) => {
+            Kind::Header(header(&format!("{field}.key.header"), &name)?.into())
+        }
+    };
+    let sources = match key {
+        Kind::User => Some(("user", &identity.user)),
+        Kind::Session => Some(("session", &identity.session)),
+        Kind::Partner => Some(("partner", &identity.partner)),
+        Kind::ClientIp | Kind::Header(_) => None,
+    };
+    if let Some((kind, [])) = sources.map(|(kind, sources)| (kind, sources.as_slice())) {
+        return fail(format!("{field}.key"), format!("must have a source in identity.{kind}"));
+    }
+    let interval = parse_duration(&raw.fill_interval)
+        .ok_or_else(|| ConfigError::new(format!("{field}.fill_interval"), DURATION_RULE))?;
+    let rate = Rate::new(raw.max_tokens, raw.tokens_per_fill, interval)
+        .map_err(|e| ConfigError::new(format!("{field}.{}", e.field), e.rule))?;
+    let matchers = match raw.matchers {
+        None => Vec::new(),
+        Some(matchers) if matchers.is_empty() => {
+            return fail(format!("{field}.match"), "must have at least one entry, or be left out");
+        }
+        Some(matchers) => {
+            let numbered = matchers.into_iter().enumerate();
+            let check = |(j, raw)| limit_match(&format!("{field}.match[{j}]"), raw, groups);
+            numbered.map(check).collect::<Checked<_>>()?
+        }
+    };
+    Ok(Limit { id: fingerprint(&name), name, key, matchers, rate, shadow: shadow || raw.shadow })
+}
+
+fn limit_match(field: &str, raw: raw::Matcher, groups: &[Name]) -> Checked<LimitMatch> {
+    let Some(name) = &raw.route_group else {
+        return matcher(field, raw).map(LimitMatch::Matcher);
+    };
+    if raw.methods.is_some() || raw.path.is_some() {
+        return fail(field, "must have either route_group, or methods and path");
+    }
+    group_index(&format!("{field}.route_group"), name, groups).map(LimitMatch::RouteGroup)
+}
