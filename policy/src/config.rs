@@ -24,7 +24,7 @@ pub use route::{Groups, Matcher, PathMatch, RouteGroup};
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 
 /// The most limits.
-pub const LIMITS_MAX: usize = crate::slab::BUCKETS_MAX;
+pub const LIMITS_MAX: usize = 32;
 
 /// The most route groups.
 pub const ROUTE_GROUPS_MAX: usize = 64;
@@ -34,6 +34,9 @@ pub const SOURCES_MAX: usize = 8;
 
 /// The shortest secret that authenticates polls, in bytes.
 pub const SECRET_BYTES_MIN: usize = 16;
+
+/// The longest such secret: it has to fit in a header.
+pub const SECRET_BYTES_MAX: usize = 256;
 
 /// A mistake in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,7 +211,13 @@ impl Config {
         let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
         let raw: raw::Config = match first {
             None => return Err(ConfigError::new("", "must not be empty")),
-            Some(b'{') => raw::read(&mut serde_json::Deserializer::from_slice(bytes))?,
+            Some(b'{') => {
+                let value: serde_json::Value = serde_json::from_slice(bytes)
+                    .map_err(|error| ConfigError::new("", format!("must be JSON: {error}")))?;
+                raw::read(value)?;
+                // Once more from the text: only there is a field that stands twice noticed.
+                raw::read(&mut serde_json::Deserializer::from_slice(bytes))?
+            }
             Some(_) => raw::read(structure::to_json(bytes)?)?,
         };
         check::config(raw)

@@ -27,6 +27,19 @@ pub const POLL_BYTES_MAX: usize = 256 * 1024;
 /// The longest batch that a filter accepts, in bytes.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
+/// The longest name of a node, in bytes.
+pub const NODE_NAME_BYTES_MAX: usize = 128;
+
+/// What a node's name has to look like, for error messages.
+pub const NODE_NAME_RULE: &str = "must be 1 to 128 visible ASCII characters";
+
+/// Whether a node may have this name; see [`NODE_NAME_RULE`].
+#[must_use]
+pub fn is_node_name(text: &str) -> bool {
+    let fits = (1..=NODE_NAME_BYTES_MAX).contains(&text.len());
+    fits && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The most refusals that one poll reports.
 pub const REFUSALS_MAX: usize = 1_024;
 

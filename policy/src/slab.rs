@@ -20,14 +20,17 @@ use crate::time::MonotonicNanos;
 /// The first byte of every slab. A slab of another version is not touched.
 pub const VERSION: u8 = 1;
 
-/// The most buckets that one subject can have: as many as there can be limits.
-pub const BUCKETS_MAX: usize = 32;
-
 /// The most bytes that statuses may take in one slab, entries' heads included.
 pub const STATUS_BYTES_MAX: usize = 48 * 1024;
 
 const HEAD_BYTES: usize = SubjectHash::BYTES + 1 + 2;
 const BUCKET_BYTES: usize = 4 + 4 + 8;
+
+/// The bytes that one subject with this many buckets takes.
+#[must_use]
+pub fn bucket_bytes(buckets: usize) -> usize {
+    buckets.saturating_mul(BUCKET_BYTES).saturating_add(HEAD_BYTES)
+}
 
 /// One bucket of one subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +139,7 @@ pub fn with_buckets(
 ) -> Result<Vec<u8>, SlabError> {
     let status = find(slab, hash)?.map_or(&[][..], |entry| entry.status);
     let mut encoded = Vec::with_capacity(buckets.len().saturating_mul(BUCKET_BYTES));
-    for record in buckets.iter().take(BUCKETS_MAX) {
+    for record in buckets {
         encoded.extend_from_slice(&record.limit.to_le_bytes());
         encoded.extend_from_slice(&record.rate.to_le_bytes());
         encoded.extend_from_slice(&record.bucket.full_at.to_le_bytes());

@@ -8,10 +8,12 @@ use std::time::Duration;
 use super::fail::{Answer, AnswerByRoute, FailPolicy};
 use super::route::Groups;
 use super::{
-    Config, ConfigError, Identity, Invalidator, RateLimitHeaders, Responses, SECRET_BYTES_MIN,
-    SOURCES_MAX, Source, Storage, raw,
+    Config, ConfigError, Identity, Invalidator, RateLimitHeaders, Responses, SECRET_BYTES_MAX,
+    SECRET_BYTES_MIN, SOURCES_MAX, Source, Storage, raw,
 };
 use crate::name::Name;
+use crate::push;
+use crate::slab;
 use crate::time::{DURATION_RULE, parse_duration};
 
 use limits::limits;
@@ -39,16 +41,17 @@ pub(super) fn config(raw: raw::Config) -> Checked<Config> {
     if invalidator.is_some() && identity.user.is_empty() && identity.session.is_empty() {
         return fail("identity", "must say where the user or session is: invalidations name them");
     }
+    let storage = storage(&raw.storage, limits.len())?;
     Ok(Config {
-        node: raw.node.map(|node| text("node", node)).transpose()?,
+        node: raw.node.map(node).transpose()?,
         stat_prefix: name("stat_prefix", raw.stat_prefix.as_deref().unwrap_or("portcullis"))?,
         identity,
         limits,
         blocks_shadow: raw.shadow || raw.blocks.shadow,
         responses: responses(&raw.responses),
-        fail_policy: fail_policy(raw.fail_policy, &names, invalidator.is_some())?,
+        fail_policy: fail_policy(raw.fail_policy, &names, invalidator.is_some(), raw.shadow)?,
         invalidator,
-        storage: storage(&raw.storage)?,
+        storage,
         route_groups,
     })
 }
@@ -112,9 +115,9 @@ fn responses(raw: &raw::Responses) -> Responses {
 }
 
 fn invalidator(raw: raw::Invalidator, shadow: bool) -> Checked<Invalidator> {
-    if raw.secret.len() < SECRET_BYTES_MIN || !raw.secret.bytes().all(|b| b.is_ascii_graphic()) {
-        let rule = "must be at least 16 visible ASCII characters";
-        return fail("invalidator.secret", rule);
+    let fits = (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&raw.secret.len());
+    if !fits || !raw.secret.bytes().all(|b| b.is_ascii_graphic()) {
+        return fail("invalidator.secret", "must be 16 to 256 visible ASCII characters");
     }
     let stale_after = parse_duration(&raw.stale_after)
         .ok_or_else(|| ConfigError::new("invalidator.stale_after", DURATION_RULE))?;
@@ -130,7 +133,12 @@ fn invalidator(raw: raw::Invalidator, shadow: bool) -> Checked<Invalidator> {
     })
 }
 
-fn fail_policy(raw: raw::FailPolicy, groups: &[Name], synced: bool) -> Checked<FailPolicy> {
+fn fail_policy(
+    raw: raw::FailPolicy,
+    groups: &[Name],
+    synced: bool,
+    shadow: bool,
+) -> Checked<FailPolicy> {
     let by_route = |field: &str, raw: Option<raw::AnswerByRoute>| match (raw, synced) {
         (Some(raw), true) => answer_by_route(field, raw, groups),
         (None, true) => fail(field, "must be given with an invalidator: \"allow\" or \"deny\""),
@@ -144,6 +152,7 @@ fn fail_policy(raw: raw::FailPolicy, groups: &[Name], synced: bool) -> Checked<F
         stale: by_route("fail_policy.stale", raw.stale)?,
         slab_full: answer(raw.slab_full),
         contention: answer(raw.contention),
+        shadow,
     })
 }
 
@@ -174,7 +183,7 @@ fn answer(raw: raw::Answer) -> Answer {
     }
 }
 
-fn storage(raw: &raw::Storage) -> Checked<Storage> {
+fn storage(raw: &raw::Storage, limits: usize) -> Checked<Storage> {
     let slabs = raw.slabs.unwrap_or(SLABS_DEFAULT);
     if !slabs.is_power_of_two() || !(SLABS_MIN..=SLABS_MAX).contains(&slabs) {
         return fail("storage.slabs", "must be a power of two from 16 to 1048576");
@@ -184,7 +193,17 @@ fn storage(raw: &raw::Storage) -> Checked<Storage> {
         return fail("storage.slab_bytes_max", "must be from 64 to 65536");
     }
     let slab_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let least = slab::bucket_bytes(limits);
+    if slab_bytes_max < least {
+        let rule = format!("must be at least {least}: all limits of one subject must have room");
+        return fail("storage.slab_bytes_max", rule);
+    }
     Ok(Storage { slabs, slab_bytes_max })
+}
+
+/// The invalidator refuses polls from nodes whose name breaks this rule.
+fn node(name: String) -> Checked<String> {
+    if push::is_node_name(&name) { Ok(name) } else { fail("node", push::NODE_NAME_RULE) }
 }
 
 fn name(field: &str, text: &str) -> Checked<Name> {

@@ -47,4 +47,6 @@ pub struct FailPolicy {
     pub slab_full: Answer,
     /// Too many workers wrote to the same subject at once.
     pub contention: Answer,
+    /// Whether the rejections of the last two are only counted.
+    pub shadow: bool,
 }

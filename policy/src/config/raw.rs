@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use super::ConfigError;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Config {
     pub(super) node: Option<String>,
     pub(super) stat_prefix: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Config {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Identity {
     #[serde(default)]
     pub(super) user: Vec<Source>,
@@ -51,7 +51,7 @@ pub(super) enum Source {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct JwtClaim {
     pub(super) payload: String,
     pub(super) claim: String,
@@ -65,7 +65,7 @@ pub(super) enum Answer {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct RouteGroup {
     pub(super) name: String,
     #[serde(rename = "match")]
@@ -73,7 +73,7 @@ pub(super) struct RouteGroup {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Matcher {
     pub(super) methods: Option<Vec<String>>,
     pub(super) path: Option<Path>,
@@ -89,7 +89,7 @@ pub(super) enum Path {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Limit {
     pub(super) name: String,
     pub(super) key: Key,
@@ -113,14 +113,14 @@ pub(super) enum Key {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Blocks {
     #[serde(default)]
     pub(super) shadow: bool,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Responses {
     #[serde(default)]
     pub(super) ratelimit_headers: RateLimitHeaders,
@@ -138,7 +138,7 @@ pub(super) enum RateLimitHeaders {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Invalidator {
     pub(super) cluster: String,
     pub(super) secret: String,
@@ -148,7 +148,7 @@ pub(super) struct Invalidator {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct FailPolicy {
     pub(super) never_synced: Option<AnswerByRoute>,
     pub(super) stale: Option<AnswerByRoute>,
@@ -167,7 +167,7 @@ pub(super) enum AnswerByRoute {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct ByRoute {
     pub(super) default: Answer,
     #[serde(default)]
@@ -175,20 +175,42 @@ pub(super) struct ByRoute {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Storage {
     pub(super) slabs: Option<u32>,
     pub(super) slab_bytes_max: Option<u32>,
 }
 
 /// Reads the shape; an error names the path of the field at fault.
-pub(super) fn read<'de, D: Deserializer<'de>>(source: D) -> Result<Config, ConfigError>
+pub(super) fn read<'de, D>(source: D) -> Result<Config, ConfigError>
 where
-    D::Error: std::fmt::Display,
+    D: Deserializer<'de, Error = serde_json::Error>,
 {
     serde_path_to_error::deserialize(source).map_err(|error| {
         let path = error.path().to_string();
-        let field = if path == "." { String::new() } else { path };
-        ConfigError::new(field, error.inner().to_string())
+        describe(path.trim_start_matches('.'), &error.inner().to_string())
     })
+}
+
+/// Serde's message in an operator's words, and without the value that is wrong: it may be a secret.
+fn describe(field: &str, message: &str) -> ConfigError {
+    // The path says better where it is.
+    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    if let Some(missing) = missing {
+        let dot = if field.is_empty() { "" } else { "." };
+        return ConfigError::new(format!("{field}{dot}{missing}"), "is required");
+    }
+    match message.split_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid ") => {
+            let expected = match expected {
+                "u32" => "a whole number from 0 to 4294967295",
+                "a sequence" => "a list",
+                "map with a single key" => "an object with exactly one field",
+                other => other,
+            };
+            ConfigError::new(field, format!("must be {expected}"))
+        }
+        _ => ConfigError::new(field, message),
+    }
 }

@@ -18,8 +18,8 @@ pub struct Matcher {
 pub enum PathMatch {
     /// The path as a whole.
     Exact(String),
-    /// Whole segments from the start: `/bet` is `/bet` and `/bet/1`, and not `/better`. Held
-    /// without the slash at its end.
+    /// Whole segments from the start: `/bet` is `/bet`, `/bet/1` and `/bet;v=1`, and not `/better`.
+    /// Held without the slash at its end.
     Prefix(String),
     /// A regular expression that matches the path as a whole.
     Regex(Regex),
@@ -48,9 +48,10 @@ impl PathMatch {
     fn matches(&self, path: &[u8]) -> bool {
         match self {
             Self::Exact(whole) => path == whole.as_bytes(),
+            // A segment's parameters (RFC 3986, section 3.3) do not make another segment of it.
             Self::Prefix(prefix) => path
                 .strip_prefix(prefix.as_bytes())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/")),
+                .is_some_and(|rest| matches!(rest.first(), None | Some(b'/' | b';'))),
             Self::Regex(regex) => regex.is_match(&String::from_utf8_lossy(path)),
         }
     }

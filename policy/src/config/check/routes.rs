@@ -38,9 +38,11 @@ pub(super) fn matcher(field: &str, raw: raw::Matcher) -> Checked<Matcher> {
     if raw.methods.is_none() && raw.path.is_none() {
         return fail(field, "must have methods, path or both");
     }
+    // An empty list would match every method, which is hardly what its author meant.
+    let is_empty = raw.methods.as_ref().is_some_and(Vec::is_empty);
     let methods = raw.methods.unwrap_or_default();
     let is_method = |m: &String| !m.is_empty() && m.bytes().all(|b| b.is_ascii_uppercase());
-    if !methods.iter().all(is_method) {
+    if is_empty || !methods.iter().all(is_method) {
         return fail(format!("{field}.methods"), "must be upper-case methods, such as \"POST\"");
     }
     let path = raw.path.map(|raw| path(&format!("{field}.path"), raw)).transpose()?;
@@ -60,11 +62,12 @@ fn path(field: &str, raw: raw::Path) -> Checked<PathMatch> {
         }
         raw::Path::Prefix(prefix) => {
             absolute("prefix", &prefix)?;
-            PathMatch::Prefix(prefix.trim_end_matches('/').to_owned())
+            PathMatch::Prefix(prefix.strip_suffix('/').unwrap_or(&prefix).to_owned())
         }
         raw::Path::Regex(pattern) => {
-            let whole = format!("^(?:{pattern})$");
-            match Regex::new(&whole) {
+            // By itself too, so that no parenthesis of its own can undo the anchors around it.
+            let whole = Regex::new(&pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$")));
+            match whole {
                 Ok(regex) => PathMatch::Regex(regex),
                 Err(e) => return fail(format!("{field}.regex"), format!("must be a regex: {e}")),
             }
