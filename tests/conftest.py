@@ -48,11 +48,16 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(line)
 
 
+def pytest_runtest_setup():
+    Process.last_words.clear()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A failure shows the last log lines of every process that is running."""
+    """A failure shows the last log lines of every process that had to do with it."""
     report = yield
     if report.failed:
-        for process in Process.running:
-            report.sections.append((f"last lines of {process.name}", process.tail()))
+        logs = [(process.name, process.tail()) for process in Process.running]
+        for name, tail in Process.last_words + logs:
+            report.sections.append((f"last lines of {name}", tail))
     return report

@@ -179,7 +179,7 @@ def test_missing_identity_denied(user):
         rejected = stack.edge.get("/")
         assert rejected.status == 401
         assert rejected.headers["content-type"] == "application/problem+json"
-        assert stack.edge.get("/", x_user_id="").status == 401
+        assert stack.edge.get("/", user="").status == 401
         assert stack.upstream.seen.total() == 0
         assert stack.edge.get("/", user).status == 200
         assert stack.edge.metric("portcullis_denied_missing_identity") == 2

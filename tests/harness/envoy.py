@@ -158,7 +158,8 @@ class Envoy:
 
     def start(self, wait: bool = True) -> None:
         argv = [str(artifacts.envoy()), "-c", str(self.config)]
-        argv += ["--concurrency", str(self.options.concurrency), "-l", "info"]
+        argv += ["--concurrency", str(self.options.concurrency)]
+        argv += ["-l", "warning", "--component-log-level", "wasm:info"]
         argv += ["--disable-hot-restart", "--file-flush-interval-msec", "20"]
         argv += ["--drain-time-s", "1"]
         self.process = Process("envoy", argv, self._directory)

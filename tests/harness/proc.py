@@ -33,9 +33,10 @@ def wait_until(
 
 
 class Process:
-    """One child. `running` holds every live one, for cleanup and for failure reports."""
+    """One child. The lists are for cleanup, and for what a failed test reports."""
 
     running: list["Process"] = []
+    last_words: list[tuple[str, str]] = []  # name and last log lines of those that have ended
 
     def __init__(self, name: str, argv: list[str], directory: Path, env: dict | None = None):
         self.name = name
@@ -92,9 +93,12 @@ class Process:
         finally:
             if self in Process.running:
                 Process.running.remove(self)
+                Process.last_words.append((self.name, self.tail()))
 
 
 @atexit.register
-def _leave_nothing() -> None:
+def kill_all(directory: Path | None = None) -> None:
+    """Every child that is left, or only those that log to this directory."""
     for process in list(Process.running):
-        process.kill()
+        if directory in (None, process.log.parent):
+            process.kill()

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import plugin as plugins
 from harness.daemon import Daemon
 from harness.envoy import Envoy, Options
-from harness.proc import wait_until
+from harness.proc import kill_all, wait_until
 from harness.redis_server import Redis
 from harness.upstream import Upstream
 
@@ -54,6 +54,8 @@ def running(
     with ExitStack() as cleanup:
         # Short on purpose: a Unix socket's path has 107 bytes at most.
         directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pc-")))
+        # Also for what has been started but never became ready.
+        cleanup.callback(kill_all, directory)
 
         def start(part):
             cleanup.callback(part.close)
