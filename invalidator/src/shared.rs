@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use policy::event::{Event, EventError, EventErrorKind};
+use policy::event::{EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
 use policy::name::EventId;
 use policy::subject::Subject;
 use policy::time::UnixMicros;
@@ -171,12 +171,25 @@ impl Shared {
                 Ok((Accepted { event_id: known.event_id, ingested }, then))
             }
             Err(refusal) => {
-                self.metrics.event(source, "refused");
-                self.metrics.event_refused(refusal.kind());
-                warn!(source, kind = refusal.kind(), cause = %refusal, "event refused");
+                self.note_refused(source, &refusal);
                 Err(refusal)
             }
         }
+    }
+
+    /// Counts and logs an event that was not even read because of its size.
+    pub fn refuse_too_large(&self, source: &'static str) -> Refusal {
+        let rule = format!("must be at most {EVENT_BYTES_MAX} bytes");
+        let kind = EventErrorKind::TooLarge;
+        let refusal = EventError { kind, field: "".into(), rule: rule.into() }.into();
+        self.note_refused(source, &refusal);
+        refusal
+    }
+
+    fn note_refused(&self, source: &'static str, refusal: &Refusal) {
+        self.metrics.event(source, "refused");
+        self.metrics.event_refused(refusal.kind());
+        warn!(source, kind = refusal.kind(), cause = %refusal, "event refused");
     }
 
     fn note_accepted(&self, source: &'static str, event: &Known, ingested: &Ingested) {

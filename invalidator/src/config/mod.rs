@@ -182,3 +182,6 @@ impl Config {
         raw::parse(text)?.check()
     }
 }
+
+#[cfg(test)]
+mod tests;

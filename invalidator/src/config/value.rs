@@ -49,20 +49,15 @@ impl Span {
 #[serde(untagged, expecting = "must be a string, { file = \"/path\" } or { env = \"NAME\" }")]
 pub(super) enum Secret {
     Inline(SecretString),
-    File(SecretFile),
-    Env(SecretEnv),
+    Elsewhere(Place),
 }
 
+/// Where a secret is kept.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SecretFile {
-    file: PathBuf,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SecretEnv {
-    env: String,
+#[serde(rename_all = "lowercase")]
+pub(super) enum Place {
+    File(PathBuf),
+    Env(String),
 }
 
 impl Secret {
@@ -70,13 +65,13 @@ impl Secret {
     pub(super) fn resolve(self, field: &str) -> Result<SecretString, ConfigError> {
         match self {
             Self::Inline(secret) => Ok(secret),
-            Self::File(SecretFile { file }) => {
+            Self::Elsewhere(Place::File(file)) => {
                 let bytes = read(&file, field)?;
                 let text = std::str::from_utf8(&bytes)
                     .map_err(|_| ConfigError::new(field, "the file must hold UTF-8 text"))?;
                 Ok(text.trim_end_matches(['\r', '\n']).into())
             }
-            Self::Env(SecretEnv { env }) => {
+            Self::Elsewhere(Place::Env(env)) => {
                 std::env::var(&env).map(SecretString::from).map_err(|_| {
                     ConfigError::new(field, format!("environment variable {env} is not set"))
                 })

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-use super::body;
+use super::body::{self, BodyError};
 use super::problem::Problem;
 use super::view::Shown;
 use crate::engine::{Receipt, WaiterId};
@@ -114,7 +114,11 @@ async fn publish(
             .broken("sources.embedded.enabled", "is false in the daemon's configuration"));
     }
     require_json(&headers)?;
-    let bytes = body::read(body, EVENT_BYTES_MAX).await?;
+    let bytes = match body::read(body, EVENT_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(BodyError::TooLarge(_)) => return Err(door.shared.refuse_too_large(EMBEDDED).into()),
+        Err(error) => return Err(error.into()),
+    };
     // Subscribed before the event is taken in, so that no acknowledgement is missed.
     let mut acknowledgements = door.shared.acknowledgements();
     let deadline = Instant::now() + door.ack_timeout;

@@ -11,24 +11,43 @@ use super::problem::Problem;
 /// Longest time for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Why there is no body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyError {
+    /// It is longer than the given number of bytes.
+    TooLarge(usize),
+    /// The connection broke, or the framing is wrong.
+    Incomplete,
+    /// It did not arrive within [`BODY_TIMEOUT`].
+    Late,
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        let (status, kind, rule) = match error {
+            BodyError::TooLarge(bytes_max) => {
+                let rule = format!("must be at most {bytes_max} bytes");
+                (StatusCode::PAYLOAD_TOO_LARGE, "too_large", rule)
+            }
+            BodyError::Incomplete => {
+                (StatusCode::BAD_REQUEST, "incomplete", "must arrive whole".to_owned())
+            }
+            BodyError::Late => {
+                let rule = format!("must arrive within {BODY_TIMEOUT:?}");
+                (StatusCode::REQUEST_TIMEOUT, "timeout", rule)
+            }
+        };
+        Self::new(status, kind, "The request's body cannot be used").broken("body", rule)
+    }
+}
+
 /// The whole body, of at most `bytes_max`.
-pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
     match timeout(BODY_TIMEOUT, body::to_bytes(body, bytes_max)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_large(&error) => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            "The request's body is too large",
-        )
-        .broken("body", format!("must be at most {bytes_max} bytes"))),
-        Ok(Err(_)) => {
-            let title = "The request's body did not arrive whole";
-            Err(Problem::new(StatusCode::BAD_REQUEST, "incomplete", title))
-        }
-        Err(_) => {
-            let title = "The request's body did not arrive in time";
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", title))
-        }
+        Ok(Err(error)) if is_too_large(&error) => Err(BodyError::TooLarge(bytes_max)),
+        Ok(Err(_)) => Err(BodyError::Incomplete),
+        Err(_) => Err(BodyError::Late),
     }
 }
 

@@ -70,7 +70,7 @@ async fn poll(State(door): State<Door>, headers: HeaderMap, body: Body) -> Respo
     }
     let poll = match body::read(body, POLL_BYTES_MAX).await {
         Ok(bytes) => Poll::decode(bytes),
-        Err(problem) => return problem.into_response(),
+        Err(error) => return Problem::from(error).into_response(),
     };
     let Ok(poll) = poll else {
         door.shared.metrics.poll_malformed();

@@ -90,7 +90,7 @@ impl RedisSource {
             };
             shared.engine().source_lost(REDIS);
             let pause = pauses.next().unwrap_or(BACKOFF_MAX);
-            let retry_ms = pause.as_millis();
+            let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             warn!(source = REDIS, cause = %lost, retry_ms, "source lost");
             sleep(pause).await;
         }

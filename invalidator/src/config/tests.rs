@@ -1,0 +1,200 @@
+//! Every rule of the configuration, by the message that its breach gives.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const POLL: &str = "[poll]\nlisten = \"unix:/run/poll.sock\"\nsecret = \"0123456789abcdef\"\n";
+
+fn error(text: &str) -> String {
+    Config::parse(text).map(|_| "no error").unwrap_err().to_string()
+}
+
+/// The message for the usual `[poll]` and some more.
+fn error_with(more: &str) -> String {
+    error(&format!("{POLL}{more}"))
+}
+
+#[test]
+fn the_least_configuration_has_the_documented_defaults() {
+    let config = Config::parse(POLL).unwrap();
+    assert_eq!(config.api.listen.to_string(), "127.0.0.1:7700");
+    assert_eq!(config.api.ack_timeout, Duration::from_secs(2));
+    assert_eq!(config.poll.listen, Listen::Unix { path: "/run/poll.sock".into(), mode: 0o600 });
+    assert_eq!(config.poll.hold, Duration::from_secs(1));
+    assert!(config.embedded && config.redis.is_none());
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.log.level, LevelFilter::INFO);
+}
+
+#[test]
+fn the_full_configuration_is_taken_as_written() {
+    let config = Config::parse(
+        r#"
+        [api]
+        listen = "[::1]:7700"
+        ack_timeout = "500ms"
+        [poll]
+        listen = "127.0.0.1:7701"
+        secret = "0123456789abcdef"
+        hold = "100ms"
+        [sources.embedded]
+        enabled = false
+        [sources.redis]
+        url = "rediss://user:pass@redis.example:6380/2"
+        channel = "other"
+        ping_interval = "200ms"
+        dead_after = "600ms"
+        [limits]
+        subjects_max = 10
+        log_entries_max = 11
+        event_ids_max = 12
+        nodes_max = 13
+        api_requests_max = 14
+        [log]
+        format = "text"
+        level = "debug"
+        pseudonym_key = "fedcba9876543210"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.poll.listen, Listen::Tcp("127.0.0.1:7701".parse().unwrap()));
+    assert_eq!(config.limits.nodes_max, 13);
+    let redis = config.redis.unwrap();
+    assert_eq!(redis.channel, "other");
+    assert_eq!(redis.dead_after, Duration::from_millis(600));
+}
+
+#[test]
+fn secrets_come_from_files_and_the_environment_and_are_not_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    std::fs::write(&path, "from-a-file-0123456789\n").unwrap();
+    let text = |secret: &str| format!("[poll]\nlisten = \"127.0.0.1:1\"\nsecret = {secret}\n");
+    let config = Config::parse(&text(&format!("{{ file = {path:?} }}"))).unwrap();
+    assert_eq!(config.poll.secret.expose_secret(), "from-a-file-0123456789");
+    assert!(!format!("{config:?}").contains("from-a-file"));
+    // Set by Cargo for every test.
+    let config = Config::parse(&text("{ env = \"CARGO_MANIFEST_DIR\" }")).unwrap();
+    assert_eq!(config.poll.secret.expose_secret(), env!("CARGO_MANIFEST_DIR"));
+    let cases = [
+        ("{ env = \"PORTCULLIS_UNSET\" }", "poll.secret: environment variable PORTCULLIS_UNSET"),
+        ("{ file = \"/nowhere\" }", "poll.secret: cannot read /nowhere: No such file"),
+        ("{ file = \"/x\", env = \"Y\" }", "poll.secret: must be a string, { file"),
+        ("7", "poll.secret: must be a string, { file"),
+    ];
+    for (secret, message) in cases {
+        let error = error(&text(secret));
+        assert!(error.starts_with(message), "{secret}: {error}");
+    }
+}
+
+#[test]
+fn every_broken_rule_is_named_with_its_field() {
+    let cases = [
+        ("[api]\nlisten = \"0.0.0.0:7700\"", "api.listen: must be a loopback address"),
+        ("[api]\nlisten = \"7700\"", "api.listen: must be a loopback address"),
+        ("[api]\nack_timeout = \"1\"", "api.ack_timeout: must be a whole number and a unit"),
+        ("[api]\nack_timeout = 1", "api.ack_timeout: invalid type: integer"),
+        ("[api]\nack_timeout = \"1ms\"", "api.ack_timeout: must be between 10ms and 30s"),
+        ("[api]\nport = 1", "api.port: unknown field `port`, expected `listen` or `ack_timeout`"),
+        ("[apis]", "apis: unknown field `apis`, expected one of"),
+        ("[sources.kafka]", "sources.kafka: unknown field `kafka`"),
+        ("[sources.embedded]\nenabled = false", "sources: at least one source has to be enabled"),
+        ("[sources.redis]", "sources.redis: missing field `url`"),
+        ("[sources.redis]\nurl = \"http://x\"", "sources.redis.url: must be redis://"),
+        ("[sources.redis]\nurl = \"redis://\"", "sources.redis.url: must be redis://"),
+        (
+            "[sources.redis]\nurl = \"redis://x\"\nchannel = \"\"",
+            "sources.redis.channel: must be 1 to 256 bytes",
+        ),
+        (
+            "[sources.redis]\nurl = \"redis://x\"\ndead_after = \"1s\"",
+            "sources.redis.dead_after: must be longer than ping_interval",
+        ),
+        (
+            "[sources.redis]\nurl = \"redis://x\"\nping_interval = \"2m\"",
+            "sources.redis.ping_interval: must be between 10ms and 60s",
+        ),
+        (
+            "[sources.redis]\nurl = \"redis://x\"\ntls_ca_file = \"/ca\"",
+            "sources.redis.tls_ca_file: belongs to a rediss:// url only",
+        ),
+        (
+            "[sources.redis]\nurl = \"rediss://x\"\ntls_ca_file = \"/nowhere\"",
+            "sources.redis.tls_ca_file: cannot read /nowhere",
+        ),
+        ("[limits]\nsubjects_max = 0", "limits.subjects_max: must be 1 to 100000000"),
+        ("[limits]\nnodes_max = -1", "limits.nodes_max: invalid value: integer `-1`"),
+        ("[limits]\nlog_entries_max = 99999999", "limits.log_entries_max: must be 1 to 16777216"),
+        ("[limits]\nevent_ids_max = 0", "limits.event_ids_max: must be 1 to 16777216"),
+        ("[limits]\napi_requests_max = 0", "limits.api_requests_max: must be 1 to 65536"),
+        ("[log]\nlevel = \"loud\"", "log.level: must be error, warn, info, debug or trace"),
+        ("[log]\nformat = \"xml\"", "log.format: unknown variant `xml`, expected `json` or `text`"),
+        ("[log]\npseudonym_key = \"short\"", "log.pseudonym_key: must be at least 16 bytes"),
+        ("log", "config line 4: "),
+    ];
+    for (more, message) in cases {
+        let error = error_with(more);
+        assert!(error.starts_with(message), "{more:?}: {error}");
+    }
+}
+
+#[test]
+fn the_poll_table_has_rules_of_its_own() {
+    let cases = [
+        ("", "config: missing field `poll`"),
+        ("[poll]\nlisten = \"127.0.0.1:1\"", "poll: missing field `secret`"),
+        ("[poll]\nsecret = \"0123456789abcdef\"", "poll: missing field `listen`"),
+        (
+            "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"short\"",
+            "poll.secret: must be at least 16 visible ASCII characters without spaces",
+        ),
+        (
+            "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"with spaces in the middle\"",
+            "poll.secret: must be at least 16",
+        ),
+        (
+            "[poll]\nlisten = \"here\"\nsecret = \"0123456789abcdef\"",
+            "poll.listen: must be \"unix:/absolute/path\" or an address",
+        ),
+        (
+            "[poll]\nlisten = \"unix:here\"\nsecret = \"0123456789abcdef\"",
+            "poll.listen: must name an absolute path of at most 107 bytes",
+        ),
+        (
+            "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\nsocket_mode = \"0600\"",
+            "poll.socket_mode: belongs to a unix: address only",
+        ),
+        (
+            "[poll]\nlisten = \"unix:/x\"\nsecret = \"0123456789abcdef\"\nsocket_mode = \"0060\"",
+            "poll.socket_mode: must be an octal string",
+        ),
+        (
+            "[poll]\nlisten = \"unix:/x\"\nsecret = \"0123456789abcdef\"\nhold = \"1m\"",
+            "poll.hold: must be between 10ms and 10s",
+        ),
+    ];
+    for (text, message) in cases {
+        let error = error(text);
+        assert!(error.starts_with(message), "{text:?}: {error}");
+        assert!(!error.contains("0123456789abcdef"), "{error}");
+    }
+}
+
+#[test]
+fn messages_never_quote_a_secret() {
+    let texts = [
+        "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\" oops",
+        "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = [\"0123456789abcdef\"]",
+        "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = { value = \"0123456789abcdef\" }",
+        "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\n[sources.redis]\nurl = \"ftp://u:hunter2@x\"",
+    ];
+    for text in texts {
+        let error = error(text);
+        assert!(!error.contains("0123456789abcdef") && !error.contains("hunter2"), "{error}");
+    }
+}

@@ -1,0 +1,143 @@
+//! The command line as a client of the API.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Daemon, block, event, file, free_port, portcullis, text};
+use crate::node::Running;
+
+#[test]
+fn commands_say_what_they_did() {
+    let daemon = Daemon::start("");
+    let _node = Running::start(&daemon, "edge-1", "boot-a");
+    let commands: [&[&str]; 6] = [
+        &["block", "alice", "--reason", "fraud", "--scope", "bet", "--for", "24h", "--disclose"],
+        &["block", "alice", "--session", "--until", "2099-01-01T00:00:00Z"],
+        &["zero", "alice", "--for", "1h"],
+        &["override", "alice", "--limit", "per-user", "--max-tokens", "5"],
+        &["override", "alice", "--limit", "per-user", "--default"],
+        &["unblock", "alice", "--reason", "fraud"],
+    ];
+    for command in commands {
+        let output = daemon.cli(command);
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), stderr.as_str()), (Some(0), ""), "{command:?}");
+        let stdout = text(&output.stdout);
+        assert!(stdout.starts_with("enforced on 1 node in "), "{command:?}: {stdout}");
+    }
+    let user = daemon.get("/v1/users/alice").json();
+    assert_eq!(user["blocks"], json!([]));
+    assert!(user["zero"].is_object());
+    assert_eq!(daemon.get("/v1/sessions/alice").json()["blocks"][0]["reason"], "unspecified");
+}
+
+#[test]
+fn the_same_event_id_has_its_effect_once() {
+    let daemon = Daemon::start("");
+    let _node = Running::start(&daemon, "edge-1", "boot-a");
+    let command = ["zero", "alice", "--event-id", "ticket-7"];
+    assert!(daemon.cli(&command).status.success());
+    let again = text(&daemon.cli(&command).stdout);
+    assert!(again.starts_with("enforced on 1 node already: this event was published"), "{again}");
+}
+
+#[test]
+fn what_is_not_enforced_exits_1_and_says_why() {
+    let daemon = Daemon::start("");
+    let output = daemon.cli(&["block", "alice"]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
+    let stderr = text(&output.stderr);
+    let start = "accepted, but NOT enforced everywhere: no node is connected (event ";
+    assert!(stderr.starts_with(start), "{stderr}");
+    let refused = daemon.cli(&["block", "alice", "--reason", "Not A Name"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).starts_with("refused: payload.reason: must be 1 to 64"));
+}
+
+#[test]
+fn publish_takes_a_file_or_standard_input_and_goes_on_after_a_refusal() {
+    let daemon = Daemon::start("");
+    let _node = Running::start(&daemon, "edge-1", "boot-a");
+    let mut bad = event("1", "alice", json!({ "action": "block" }));
+    bad["schema_version"] = "9.0".into();
+    let lines = format!("{bad}\n{}\n", block("2", "bob"));
+    let mut child = portcullis()
+        .env("PORTCULLIS_API", &daemon.api)
+        .args(["publish", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("refused: schema_version: "));
+    assert!(text(&output.stdout).starts_with("enforced on 1 node"));
+
+    let directory = tempfile::tempdir().unwrap();
+    let pretty = serde_json::to_string_pretty(&event("3", "eve", json!({ "action": "zero" })));
+    let path = file(directory.path(), "event.json", &pretty.unwrap());
+    let output = daemon.cli(&["publish", "--json", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    let receipt: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(receipt["event_id"], "3");
+
+    let broken = file(directory.path(), "broken.json", &format!("{}{{\"a\"", block("4", "u")));
+    let output = daemon.cli(&["publish", broken.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output.stderr).starts_with("portcullis: event 2: not JSON: "));
+}
+
+#[test]
+fn status_shows_sources_and_nodes() {
+    let daemon = Daemon::start("");
+    let empty = text(&daemon.cli(&["status"]).stdout);
+    assert!(empty.contains("nodes    none: no Envoy has polled yet"), "{empty}");
+    let _node = Running::start(&daemon, "edge-1", "boot-a");
+    let output = daemon.cli(&["status"]);
+    assert_eq!(output.status.code(), Some(0));
+    let shown = text(&output.stdout);
+    assert!(shown.contains("source   embedded: connected, alive 0 ms ago"), "{shown}");
+    assert!(shown.lines().any(|line| line.starts_with("edge-1  boot-a  connected  0")), "{shown}");
+    let json: Value = serde_json::from_slice(&daemon.cli(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(json["nodes"][0]["node"], "edge-1");
+}
+
+#[test]
+fn wrong_usage_exits_64() {
+    let wrong: [&[&str]; 11] = [
+        &[],
+        &["ban", "alice"],
+        &["block"],
+        &["block", "alice", "--for", "soon"],
+        &["block", "alice", "--until", "tomorrow"],
+        &["block", "alice", "--for", "1h", "--until", "2099-01-01T00:00:00Z"],
+        &["override", "alice", "--limit", "x"],
+        &["override", "alice", "--limit", "x", "--default", "--max-tokens", "5"],
+        &["publish", "/nowhere"],
+        &["status", "--api", "ftp://x"],
+        &["run"],
+    ];
+    for arguments in wrong {
+        let output = portcullis().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}");
+    }
+    for help in ["--help", "--version"] {
+        let output = portcullis().arg(help).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(!output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn no_daemon_exits_69() {
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let output = portcullis().args(["status", "--api", &nowhere]).output().unwrap();
+    assert_eq!(output.status.code(), Some(69));
+    let message = format!("portcullis: cannot reach the daemon at {nowhere}: ");
+    assert!(text(&output.stderr).starts_with(&message));
+}

@@ -1,0 +1,216 @@
+//! Starts and stops the daemon, and waits for conditions.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub(crate) const SECRET: &str = "a-secret-for-the-tests";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until the condition holds.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A process that is killed when dropped.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Process {
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// The exit code, once it has ended by itself.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let mut status = None;
+        wait_until("the process to end", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) struct Daemon {
+    pub(crate) process: Process,
+    pub(crate) directory: TempDir,
+    pub(crate) api: String,
+    pub(crate) socket: PathBuf,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
+    }
+}
+
+pub(crate) fn portcullis() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.env_remove("PORTCULLIS_API").stdin(Stdio::null());
+    command
+}
+
+impl Daemon {
+    /// With some more configuration after the usual one, whose last table is `[api]`.
+    pub(crate) fn start(more: &str) -> Self {
+        let daemon = Self::spawn(more, tempfile::tempdir().unwrap());
+        wait_until("the daemon to answer", || daemon.try_get("/healthz").is_some());
+        daemon
+    }
+
+    pub(crate) fn spawn(more: &str, directory: TempDir) -> Self {
+        let port = free_port();
+        let socket = directory.path().join("poll.sock");
+        let config = directory.path().join("portcullis.toml");
+        let text = format!(
+            "[poll]\nlisten = \"unix:{}\"\nsecret = \"{SECRET}\"\n\
+             [api]\nlisten = \"127.0.0.1:{port}\"\n{more}",
+            socket.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let child =
+            portcullis().args(["run", "--config"]).arg(&config).stderr(log).spawn().unwrap();
+        let api = format!("http://127.0.0.1:{port}");
+        Self { process: Process(child), directory, api, socket }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
+    fn try_get(&self, path: &str) -> Option<Answer> {
+        answer(agent().get(format!("{}{path}", self.api)).call())
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.try_get(path).expect("no answer")
+    }
+
+    pub(crate) fn post(&self, body: &str) -> Answer {
+        self.post_as("application/json", body)
+    }
+
+    pub(crate) fn post_as(&self, content_type: &str, body: &str) -> Answer {
+        let url = format!("{}/v1/invalidations", self.api);
+        answer(agent().post(url).content_type(content_type).send(body)).expect("no answer")
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        self.get("/v1/status").json()
+    }
+
+    /// The value of a sample, as `/metrics` writes its name and labels.
+    pub(crate) fn metric(&self, sample: &str) -> f64 {
+        let text = self.get("/metrics").text;
+        let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
+        portcullis().env("PORTCULLIS_API", &self.api).args(arguments).output().unwrap()
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into()
+}
+
+fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
+    let mut response = sent.ok()?;
+    let content_type = response.headers().get("content-type");
+    let content_type = content_type.map_or("", |value| value.to_str().unwrap()).to_owned();
+    let mut text = String::new();
+    response.body_mut().as_reader().read_to_string(&mut text).ok()?;
+    Some(Answer { status: response.status().as_u16(), content_type, text })
+}
+
+/// An event as a publisher writes it.
+pub(crate) fn event(id: &str, user: &str, payload: Value) -> Value {
+    json!({
+        "event_id": id, "event_type": "test", "schema_version": "1.0",
+        "occurred_at": "2026-01-01T00:00:00Z", "key": { "user_id": user }, "payload": payload,
+    })
+}
+
+pub(crate) fn block(id: &str, user: &str) -> String {
+    event(id, user, json!({ "action": "block", "reason": "fraud" })).to_string()
+}
+
+pub(crate) fn text(output: &[u8]) -> String {
+    String::from_utf8(output.to_vec()).unwrap()
+}
+
+/// A Redis of the system's, in a directory of its own.
+pub(crate) struct Redis {
+    pub(crate) process: Process,
+    pub(crate) port: u16,
+    _directory: TempDir,
+}
+
+impl Redis {
+    pub(crate) fn start(port: u16, more: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", "no", "--dir"])
+            .arg(directory.path())
+            .args(more)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is needed: apt-get install redis-server");
+        Self { process: Process(child), port, _directory: directory }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Publishes once somebody listens: to how many.
+    pub(crate) fn publish(&self, message: &[u8]) -> u64 {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_connection_with_timeout(PATIENCE).unwrap();
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg("portcullis.invalidations").arg(message);
+        publish.query(&mut connection).unwrap()
+    }
+}
+
+/// Writes a file and gives its path.
+pub(crate) fn file(directory: &Path, name: &str, content: &str) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}

@@ -1,0 +1,19 @@
+//! The daemon from outside: the real binary, a real Redis, and a node that speaks the protocol.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
+
+mod cli;
+mod harness;
+mod lifecycle;
+mod node;
+mod polls;
+mod publish;
+mod redis_source;
+mod schema;

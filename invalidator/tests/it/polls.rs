@@ -1,0 +1,156 @@
+//! The door for Envoys: who gets in, and what happens to polls that are held.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use policy::push::batch::Kind;
+use policy::push::{Batch, Message};
+
+use crate::harness::{Daemon, SECRET, block, free_port, wait_until};
+use crate::node::{Node, bearer, connect, exchange};
+
+#[test]
+fn a_poll_without_the_secret_gets_nothing() {
+    let daemon = Daemon::start("");
+    daemon.post(&block("evt-1", "alice"));
+    let poll = Node::new(&daemon, "edge-1", "a").next.encode_to_vec();
+    let wrong = [
+        None,
+        Some("Bearer ".to_owned()),
+        Some("Bearer a-secret-for-the-testz".to_owned()),
+        Some(format!("Bearer {SECRET}{SECRET}")),
+        Some(format!("Basic {SECRET}")),
+    ];
+    for authorization in &wrong {
+        let stream = connect(&daemon.socket).unwrap();
+        let answer = exchange(stream, authorization.as_deref(), &poll).unwrap();
+        assert_eq!(answer, (401, Vec::new()), "{authorization:?}");
+    }
+    assert_eq!(daemon.metric("portcullis_poll_auth_failures_total"), 5.0);
+    assert_eq!(daemon.status()["nodes"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn polls_that_break_the_protocol_are_refused() {
+    let daemon = Daemon::start("");
+    let good = Node::new(&daemon, "edge-1", "a").next;
+    let bodies = [
+        (b"\xff\xff\xff".to_vec(), 400, "portcullis.push.v1.Poll"),
+        (Vec::new(), 400, "protocol"),
+        (policy::push::Poll { protocol: 2, ..good.clone() }.encode_to_vec(), 400, "protocol"),
+        (policy::push::Poll { node: "a b".into(), ..good.clone() }.encode_to_vec(), 400, "node"),
+        (policy::push::Poll { boot_id: String::new(), ..good }.encode_to_vec(), 400, "boot_id"),
+        (vec![0; 300_000], 413, "262144"),
+    ];
+    for (body, status, part) in bodies {
+        let stream = connect(&daemon.socket).unwrap();
+        let (code, text) = exchange(stream, Some(&bearer()), &body).unwrap();
+        assert_eq!(code, status);
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(daemon.metric("portcullis_polls_malformed_total"), 5.0);
+}
+
+#[test]
+fn a_poll_is_held_and_then_answered_with_a_heartbeat() {
+    let daemon = Daemon::start("");
+    let mut node = Node::new(&daemon, "edge-1", "a");
+    assert_eq!(node.poll().kind(), Kind::Snapshot);
+    let start = Instant::now();
+    let batch = node.poll();
+    assert_eq!((batch.kind(), batch.source_age_ms), (Kind::Heartbeat, Some(0)));
+    assert!(start.elapsed() >= Duration::from_millis(900));
+}
+
+#[test]
+fn polls_work_over_tcp_too() {
+    let port = free_port();
+    let directory = tempfile::tempdir().unwrap();
+    let config = format!(
+        "[poll]\nlisten = \"127.0.0.1:{port}\"\nsecret = \"{SECRET}\"\n\
+         [api]\nlisten = \"127.0.0.1:{}\"\n",
+        free_port()
+    );
+    let path = crate::harness::file(directory.path(), "tcp.toml", &config);
+    let child = crate::harness::portcullis()
+        .args(["run", "--config"])
+        .arg(path)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let _process = crate::harness::Process(child);
+    wait_until("the listener", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let daemon = Daemon::start("");
+    let poll = Node::new(&daemon, "edge-1", "a").next.encode_to_vec();
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let (status, body) = exchange(stream, Some(&bearer()), &poll).unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(Batch::decode(body.as_slice()).unwrap().kind(), Kind::Snapshot);
+}
+
+#[test]
+fn an_envoy_that_goes_away_while_held_leaves_nothing_behind() {
+    let daemon = Daemon::start("ack_timeout = \"100ms\"\n");
+    let mut node = Node::new(&daemon, "edge-1", "a");
+    node.poll();
+    let body = node.next.encode_to_vec();
+    let mut stream = connect(&daemon.socket).unwrap();
+    let head = format!(
+        "POST /v1/poll HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\ncontent-length: {}\r\n\r\n",
+        bearer(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&body).unwrap();
+    wait_until("the poll to arrive", || crate::node::is_synced(&daemon, "a"));
+    drop(stream);
+    wait_until("the node to be gone", || daemon.status()["nodes"][0]["connected"] == false);
+    assert_eq!(daemon.metric("portcullis_nodes"), 0.0);
+    let receipt = daemon.post(&block("evt-1", "alice")).json();
+    assert_eq!(receipt["pending"].as_array().unwrap().len(), 0);
+    let warning = receipt["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("edge-1 was connected until recently"), "{warning}");
+    wait_until("the log line", || daemon.log().contains("node is gone"));
+}
+
+#[test]
+fn a_newer_poll_supersedes_the_older_one() {
+    let daemon = Daemon::start("[log]\nlevel = \"debug\"\n");
+    let mut node = Node::new(&daemon, "edge-1", "a");
+    node.poll();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let older = scope.spawn(|| (node.ask().unwrap(), start.elapsed()));
+        wait_until("the older poll to arrive", || crate::node::is_synced(&daemon, "a"));
+        let newer = scope.spawn(|| node.ask().unwrap());
+        let (batch, elapsed) = older.join().unwrap();
+        assert_eq!(batch.kind(), Kind::Heartbeat);
+        assert!(elapsed < Duration::from_millis(900), "{elapsed:?}");
+        let published = daemon.post(&block("evt-1", "alice"));
+        assert_eq!(newer.join().unwrap().changes.len(), 1, "{}", published.text);
+    });
+}
+
+#[test]
+fn a_large_state_arrives_in_chunks() {
+    let daemon = Daemon::start("");
+    let events: Vec<_> =
+        (0..1_200).map(|n| block(&format!("e{n}"), &format!("user-{n}"))).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let path = crate::harness::file(directory.path(), "events", &events.join("\n"));
+    daemon.cli(&["publish", path.to_str().unwrap()]);
+    let mut node = Node::new(&daemon, "edge-1", "a");
+    let mut chunks = 0;
+    loop {
+        let batch = node.poll();
+        chunks += 1;
+        assert_eq!(batch.kind(), Kind::Snapshot);
+        assert!(batch.changes.len() <= 512);
+        if batch.last {
+            break;
+        }
+    }
+    assert_eq!((chunks, node.states.len()), (3, 1_200));
+}
