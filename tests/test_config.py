@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import artifacts, plugin
+from harness import artifacts, certificates, plugin
 from harness.daemon import SECRET, toml
 from harness.envoy import Options, bootstrap, validate
 from harness.events import new_user
@@ -177,12 +177,12 @@ def test_both_forms_of_configuration_work(struct, user):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_examples_are_accepted_by_envoy(tmp_path, example):
-    """As they are, but for the place of the module."""
+    """As they are, but for the places of the module and of the certificates."""
+    certificates.write(tmp_path, ["server.crt", "clients-ca.crt"], key="server.key")
     text = example.read_text()
-    assert "portcullis.wasm" in text
-    words = [w.strip("\"'") for w in text.split() if w.strip("\"'").endswith("portcullis.wasm")]
-    for word in set(words):
-        text = text.replace(word, str(artifacts.wasm()))
+    assert "/etc/portcullis/portcullis.wasm" in text
+    text = text.replace("/etc/portcullis/portcullis.wasm", str(artifacts.wasm()))
+    text = text.replace("/etc/portcullis/tls", str(tmp_path))
     file = tmp_path / example.name
     file.write_text(text)
     answer = validate(file)

@@ -10,7 +10,7 @@ from harness import artifacts, ports
 DEMO = artifacts.REPOSITORY / "scripts/demo"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)  # it also builds, if nobody has yet
 @pytest.mark.parametrize("source", [[], ["--redis"]], ids=["embedded", "redis"])
 def test_demo_plays_its_story_and_cleans_up(source):
     chosen = {f"PORTCULLIS_{name}_PORT": str(ports.free()) for name in ("EDGE", "ADMIN", "API")}
@@ -20,7 +20,7 @@ def test_demo_plays_its_story_and_cleans_up(source):
         cwd="/",  # it works from any folder
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=840,
         check=False,
     )
     assert played.returncode == 0, played.stdout + played.stderr

@@ -67,7 +67,6 @@ def test_pushes_are_counted(stack, user):
     assert change(stack, "portcullis_push_changes", lambda: stack.daemon.block(user)) == 1
     assert change(stack, "portcullis_push_batches", lambda: stack.daemon.unblock(user)) >= 1
     assert stack.edge.metric("portcullis_push_snapshots") >= 1
-    assert stack.edge.metric("portcullis_sync_lease_taken") >= 1
 
 
 def test_stat_prefix(user):
