@@ -123,10 +123,11 @@ pub struct Quota {
 }
 
 impl Bucket {
-    /// A bucket that was emptied at `at`.
+    /// A bucket that was emptied so long `ago`, perhaps before the clock of buckets began.
     #[must_use]
-    pub fn emptied(at: MonotonicNanos, rate: &Rate) -> Self {
-        Self { full_at: at.saturating_add(rate.refill_ns) }
+    pub fn emptied(ago: Duration, rate: &Rate, now: MonotonicNanos) -> Self {
+        let ago_ns = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
+        Self { full_at: now.saturating_add(rate.refill_ns.saturating_sub(ago_ns)) }
     }
 
     /// Whether nothing is missing: such a bucket need not be kept.

@@ -183,9 +183,8 @@ impl Gate {
         clock: &impl Clock,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
-        let now = clock.monotonic();
         let look = |hash: &SubjectHash, plan: &Plan<'_>, slab: Option<&[u8]>| {
-            self.evaluate(*hash, plan, slab, groups, now, clock)
+            self.evaluate(*hash, plan, slab, groups, clock)
         };
         let mut looks = Vec::with_capacity(plans.len());
         for (hash, plan) in plans {
@@ -212,7 +211,8 @@ impl Gate {
                 }
                 attempts = attempts.saturating_sub(1);
                 if attempts == 0 {
-                    decision.fail(Cause::Contention, self.config.fail_policy.contention, false)?;
+                    let policy = &self.config.fail_policy;
+                    decision.fail(Cause::Contention, policy.contention, policy.shadow)?;
                     break;
                 }
                 let (slab, present) = shared.read(key);

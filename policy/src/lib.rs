@@ -20,4 +20,6 @@ pub mod shared;
 pub mod slab;
 pub mod state;
 pub mod subject;
+#[cfg(test)]
+mod testing;
 pub mod time;

@@ -23,6 +23,8 @@ use crate::push::Message;
 use crate::shared::{Contention, Key, Shared, Step, update};
 use crate::time::MonotonicNanos;
 
+#[cfg(test)]
+pub(crate) use apply::Place;
 pub use lease::{LEASE, Rank};
 pub use poller::{Failure, Poller, Report};
 

@@ -29,16 +29,24 @@ fn a_burst_and_then_one_token_per_interval() {
 #[test]
 fn an_emptied_bucket_fills_like_any_other() {
     let rate = rate(10, 10, Duration::from_secs(10));
-    let bucket = Bucket::emptied(5 * SECOND, &rate);
+    let bucket = Bucket::emptied(Duration::from_secs(2), &rate, 7 * SECOND);
     assert!(bucket.take(&rate, 6 * SECOND - 1).is_err());
     assert!(bucket.take(&rate, 6 * SECOND).is_ok());
+}
+
+#[test]
+fn what_was_emptied_before_the_clock_began_has_refilled_since() {
+    let rate = rate(10, 10, Duration::from_secs(10));
+    assert!(Bucket::emptied(Duration::from_secs(60), &rate, SECOND).is_full(SECOND));
+    assert!(Bucket::emptied(Duration::MAX, &rate, 0).is_full(0));
+    assert!(!Bucket::emptied(Duration::from_secs(9), &rate, SECOND).is_full(SECOND));
 }
 
 #[test]
 fn a_raised_limit_forgives_all_but_one_token() {
     let slow = rate(10, 1, Duration::from_secs(60));
     let fast = rate(100, 100, Duration::from_secs(1));
-    let bucket = Bucket::emptied(0, &slow).rebased(&fast, 0);
+    let bucket = Bucket::emptied(Duration::ZERO, &slow, 0).rebased(&fast, 0);
     assert_eq!(bucket.take(&fast, 0).unwrap_err().reset, Duration::from_millis(10));
     assert!(bucket.take(&fast, SECOND / 100).is_ok());
     assert_ne!(slow.tag(), fast.tag());

@@ -2,10 +2,10 @@
 
 use super::decision::{Cause, Denial, Note, Why};
 use super::{Clock, Gate, Plan};
-use crate::bucket::{Bucket, Quota};
-use crate::config::{Answer, Groups, Limit};
+use crate::bucket::{Bucket, Quota, Rate};
+use crate::config::{Answer, FailPolicy, Groups, Limit};
 use crate::hash::SubjectHash;
-use crate::name::Name;
+use crate::name::{EventId, Name};
 use crate::push::{self, Message};
 use crate::slab::{self, BucketRecord, Entry, SlabError};
 use crate::state::State;
@@ -31,10 +31,11 @@ impl Evaluation {
         }
     }
 
-    fn fail(&mut self, cause: Cause, answer: Answer) {
+    /// The slab cannot be written, or not be read.
+    fn fail(&mut self, cause: Cause, policy: &FailPolicy) {
         let denial = Denial::of(cause);
-        match answer {
-            Answer::Deny => self.reject(denial, false),
+        match policy.slab_full {
+            Answer::Deny => self.reject(denial, policy.shadow),
             Answer::Allow => self.notes.push(Note { denial, why: Why::FailOpen }),
         }
     }
@@ -54,19 +55,17 @@ impl Gate {
         plan: &Plan<'_>,
         slab: Option<&[u8]>,
         groups: Groups,
-        now: MonotonicNanos,
         clock: &impl Clock,
     ) -> Evaluation {
+        // Read after the slab: a bucket that another worker has dropped as full by now is full at
+        // this time too.
+        let now = clock.monotonic();
+        let policy = &self.config.fail_policy;
         let mut found = Evaluation::default();
-        let unreadable = |found: &mut Evaluation| {
-            found.fail(Cause::SlabUnreadable, self.config.fail_policy.slab_full);
-        };
-        let Ok(entry) = slab::find(slab, hash) else {
-            unreadable(&mut found);
-            return found;
-        };
-        let Ok(status) = status(plan, entry.as_ref()) else {
-            unreadable(&mut found);
+        let entry = slab::find(slab, hash).map_err(|_| ());
+        let read = entry.and_then(|entry| Ok((entry, status(plan, entry.as_ref())?)));
+        let Ok((entry, status)) = read else {
+            found.fail(Cause::SlabUnreadable, policy);
             return found;
         };
         // The clock of expiries is read only for the few who have a status.
@@ -91,10 +90,8 @@ impl Gate {
             let room = self.config.storage.slab_bytes_max;
             match slab::with_buckets(slab, hash, &records, now, room) {
                 Ok(slab) => found.write = Some(slab),
-                Err(SlabError::Full) => {
-                    found.fail(Cause::SlabFull, self.config.fail_policy.slab_full);
-                }
-                Err(SlabError::Unreadable) => unreadable(&mut found),
+                Err(SlabError::Full) => found.fail(Cause::SlabFull, policy),
+                Err(SlabError::Unreadable) => found.fail(Cause::SlabUnreadable, policy),
             }
         }
         found
@@ -159,19 +156,17 @@ impl Gate {
         let stored = known.map_or_else(Bucket::default, |record| record.bucket);
         let bucket = if rate_changed { stored.rebased(&rate, now) } else { stored };
 
-        let zeros = status.into_iter().flat_map(|(state, wall)| {
-            state.zeros(wall).map(move |(zero, version)| (zero, version, wall))
+        let zeroed = status.and_then(|(state, wall)| {
+            self.zeroed(state, wall, groups, &rate, now).filter(|(emptied, _)| *emptied > bucket)
         });
-        let mut emptied = None;
-        for (zero, version, wall) in zeros {
-            let ago = u64::try_from(wall.since(zero.at).as_nanos()).unwrap_or(u64::MAX);
-            let after_zero = Bucket::emptied(now.saturating_sub(ago), &rate);
-            let in_scope = zero.scope.covers(|name| self.is_in(groups, name));
-            if in_scope && !self.config.blocks_shadow && after_zero > bucket {
-                emptied = emptied.max(Some((after_zero, &version.event_id)));
-            }
+        let shadow = self.config.blocks_shadow;
+        if let (Some((emptied, id)), true) = (zeroed, shadow)
+            && let Err(quota) = emptied.take(&rate, now)
+        {
+            found.reject(zero_denial(index, id, quota), true);
         }
-        let effective = emptied.map_or(bucket, |(after_zero, _)| after_zero);
+        let felt = zeroed.filter(|_| !shadow);
+        let effective = felt.map_or(bucket, |(emptied, _)| emptied);
 
         let record = BucketRecord { limit: limit.id, rate: tag, bucket };
         let taken = match effective.take(&rate, now) {
@@ -180,17 +175,44 @@ impl Gate {
                 Some(taken)
             }
             Err(quota) => {
-                let cause = match emptied {
-                    Some(_) => Cause::Zero { limit: Some(index) },
-                    None => Cause::Limit { index },
+                let denial = match felt {
+                    Some((_, id)) => zero_denial(index, id, quota),
+                    None => Denial {
+                        retry_after: Some(quota.reset),
+                        ..Denial::of(Cause::Limit { index })
+                    },
                 };
-                let event = emptied.map(|(_, id)| id.clone());
-                let denial = Denial { cause, event, retry_after: Some(quota.reset) };
                 found.reject(denial, limit.shadow);
                 None
             }
         };
         Touched { record, rate_changed, taken }
+    }
+
+    /// What zeros in scope have left of a bucket, and the event; those that still hold every
+    /// request have had their say.
+    fn zeroed<'a>(
+        &self,
+        state: &'a State,
+        wall: UnixMicros,
+        groups: Groups,
+        rate: &Rate,
+        now: MonotonicNanos,
+    ) -> Option<(Bucket, &'a EventId)> {
+        let over = state.zeros(wall).filter(|(zero, _)| zero.until.is_none_or(|end| end <= wall));
+        let in_scope = over.filter(|(zero, _)| zero.scope.covers(|name| self.is_in(groups, name)));
+        let emptied = in_scope.map(|(zero, version)| {
+            (Bucket::emptied(wall.since(zero.at), rate, now), &version.event_id)
+        });
+        emptied.max()
+    }
+}
+
+fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial {
+    Denial {
+        cause: Cause::Zero { limit: Some(index) },
+        event: Some(event.clone()),
+        retry_after: Some(quota.reset),
     }
 }
 

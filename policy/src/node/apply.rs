@@ -15,11 +15,11 @@ use crate::time::{MonotonicNanos, UnixMicros};
 pub(super) const RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// Where and when a change is applied.
-pub(super) struct Place<'a> {
-    pub(super) hash_key: &'a HashKey,
-    pub(super) slabs: u32,
-    pub(super) now: MonotonicNanos,
-    pub(super) wall: UnixMicros,
+pub(crate) struct Place<'a> {
+    pub(crate) hash_key: &'a HashKey,
+    pub(crate) slabs: u32,
+    pub(crate) now: MonotonicNanos,
+    pub(crate) wall: UnixMicros,
 }
 
 impl Place<'_> {
@@ -27,7 +27,7 @@ impl Place<'_> {
     ///
     /// # Errors
     /// Why it could not be stored, in words for an operator.
-    pub(super) fn apply(
+    pub(crate) fn apply(
         &self,
         shared: &mut impl Shared,
         change: push::Change,
