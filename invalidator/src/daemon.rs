@@ -23,7 +23,7 @@ use crate::log::{self, Pseudonyms};
 use crate::metrics::Metrics;
 use crate::server::api::{self, EMBEDDED};
 use crate::server::listen::{self, SocketFile};
-use crate::server::{Shutdown, poll, serve};
+use crate::server::{Bounds, DRAIN_MAX, Shutdown, poll, serve};
 use crate::shared::Shared;
 use crate::source::redis::{REDIS, RedisSource};
 
@@ -98,15 +98,19 @@ async fn run_async(config: Config) -> Result<(), DaemonError> {
     // The polls' door opens first: readiness is asked for at the other one.
     let poll = &config.poll;
     let router = poll::router(Arc::clone(&shared), &poll.secret, poll.hold, poll_shutdown.clone());
-    let connections = config.limits.nodes_max.saturating_mul(2).saturating_add(CONNECTIONS_SPARE);
-    let (polls, _socket_file) =
-        serve_polls(&poll.listen, router, connections, poll_shutdown).await?;
+    let connections_max =
+        config.limits.nodes_max.saturating_mul(2).saturating_add(CONNECTIONS_SPARE);
+    let bounds = Bounds { connections_max, drain_max: DRAIN_MAX };
+    let (polls, _socket_file) = serve_polls(&poll.listen, router, bounds, poll_shutdown).await?;
     let listener = tcp("api.listen", config.api.listen).await?;
     let requests_max = config.limits.api_requests_max;
     let timeout = config.api.ack_timeout;
     let router = api::router(Arc::clone(&shared), config.embedded, timeout, requests_max);
-    let connections = requests_max.saturating_add(CONNECTIONS_SPARE);
-    let api = tokio::spawn(serve(listener, router, connections, api_shutdown.clone()));
+    let bounds = Bounds {
+        connections_max: requests_max.saturating_add(CONNECTIONS_SPARE),
+        drain_max: timeout.saturating_add(DRAIN_MAX),
+    };
+    let api = tokio::spawn(serve(listener, router, bounds, api_shutdown.clone()));
     let source = redis.map(|source| tokio::spawn(source.run(Arc::clone(&shared), api_shutdown)));
     let sweeper = tokio::spawn(sweep(Arc::clone(&shared)));
     let (api_listen, poll_listen) = (config.api.listen, poll.listen.to_string());
@@ -133,7 +137,7 @@ async fn run_async(config: Config) -> Result<(), DaemonError> {
 async fn serve_polls(
     listen: &Listen,
     router: Router,
-    connections_max: usize,
+    bounds: Bounds,
     shutdown: Shutdown,
 ) -> Result<(JoinHandle<()>, Option<SocketFile>), DaemonError> {
     match listen {
@@ -144,14 +148,14 @@ async fn serve_polls(
             let (listener, file) = listen::unix(path, *mode).map_err(|cause| {
                 DaemonError::Listen { field: "poll.listen", address: listen.to_string(), cause }
             })?;
-            Ok((tokio::spawn(serve(listener, router, connections_max, shutdown)), Some(file)))
+            Ok((tokio::spawn(serve(listener, router, bounds, shutdown)), Some(file)))
         }
         Listen::Tcp(address) => {
             if !address.ip().is_loopback() {
                 warn!(%address, "polls and their secret cross a network without encryption");
             }
             let listener = tcp("poll.listen", *address).await?;
-            Ok((tokio::spawn(serve(listener, router, connections_max, shutdown)), None))
+            Ok((tokio::spawn(serve(listener, router, bounds, shutdown)), None))
         }
     }
 }

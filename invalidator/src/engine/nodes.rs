@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use policy::name::Name;
-use policy::push::{PROTOCOL, Poll, REFUSALS_MAX};
+use policy::push::{
+    NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, is_node_name,
+};
 use policy::subject::Subject;
 use thiserror::Error;
 
@@ -13,8 +15,6 @@ use super::report::NodeStatus;
 
 /// How long a node that no longer polls is remembered.
 pub const NODE_EXPIRES_AFTER: Duration = Duration::from_secs(10 * 60);
-/// Longest name of a node, boot id and epoch, in bytes.
-const NODE_NAME_BYTES_MAX: usize = 128;
 /// Longest cursor, in bytes: a subject and its framing.
 const CURSOR_BYTES_MAX: usize = 512;
 /// Most route groups, and most limits, that a node may name.
@@ -258,18 +258,14 @@ impl Nodes {
 
 /// Checks everything that is kept of a poll.
 fn check(poll: &Poll) -> Result<(), PollError> {
-    let name = |text: &str| {
-        (1..=NODE_NAME_BYTES_MAX).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_graphic())
-    };
     let names = |names: &[String]| {
         names.len() <= NODE_NAMES_MAX && names.iter().all(|name| Name::parse(name).is_some())
     };
     let causes = poll.refused.iter().all(|refusal| refusal.cause.len() <= NODE_NAME_BYTES_MAX);
     let rules = [
         ("protocol", "must be 1", poll.protocol == PROTOCOL),
-        ("node", "must be 1 to 128 visible ASCII characters", name(&poll.node)),
-        ("boot_id", "must be 1 to 128 visible ASCII characters", name(&poll.boot_id)),
+        ("node", NODE_NAME_RULE, is_node_name(&poll.node)),
+        ("boot_id", NODE_NAME_RULE, is_node_name(&poll.boot_id)),
         ("epoch", "must be at most 128 bytes", poll.epoch.len() <= NODE_NAME_BYTES_MAX),
         ("cursor", "must be at most 512 bytes", poll.cursor.len() <= CURSOR_BYTES_MAX),
         ("refused", "must be at most 1024", poll.refused.len() <= REFUSALS_MAX),

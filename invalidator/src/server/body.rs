@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::problem::Problem;
 
 /// Longest time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,8 +23,19 @@ use tokio::sync::{Semaphore, watch};
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of a request's headers that are buffered.
 const HEADERS_BYTES_MAX: usize = 32 * 1024;
-/// Longest wait for connections to end after the shutdown began: longer than any request takes.
-const DRAIN_MAX: Duration = Duration::from_secs(40);
+/// Longest wait, once the shutdown has begun, for what a request needs besides its own waiting:
+/// its body, and the writing of its answer.
+pub const DRAIN_MAX: Duration = body::BODY_TIMEOUT.saturating_add(Duration::from_secs(1));
+
+/// Bounds of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections open at once; further ones wait.
+    pub connections_max: usize,
+    /// Longest wait for the requests under way after the shutdown has begun. It is only waited
+    /// out when a client does not finish its request.
+    pub drain_max: Duration,
+}
 
 /// Tells tasks to end; once requested it stays so.
 #[derive(Clone, Debug)]
@@ -48,14 +59,14 @@ impl Shutdown {
 pub async fn serve<L: Listener>(
     mut listener: L,
     router: Router,
-    connections_max: usize,
+    bounds: Bounds,
     mut shutdown: Shutdown,
 ) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEADERS_TIMEOUT)
         .max_buf_size(HEADERS_BYTES_MAX);
-    let slots = Arc::new(Semaphore::new(connections_max));
+    let slots = Arc::new(Semaphore::new(bounds.connections_max));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = async {
@@ -77,5 +88,7 @@ pub async fn serve<L: Listener>(
         });
     }
     drop(listener);
-    let _ = tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await;
+    if tokio::time::timeout(bounds.drain_max, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some clients did not finish their requests in time");
+    }
 }

@@ -1,5 +1,6 @@
 //! Start and stop: exit codes, sockets, and what SIGTERM lets end in peace.
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
@@ -115,6 +116,17 @@ fn sigterm_answers_a_held_poll_at_once() {
     });
     assert_eq!(batch.kind(), Kind::Heartbeat);
     assert!(start.elapsed() < Duration::from_millis(900));
+    assert_eq!(daemon.process.exit_code(), Some(0));
+}
+
+#[test]
+fn a_client_that_never_finishes_its_request_does_not_keep_the_daemon() {
+    let mut daemon = Daemon::start("ack_timeout = \"10ms\"\n");
+    let address = daemon.api.strip_prefix("http://").unwrap();
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    client.write_all(b"GET /healthz HT").unwrap();
+    assert_eq!(daemon.get("/healthz").status, 200);
+    daemon.process.signal("-TERM");
     assert_eq!(daemon.process.exit_code(), Some(0));
 }
 
