@@ -10,7 +10,8 @@
 //! The status is a `State` message of `push.proto`.
 //!
 //! What may be dropped: an entry without status whose buckets are all full, since a new one would be
-//! the same. Nothing else ever is. Buckets and statuses have a budget each, so that neither can
+//! the same; and, when another status is written, a status of which the caller says that it is over.
+//! Nothing else ever is. Buckets and statuses have a budget each, so that neither can
 //! starve the other; what does not fit is refused to the caller.
 
 use crate::bucket::Bucket;
@@ -145,10 +146,11 @@ pub fn with_buckets(
         encoded.extend_from_slice(&record.bucket.full_at.to_le_bytes());
     }
     let entry = Entry { hash, buckets: &encoded, status };
-    rewrite(slab, entry, now, bucket_bytes_max, usize::MAX)
+    rewrite(slab, entry, now, |_| false, bucket_bytes_max, usize::MAX)
 }
 
-/// The slab with a new status for one subject, whose buckets stay. An empty status removes it.
+/// The slab with a new status for one subject, whose buckets stay. An empty status removes it, and
+/// so is every other removed that `is_over`.
 ///
 /// # Errors
 /// Statuses would take more than [`STATUS_BYTES_MAX`], or the slab is unreadable.
@@ -157,10 +159,11 @@ pub fn with_status(
     hash: SubjectHash,
     status: &[u8],
     now: MonotonicNanos,
+    is_over: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<u8>, SlabError> {
     let buckets = find(slab, hash)?.map_or(&[][..], |entry| entry.buckets);
     let entry = Entry { hash, buckets, status };
-    rewrite(slab, entry, now, usize::MAX, STATUS_BYTES_MAX)
+    rewrite(slab, entry, now, is_over, usize::MAX, STATUS_BYTES_MAX)
 }
 
 impl From<Unreadable> for SlabError {
@@ -174,6 +177,7 @@ fn rewrite(
     slab: Option<&[u8]>,
     new: Entry<'_>,
     now: MonotonicNanos,
+    is_over: impl Fn(&[u8]) -> bool,
     bucket_bytes_max: usize,
     status_bytes_max: usize,
 ) -> Result<Vec<u8>, SlabError> {
@@ -182,8 +186,14 @@ fn rewrite(
     out.push(VERSION);
     let mut budget = Budget { bucket_bytes: 0, status_bytes: 0 };
     for entry in entries(slab) {
-        let entry = entry?;
-        if entry.hash != new.hash && !entry.is_droppable(now) {
+        let mut entry = entry?;
+        if entry.hash == new.hash {
+            continue;
+        }
+        if is_over(entry.status) {
+            entry.status = &[];
+        }
+        if !entry.is_droppable(now) {
             budget.add(&entry);
             push_entry(&mut out, &entry)?;
         }

@@ -45,6 +45,8 @@ impl Place<'_> {
             let Some(mut state) = decode(status) else {
                 return Step::Keep(Err("the status is of another version"));
             };
+            // What is over must not stand in the way of what is new.
+            state.prune(self.wall, RETENTION);
             let merged = state.merge_state(new.clone());
             if merged == Merge::Duplicate {
                 return Step::Keep(Ok(()));
@@ -55,7 +57,7 @@ impl Place<'_> {
                 _ => Ok(()),
             };
             let status = push::State::from(&state).encode_to_vec();
-            match slab::with_status(slab, hash, &status, self.now) {
+            match slab::with_status(slab, hash, &status, self.now, |other| self.is_over(other)) {
                 Ok(slab) => Step::Write(slab, answer),
                 Err(SlabError::Full) => Step::Keep(Err("the slab has no room for another status")),
                 Err(SlabError::Unreadable) => Step::Keep(Err("the slab is of another version")),
@@ -65,6 +67,14 @@ impl Place<'_> {
             Ok(answer) => answer.map_err(str::to_owned),
             Err(_) => Err("too many writers at once".to_owned()),
         }
+    }
+
+    /// Whether a status says nothing any more.
+    fn is_over(&self, status: &[u8]) -> bool {
+        decode(status).is_some_and(|mut state| {
+            state.prune(self.wall, RETENTION);
+            state.is_empty()
+        })
     }
 }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::apply::Place;
 use super::lease::{self, Rank};
-use super::messages::Progress;
+use super::messages::{Progress, Refusal};
 use super::read_progress;
 use crate::config::Config;
 use crate::gate::{Clock, Gate};
 use crate::hash::fingerprint;
 use crate::push::batch::Kind;
-use crate::push::{BATCH_BYTES_MAX, Batch, Message, PROTOCOL, Poll, REFUSALS_MAX, Refusal};
+use crate::push::{self, BATCH_BYTES_MAX, Batch, Message, PROTOCOL, Poll, REFUSALS_MAX};
 use crate::shared::{Key, Shared, Step, update};
 use crate::time::MonotonicNanos;
 
@@ -31,7 +31,6 @@ pub struct Poller {
     sent: Option<(MonotonicNanos, Poll)>,
     failures: u32,
     retry_at: MonotonicNanos,
-    refused: Vec<Refusal>,
 }
 
 /// Why a poll has no answer that can be used.
@@ -77,7 +76,7 @@ impl Poller {
     /// A poller of this node. `holder` is random: no two VMs may have the same.
     #[must_use]
     pub fn new(holder: u64, node: String) -> Self {
-        Self { holder, node, sent: None, failures: 0, retry_at: 0, refused: Vec::new() }
+        Self { holder, node, sent: None, failures: 0, retry_at: 0 }
     }
 
     /// Renews the lease; gives a poll to send if this VM has the lease and none is on its way.
@@ -105,7 +104,7 @@ impl Poller {
             applied: progress.applied,
             in_snapshot: progress.in_snapshot,
             cursor: progress.cursor,
-            refused: std::mem::take(&mut self.refused),
+            refused: on_wire(&progress.refused),
             route_groups: config.route_groups.iter().map(|g| g.name.to_string()).collect(),
             limits: config.limits.iter().map(|limit| limit.name.to_string()).collect(),
         };
@@ -115,10 +114,7 @@ impl Poller {
 
     /// The poll failed, or could not be sent: tries again on a later tick.
     pub fn on_failure(&mut self, now: MonotonicNanos) {
-        if let Some((_, poll)) = self.sent.take() {
-            // Not delivered: to be reported again.
-            self.refused = poll.refused;
-        }
+        self.sent = None;
         let (first, longest) = BACKOFF;
         let wait = first.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         let wait = u64::try_from(wait.min(longest).as_nanos()).unwrap_or(u64::MAX);
@@ -142,12 +138,9 @@ impl Poller {
         clock: &impl Clock,
     ) -> Result<Report, Failure> {
         let now = clock.monotonic();
-        let batch = match Batch::decode(body) {
-            Ok(batch) if body.len() <= BATCH_BYTES_MAX && batch.protocol == PROTOCOL => batch,
-            _ => {
-                self.on_failure(now);
-                return Err(Failure::Malformed);
-            }
+        let Some(batch) = read(body) else {
+            self.on_failure(now);
+            return Err(Failure::Malformed);
         };
         let Some((sent_at, poll)) = self.sent.take() else {
             return Ok(Report::default());
@@ -164,20 +157,16 @@ impl Poller {
             wall: clock.wall(),
         };
         let mut report = Report { is_snapshot: kind == Kind::Snapshot, ..Report::default() };
-        let Batch { changes, .. } = &batch;
-        for change in changes.iter().cloned() {
+        let mut refused = Vec::new();
+        for change in batch.changes.iter().cloned() {
             let sequence = change.sequence;
             match place.apply(shared, change) {
                 Ok(()) => report.changes = report.changes.saturating_add(1),
-                Err(cause) => {
-                    report.refused = report.refused.saturating_add(1);
-                    if self.refused.len() < REFUSALS_MAX {
-                        self.refused.push(Refusal { sequence, cause });
-                    }
-                }
+                Err(cause) => refused.push(Refusal { sequence, cause }),
             }
         }
-        advance(shared, &poll, &batch, now);
+        report.refused = refused.len();
+        advance(shared, &poll, &batch, refused, now);
         let too_soon = now.saturating_sub(sent_at) < nanos(HOLD_MIN);
         if !(kind == Kind::Heartbeat && too_soon) {
             report.next = Some(self.poll(gate.config(), shared, now));
@@ -186,15 +175,42 @@ impl Poller {
     }
 }
 
-/// Records what the node has applied, unless another VM has got further meanwhile.
-fn advance(shared: &mut impl Shared, poll: &Poll, batch: &Batch, now: MonotonicNanos) {
+/// The batch, if it is one of this protocol and within its bounds.
+fn read(body: &[u8]) -> Option<Batch> {
+    if body.len() > BATCH_BYTES_MAX {
+        return None;
+    }
+    let batch = Batch::decode(body).ok()?;
+    // Every change may have to be refused, and the next poll then has to say so.
+    let fits = batch.changes.len() <= REFUSALS_MAX;
+    (fits && batch.protocol == PROTOCOL && !batch.epoch.is_empty()).then_some(batch)
+}
+
+fn on_wire(refused: &[Refusal]) -> Vec<push::Refusal> {
+    let on_wire = |Refusal { sequence, cause }: &Refusal| push::Refusal {
+        sequence: *sequence,
+        cause: cause.clone(),
+    };
+    refused.iter().map(on_wire).collect()
+}
+
+/// Records what the node has applied and what it could not store, unless another VM has got further
+/// meanwhile. What the poll reported is delivered by now.
+fn advance(
+    shared: &mut impl Shared,
+    poll: &Poll,
+    batch: &Batch,
+    refused: Vec<Refusal>,
+    now: MonotonicNanos,
+) {
     // With no winner after so many attempts the progress stays, and the batch comes again.
     let _ = update(shared, Key::Progress, |value| {
         let current = value.and_then(|value| Progress::decode(value).ok()).unwrap_or_default();
         let is_ours = current.epoch == poll.epoch
             && current.applied == poll.applied
             && current.in_snapshot == poll.in_snapshot
-            && current.cursor == poll.cursor;
+            && current.cursor == poll.cursor
+            && on_wire(&current.refused) == poll.refused;
         if !is_ours {
             return Step::Keep(());
         }
@@ -210,6 +226,7 @@ fn advance(shared: &mut impl Shared, poll: &Poll, batch: &Batch, now: MonotonicN
                 next.cursor = if batch.last { Vec::new() } else { batch.cursor.clone() };
             }
         }
+        next.refused.clone_from(&refused);
         // Only a node that is not in the middle of a snapshot knows everything.
         if let Some(age_ms) = batch.source_age_ms.filter(|_| !next.in_snapshot) {
             let heard_at = now.saturating_sub(nanos(Duration::from_millis(age_ms)));

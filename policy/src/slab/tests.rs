@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const ROOM: usize = 1_024;
+const NEVER: fn(&[u8]) -> bool = |_| false;
 
 fn hash(id: u8) -> SubjectHash {
     SubjectHash([id; SubjectHash::BYTES])
@@ -21,12 +22,12 @@ fn found(slab: &[u8], id: u8) -> Option<(Vec<BucketRecord>, Vec<u8>)> {
 
 #[test]
 fn a_subject_keeps_its_status_when_it_takes_a_token() {
-    let slab = with_status(None, hash(1), b"blocked", 0).unwrap();
+    let slab = with_status(None, hash(1), b"blocked", 0, NEVER).unwrap();
     let slab = with_buckets(Some(&slab), hash(1), &[bucket(9)], 0, ROOM).unwrap();
     let slab = with_buckets(Some(&slab), hash(2), &[bucket(7)], 0, ROOM).unwrap();
     assert_eq!(found(&slab, 1), Some((vec![bucket(9)], b"blocked".to_vec())));
     assert_eq!(found(&slab, 2), Some((vec![bucket(7)], Vec::new())));
-    let slab = with_status(Some(&slab), hash(1), b"", 0).unwrap();
+    let slab = with_status(Some(&slab), hash(1), b"", 0, NEVER).unwrap();
     assert_eq!(found(&slab, 1), Some((vec![bucket(9)], Vec::new())));
 }
 
@@ -37,8 +38,31 @@ fn only_what_is_full_is_dropped() {
     assert!(found(&slab, 1).is_some(), "not full yet");
     let slab = with_buckets(Some(&slab), hash(2), &[bucket(10)], 5, ROOM).unwrap();
     assert_eq!(found(&slab, 1), None);
-    let slab = with_status(Some(&slab), hash(3), b"s", 100).unwrap();
+    let slab = with_status(Some(&slab), hash(3), b"s", 100, NEVER).unwrap();
     assert_eq!(entries(Some(&slab)).count(), 1, "a status stays, whatever the time");
+}
+
+#[test]
+fn a_status_that_is_over_is_dropped_and_buckets_stay() {
+    let is_over = |status: &[u8]| status == b"over";
+    let slab = with_status(None, hash(1), b"over", 0, NEVER).unwrap();
+    let slab = with_buckets(Some(&slab), hash(1), &[bucket(9)], 0, ROOM).unwrap();
+    let slab = with_status(Some(&slab), hash(2), b"over", 0, NEVER).unwrap();
+    let slab = with_status(Some(&slab), hash(3), b"holds", 0, NEVER).unwrap();
+    let slab = with_status(Some(&slab), hash(4), b"over", 0, is_over).unwrap();
+    assert_eq!(found(&slab, 1), Some((vec![bucket(9)], Vec::new())));
+    assert_eq!(found(&slab, 2), None);
+    assert_eq!(found(&slab, 3), Some((Vec::new(), b"holds".to_vec())));
+    assert!(found(&slab, 4).is_some(), "what was just written is the caller's own business");
+}
+
+#[test]
+fn a_subject_may_have_more_buckets_than_a_configuration_has_limits() {
+    let many: Vec<_> = (0..255).map(|limit| BucketRecord { limit, ..bucket(9) }).collect();
+    let slab = with_buckets(None, hash(1), &many, 0, usize::MAX).unwrap();
+    assert_eq!(found(&slab, 1), Some((many.clone(), Vec::new())));
+    let too_many = [many, vec![bucket(9)]].concat();
+    assert_eq!(with_buckets(None, hash(1), &too_many, 0, usize::MAX), Err(SlabError::Full));
 }
 
 #[test]
@@ -54,18 +78,18 @@ fn buckets_and_statuses_do_not_starve_each_other() {
         stored += 1;
     }
     assert_eq!(usize::from(stored), ROOM / (HEAD_BYTES + BUCKET_BYTES));
-    let slab = with_status(slab.as_deref(), hash(200), &[7; 9_000], 0).unwrap();
+    let slab = with_status(slab.as_deref(), hash(200), &[7; 9_000], 0, NEVER).unwrap();
     let again = with_buckets(Some(&slab), hash(0), &[bucket(10)], 0, ROOM);
     assert!(again.is_ok(), "whoever has a bucket keeps it");
     let large = vec![7; STATUS_BYTES_MAX];
-    assert_eq!(with_status(Some(&slab), hash(201), &large, 0), Err(SlabError::Full));
+    assert_eq!(with_status(Some(&slab), hash(201), &large, 0, NEVER), Err(SlabError::Full));
 }
 
 #[test]
 fn another_version_is_not_touched() {
     let slab = [VERSION + 1, 0, 0];
     assert_eq!(find(Some(&slab), hash(1)), Err(Unreadable));
-    assert_eq!(with_status(Some(&slab), hash(1), b"s", 0), Err(SlabError::Unreadable));
+    assert_eq!(with_status(Some(&slab), hash(1), b"s", 0, NEVER), Err(SlabError::Unreadable));
     assert_eq!(with_buckets(Some(&slab), hash(1), &[], 0, ROOM), Err(SlabError::Unreadable));
     assert_eq!(find(Some(&[]), hash(1)), Ok(None), "an emptied value is an empty slab");
 }
@@ -74,7 +98,7 @@ proptest! {
     #[test]
     fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = find(Some(&bytes), hash(0));
-        let _ = with_status(Some(&bytes), hash(0), b"s", 0);
+        let _ = with_status(Some(&bytes), hash(0), b"s", 0, NEVER);
     }
 
     /// Beside a map that forgets nothing: whatever the slab no longer knows was full, and no
@@ -90,7 +114,7 @@ proptest! {
             let now = now as u64;
             let known = truth.entry(id).or_default();
             if let Some(len) = status {
-                slab = Some(with_status(slab.as_deref(), hash(id), &vec![1; len], now).unwrap());
+                slab = Some(with_status(slab.as_deref(), hash(id), &vec![1; len], now, NEVER).unwrap());
                 known.1 = len;
             } else {
                 let full_at = known.0.max(now + ahead);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::push::{self, Message};
-use crate::shared::{ATTEMPTS_MAX, Shared as _};
+use crate::shared::ATTEMPTS_MAX;
 use crate::slab;
 
 /// Room for one subject per slab.
@@ -59,7 +59,7 @@ fn an_unreadable_slab_is_answered_as_configured() {
 fn an_unreadable_status_is_answered_as_configured() {
     let mut bench = tight("deny");
     let hash = bench.gate.hash_key().subject(user("alice").as_ref());
-    let slab = slab::with_status(None, hash, b"\xff\xff", 0).unwrap();
+    let slab = slab::with_status(None, hash, b"\xff\xff", 0, |_| false).unwrap();
     let (_, mark) = bench.memory.read(Key::Slab(hash.slab(16)));
     bench.memory.write(Key::Slab(hash.slab(16)), &slab, mark).unwrap();
     assert_eq!(bench.alice("/"), "rule=slab_unreadable");
@@ -84,7 +84,7 @@ fn a_block_that_arrives_between_read_and_write_is_seen() {
     bench.memory.intruder = Some(Box::new(move |values| {
         let key = Key::Slab(hash.slab(16));
         let known = values.get(&key).map(|(slab, _)| slab.as_slice());
-        let slab = slab::with_status(known, hash, &status, 0).unwrap();
+        let slab = slab::with_status(known, hash, &status, 0, |_| false).unwrap();
         values.insert(key, (slab, u32::MAX));
     }));
     assert_eq!(bench.alice("/"), "rule=block:fraud event=evt-fraud");
