@@ -91,7 +91,8 @@ pub(crate) mod testing {
 
     use super::{Key, Mark, Mismatch, Shared};
 
-    type Intruder = Box<dyn FnMut(&mut HashMap<Key, (Vec<u8>, u32)>)>;
+    /// Another worker, which gets in before a write.
+    pub(crate) type Intruder = Box<dyn FnMut(&mut HashMap<Key, (Vec<u8>, u32)>)>;
 
     #[derive(Default)]
     pub(crate) struct Memory {

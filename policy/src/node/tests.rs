@@ -4,7 +4,7 @@ use super::*;
 use crate::gate::{Clock as _, Gate};
 use crate::push::batch::Kind;
 use crate::push::{self, Batch, PROTOCOL, Poll};
-use crate::shared::testing::Memory;
+use crate::shared::testing::{Intruder, Memory};
 use crate::slab;
 use crate::state::{Effect, Register, State};
 use crate::subject::Subject;

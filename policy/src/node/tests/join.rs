@@ -35,10 +35,10 @@ fn another_geometry_is_refused() {
 
 #[test]
 fn whoever_is_faster_decides() {
-    let mut memory = Memory::default();
-    memory.intruder = Some(Box::new(|values| {
+    let intruder: Intruder = Box::new(|values| {
         values.insert(Key::Geometry, (32u32.to_le_bytes().to_vec(), 1));
-    }));
+    });
+    let mut memory = Memory { intruder: Some(intruder), ..Memory::default() };
     let error = join(&mut memory, STORAGE, [1; 32]).unwrap_err();
     assert_eq!(error, JoinError::Geometry { in_use: 32, configured: 16 });
 }

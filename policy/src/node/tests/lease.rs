@@ -31,11 +31,11 @@ fn a_higher_rank_takes_the_lease_at_once() {
 
 #[test]
 fn of_two_at_once_one_wins() {
-    let mut memory = Memory::default();
-    memory.intruder = Some(Box::new(|values| {
+    let intruder: Intruder = Box::new(|values| {
         let lease = messages::Lease { holder: 2, rank: 1, expires_at: 500 * MS };
         values.insert(Key::Lease, (lease.encode_to_vec(), 9));
-    }));
+    });
+    let mut memory = Memory { intruder: Some(intruder), ..Memory::default() };
     assert!(!hold(&mut memory, 1, Rank::Worker, 0));
 }
 
