@@ -4,8 +4,10 @@
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import events
+from harness.client import hammer
 from harness.events import event, new_user
 from harness.proc import wait_until
 
@@ -20,6 +22,22 @@ def test_block_is_enforced_on_every_worker_once_acknowledged(any_stack, user):
     receipt = any_stack.daemon.block(user, reason="fraud")
     assert {worker.get("/", user).status for worker in workers} == {403}
     assert [node["node"] for node in receipt["nodes"]] == ["edge-1"]
+
+
+def test_block_lands_in_the_middle_of_a_flood(any_stack, user):
+    """No request that is sent after the acknowledgement gets through, however many there are."""
+    roomy = {"max_tokens": 100_000, "tokens_per_fill": 100_000, "fill_interval": "1s"}
+    any_stack.daemon.override(user, name="per-user", **roomy)
+    workers = any_stack.edge.every_worker()
+    with ThreadPoolExecutor() as pool:
+        flood = pool.submit(hammer, workers, 1.0, user=user)
+        wait_until(lambda: any_stack.upstream.seen[user] > 100, "the flood to begin")
+        any_stack.daemon.block(user)
+        acknowledged = time.monotonic()
+        result = flood.result()
+    assert set(result.statuses) == {200, 403}
+    assert result.last_allowed < acknowledged
+    assert status(any_stack, user) == 403
 
 
 def test_other_users_are_unaffected(any_stack, user):

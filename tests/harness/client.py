@@ -1,5 +1,6 @@
 """A small HTTP/1.1 client: keep-alive connections over TCP or a Unix socket."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -47,7 +48,9 @@ class Connection:
         """Header names are given as keywords: `x_user_id="u"` sends `x-user-id: u`."""
         sent = {k.replace("_", "-"): v for k, v in headers.items() if v is not None}
         try:
-            self._http.request(method, path, body=body, headers=sent)
+            # A server may refuse, and hang up, before it has read the body.
+            with contextlib.suppress(BrokenPipeError):
+                self._http.request(method, path, body=body, headers=sent)
             answer = self._http.getresponse()
             return Response(answer.status, answer.headers, answer.read())
         except http.client.HTTPException as error:
@@ -75,23 +78,27 @@ class Hammered:
     statuses: Counter
     demand_s: float  # how long every connection kept asking
     elapsed_s: float  # from before the first request to after the last answer
+    last_allowed: float  # when the last request that got 200 was sent, on the monotonic clock
 
 
 def hammer(connections: list[Connection], seconds: float, path: str = "/", **headers) -> Hammered:
     """All connections ask as fast as they can for `seconds`."""
     statuses: list[Counter] = [Counter() for _ in connections]
+    last_allowed = [0.0] * len(connections)
     start = time.monotonic()
     stop = start + seconds
 
-    def ask(connection: Connection, seen: Counter) -> None:
-        while time.monotonic() < stop:
-            seen[connection.get(path, **headers).status] += 1
+    def ask(number: int) -> None:
+        while (sent := time.monotonic()) < stop:
+            status = connections[number].get(path, **headers).status
+            statuses[number][status] += 1
+            if status == 200:
+                last_allowed[number] = sent
 
-    pairs = zip(connections, statuses, strict=True)
-    threads = [threading.Thread(target=ask, args=pair) for pair in pairs]
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(len(connections))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     total = sum(statuses, Counter())
-    return Hammered(total, seconds, time.monotonic() - start)
+    return Hammered(total, seconds, time.monotonic() - start, max(last_allowed))
