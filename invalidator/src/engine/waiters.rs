@@ -63,7 +63,7 @@ impl Waiters {
                 .iter()
                 .find(|(subject, _)| subject.as_ref() == Some(&waiter.subject))
                 .map(|(_, cause)| cause.clone());
-            let ms = now.saturating_sub(waiter.since).as_secs_f64() * 1_000.0;
+            let ms = whole_micros_in_ms(now.saturating_sub(waiter.since));
             waiter.receipt.elapsed_ms = ms;
             match cause {
                 Some(cause) => {
@@ -89,4 +89,9 @@ impl Waiters {
 
 fn acknowledged(key: &NodeKey, ms: f64) -> Acknowledged {
     Acknowledged { node: key.node.to_string(), boot_id: key.boot_id.to_string(), ms }
+}
+
+/// Milliseconds, to the microsecond: more digits would be noise.
+fn whole_micros_in_ms(span: Duration) -> f64 {
+    f64::from(u32::try_from(span.as_micros()).unwrap_or(u32::MAX)) / 1_000.0
 }

@@ -175,6 +175,24 @@ fn names_that_no_connected_node_knows_are_warned_of() {
 }
 
 #[test]
+fn more_requests_than_allowed_are_told_to_come_back() {
+    let daemon = Daemon::start("ack_timeout = \"20s\"\n[limits]\napi_requests_max = 1\n");
+    let mut node = Node::new(&daemon, "edge-1", "a");
+    node.poll();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| daemon.post(&block("evt-1", "alice")));
+        node.poll();
+        let busy = daemon.get("/v1/status");
+        assert_eq!((busy.status, busy.content_type.as_str()), (503, "application/problem+json"));
+        assert_eq!(busy.json()["type"], "urn:portcullis:problem:busy");
+        assert_eq!(daemon.get("/healthz").status, 200, "probes always get through");
+        node.try_poll().unwrap();
+        assert_eq!(waiting.join().unwrap().status, 200);
+    });
+    assert_eq!(daemon.get("/v1/status").status, 200);
+}
+
+#[test]
 fn logs_hold_pseudonyms_instead_of_ids() {
     let daemon = Daemon::start("[log]\npseudonym_key = \"0123456789abcdef\"\n");
     daemon.post(&block("evt-1", "alice@example.com"));
