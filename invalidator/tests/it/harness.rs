@@ -4,6 +4,7 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -21,8 +22,18 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// A port that nothing listens on. Below the range of outgoing connections, and never twice, so
+/// that nobody takes it before it is used.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number =
+            NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(97));
+        let port = 10_000 + u16::try_from(number % 9_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A process that is killed when dropped.
@@ -79,7 +90,7 @@ pub(crate) fn portcullis() -> Command {
 }
 
 impl Daemon {
-    /// With some more configuration after the usual one, whose last table is `[api]`.
+    /// With some more configuration after the usual one.
     pub(crate) fn start(more: &str) -> Self {
         let daemon = Self::spawn(more, tempfile::tempdir().unwrap());
         wait_until("the daemon to answer", || daemon.try_get("/healthz").is_some());
@@ -91,8 +102,8 @@ impl Daemon {
         let socket = directory.path().join("poll.sock");
         let config = directory.path().join("portcullis.toml");
         let text = format!(
-            "[poll]\nlisten = \"unix:{}\"\nsecret = \"{SECRET}\"\n\
-             [api]\nlisten = \"127.0.0.1:{port}\"\n{more}",
+            "poll.listen = \"unix:{}\"\npoll.secret = \"{SECRET}\"\n\
+             api.listen = \"127.0.0.1:{port}\"\n{more}",
             socket.display()
         );
         std::fs::write(&config, text).unwrap();

@@ -92,7 +92,7 @@ fn polls_work_over_tcp_too() {
 
 #[test]
 fn an_envoy_that_goes_away_while_held_leaves_nothing_behind() {
-    let daemon = Daemon::start("ack_timeout = \"100ms\"\n");
+    let daemon = Daemon::start("api.ack_timeout = \"100ms\"\n");
     let mut node = Node::new(&daemon, "edge-1", "a");
     node.poll();
     let body = node.next.encode_to_vec();
@@ -117,7 +117,7 @@ fn an_envoy_that_goes_away_while_held_leaves_nothing_behind() {
 
 #[test]
 fn a_newer_poll_supersedes_the_older_one() {
-    let daemon = Daemon::start("[log]\nlevel = \"debug\"\n");
+    let daemon = Daemon::start("poll.hold = \"10s\"\n");
     let mut node = Node::new(&daemon, "edge-1", "a");
     node.poll();
     let start = Instant::now();
@@ -127,7 +127,7 @@ fn a_newer_poll_supersedes_the_older_one() {
         let newer = scope.spawn(|| node.ask().unwrap());
         let (batch, elapsed) = older.join().unwrap();
         assert_eq!(batch.kind(), Kind::Heartbeat);
-        assert!(elapsed < Duration::from_millis(900), "{elapsed:?}");
+        assert!(elapsed < Duration::from_secs(9), "{elapsed:?}");
         let published = daemon.post(&block("evt-1", "alice"));
         assert_eq!(newer.join().unwrap().changes.len(), 1, "{}", published.text);
     });

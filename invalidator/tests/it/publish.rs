@@ -59,7 +59,7 @@ fn without_a_node_an_event_is_accepted_but_not_enforced() {
 
 #[test]
 fn a_node_that_does_not_acknowledge_in_time_is_named() {
-    let daemon = Daemon::start("ack_timeout = \"50ms\"\n");
+    let daemon = Daemon::start("api.ack_timeout = \"50ms\"\n");
     let mut node = Node::new(&daemon, "edge-1", "a");
     node.poll();
     let answer = daemon.post(&block("evt-1", "alice"));
@@ -69,7 +69,7 @@ fn a_node_that_does_not_acknowledge_in_time_is_named() {
 
 #[test]
 fn a_change_that_a_node_could_not_store_is_reported() {
-    let daemon = Daemon::start("ack_timeout = \"20s\"\n");
+    let daemon = Daemon::start("api.ack_timeout = \"20s\"\n");
     let mut node = Node::new(&daemon, "edge-1", "a");
     node.poll();
     let answer = std::thread::scope(|scope| {
@@ -176,7 +176,7 @@ fn names_that_no_connected_node_knows_are_warned_of() {
 
 #[test]
 fn more_requests_than_allowed_are_told_to_come_back() {
-    let daemon = Daemon::start("ack_timeout = \"20s\"\n[limits]\napi_requests_max = 1\n");
+    let daemon = Daemon::start("api.ack_timeout = \"20s\"\n[limits]\napi_requests_max = 1\n");
     let mut node = Node::new(&daemon, "edge-1", "a");
     node.poll();
     std::thread::scope(|scope| {
