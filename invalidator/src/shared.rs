@@ -197,7 +197,9 @@ impl Shared {
         let Ingested { verdict, sequence, unknown_names, warnings } = ingested;
         let result = verdict.as_str();
         let subject = self.pseudonyms.of(subject);
-        info!(source, %event_id, event_type = &**event_type, subject, result, sequence, "event taken in");
+        // Quoted in either format: it is the publisher's text.
+        let event_type = &**event_type;
+        info!(source, %event_id, event_type, subject, result, sequence, "event taken in");
         for warning in warnings {
             warn!(%event_id, warning, "event may not do what it says");
         }

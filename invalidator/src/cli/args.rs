@@ -11,7 +11,8 @@ use policy::time::{DURATION_RULE, UnixMicros, parse_duration};
     name = "portcullis",
     version,
     after_help = "Exit codes: 0 done; 1 refused, or not enforced everywhere in time; \
-                  64 wrong usage or configuration; 69 the daemon cannot be reached or cannot listen."
+                  64 wrong usage or configuration; \
+                  69 the daemon cannot be reached or cannot listen."
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]

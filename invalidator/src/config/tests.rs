@@ -166,7 +166,8 @@ fn the_poll_table_has_rules_of_its_own() {
             "poll.listen: must name an absolute path of at most 107 bytes",
         ),
         (
-            "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\nsocket_mode = \"0600\"",
+            "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\n\
+             socket_mode = \"0600\"",
             "poll.socket_mode: belongs to a unix: address only",
         ),
         (
@@ -191,7 +192,8 @@ fn messages_never_quote_a_secret() {
         "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\" oops",
         "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = [\"0123456789abcdef\"]",
         "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = { value = \"0123456789abcdef\" }",
-        "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\n[sources.redis]\nurl = \"ftp://u:hunter2@x\"",
+        "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\n\
+         [sources.redis]\nurl = \"ftp://u:hunter2@x\"",
     ];
     for text in texts {
         let error = error(text);

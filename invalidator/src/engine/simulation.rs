@@ -152,9 +152,12 @@ proptest! {
     ) {
         let bounds = BatchBounds { changes_max, ..BatchBounds::default() };
         let mut engine = engine(Limits::default(), bounds);
-        let block = || json!({ "action": "block", "reason": "fraud" });
+        let block = |id: String, user: u32, second| {
+            let payload = json!({ "action": "block", "reason": "fraud" });
+            event(&id, &format!("{user:03}"), second, payload)
+        };
         for user in &before {
-            engine.ingest(event(&format!("b{user}"), &format!("{user:03}"), 0, block()), at(0)).unwrap();
+            engine.ingest(block(format!("b{user}"), *user, 0), at(0)).unwrap();
         }
         let mut node = Node::new(0);
         let mut meanwhile = meanwhile.into_iter().enumerate();
@@ -165,7 +168,7 @@ proptest! {
                 break;
             }
             if let Some((number, user)) = meanwhile.next() {
-                engine.ingest(event(&format!("m{number}"), &format!("{user:03}"), 1, block()), at(1)).unwrap();
+                engine.ingest(block(format!("m{number}"), user, 1), at(1)).unwrap();
             }
         }
         for user in before {

@@ -84,7 +84,7 @@ fn bad_events_are_bad_to_both() {
         json!({ "action": "override", "limit": { "name": "per-user" } }),
         json!({ "action": "override", "limit": { "name": "per-user", "max_tokens": 5 } }),
         json!({ "action": "override", "limit": { "name": "x", "default": true, "max_tokens": 5 } }),
-        json!({ "action": "override", "scope": ["bet"], "limit": { "name": "x", "default": true } }),
+        json!({ "action": "override", "scope": [], "limit": { "name": "x", "default": true } }),
     ]);
     let members = ["event_id", "event_type", "schema_version", "occurred_at", "key", "payload"];
     bad.extend(members.map(|member| with(member, Value::Null)));
