@@ -9,6 +9,8 @@ mod generated {
 pub use generated::*;
 pub use prost::Message;
 
+use std::time::Duration;
+
 use crate::state::WireError;
 use crate::subject::Subject as DomainSubject;
 
@@ -20,6 +22,9 @@ pub const PATH: &str = "/v1/poll";
 
 /// Content type of both directions.
 pub const CONTENT_TYPE: &str = "application/x-protobuf";
+
+/// The longest that the invalidator may hold a poll: an answer that takes longer was on its way.
+pub const HOLD_MAX: Duration = Duration::from_secs(10);
 
 /// The longest poll that the invalidator reads, in bytes.
 pub const POLL_BYTES_MAX: usize = 256 * 1024;

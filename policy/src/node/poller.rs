@@ -11,15 +11,15 @@ use crate::config::Config;
 use crate::gate::{Clock, Gate};
 use crate::hash::fingerprint;
 use crate::push::batch::Kind;
-use crate::push::{self, BATCH_BYTES_MAX, Batch, Message, PROTOCOL, Poll, REFUSALS_MAX};
+use crate::push::{self, BATCH_BYTES_MAX, Batch, HOLD_MAX, Message, PROTOCOL, Poll, REFUSALS_MAX};
 use crate::shared::{Key, Shared, Step, update};
 use crate::time::MonotonicNanos;
 
 /// The first and the longest wait after a failed poll.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
-/// An empty answer sooner than this is not answered with another poll before the next tick, so
-/// that an invalidator that does not hold polls is not called in a loop.
+/// An answer sooner than this that brought the node no further is not answered with another poll
+/// before the next tick, so that an invalidator that does not hold polls is not called in a loop.
 const HOLD_MIN: Duration = Duration::from_millis(20);
 
 /// The side of one VM that follows the invalidator.
@@ -149,14 +149,14 @@ impl Poller {
         if !lease::hold(shared, self.holder, rank, now) {
             return Ok(Report { is_superseded: true, ..Report::default() });
         }
-        let kind = batch.kind();
         let place = Place {
             hash_key: gate.hash_key(),
             slabs: gate.config().storage.slabs,
             now,
             wall: clock.wall(),
         };
-        let mut report = Report { is_snapshot: kind == Kind::Snapshot, ..Report::default() };
+        let mut report =
+            Report { is_snapshot: batch.kind() == Kind::Snapshot, ..Report::default() };
         let mut refused = Vec::new();
         for change in batch.changes.iter().cloned() {
             let sequence = change.sequence;
@@ -166,9 +166,10 @@ impl Poller {
             }
         }
         report.refused = refused.len();
-        advance(shared, &poll, &batch, refused, now);
-        let too_soon = now.saturating_sub(sent_at) < nanos(HOLD_MIN);
-        if !(kind == Kind::Heartbeat && too_soon) {
+        // What the invalidator said was true when it answered, however late it is heard here.
+        let said_at = now.min(sent_at.saturating_add(nanos(HOLD_MAX)));
+        let is_ahead = advance(shared, &poll, &batch, refused, said_at);
+        if is_ahead || now.saturating_sub(sent_at) >= nanos(HOLD_MIN) {
             report.next = Some(self.poll(gate.config(), shared, now));
         }
         Ok(report)
@@ -195,28 +196,25 @@ fn on_wire(refused: &[Refusal]) -> Vec<push::Refusal> {
 }
 
 /// Records what the node has applied and what it could not store, unless another VM has got further
-/// meanwhile. What the poll reported is delivered by now.
+/// meanwhile. What the poll reported is delivered by now. Says whether the node got further.
 fn advance(
     shared: &mut impl Shared,
     poll: &Poll,
     batch: &Batch,
     refused: Vec<Refusal>,
-    now: MonotonicNanos,
-) {
-    // With no winner after so many attempts the progress stays, and the batch comes again.
-    let _ = update(shared, Key::Progress, |value| {
+    said_at: MonotonicNanos,
+) -> bool {
+    let advanced = update(shared, Key::Progress, |value| {
         let current = value.and_then(|value| Progress::decode(value).ok()).unwrap_or_default();
-        let is_ours = current.epoch == poll.epoch
-            && current.applied == poll.applied
-            && current.in_snapshot == poll.in_snapshot
-            && current.cursor == poll.cursor
-            && on_wire(&current.refused) == poll.refused;
-        if !is_ours {
-            return Step::Keep(());
+        let asked_from = (&*poll.epoch, poll.applied, poll.in_snapshot, &*poll.cursor);
+        if position(&current) != asked_from {
+            return Step::Keep(false);
         }
-        let mut next = current;
+        let mut next = current.clone();
         match batch.kind() {
-            Kind::Heartbeat | Kind::Changes if batch.epoch != next.epoch => return Step::Keep(()),
+            Kind::Heartbeat | Kind::Changes if batch.epoch != next.epoch => {
+                return Step::Keep(false);
+            }
             Kind::Heartbeat => {}
             Kind::Changes => next.applied = batch.sequence,
             Kind::Snapshot => {
@@ -229,12 +227,19 @@ fn advance(
         next.refused.clone_from(&refused);
         // Only a node that is not in the middle of a snapshot knows everything.
         if let Some(age_ms) = batch.source_age_ms.filter(|_| !next.in_snapshot) {
-            let heard_at = now.saturating_sub(nanos(Duration::from_millis(age_ms)));
-            next.fresh_at = next.fresh_at.max(heard_at);
+            let known_at = said_at.saturating_sub(nanos(Duration::from_millis(age_ms)));
+            next.fresh_at = next.fresh_at.max(known_at);
             next.synced = true;
         }
-        Step::Write(next.encode_to_vec(), ())
+        Step::Write(next.encode_to_vec(), position(&next) != position(&current))
     });
+    // With no winner after so many attempts the progress stays, and the batch comes again.
+    advanced.unwrap_or(false)
+}
+
+/// Where the node stands, as a poll says it.
+fn position(progress: &Progress) -> (&str, u64, bool, &[u8]) {
+    (&progress.epoch, progress.applied, progress.in_snapshot, &progress.cursor)
 }
 
 fn nanos(span: Duration) -> u64 {

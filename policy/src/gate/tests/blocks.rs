@@ -79,17 +79,15 @@ fn of_several_blocks_the_one_that_may_be_told_is() {
     let mut bench = Bench::new(&base());
     let open = Block { disclose: true, until: Some(at(60)), ..block("cooling_off") };
     let elsewhere = Block { disclose: true, scope: scope(&["bet"]), ..block("a") };
-    bench.push(
-        &user("alice"),
-        [blocked("fraud"), blocking("open", open), blocking("bet", elsewhere)],
-    );
+    bench
+        .push(&user("alice"), [blocked("aml"), blocking("open", open), blocking("bet", elsewhere)]);
     let denial = denial(bench.ask(&alice("/")));
     assert_eq!(denial.event.as_ref().map(EventId::as_str), Some("open"));
     let reason = name("cooling_off");
     assert_eq!(denial.cause, Cause::Block { reason, disclose: true, until: Some(at(60)) });
     assert_eq!(denial.retry_after, None, "the end is told by the body, if at all");
     bench.pass(61.0);
-    assert_eq!(bench.alice("/"), "rule=block:fraud event=evt-fraud");
+    assert_eq!(bench.alice("/"), "rule=block:aml event=evt-aml");
 }
 
 #[test]

@@ -166,6 +166,20 @@ fn a_raised_limit_ends_a_stale_denial() {
 }
 
 #[test]
+fn a_rejected_request_takes_no_token_where_the_rate_has_changed_either() {
+    let limits = json!([limit("per-user", json!("user"), 9), limit("tight", json!("user"), 2)]);
+    let mut bench = bench(limits);
+    assert_eq!(bench.allowed("/", 3), 2);
+    bench.push(&user("alice"), [event("up", 1, Effect::Override(rate_of(100)))]);
+    for _ in 0..50 {
+        assert_eq!(bench.alice("/"), "rule=limit:tight");
+    }
+    bench.pass(1.0);
+    let quotas = bench.ask(&alice("/")).quotas;
+    assert_eq!(quotas[0].1.remaining, 99, "only the one just taken is missing");
+}
+
+#[test]
 fn overrides_lower_return_to_the_default_and_expire() {
     let mut bench = Bench::new(&base());
     bench.push(&user("alice"), [event("a", 1, Effect::Override(rate_of(1)))]);

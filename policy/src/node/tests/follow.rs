@@ -100,6 +100,18 @@ fn an_older_proof_of_freshness_does_not_undo_a_newer_one() {
 }
 
 #[test]
+fn an_answer_that_was_long_on_its_way_is_no_proof_for_now() {
+    let (mut node, mut vm, daemon) = (Node::new(), poller(1), Daemon::new("a"));
+    let poll = node.follow(&mut vm, &daemon);
+    // The invalidator answers, and is gone; the thread of this VM gets to the answer later.
+    let heartbeat = daemon.answer(&poll);
+    node.pass_ms(60_000);
+    assert_eq!(node.freshness(), Freshness::Stale);
+    node.answer(&mut vm, Rank::Singleton, &heartbeat);
+    assert_eq!(node.freshness(), Freshness::Stale);
+}
+
+#[test]
 fn another_epoch_means_a_snapshot_and_loses_nothing() {
     let (mut node, mut vm, mut daemon) = (Node::new(), poller(1), Daemon::new("a"));
     with_blocks(&mut daemon, 0..5);

@@ -24,6 +24,8 @@ fn an_invalidator_that_does_not_hold_polls_is_not_called_in_a_loop() {
     assert!(node.tick(&mut vm, Rank::Singleton).is_some(), "but on the next tick");
     node.pass_ms(20);
     assert!(node.answer(&mut vm, Rank::Singleton, &heartbeat).next.is_some());
+    let again = daemon.batch(Kind::Changes, 0, Vec::new());
+    assert_eq!(node.answer(&mut vm, Rank::Singleton, &again).next, None, "no further either");
 }
 
 /// How many milliseconds pass until the next poll.
