@@ -116,6 +116,8 @@ pub struct Bucket {
 /// What a look at a bucket found, for decisions and for response headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
+    /// The rate that was applied: the limit's own, or an override.
+    pub rate: Rate,
     /// Whole tokens left (after the one taken, if one was).
     pub remaining: u32,
     /// Time until the next token if none is left, else until the bucket is full.
@@ -160,7 +162,7 @@ impl Bucket {
         let after = missing.saturating_add(rate.token_ns);
         if after > rate.refill_ns {
             let reset = Duration::from_nanos(after.saturating_sub(rate.refill_ns));
-            return Err(Quota { remaining: 0, reset });
+            return Err(Quota { rate: *rate, remaining: 0, reset });
         }
         let taken = Self { full_at: now.saturating_add(after) };
         Ok((taken, taken.quota(rate, now)))
@@ -176,7 +178,7 @@ impl Bucket {
             0 => rate.token_ns.saturating_sub(left_ns),
             _ => missing,
         };
-        Quota { remaining, reset: Duration::from_nanos(reset_ns) }
+        Quota { rate: *rate, remaining, reset: Duration::from_nanos(reset_ns) }
     }
 }
 

@@ -208,17 +208,26 @@ impl Config {
         if bytes.len() > CONFIG_BYTES_MAX {
             return Err(ConfigError::new("", "must be at most 1 MiB"));
         }
-        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-        let raw: raw::Config = match first {
-            None => return Err(ConfigError::new("", "must not be empty")),
-            Some(b'{') => {
-                let value: serde_json::Value = serde_json::from_slice(bytes)
-                    .map_err(|error| ConfigError::new("", format!("must be JSON: {error}")))?;
+        if bytes.trim_ascii().is_empty() {
+            return Err(ConfigError::new("", "must not be empty"));
+        }
+        // An encoded Struct can begin like JSON (its first byte is a line feed), but it is never
+        // JSON as a whole: that has no bytes of lengths and tags in it.
+        let raw = match serde_json::from_slice::<serde_json::Value>(bytes) {
+            Ok(value) => {
                 raw::read(value)?;
                 // Once more from the text: only there is a field that stands twice noticed.
                 raw::read(&mut serde_json::Deserializer::from_slice(bytes))?
             }
-            Some(_) => raw::read(structure::to_json(bytes)?)?,
+            Err(error) => {
+                let neither = || match bytes.trim_ascii_start().starts_with(b"{") {
+                    true => ConfigError::new("", format!("must be JSON: {error}")),
+                    false => {
+                        ConfigError::new("", "must be a JSON object or a google.protobuf.Struct")
+                    }
+                };
+                raw::read(structure::to_json(bytes).ok_or_else(neither)?)?
+            }
         };
         check::config(raw)
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bucket::Quota;
-use crate::config::{Config, RateLimitHeaders};
+use crate::config::{Config, Limit, RateLimitHeaders};
 use crate::gate::{Cause, Denial};
 
 const PROBLEM_JSON: &str = "application/problem+json";
@@ -61,7 +61,10 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
     headers.extend(retry_after_s.map(|seconds| ("retry-after", seconds.to_string())));
     if config.responses.ratelimit_headers != RateLimitHeaders::Off {
         let reset = denial.retry_after.unwrap_or_default();
-        let quota = |(index, _)| (index, Quota { remaining: 0, reset });
+        let quota = |(index, limit): (usize, &Limit)| {
+            let rate = denial.rate.unwrap_or(limit.rate);
+            (index, Quota { rate, remaining: 0, reset })
+        };
         headers.extend(rate_limit(config, limit.map(quota).as_slice()));
     }
     Response { status, headers, body: body.to_string() }
@@ -97,8 +100,8 @@ pub fn rate_limit(config: &Config, quotas: &[(usize, Quota)]) -> Vec<(&'static s
     for (index, quota) in quotas {
         let Some(limit) = config.limits.get(*index) else { continue };
         let comma = if policy.is_empty() { "" } else { ", " };
-        let (name, max) = (limit.name.as_str(), limit.rate.max_tokens());
-        let (window, reset) = (ceil_seconds(limit.rate.refill()), ceil_seconds(quota.reset));
+        let (name, max) = (limit.name.as_str(), quota.rate.max_tokens());
+        let (window, reset) = (ceil_seconds(quota.rate.refill()), ceil_seconds(quota.reset));
         // Writing to a string cannot fail.
         let _ = write!(policy, "{comma}\"{name}\";q={max};w={window}");
         let _ = write!(state, "{comma}\"{name}\";r={};t={reset}", quota.remaining);

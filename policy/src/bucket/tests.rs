@@ -20,7 +20,7 @@ fn a_burst_and_then_one_token_per_interval() {
     }
     assert_eq!(bucket.take(&rate, now).unwrap_err().reset, Duration::from_secs(1));
     let half = bucket.take(&rate, now + SECOND / 2).unwrap_err();
-    assert_eq!(half, Quota { remaining: 0, reset: Duration::from_millis(500) });
+    assert_eq!(half, Quota { rate, remaining: 0, reset: Duration::from_millis(500) });
     assert!(bucket.take(&rate, now + SECOND).is_ok());
     assert!(!bucket.is_full(now + 3 * SECOND - 1));
     assert!(bucket.is_full(now + 3 * SECOND));

@@ -4,14 +4,9 @@ use prost::Message;
 use prost_types::value::Kind;
 use serde_json::{Map, Number, Value};
 
-use super::ConfigError;
-
-/// Decodes a `Struct` to the JSON object it stands for.
-pub(super) fn to_json(bytes: &[u8]) -> Result<Value, ConfigError> {
-    let decoded = prost_types::Struct::decode(bytes);
-    let fields = decoded
-        .map_err(|_| ConfigError::new("", "must be a JSON object or a google.protobuf.Struct"))?;
-    Ok(object(fields))
+/// Decodes a `Struct` to the JSON object it stands for; none if the bytes are no `Struct`.
+pub(super) fn to_json(bytes: &[u8]) -> Option<Value> {
+    prost_types::Struct::decode(bytes).ok().map(object)
 }
 
 fn object(fields: prost_types::Struct) -> Value {

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::time::Duration;
 
-use crate::bucket::Quota;
+use crate::bucket::{Quota, Rate};
 use crate::config::{Answer, Config};
 use crate::name::{EventId, Name};
 use crate::time::UnixMicros;
@@ -57,6 +57,8 @@ pub struct Denial {
     pub event: Option<EventId>,
     /// How long until trying again may help, if that is known.
     pub retry_after: Option<Duration>,
+    /// The rate of the limit that is felt, if one is.
+    pub rate: Option<Rate>,
 }
 
 /// The rule that rejects.
@@ -141,7 +143,7 @@ impl Denial {
     /// A rejection without an event or a time.
     #[must_use]
     pub fn of(cause: Cause) -> Self {
-        Self { cause, event: None, retry_after: None }
+        Self { cause, event: None, retry_after: None, rate: None }
     }
 
     /// Of several rejections, the one with the lowest rank is given: blocks before zeros before

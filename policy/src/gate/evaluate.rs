@@ -115,6 +115,7 @@ impl Gate {
                     },
                     event: Some(version.event_id.clone()),
                     retry_after: None,
+                    rate: None,
                 };
                 found.reject(denial, shadow);
             }
@@ -126,6 +127,7 @@ impl Gate {
                     cause: Cause::Zero { limit: None },
                     event: Some(version.event_id.clone()),
                     retry_after: Some(until.since(wall)),
+                    rate: None,
                 };
                 found.reject(denial, shadow);
             }
@@ -179,6 +181,7 @@ impl Gate {
                     Some((_, id)) => zero_denial(index, id, quota),
                     None => Denial {
                         retry_after: Some(quota.reset),
+                        rate: Some(quota.rate),
                         ..Denial::of(Cause::Limit { index })
                     },
                 };
@@ -213,6 +216,7 @@ fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial {
         cause: Cause::Zero { limit: Some(index) },
         event: Some(event.clone()),
         retry_after: Some(quota.reset),
+        rate: Some(quota.rate),
     }
 }
 

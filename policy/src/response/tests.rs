@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::bucket::Rate;
 use crate::gate::Gate;
 use crate::name::EventId;
 use crate::testing::{at, base, gate, limit, name};
@@ -24,7 +25,7 @@ fn block(disclose: bool, until: Option<i64>) -> Cause {
 
 fn denial(cause: Cause, retry_after_ms: Option<u64>) -> Denial {
     let event = EventId::parse("evt-secret");
-    Denial { cause, event, retry_after: retry_after_ms.map(Duration::from_millis) }
+    Denial { cause, event, retry_after: retry_after_ms.map(Duration::from_millis), rate: None }
 }
 
 fn headers(response: &Response) -> Vec<(&str, &str)> {
@@ -164,8 +165,12 @@ fn rate_limit_headers_are_as_configured() {
 #[test]
 fn allowed_requests_are_told_what_is_left() {
     let gate = with(&json!({"ratelimit_headers": "always", "legacy_headers": true}));
-    let quota = |remaining, reset_ms| Quota { remaining, reset: Duration::from_millis(reset_ms) };
-    let told = rate_limit(gate.config(), &[(0, quota(2, 1_000)), (1, quota(1, 2_500))]);
+    let some_rate = Rate::new(1, 1, Duration::from_secs(1)).unwrap();
+    let quota = |index: usize, remaining, reset_ms| {
+        let rate = gate.config().limits.get(index).map_or(some_rate, |limit| limit.rate);
+        (index, Quota { rate, remaining, reset: Duration::from_millis(reset_ms) })
+    };
+    let told = rate_limit(gate.config(), &[quota(0, 2, 1_000), quota(1, 1, 2_500)]);
     let told: Vec<_> = told.iter().map(|(name, value)| (*name, value.as_str())).collect();
     assert_eq!(
         told,
@@ -178,7 +183,17 @@ fn allowed_requests_are_told_what_is_left() {
         ]
     );
     assert_eq!(rate_limit(gate.config(), &[]), []);
-    assert_eq!(rate_limit(gate.config(), &[(9, quota(1, 1))]), [], "no such limit");
+    assert_eq!(rate_limit(gate.config(), &[quota(9, 1, 1)]), [], "no such limit");
+}
+
+#[test]
+fn the_rate_that_was_applied_is_told() {
+    let gate = with(&json!({"legacy_headers": true}));
+    let raised = Rate::new(50, 5, Duration::from_secs(1)).unwrap();
+    let limited = Denial { rate: Some(raised), ..denial(Cause::Limit { index: 0 }, Some(200)) };
+    let response = rejection(gate.config(), &limited);
+    assert!(headers(&response).contains(&("ratelimit-policy", r#""per-user";q=50;w=10"#)));
+    assert!(headers(&response).contains(&("x-ratelimit-limit", "50")));
 }
 
 #[test]

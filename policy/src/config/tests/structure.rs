@@ -38,6 +38,16 @@ fn both_forms_give_the_same_configuration() {
 }
 
 #[test]
+fn a_struct_that_begins_like_json_is_none() {
+    // A line feed (the tag of an entry), then an opening brace (123, the entry's length).
+    let node = "n".repeat(113);
+    let mut bytes = encoded(&json!({ "node": node }));
+    assert!(bytes.starts_with(b"\n{"));
+    bytes.extend(encoded(&minimal()));
+    assert_eq!(Config::parse(&bytes).unwrap().node, Some(node));
+}
+
+#[test]
 fn both_forms_give_the_same_errors() {
     for wrong in [
         with("/limits/0/max_tokens", Some(json!(0))),
@@ -73,8 +83,11 @@ fn what_is_no_configuration_says_so() {
     assert_eq!(rule(b""), "must not be empty");
     assert_eq!(rule(b" \n"), "must not be empty");
     let neither = "must be a JSON object or a google.protobuf.Struct";
-    for text in ["[]", "null", "node: edge-1", "\"{}\"", "\u{feff}{}"] {
+    for text in ["node: edge-1", "\u{feff}{}"] {
         assert_eq!(rule(text.as_bytes()), neither, "{text}");
+    }
+    for text in ["[]", "null", "\"{}\""] {
+        assert_eq!(rule(text.as_bytes()), "must be an object", "{text}");
     }
     assert_eq!(rule(&vec![b' '; CONFIG_BYTES_MAX + 1]), "must be at most 1 MiB");
     for text in ["{", "{\"node\": }", "{\"node\": \"a\",}"] {
