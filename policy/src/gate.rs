@@ -1,10 +1,10 @@
 //! The decision on one request.
 //!
-//! Order of checks: freshness of what is known, identity, blocks, zeros, limits. The first rule that
-//! rejects decides, and a rejected request takes no token from any bucket (unless another worker
-//! empties the bucket of a second subject after the first one's token is taken: too little is
-//! allowed then, never too much). Rules in shadow are decided and reported the same way, and reject
-//! nothing.
+//! Order of checks: freshness of what is known, identity, blocks, zeros, limits. The first rule
+//! that rejects decides, and a rejected request takes no token from any bucket (unless another
+//! worker empties the bucket of a second subject after the first one's token is taken: too little
+//! is allowed then, never too much). Rules in shadow are decided and reported the same way, and
+//! reject nothing.
 //!
 //! This module reads and writes shared memory and asks the request what it needs; what a rejection
 //! looks like is in [`crate::response`], and how states are kept fresh in [`crate::node`].

@@ -1,9 +1,9 @@
 //! What Portcullis decides, and nothing else.
 //!
-//! Limits, blocks, the order of events, the layout of shared memory, the wire messages: all of it is
-//! plain computation on arguments. No clock, no I/O, no async, no host call; the filter in Envoy and
-//! the invalidator beside it bring those. So every decision can be tested natively, and runs the
-//! same in both.
+//! Limits, blocks, the order of events, the layout of shared memory, the wire messages: all of it
+//! is plain computation on arguments. No clock, no I/O, no async, no host call; the filter in
+//! Envoy and the invalidator beside it bring those. So every decision can be tested natively, and
+//! runs the same in both.
 
 pub mod bucket;
 pub mod claim;

@@ -1,7 +1,7 @@
 //! Shared memory, as decisions see it: keys, values, and compare-and-swap.
 //!
-//! The filter implements [`Shared`] with the proxy's shared data; tests implement it with a map. All
-//! writes are compare-and-swap: there is no way to overwrite what another worker just wrote.
+//! The filter implements [`Shared`] with the proxy's shared data; tests implement it with a map.
+//! All writes are compare-and-swap: there is no way to overwrite what another worker just wrote.
 
 /// What stands in shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,13 +6,14 @@
 //! that arrived meanwhile, because the compare-and-swap fails.
 //!
 //! Layout, little-endian: the version byte, then entries of
-//! `hash [16] | buckets u8 | status length u16 | buckets of [limit u32, rate u32, full_at u64] | status`.
+//! `hash [16] | buckets u8 | status length u16 | buckets | status`, where a bucket is
+//! `limit u32 | rate u32 | full_at u64`.
 //! The status is a `State` message of `push.proto`.
 //!
-//! What may be dropped: an entry without status whose buckets are all full, since a new one would be
-//! the same; and, when another status is written, a status of which the caller says that it is over.
-//! Nothing else ever is. Buckets and statuses have a budget each, so that neither can
-//! starve the other; what does not fit is refused to the caller.
+//! What may be dropped: an entry without status whose buckets are all full, since a new one would
+//! be the same; and, when another status is written, a status of which the caller says that it is
+//! over. Nothing else ever is. Buckets and statuses have a budget each, so that neither can starve
+//! the other; what does not fit is refused to the caller.
 
 use crate::bucket::Bucket;
 use crate::hash::SubjectHash;

@@ -17,7 +17,8 @@ use crate::state::{Block, Effect, Override, Register, Scope, State, Version, Zer
 use crate::subject::Subject;
 use crate::time::{MonotonicNanos, UnixMicros};
 
-/// When every test begins, on the clock of buckets, in seconds: the machine has been up for a while.
+/// When every test begins, on the clock of buckets, in seconds: the machine has been up for a
+/// while.
 pub(crate) const UP_S: u64 = 100_000;
 
 /// When every test begins, on the clock of expiries, in seconds.

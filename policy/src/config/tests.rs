@@ -150,7 +150,8 @@ fn routes_match_by_method_and_path_without_query() {
         "/route_groups",
         Some(json!([
             {"name": "bet", "match": [{"methods": ["POST", "PUT"], "path": {"prefix": "/bet"}}]},
-            {"name": "public", "match": [{"path": {"exact": "/"}}, {"path": {"regex": "/p/\\d+|/q"}}]},
+            {"name": "public",
+             "match": [{"path": {"exact": "/"}}, {"path": {"regex": "/p/\\d+|/q"}}]},
             {"name": "rest", "match": [{"path": {"prefix": "/"}}]},
         ])),
     ))

@@ -114,7 +114,9 @@ proptest! {
             let now = now as u64;
             let known = truth.entry(id).or_default();
             if let Some(len) = status {
-                slab = Some(with_status(slab.as_deref(), hash(id), &vec![1; len], now, NEVER).unwrap());
+                let status = vec![1; len];
+                let new = with_status(slab.as_deref(), hash(id), &status, now, NEVER);
+                slab = Some(new.unwrap());
                 known.1 = len;
             } else {
                 let full_at = known.0.max(now + ahead);

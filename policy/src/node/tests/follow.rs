@@ -75,7 +75,7 @@ fn without_a_source_the_node_has_never_synced() {
 #[test]
 fn silence_makes_the_node_stale() {
     let (mut node, mut vm, mut daemon) = (Node::new(), poller(1), Daemon::new("a"));
-    let poll = node.follow(&mut vm, &daemon);
+    node.follow(&mut vm, &daemon);
     let mut cache = FreshnessCache::new(Duration::from_secs(5));
     assert_eq!(cache.get(&mut node.memory, node.time.monotonic()), Freshness::Fresh);
     node.pass_ms(4_999);
@@ -84,6 +84,9 @@ fn silence_makes_the_node_stale() {
     assert_eq!(cache.get(&mut node.memory, node.time.monotonic()), Freshness::Stale);
     // A source that is silent since 2 s is known to be, whenever the answer comes.
     daemon.source_age_ms = Some(2_000);
+    vm.on_failure(node.now());
+    node.pass_ms(1_000);
+    let poll = node.tick(&mut vm, Rank::Singleton).unwrap();
     node.answer(&mut vm, Rank::Singleton, &daemon.answer(&poll));
     assert_eq!(cache.get(&mut node.memory, node.time.monotonic()), Freshness::Fresh);
     node.pass_ms(3_000);

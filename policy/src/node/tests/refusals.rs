@@ -86,6 +86,16 @@ fn what_is_over_makes_room() {
 }
 
 #[test]
+fn what_was_over_long_before_it_came_is_not_kept() {
+    let (mut node, mut vm, mut daemon) = (Node::new(), poller(1), Daemon::new("a"));
+    let alice = user("alice");
+    daemon.ingest(&alice, long(1, Some(10)));
+    node.pass_ms(2 * 3_600_000);
+    node.follow(&mut vm, &daemon);
+    assert!(node.stored(&alice).is_empty());
+}
+
+#[test]
 fn topics_that_are_over_make_room_too() {
     let (mut node, mut vm, mut daemon) = (Node::new(), poller(1), Daemon::new("a"));
     let alice = user("alice");
