@@ -44,7 +44,7 @@ def watching(edge, user: str):
 
 def stale_soon(**changes) -> dict:
     return plugin.standard(
-        invalidator={**plugin.INVALIDATOR, "stale_after": "2s"},
+        invalidator={**plugin.INVALIDATOR, "stale_after": "3s"},
         limits=[{**plugin.PER_USER, "max_tokens": 100_000}],
         **changes,
     )
@@ -283,7 +283,7 @@ def test_poll_over_tcp(user):
 
 
 @either_poller
-def test_polling_vm_trapped(singleton, user):
+def test_polling_vm_trapped(singleton, user, summary):
     """The test-only module panics once, in the VM that applies a block of this reason."""
     with running(stale_soon(), singleton=singleton, wasm=artifacts.trap_wasm()) as stack:
         stack.daemon.block(user)
@@ -291,6 +291,9 @@ def test_polling_vm_trapped(singleton, user):
             trapping = new_user()
             receipt = stack.daemon.block(trapping, reason="test-trap")
             assert TRAPPED in stack.edge.process.log.read_text(), "nothing has trapped"
+            summary(
+                f"polling VM trapped ({singleton=}) -> enforced: {receipt['elapsed_ms']:.0f} ms"
+            )
             assert receipt["elapsed_ms"] <= 1000, "another VM must take over within a second"
             assert stack.edge.get("/", trapping).status == 403
             later = new_user()
