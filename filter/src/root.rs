@@ -7,7 +7,7 @@ use std::time::Duration;
 use policy::config::Config;
 use policy::gate::{Clock, Freshness, Gate};
 use policy::node::{self, Failure, FreshnessCache, Poller, Rank, Report};
-use policy::push::{BATCH_BYTES_MAX, Message, Poll};
+use policy::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
@@ -18,11 +18,14 @@ use crate::stream::{Stream, Unconfigured};
 /// The `root_id` that makes a plugin the singleton service.
 const SINGLETON_ROOT_ID: &[u8] = b"portcullis_poller";
 
+/// What a node is called if nobody gives it a name that the invalidator takes.
+const NODE_DEFAULT: &str = "envoy";
+
 /// How often a VM renews its lease, or looks whether there is one to take.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long a held poll may take. The invalidator answers after about a second at the latest.
-const POLL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a poll may take: held for as long as it may be, and a second for the way.
+const POLL_TIMEOUT: Duration = HOLD_MAX.saturating_add(Duration::from_secs(1));
 
 /// What all requests of one plugin share.
 pub(crate) struct Plugin {
@@ -64,7 +67,8 @@ impl Root {
         if let Some(invalidator) = &config.invalidator {
             let holder = host::random().ok_or("random bytes: the proxy has none to give")?;
             let node = config.node.clone().or_else(host::node_id);
-            let node = node.unwrap_or_else(|| "envoy".to_owned());
+            let node = node.filter(|node| push::is_node_name(node));
+            let node = node.unwrap_or_else(|| NODE_DEFAULT.to_owned());
             self.poller = Some(Poller::new(u64::from_le_bytes(holder), node));
             self.is_singleton = host::root_id().as_deref() == Some(SINGLETON_ROOT_ID);
             freshness = Some(Cell::new(FreshnessCache::new(invalidator.stale_after)));

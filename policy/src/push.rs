@@ -24,7 +24,7 @@ pub const PATH: &str = "/v1/poll";
 pub const CONTENT_TYPE: &str = "application/x-protobuf";
 
 /// The longest that the invalidator may hold a poll: an answer that takes longer was on its way.
-pub const HOLD_MAX: Duration = Duration::from_secs(10);
+pub const HOLD_MAX: Duration = Duration::from_secs(2);
 
 /// The longest poll that the invalidator reads, in bytes.
 pub const POLL_BYTES_MAX: usize = 256 * 1024;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use policy::push::HOLD_MAX;
 use redis::IntoConnectionInfo;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -15,8 +16,6 @@ use super::{Api, Config, ConfigError, Limits, Log, LogFormat, Poll, Redis, SECRE
 const SPAN_MIN: Duration = Duration::from_millis(10);
 /// Longest wait for acknowledgements.
 pub const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(30);
-/// Longest hold of a poll.
-const HOLD_MAX: Duration = Duration::from_secs(10);
 /// Longest interval and time to death of a source's connection.
 const DEAD_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Longest name of a Pub/Sub channel, in bytes.

@@ -176,7 +176,7 @@ fn the_poll_table_has_rules_of_its_own() {
         ),
         (
             "[poll]\nlisten = \"unix:/x\"\nsecret = \"0123456789abcdef\"\nhold = \"1m\"",
-            "poll.hold: must be between 10ms and 10s",
+            "poll.hold: must be between 10ms and 2s",
         ),
     ];
     for (text, message) in cases {

@@ -19,6 +19,9 @@ use crate::time::{DURATION_RULE, parse_duration};
 use limits::limits;
 use routes::{group_index, route_groups};
 
+/// Longer than any poll is held, so that a node which hears every heartbeat is fresh.
+const STALE_AFTER_MIN: Duration = Duration::from_secs(3);
+
 type Checked<T> = Result<T, ConfigError>;
 
 const SLABS_DEFAULT: u32 = 65_536;
@@ -121,8 +124,8 @@ fn invalidator(raw: raw::Invalidator, shadow: bool) -> Checked<Invalidator> {
     }
     let stale_after = parse_duration(&raw.stale_after)
         .ok_or_else(|| ConfigError::new("invalidator.stale_after", DURATION_RULE))?;
-    if stale_after < Duration::from_secs(2) {
-        let rule = "must be at least 2s: a heartbeat comes about every second";
+    if stale_after < STALE_AFTER_MIN {
+        let rule = "must be at least 3s: a heartbeat may take 2s";
         return fail("invalidator.stale_after", rule);
     }
     Ok(Invalidator {

@@ -184,7 +184,7 @@ fn the_rest_has_rules() {
         ("/invalidator/secret", json!("x".repeat(257)), "invalidator.secret", "must be 16 to 256"),
         ("/invalidator/secret", json!("0123456789abcde\n"), "invalidator.secret", "must be 16 to"),
         ("/invalidator/stale_after", json!("5"), "invalidator.stale_after", DURATION),
-        ("/invalidator/stale_after", json!("1s"), "invalidator.stale_after", "must be at least 2s"),
+        ("/invalidator/stale_after", json!("1s"), "invalidator.stale_after", "must be at least 3s"),
         ("/fail_policy/stale", unknown, "fail_policy.stale.route_groups.bett", "must be the name"),
         ("/storage/slabs", json!(1000), "storage.slabs", "must be a power of two from 16"),
         ("/storage/slabs", json!(8), "storage.slabs", "must be a power of two from 16"),
