@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use policy::push::{REFUSALS_MAX, Refusal};
+use policy::push::Refusal;
 use policy::subject::Subject;
 
-use super::nodes::Unstored;
 use super::{BATCH_SCAN_MAX, Engine, NodeKey};
 
 impl Engine {
@@ -31,12 +30,10 @@ impl Engine {
                 stored.insert(&entry.subject);
             }
         }
-        node.unstored.retain(|_, unstored| {
-            unstored.subject.as_ref().is_none_or(|subject| !stored.contains(subject))
-        });
+        node.stored(&stored);
         node.applied = applied;
         node.synced = true;
-        let unstored = self.note_refusals(key, refusals);
+        let unstored = self.note_refusals(key, refusals, now);
         self.waiters.acknowledge(key, applied, &unstored, now);
         latencies
     }
@@ -46,14 +43,13 @@ impl Engine {
         &mut self,
         key: &NodeKey,
         refusals: &[Refusal],
+        now: Duration,
     ) -> Vec<(Option<Subject>, String)> {
         let Some(node) = self.nodes.get_mut(key) else { return Vec::new() };
         let mut noted = Vec::new();
         for Refusal { sequence, cause } in refusals {
             let subject = self.log.subject_of(*sequence).cloned();
-            if node.unstored.len() < REFUSALS_MAX {
-                node.unstored.insert(*sequence, Unstored { subject: subject.clone() });
-            }
+            node.refused(*sequence, subject.clone(), now);
             noted.push((subject, cause.clone()));
         }
         noted

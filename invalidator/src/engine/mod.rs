@@ -10,6 +10,7 @@
 mod acknowledge;
 mod answer;
 mod log;
+mod node;
 mod nodes;
 mod report;
 mod seen;
@@ -142,7 +143,11 @@ impl Engine {
     /// # Errors
     /// If the poll breaks a rule of the protocol, or there is no room for another node.
     pub fn poll(&mut self, poll: &Poll, now: Now) -> Result<Polled, PollError> {
-        let (ticket, superseded) = self.nodes.arrive(poll, self.position(poll), now.mono)?;
+        let position = match self.position(poll) {
+            Position::Applied(_) if self.nodes.is_to_retry(poll, now.mono) => Position::Fresh,
+            position => position,
+        };
+        let (ticket, superseded) = self.nodes.arrive(poll, position, now.mono)?;
         let mut progress = None;
         let mut latencies = Vec::new();
         match ticket.position {
@@ -156,7 +161,7 @@ impl Engine {
                 self.nodes.start_over(&ticket.key);
             }
             Position::Snapshot { .. } => {
-                self.note_refusals(&ticket.key, &poll.refused);
+                self.note_refusals(&ticket.key, &poll.refused, now.mono);
             }
         }
         let answer = self.answer(&ticket.position, now);

@@ -7,14 +7,16 @@ use policy::name::Name;
 use policy::push::{
     NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, is_node_name,
 };
-use policy::subject::Subject;
 use thiserror::Error;
 
 use super::answer::{Position, millis};
+use super::node::Node;
 use super::report::NodeStatus;
 
 /// How long a node that no longer polls is remembered.
 pub const NODE_EXPIRES_AFTER: Duration = Duration::from_secs(10 * 60);
+/// How long after a refusal a node is given everything once more.
+pub(super) const RETRY_REFUSED_AFTER: Duration = Duration::from_secs(60);
 /// Longest cursor, in bytes: a subject and its framing.
 const CURSOR_BYTES_MAX: usize = 512;
 /// Most route groups, and most limits, that a node may name.
@@ -55,35 +57,6 @@ pub struct Ticket {
     generation: u64,
 }
 
-/// A change that a node could not store.
-#[derive(Debug)]
-pub(super) struct Unstored {
-    /// Whom it is about; nothing if the log had forgotten.
-    pub(super) subject: Option<Subject>,
-}
-
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) applied: u64,
-    /// It has had a whole snapshot in this epoch.
-    pub(super) synced: bool,
-    polled_at: Duration,
-    held: bool,
-    generation: u64,
-    /// Its disappearance has been reported.
-    reported_gone: bool,
-    /// By the sequence of the change; at most [`REFUSALS_MAX`].
-    pub(super) unstored: BTreeMap<u64, Unstored>,
-    route_groups: Vec<String>,
-    limits: Vec<String>,
-}
-
-impl Node {
-    fn enforces(&self, sequence: u64) -> bool {
-        self.synced && self.applied >= sequence && !self.unstored.contains_key(&sequence)
-    }
-}
-
 /// At most a given number of nodes.
 #[derive(Debug)]
 pub(super) struct Nodes {
@@ -106,24 +79,13 @@ impl Nodes {
         now: Duration,
     ) -> Result<(Ticket, bool), PollError> {
         check(poll)?;
-        let key =
-            NodeKey { node: poll.node.as_str().into(), boot_id: poll.boot_id.as_str().into() };
+        let key = key_of(poll);
         if !self.nodes.contains_key(&key) {
             self.make_room(now)?;
         }
         self.generation = self.generation.saturating_add(1);
         let generation = self.generation;
-        let node = self.nodes.entry(key.clone()).or_insert_with(|| Node {
-            applied: 0,
-            synced: false,
-            polled_at: now,
-            held: false,
-            reported_gone: false,
-            generation,
-            unstored: BTreeMap::new(),
-            route_groups: Vec::new(),
-            limits: Vec::new(),
-        });
+        let node = self.nodes.entry(key.clone()).or_insert_with(|| Node::new(now));
         node.polled_at = now;
         let superseded = std::mem::replace(&mut node.held, false);
         node.reported_gone = false;
@@ -165,10 +127,15 @@ impl Nodes {
     /// The node has to get a snapshot: what it has applied counts no more.
     pub(super) fn start_over(&mut self, key: &NodeKey) {
         if let Some(node) = self.nodes.get_mut(key) {
-            node.applied = 0;
-            node.synced = false;
-            node.unstored.clear();
+            node.start_over();
         }
+    }
+
+    /// Whether this node has been without a change that it could not store for long enough to try
+    /// again: room may have come free.
+    pub(super) fn is_to_retry(&self, poll: &Poll, now: Duration) -> bool {
+        let refused_at = self.nodes.get(&key_of(poll)).and_then(|node| node.refused_at);
+        refused_at.is_some_and(|at| now.saturating_sub(at) >= RETRY_REFUSED_AFTER)
     }
 
     /// Whether no newer poll of the same node has arrived.
@@ -249,11 +216,15 @@ impl Nodes {
             synced: node.synced,
             staleness_ms: millis(now.saturating_sub(node.polled_at)),
             connected: self.is_connected(node, now),
-            refused: node.unstored.len(),
+            refused: node.unstored(),
             route_groups: node.route_groups.clone(),
         };
         self.nodes.iter().map(status).collect()
     }
+}
+
+fn key_of(poll: &Poll) -> NodeKey {
+    NodeKey { node: poll.node.as_str().into(), boot_id: poll.boot_id.as_str().into() }
 }
 
 /// Checks everything that is kept of a poll.

@@ -12,6 +12,8 @@ use serde_json::json;
 use super::*;
 use crate::config::Limits;
 
+mod refusals;
+
 const EPOCH: &str = "this-run";
 
 pub(super) fn engine(limits: Limits, batch: BatchBounds) -> Engine {
@@ -270,29 +272,4 @@ fn a_node_in_a_snapshot_has_not_acknowledged_anything() {
     assert!(second.last && !engine.is_complete(waiter));
     ask(&mut engine, &applied("a", second.sequence), 3);
     assert!(engine.is_complete(waiter));
-}
-
-#[test]
-fn a_refused_change_is_not_enforced_until_it_is_stored() {
-    let mut engine = usual();
-    ask(&mut engine, &poll("a"), 0);
-    ask(&mut engine, &applied("a", 0), 0);
-    engine.ingest(block("1", "alice"), at(1)).unwrap();
-    let waiter = engine.wait(&user("alice"), 1, at(1));
-    let refusal = Refusal { sequence: 1, cause: "slab_full".into() };
-    let polled = Poll { refused: vec![refusal], ..applied("a", 1) };
-    assert_eq!(ask(&mut engine, &polled, 2), Answer::Hold);
-    let receipt = engine.finish(waiter).unwrap();
-    assert!(!receipt.enforced && receipt.nodes.is_empty());
-    assert_eq!(receipt.refused[0].cause, "slab_full");
-    let seen = engine.view(&user("alice"), at(2)).unwrap();
-    assert!(seen.nodes.iter().all(|(_, enforced)| !enforced));
-    assert_eq!(engine.status(at(2)).nodes[0].refused, 1);
-
-    let again = event("2", "alice", 1, json!({ "action": "block", "reason": "fraud" }));
-    engine.ingest(again, at(3)).unwrap();
-    ask(&mut engine, &applied("a", 2), 4);
-    assert_eq!(engine.status(at(4)).nodes[0].refused, 0);
-    let seen = engine.view(&user("alice"), at(4)).unwrap();
-    assert!(seen.nodes.iter().all(|(_, enforced)| *enforced));
 }
