@@ -47,7 +47,8 @@ impl Metrics {
                 Some(((*outcome, index), counter(format!("limit.{}.{outcome}", limit.name))?))
             })
         });
-        let push = ["batches", "changes", "refused", "snapshots", "superseded", "failed"];
+        let push =
+            ["batches", "changes", "refused", "snapshots", "superseded", "failed", "lease_taken"];
         let push = push.iter().filter_map(|name| Some((*name, counter(format!("push.{name}"))?)));
         Self {
             allowed: counter("allowed".to_owned()),
@@ -96,6 +97,11 @@ impl Metrics {
             known.insert((outcome, reason.clone()), metric);
         }
         Some(metric)
+    }
+
+    /// Counts that this VM polls from now on.
+    pub(crate) fn count_lease_taken(&self) {
+        add(self.push.get("lease_taken").copied(), 1);
     }
 
     /// Counts what an answer to a poll brought.

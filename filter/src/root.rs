@@ -5,14 +5,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use policy::config::Config;
-use policy::gate::{Clock, Freshness, Gate};
-use policy::node::{self, Failure, FreshnessCache, Poller, Rank, Report};
+use policy::gate::{Clock, Gate};
+use policy::node::{self, Failure, Poller, Rank, Report};
 use policy::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use crate::host::{self, HostClock, SharedData};
-use crate::metrics::Metrics;
+use crate::plugin::Plugin;
 use crate::stream::{Stream, Unconfigured};
 
 /// The `root_id` that makes a plugin the singleton service.
@@ -26,24 +26,6 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// How long a poll may take: held for as long as it may be, and a second for the way.
 const POLL_TIMEOUT: Duration = HOLD_MAX.saturating_add(Duration::from_secs(1));
-
-/// What all requests of one plugin share.
-pub(crate) struct Plugin {
-    pub(crate) gate: Gate,
-    pub(crate) metrics: Metrics,
-    freshness: Option<Cell<FreshnessCache>>,
-}
-
-impl Plugin {
-    /// How fresh the node is now; always fresh if nothing is to be followed.
-    pub(crate) fn freshness(&self) -> Freshness {
-        let Some(cell) = &self.freshness else { return Freshness::Fresh };
-        let mut cache = cell.get();
-        let freshness = cache.get(&mut SharedData, HostClock.monotonic());
-        cell.set(cache);
-        freshness
-    }
-}
 
 /// One plugin in one VM.
 #[derive(Default)]
@@ -63,20 +45,16 @@ impl Root {
         let random = host::random().ok_or("random bytes: the proxy has none to give")?;
         let hash_key = node::join(&mut SharedData, config.storage, random)
             .map_err(|error| error.to_string())?;
-        let mut freshness = None;
-        if let Some(invalidator) = &config.invalidator {
+        if config.invalidator.is_some() {
             let holder = host::random().ok_or("random bytes: the proxy has none to give")?;
             let node = config.node.clone().or_else(host::node_id);
             let node = node.filter(|node| push::is_node_name(node));
             let node = node.unwrap_or_else(|| NODE_DEFAULT.to_owned());
             self.poller = Some(Poller::new(u64::from_le_bytes(holder), node));
             self.is_singleton = host::root_id().as_deref() == Some(SINGLETON_ROOT_ID);
-            freshness = Some(Cell::new(FreshnessCache::new(invalidator.stale_after)));
             host::set_tick_period(TICK);
         }
-        let metrics = Metrics::new(&config);
-        let gate = Gate::new(config, hash_key);
-        self.plugin = Some(Rc::new(Plugin { gate, metrics, freshness }));
+        self.plugin = Some(Rc::new(Plugin::new(Gate::new(config, hash_key))));
         Ok(())
     }
 
@@ -175,7 +153,12 @@ impl RootContext for Root {
         let Some(plugin) = self.plugin.clone() else { return };
         let (rank, now) = (self.rank(), HostClock.monotonic());
         let Some(poller) = &mut self.poller else { return };
-        if let Some(poll) = poller.on_tick(plugin.gate.config(), &mut SharedData, rank, now) {
+        let was_holder = poller.is_holder();
+        let poll = poller.on_tick(plugin.gate.config(), &mut SharedData, rank, now);
+        if poller.is_holder() && !was_holder {
+            plugin.metrics.count_lease_taken();
+        }
+        if let Some(poll) = poll {
             self.send(&poll);
         }
     }

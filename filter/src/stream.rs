@@ -10,7 +10,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use crate::host::{self, CurrentRequest, HostClock, SharedData};
-use crate::root::Plugin;
+use crate::plugin::Plugin;
 
 /// One request and its response.
 pub(crate) struct Stream {

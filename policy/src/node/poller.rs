@@ -26,6 +26,7 @@ const HOLD_MIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Poller {
     holder: u64,
+    is_holder: bool,
     node: String,
     /// When the poll that is on its way was sent, and what it said.
     sent: Option<(MonotonicNanos, Poll)>,
@@ -76,7 +77,13 @@ impl Poller {
     /// A poller of this node. `holder` is random: no two VMs may have the same.
     #[must_use]
     pub fn new(holder: u64, node: String) -> Self {
-        Self { holder, node, sent: None, failures: 0, retry_at: 0 }
+        Self { holder, is_holder: false, node, sent: None, failures: 0, retry_at: 0 }
+    }
+
+    /// Whether this VM had the lease when it last looked.
+    #[must_use]
+    pub fn is_holder(&self) -> bool {
+        self.is_holder
     }
 
     /// Renews the lease; gives a poll to send if this VM has the lease and none is on its way.
@@ -87,8 +94,8 @@ impl Poller {
         rank: Rank,
         now: MonotonicNanos,
     ) -> Option<Poll> {
-        let is_holder = lease::hold(shared, self.holder, rank, now);
-        if !is_holder || self.sent.is_some() || now < self.retry_at {
+        self.is_holder = lease::hold(shared, self.holder, rank, now);
+        if !self.is_holder || self.sent.is_some() || now < self.retry_at {
             return None;
         }
         Some(self.poll(config, shared, now))
@@ -146,7 +153,8 @@ impl Poller {
             return Ok(Report::default());
         };
         self.failures = 0;
-        if !lease::hold(shared, self.holder, rank, now) {
+        self.is_holder = lease::hold(shared, self.holder, rank, now);
+        if !self.is_holder {
             return Ok(Report { is_superseded: true, ..Report::default() });
         }
         let place = Place {
