@@ -77,7 +77,7 @@ pub enum Effect {
         /// Which block.
         reason: Option<Name>,
     },
-    /// All buckets are emptied, and stay empty until a given time.
+    /// All buckets are emptied, and requests refused until a given time.
     Zero(Zero),
     /// One limit has another rate for this subject.
     Override(Override),
@@ -96,14 +96,14 @@ pub struct Block {
     pub disclose: bool,
 }
 
-/// All buckets are emptied, and stay empty until a given time.
+/// All buckets are emptied, and requests in scope refused until a given time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zero {
     /// Which requests.
     pub scope: Scope,
     /// When the buckets were emptied: when the event was first heard.
     pub at: UnixMicros,
-    /// Until when they stay empty; none: they begin to refill at once.
+    /// Until when requests are refused outright; none: as soon as a bucket has a token again.
     pub until: Option<UnixMicros>,
 }
 
