@@ -1,6 +1,8 @@
 """Starts the loop, says what to try, and stops it again."""
 
+import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -9,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from demo import story
-from harness import plugin, ports
+from harness import events, plugin, ports
 from harness.daemon import Daemon
 from harness.envoy import Envoy, Options
 from harness.proc import Process
@@ -89,9 +91,12 @@ Try, in another terminal in this folder:
   {cli} unblock alice
   {cli} status""")
     if stack.redis:
+        event = json.dumps(events.event("block", "bob", reason="fraud", duration="1h"))
+        # The shell puts in the time at which it is typed: an older event would not count.
+        event = re.sub(r'"occurred_at": "[^"]*"', "\"occurred_at\": \"'$(date -u +%FT%TZ)'\"", event)
         print(f"""
-Events through Redis, as a risk engine would publish them:
-  redis-cli -p {stack.redis.port} publish {Redis.CHANNEL} "$(cat docs/example-event.json)" """)
+An event through Redis, as a risk engine would publish it:
+  redis-cli -p {stack.redis.port} publish {Redis.CHANNEL} '{event}'""")
     print("\nCtrl-C stops everything.", flush=True)
 
 

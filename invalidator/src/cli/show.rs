@@ -60,7 +60,10 @@ fn refused(json: &Value) -> String {
 pub(super) fn status(json: &Value) -> String {
     let mut out = format!(
         "daemon   up {}, sequence {}, {}\n",
-        span_ms(number(json, "uptime_s").saturating_mul(1000)),
+        match number(json, "uptime_s") {
+            0 => "under 1 s".to_owned(),
+            uptime_s => span_ms(uptime_s.saturating_mul(1000)),
+        },
         number(json, "sequence"),
         count(usize::try_from(number(json, "subjects")).unwrap_or(usize::MAX), "subject"),
     );
