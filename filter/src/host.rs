@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use policy::gate::Clock;
-use policy::request::Request;
+use policy::request::{Headers, Request};
 use policy::response::Response;
 use policy::shared::{Key, Mark, Mismatch, Shared};
 use policy::time::{MonotonicNanos, UnixMicros};
@@ -77,6 +77,9 @@ fn name_of(key: Key) -> String {
         Key::Geometry => "portcullis/geometry".to_owned(),
         Key::Progress => "portcullis/progress".to_owned(),
         Key::Lease => "portcullis/lease".to_owned(),
+        Key::Keys => "portcullis/keys".to_owned(),
+        Key::Replay(index) => format!("portcullis/replay/{index:x}"),
+        Key::ReplayGeometry => "portcullis/replay_geometry".to_owned(),
     }
 }
 
@@ -96,6 +99,11 @@ impl Request for CurrentRequest {
 
     fn client_address(&self) -> Option<Vec<u8>> {
         property(vec!["source", "address"])
+    }
+
+    fn headers(&self) -> Headers {
+        let lines = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
+        Headers(lines.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect())
     }
 }
 

@@ -43,7 +43,7 @@ impl Root {
     fn configure(&mut self, bytes: &[u8]) -> Result<(), String> {
         let config = Config::parse(bytes).map_err(|error| error.to_string())?;
         let random = host::random().ok_or("random bytes: the proxy has none to give")?;
-        let hash_key = node::join(&mut SharedData, config.storage, random)
+        let hash_key = node::join(&mut SharedData, config.storage, config.replay, random)
             .map_err(|error| error.to_string())?;
         if config.invalidator.is_some() {
             let holder = host::random().ok_or("random bytes: the proxy has none to give")?;

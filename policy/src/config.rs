@@ -6,6 +6,7 @@
 
 mod check;
 mod fail;
+pub mod integration;
 mod raw;
 mod route;
 mod structure;
@@ -15,10 +16,12 @@ use std::time::Duration;
 
 use crate::bucket::Rate;
 use crate::name::Name;
+use crate::sign::key::KeySet;
 use crate::subject::Kind;
 
 pub use fail::{Answer, AnswerByRoute, FailPolicy};
-pub use route::{Groups, Matcher, PathMatch, RouteGroup};
+pub use integration::{Integration, ReplayStorage, Signature};
+pub use route::{Groups, LimitMatch, Matcher, PathMatch, RouteGroup};
 
 /// The longest configuration, in bytes.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
@@ -85,6 +88,12 @@ pub struct Config {
     pub fail_policy: FailPolicy,
     /// How shared memory is laid out.
     pub storage: Storage,
+    /// What partners' endpoints demand; the first that matches a request applies.
+    pub integrations: Vec<Integration>,
+    /// The keys of signed requests that do not come from the invalidator.
+    pub keys: KeySet,
+    /// How the memory of used requests is laid out; none if nothing needs to be signed.
+    pub replay: Option<ReplayStorage>,
 }
 
 /// Who a request is from, as far as configured.
@@ -135,15 +144,6 @@ pub struct Limit {
     pub rate: Rate,
     /// Whether it is only counted.
     pub shadow: bool,
-}
-
-/// Which requests a limit is about.
-#[derive(Debug)]
-pub enum LimitMatch {
-    /// Those of a route group, by its index.
-    RouteGroup(usize),
-    /// Those that match.
-    Matcher(Matcher),
 }
 
 /// What rejections look like.
@@ -230,6 +230,18 @@ impl Config {
             }
         };
         check::config(raw)
+    }
+
+    /// The first integration that a request is subject to, with its index.
+    #[must_use]
+    pub fn integration(
+        &self,
+        groups: Groups,
+        method: &[u8],
+        path: &[u8],
+    ) -> Option<(usize, &Integration)> {
+        let mut numbered = self.integrations.iter().enumerate();
+        numbered.find(|(_, one)| LimitMatch::any(&one.matchers, groups, method, path))
     }
 
     /// The limit of this name.

@@ -1,25 +1,35 @@
 //! The decision on one request.
 //!
-//! Order of checks: freshness of what is known, identity, blocks, zeros, limits. The first rule
-//! that rejects decides, and a rejected request takes no token from any bucket (unless another
-//! worker empties the bucket of a second subject after the first one's token is taken: too little
-//! is allowed then, never too much). Rules in shadow are decided and reported the same way, and
-//! reject nothing.
+//! Order of checks: freshness of what is known, identity, blocks, zeros; of an integration the
+//! address, the content's type and announced length, and everything about the signature that the
+//! headers show; limits. Only then is a body awaited where one has to be: its size, its signature,
+//! whether it was used before, and last the limits per partner, since an unverified request must not
+//! drain a partner's bucket.
+//!
+//! The first rule that rejects decides. A request that is rejected before its body takes no token
+//! from any bucket (unless another worker empties the bucket of a second subject after the first
+//! one's token is taken: too little is allowed then, never too much). Rules in shadow are decided
+//! and reported the same way, and reject nothing.
 //!
 //! This module reads and writes shared memory and asks the request what it needs; what a rejection
 //! looks like is in [`crate::response`], and how states are kept fresh in [`crate::node`].
 
 mod decision;
 mod evaluate;
+mod integration;
+mod pending;
 
 pub use decision::{Cause, Decision, Denial, Note, Verdict, Why};
+use evaluate::Evaluation;
+pub use pending::{HeadersDecision, Pending, Progress};
 
 use std::collections::BTreeMap;
 
 use crate::config::{Answer, Config, Groups, Limit, LimitMatch, Source};
 use crate::hash::{HashKey, SubjectHash};
+use crate::node::KeyCache;
 use crate::request::{Found, Request, client_ip, identify};
-use crate::shared::{ATTEMPTS_MAX, Key, Shared};
+use crate::shared::{ATTEMPTS_MAX, Key, Mark, Shared};
 use crate::subject::{Kind, SubjectRef};
 use crate::time::{MonotonicNanos, UnixMicros};
 
@@ -60,12 +70,21 @@ struct Plan<'a> {
     limits: Vec<(usize, &'a Limit)>,
 }
 
+/// A subject, and what was found when its slab was read.
+struct Look<'a> {
+    hash: SubjectHash,
+    plan: Plan<'a>,
+    mark: Mark,
+    evaluation: Evaluation,
+}
+
 impl Gate {
     /// A gate for this configuration.
     #[must_use]
     pub fn new(config: Config, hash_key: HashKey) -> Self {
         let by_match = config.limits.iter().any(|limit| !limit.matchers.is_empty());
-        let reads_route = by_match || !config.route_groups.is_empty();
+        let is_routed = !config.route_groups.is_empty() || !config.integrations.is_empty();
+        let reads_route = by_match || is_routed;
         Self { config, hash_key, reads_route }
     }
 
@@ -81,7 +100,8 @@ impl Gate {
         &self.hash_key
     }
 
-    /// Decides on one request, and takes its tokens if it is allowed.
+    /// Decides on one request without its body, and takes its tokens if it is allowed. One whose
+    /// body would have to be held is rejected.
     pub fn decide(
         &self,
         request: &impl Request,
@@ -89,11 +109,32 @@ impl Gate {
         clock: &impl Clock,
         freshness: Freshness,
     ) -> Decision {
-        let mut decision = Decision::default();
-        if let Err(denial) = self.check(request, shared, clock, freshness, &mut decision) {
-            decision.verdict = Verdict::Deny(denial);
+        let keys = &mut KeyCache::default();
+        match self.decide_headers(request, shared, clock, freshness, keys) {
+            HeadersDecision::Done(decision) => decision,
+            HeadersDecision::NeedBody(pending) => pending.abandon(self),
         }
-        decision
+    }
+
+    /// Decides on a request as far as its headers allow. Tokens are taken if they allow it, except
+    /// from the limits per partner where the body is awaited.
+    pub fn decide_headers(
+        &self,
+        request: &impl Request,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        freshness: Freshness,
+        keys: &mut KeyCache,
+    ) -> HeadersDecision {
+        let mut decision = Decision::default();
+        match self.check(request, shared, clock, freshness, keys, &mut decision) {
+            Ok(None) => HeadersDecision::Done(decision),
+            Ok(Some(pending)) => HeadersDecision::NeedBody(Box::new(pending.after(decision))),
+            Err(denial) => {
+                decision.verdict = Verdict::Deny(denial);
+                HeadersDecision::Done(decision)
+            }
+        }
     }
 
     fn check(
@@ -102,8 +143,9 @@ impl Gate {
         shared: &mut impl Shared,
         clock: &impl Clock,
         freshness: Freshness,
+        keys: &mut KeyCache,
         decision: &mut Decision,
-    ) -> Result<(), Denial> {
+    ) -> Result<Option<Pending>, Denial> {
         let (mut method, mut path) = (Vec::new(), Vec::new());
         if self.reads_route {
             method = request.header(":method").unwrap_or_default();
@@ -111,8 +153,43 @@ impl Gate {
         }
         let groups = self.config.groups(&method, &path);
         self.check_freshness(freshness, groups, decision)?;
-        let plans = self.plans(request, groups, &method, &path, decision)?;
-        self.check_plans(&plans, groups, shared, clock, decision)
+        let integration = self.config.integration(groups, &method, &path);
+        let is_signed = integration.is_some_and(|(_, one)| one.signature.is_some());
+        let limits = self.limits_about(groups, &method, &path);
+        let (of_partners, limits): (Vec<_>, Vec<_>) =
+            limits.partition(|(_, limit)| limit.key == Kind::Partner);
+        let mut plans = self.plans(request, limits, decision)?;
+        // Where a signature names the partner, no other source is believed.
+        let is_believed = !is_signed || integration.is_some_and(|(_, one)| one.shadow);
+        let claimed = (is_believed && !of_partners.is_empty())
+            .then(|| identify(request, &Kind::Partner, &self.config.identity.partner))
+            .flatten();
+        if !is_signed {
+            self.plan_partner(&mut plans, claimed.as_ref(), &of_partners);
+        }
+        let mut looks = self.look(plans, groups, shared, clock);
+        let Some(integration) = integration else {
+            return self.take_all(looks, groups, shared, clock, decision).map(|()| None);
+        };
+        let denials = || looks.iter().filter_map(|look| look.evaluation.denial.as_ref());
+        if denials().any(Denial::is_status) {
+            return self.take_all(looks, groups, shared, clock, decision).map(|()| None);
+        }
+        let checked = self.check_integration(integration, request, shared, clock, keys, decision);
+        if checked.is_err() {
+            let notes = looks.drain(..).flat_map(|look| look.evaluation.notes);
+            decision.notes.extend(notes.filter(|note| note.denial.is_status()));
+        }
+        let awaited = checked?;
+        if is_signed && awaited.verifier.is_none() {
+            let mut plans = Plans::new();
+            self.plan_partner(&mut plans, claimed.as_ref(), &of_partners);
+            looks.extend(self.look(plans, groups, shared, clock));
+        }
+        self.take_all(looks, groups, shared, clock, decision)?;
+        let deferred = of_partners.into_iter().map(|(index, _)| index);
+        let deferred = deferred.filter(|_| awaited.verifier.is_some()).collect();
+        Ok(awaited.is_anything().then(|| Pending::new(awaited, deferred, claimed)))
     }
 
     fn check_freshness(
@@ -131,15 +208,27 @@ impl Gate {
         decision.fail(cause, answer, shadow)
     }
 
-    /// The subjects of a request that anything depends on, each once.
-    fn plans(
+    /// The limits that a request is subject to, by their index.
+    fn limits_about(
         &self,
-        request: &impl Request,
         groups: Groups,
         method: &[u8],
         path: &[u8],
+    ) -> impl Iterator<Item = (usize, &Limit)> {
+        let numbered = self.config.limits.iter().enumerate();
+        numbered.filter(move |(_, limit)| {
+            let matchers = &limit.matchers;
+            matchers.is_empty() || LimitMatch::any(matchers, groups, method, path)
+        })
+    }
+
+    /// The subjects of a request that anything depends on, each once. Partners come later.
+    fn plans<'a>(
+        &self,
+        request: &impl Request,
+        limits: Vec<(usize, &'a Limit)>,
         decision: &mut Decision,
-    ) -> Result<Plans<'_>, Denial> {
+    ) -> Result<Plans<'a>, Denial> {
         let identity = &self.config.identity;
         let mut plans = Plans::new();
         let user = identify(request, &Kind::User, &identity.user);
@@ -152,14 +241,11 @@ impl Gate {
                 plans.entry(self.hash(found)).or_default().has_status = true;
             }
         }
-        for (index, limit) in self.config.limits.iter().enumerate() {
-            if !limit.is_about(groups, method, path) {
-                continue;
-            }
+        for (index, limit) in limits {
             let found = match &limit.key {
                 Kind::User => user.clone(),
                 Kind::Session => session.clone(),
-                Kind::Partner => identify(request, &Kind::Partner, &identity.partner),
+                Kind::Partner => None,
                 Kind::ClientIp => client_ip(request).map(|id| Found { kind: Kind::ClientIp, id }),
                 kind @ Kind::Header(name) => {
                     identify(request, kind, &[Source::Header(name.to_string())])
@@ -172,40 +258,63 @@ impl Gate {
         Ok(plans)
     }
 
+    fn plan_partner<'a>(
+        &self,
+        plans: &mut Plans<'a>,
+        partner: Option<&Found>,
+        limits: &[(usize, &'a Limit)],
+    ) {
+        if let Some(partner) = partner.filter(|_| !limits.is_empty()) {
+            plans.entry(self.hash(partner)).or_default().limits.extend(limits);
+        }
+    }
+
     fn hash(&self, found: &Found) -> SubjectHash {
         self.hash_key.subject(SubjectRef { kind: &found.kind, id: &found.id })
     }
 
-    /// Looks at every subject before it takes anything from any.
-    fn check_plans(
+    /// Looks at every subject, and takes nothing yet.
+    fn look<'a>(
         &self,
-        plans: &Plans<'_>,
+        plans: Plans<'a>,
+        groups: Groups,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+    ) -> Vec<Look<'a>> {
+        let look = |(hash, plan): (SubjectHash, Plan<'a>)| {
+            let (slab, mark) = shared.read(self.slab(hash));
+            let evaluation = self.evaluate(hash, &plan, slab.as_deref(), groups, clock);
+            Look { hash, plan, mark, evaluation }
+        };
+        plans.into_iter().map(look).collect()
+    }
+
+    fn slab(&self, hash: SubjectHash) -> Key {
+        Key::Slab(hash.slab(self.config.storage.slabs))
+    }
+
+    /// Takes a token from every bucket, if nothing rejects.
+    fn take_all(
+        &self,
+        looks: Vec<Look<'_>>,
         groups: Groups,
         shared: &mut impl Shared,
         clock: &impl Clock,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
-        let look = |hash: &SubjectHash, plan: &Plan<'_>, slab: Option<&[u8]>| {
-            self.evaluate(*hash, plan, slab, groups, clock)
-        };
-        let mut looks = Vec::with_capacity(plans.len());
-        for (hash, plan) in plans {
-            let key = Key::Slab(hash.slab(self.config.storage.slabs));
-            let (slab, mark) = shared.read(key);
-            looks.push((hash, plan, key, mark, look(hash, plan, slab.as_deref())));
-        }
-        let denials = looks.iter().filter_map(|(.., evaluation)| evaluation.denial.as_ref());
+        let denials = looks.iter().filter_map(|look| look.evaluation.denial.as_ref());
         if let Some(denial) = denials.min_by_key(|denial| denial.rank()).cloned() {
-            for (_, _, key, mark, evaluation) in looks {
+            for Look { hash, mark, evaluation, .. } in looks {
                 // If another worker is faster, the next request does this again.
                 if let (Some(_), Some(slab)) = (evaluation.denial, evaluation.write) {
-                    let _ = shared.write(key, &slab, mark);
+                    let _ = shared.write(self.slab(hash), &slab, mark);
                 }
                 decision.notes.extend(evaluation.notes);
             }
             return Err(denial);
         }
-        for (hash, plan, key, mut mark, mut evaluation) in looks {
+        for Look { hash, plan, mut mark, mut evaluation } in looks {
+            let key = self.slab(hash);
             let mut attempts = ATTEMPTS_MAX;
             while let Some(slab) = evaluation.write.take() {
                 if shared.write(key, &slab, mark).is_ok() {
@@ -219,7 +328,7 @@ impl Gate {
                 }
                 let (slab, present) = shared.read(key);
                 mark = present;
-                evaluation = look(hash, plan, slab.as_deref());
+                evaluation = self.evaluate(hash, &plan, slab.as_deref(), groups, clock);
                 if let Some(denial) = evaluation.denial {
                     return Err(denial);
                 }
@@ -229,16 +338,6 @@ impl Gate {
         }
         decision.quotas.sort_by_key(|(index, _)| *index);
         Ok(())
-    }
-}
-
-impl Limit {
-    fn is_about(&self, groups: Groups, method: &[u8], path: &[u8]) -> bool {
-        let any = |m: &LimitMatch| match m {
-            LimitMatch::RouteGroup(index) => groups.contains(*index),
-            LimitMatch::Matcher(matcher) => matcher.matches(method, path),
-        };
-        self.matchers.is_empty() || self.matchers.iter().any(any)
     }
 }
 

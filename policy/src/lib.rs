@@ -17,6 +17,7 @@ pub mod push;
 pub mod request;
 pub mod response;
 pub mod shared;
+pub mod sign;
 pub mod slab;
 pub mod state;
 pub mod subject;

@@ -5,6 +5,7 @@
 //! being lost. Sending and receiving is the filter's part.
 
 mod apply;
+mod keys;
 mod lease;
 mod poller;
 
@@ -16,7 +17,7 @@ mod messages {
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::Storage;
+use crate::config::{ReplayStorage, Storage};
 use crate::gate::Freshness;
 use crate::hash::HashKey;
 use crate::push::Message;
@@ -25,6 +26,7 @@ use crate::time::MonotonicNanos;
 
 #[cfg(test)]
 pub(crate) use apply::Place;
+pub use keys::KeyCache;
 pub use lease::{LEASE, Rank};
 pub use poller::{Failure, Poller, Report};
 
@@ -35,6 +37,8 @@ use messages::Progress;
 pub enum JoinError {
     /// Another plugin with the same `vm_id` lays out memory differently.
     Geometry {
+        /// The setting.
+        field: &'static str,
         /// The number of slabs that the others use.
         in_use: u32,
         /// The number of slabs that this configuration asks for.
@@ -49,9 +53,9 @@ pub enum JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Geometry { in_use, configured } => write!(
+            Self::Geometry { field, in_use, configured } => write!(
                 f,
-                "storage.slabs: must be {in_use}, as in the other plugins with this vm_id, and \
+                "{field}: must be {in_use}, as in the other plugins with this vm_id, and \
                  not {configured}; use another vm_id, or restart Envoy"
             ),
             Self::Unreadable => f.write_str("vm_id: must not be shared with another version"),
@@ -69,21 +73,20 @@ impl From<Contention> for JoinError {
 }
 
 /// Makes this plugin part of the node: the first one lays down the hash key, the geometry and the
-/// boot id, all others must agree. `random` is used only by the first.
+/// boot id, all others must agree. `random` is used only by the first; `replay` is none for a plugin
+/// that has no use for it, and need not agree with anything.
 ///
 /// # Errors
 /// [`JoinError`]; the configuration must then be refused.
 pub fn join(
     shared: &mut impl Shared,
     storage: Storage,
+    replay: Option<ReplayStorage>,
     random: [u8; 32],
 ) -> Result<HashKey, JoinError> {
-    let slabs = storage.slabs;
-    let in_use = agree(shared, Key::Geometry, &slabs.to_le_bytes())?;
-    let in_use = in_use.as_slice().try_into().map_err(|_| JoinError::Unreadable)?;
-    let in_use = u32::from_le_bytes(in_use);
-    if in_use != slabs {
-        return Err(JoinError::Geometry { in_use, configured: slabs });
+    agree_on_slabs(shared, Key::Geometry, "storage.slabs", storage.slabs)?;
+    if let Some(replay) = replay {
+        agree_on_slabs(shared, Key::ReplayGeometry, "replay.slabs", replay.slabs)?;
     }
     let (key, boot) = random.split_at(HashKey::BYTES);
     let boot_id: String = boot.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -91,6 +94,21 @@ pub fn join(
     agree(shared, Key::Progress, &progress.encode_to_vec())?;
     let key = agree(shared, Key::HashKey, key)?;
     key.as_slice().try_into().map(HashKey::new).map_err(|_| JoinError::Unreadable)
+}
+
+fn agree_on_slabs(
+    shared: &mut impl Shared,
+    key: Key,
+    field: &'static str,
+    configured: u32,
+) -> Result<(), JoinError> {
+    let in_use = agree(shared, key, &configured.to_le_bytes())?;
+    let in_use = in_use.as_slice().try_into().map_err(|_| JoinError::Unreadable)?;
+    let in_use = u32::from_le_bytes(in_use);
+    if in_use == configured {
+        return Ok(());
+    }
+    Err(JoinError::Geometry { field, in_use, configured })
 }
 
 /// What stands at the key, which is `first` if nothing did.

@@ -9,6 +9,7 @@ mod generated {
 pub use generated::*;
 pub use prost::Message;
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::state::WireError;
@@ -47,6 +48,13 @@ pub fn is_node_name(text: &str) -> bool {
 
 /// The most refusals that one poll reports.
 pub const REFUSALS_MAX: usize = 1_024;
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, partner, .. } = self;
+        write!(f, "SigningKey({id:?} of {partner:?}, redacted)")
+    }
+}
 
 impl From<&DomainSubject> for Subject {
     fn from(subject: &DomainSubject) -> Self {

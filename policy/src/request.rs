@@ -16,7 +16,36 @@ pub trait Request {
 
     /// The address the request came from, with or without a port.
     fn client_address(&self) -> Option<Vec<u8>>;
+
+    /// Every header line, so that one that stands twice is noticed.
+    fn headers(&self) -> Headers;
 }
+
+/// Every header line of a request, pseudo-headers included; names in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(pub Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Headers {
+    /// Every value of a header.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let lines = self.0.iter().filter(move |(known, _)| known == name.as_bytes());
+        lines.map(|(_, value)| value.as_slice())
+    }
+
+    /// The value of a header that stands at most once; none if it is not there.
+    ///
+    /// # Errors
+    /// [`Ambiguous`].
+    pub fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a [u8]>, Ambiguous> {
+        let mut values = self.all(name);
+        let first = values.next();
+        if values.next().is_some() { Err(Ambiguous) } else { Ok(first) }
+    }
+}
+
+/// A header stands twice, and two readers could disagree about which one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ambiguous;
 
 /// Somebody, found in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +77,16 @@ pub(crate) fn identify(request: &impl Request, kind: &Kind, sources: &[Source]) 
 
 /// The client's address without its port, in the one canonical spelling.
 pub(crate) fn client_ip(request: &impl Request) -> Option<Vec<u8>> {
+    client_address(request).map(|ip| ip.to_string().into_bytes())
+}
+
+/// The client's address; an IPv4 address in IPv6 is an IPv4 address.
+pub(crate) fn client_address(request: &impl Request) -> Option<IpAddr> {
     let address = request.client_address()?;
     let text = std::str::from_utf8(&address).ok()?;
     let with_port = text.parse::<SocketAddr>().map(|address| address.ip());
     let ip = with_port.or_else(|_| text.parse::<IpAddr>()).ok()?;
-    Some(ip.to_canonical().to_string().into_bytes())
+    Some(ip.to_canonical())
 }
 
 /// The value of the first cookie of this name (RFC 6265, section 4.2.1), without quotes.
@@ -70,7 +104,7 @@ pub(crate) mod testing {
 
     use std::collections::HashMap;
 
-    use super::Request;
+    use super::{Headers, Request};
 
     #[derive(Clone, Default)]
     pub(crate) struct Plain {
@@ -111,6 +145,11 @@ pub(crate) mod testing {
 
         fn client_address(&self) -> Option<Vec<u8>> {
             self.address.clone()
+        }
+
+        fn headers(&self) -> Headers {
+            let lines = self.headers.iter();
+            Headers(lines.map(|(name, value)| (name.clone().into(), value.clone())).collect())
         }
     }
 }

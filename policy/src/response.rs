@@ -10,8 +10,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bucket::Quota;
-use crate::config::{Config, Limit, RateLimitHeaders};
+use crate::config::{Config, Limit, RateLimitHeaders, Signature};
 use crate::gate::{Cause, Denial};
+use crate::sign::Failure;
 
 const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -39,13 +40,18 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
     let (status, title, problem) = match &denial.cause {
         Cause::Block { .. } => (403, "Forbidden", None),
         Cause::MissingIdentity => (401, "Unauthorized", None),
+        Cause::IpNotAllowed => (403, "Forbidden", None),
+        Cause::BodyTooLarge => (413, "Content Too Large", None),
+        Cause::ContentType => (415, "Unsupported Media Type", None),
+        Cause::Signature { integration, failure, .. } => signature(config, *integration, failure),
         Cause::Zero { .. } => (429, "Abnormal Usage Detected", Some("abnormal-usage-detected")),
         Cause::Limit { .. } => (429, "Quota Exceeded", Some("quota-exceeded")),
         Cause::NeverSynced
         | Cause::Stale
         | Cause::SlabFull
         | Cause::SlabUnreadable
-        | Cause::Contention => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
+        | Cause::Contention
+        | Cause::BodyNotHeld => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
     };
     let type_uri = problem.map_or_else(|| "about:blank".into(), |name| format!("{TYPES}#{name}"));
     let mut body = json!({ "type": type_uri, "title": title, "status": status });
@@ -68,6 +74,23 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         headers.extend(rate_limit(config, limit.map(quota).as_slice()));
     }
     Response { status, headers, body: body.to_string() }
+}
+
+/// One answer for everything that can be wrong with a signature: what it was helps only a forger.
+/// That a request was used before, its sender knows.
+fn signature(
+    config: &Config,
+    integration: usize,
+    failure: &Failure,
+) -> (u32, &'static str, Option<&'static str>) {
+    let signature = config.integrations.get(integration).and_then(|one| one.signature.as_ref());
+    match (failure, signature) {
+        (Failure::ReplayFull, _) => {
+            (503, "Service Unavailable", Some("temporary-reduced-capacity"))
+        }
+        (Failure::Replay, Some(Signature { replay_status: 409, .. })) => (409, "Conflict", None),
+        _ => (401, "Unauthorized", None),
+    }
 }
 
 /// The response when there is no configuration to decide by.

@@ -16,6 +16,12 @@ pub enum Key {
     Progress,
     /// Which VM polls the invalidator.
     Lease,
+    /// The keys of signed requests that the invalidator handed out.
+    Keys,
+    /// What signed requests may not use again, of those that hash here.
+    Replay(u32),
+    /// How many slabs of those there are.
+    ReplayGeometry,
 }
 
 /// The mark of one value of one key; another value has another mark.

@@ -2,6 +2,7 @@
 
 mod limits;
 mod routes;
+mod signed;
 
 use std::time::Duration;
 
@@ -40,7 +41,12 @@ pub(super) fn config(raw: raw::Config) -> Checked<Config> {
     let names: Vec<Name> = route_groups.iter().map(|group| group.name.clone()).collect();
     let invalidator = raw.invalidator.map(|i| invalidator(i, raw.shadow)).transpose()?;
     let identity = identity(raw.identity, raw.shadow)?;
-    let limits = limits(raw.limits, &names, &identity, raw.shadow)?;
+    let integrations = signed::integrations(raw.integrations, &names, raw.shadow)?;
+    let has_signatures = integrations.iter().any(|i| i.signature.is_some());
+    let keys = signed::keys(raw.keys, &integrations)?;
+    signed::coverage(&integrations, &keys, invalidator.is_some())?;
+    let replay = signed::replay(&raw.replay.unwrap_or_default())?;
+    let limits = limits(raw.limits, &names, &identity, has_signatures, raw.shadow)?;
     if invalidator.is_some() && identity.user.is_empty() && identity.session.is_empty() {
         return fail("identity", "must say where the user or session is: invalidations name them");
     }
@@ -56,6 +62,9 @@ pub(super) fn config(raw: raw::Config) -> Checked<Config> {
         invalidator,
         storage,
         route_groups,
+        integrations,
+        keys,
+        replay: has_signatures.then_some(replay),
     })
 }
 

@@ -1,8 +1,11 @@
 //! The configuration as operators spell it, before any rule but its shape is checked.
 
+mod signed;
+
 use serde::{Deserialize, Deserializer};
 
 use super::ConfigError;
+pub(super) use signed::{Integration, Key, NonceRule, Profile, Replay, Signature};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -25,6 +28,11 @@ pub(super) struct Config {
     pub(super) fail_policy: FailPolicy,
     #[serde(default)]
     pub(super) storage: Storage,
+    #[serde(default)]
+    pub(super) integrations: Vec<Integration>,
+    #[serde(default)]
+    pub(super) keys: Vec<Key>,
+    pub(super) replay: Option<Replay>,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,7 +100,7 @@ pub(super) enum Path {
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Limit {
     pub(super) name: String,
-    pub(super) key: Key,
+    pub(super) key: LimitKey,
     #[serde(rename = "match")]
     pub(super) matchers: Option<Vec<Matcher>>,
     pub(super) max_tokens: u32,
@@ -104,7 +112,7 @@ pub(super) struct Limit {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Key {
+pub(super) enum LimitKey {
     User,
     Session,
     Partner,

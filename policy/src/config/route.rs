@@ -61,6 +61,26 @@ fn without_query(path: &[u8]) -> &[u8] {
     path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or(path)
 }
 
+/// Which requests a limit or an integration is about.
+#[derive(Debug)]
+pub enum LimitMatch {
+    /// Those of a route group, by its index.
+    RouteGroup(usize),
+    /// Those that match.
+    Matcher(Matcher),
+}
+
+impl LimitMatch {
+    /// Whether any of these matches.
+    #[must_use]
+    pub fn any(all: &[Self], groups: Groups, method: &[u8], path: &[u8]) -> bool {
+        all.iter().any(|one| match one {
+            Self::RouteGroup(index) => groups.contains(*index),
+            Self::Matcher(matcher) => matcher.matches(method, path),
+        })
+    }
+}
+
 /// A set of route groups, by their index in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Groups(u64);

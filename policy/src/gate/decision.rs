@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::bucket::{Quota, Rate};
 use crate::config::{Answer, Config};
 use crate::name::{EventId, Name};
+use crate::sign::verify::Verified;
+use crate::sign::{Failure, Profile};
 use crate::time::UnixMicros;
 
 /// What came of a request.
@@ -18,6 +20,10 @@ pub struct Decision {
     pub notes: Vec<Note>,
     /// What is left in each bucket that a token was taken from, by the limit's index.
     pub quotas: Vec<(usize, Quota)>,
+    /// The integration that it was held to, by its index.
+    pub integration: Option<usize>,
+    /// Whose signature it has; set also if the request is rejected for another reason.
+    pub verified: Option<Verified>,
 }
 
 /// Whether a request goes on.
@@ -96,11 +102,28 @@ pub enum Cause {
     SlabUnreadable,
     /// Too many writers at once.
     Contention,
+    /// It comes from an address that the integration does not name.
+    IpNotAllowed,
+    /// Its content is of a type that the integration does not name.
+    ContentType,
+    /// Its body is larger than the integration allows.
+    BodyTooLarge,
+    /// Its signature is not accepted, or was used before.
+    Signature {
+        /// Index of the integration.
+        integration: usize,
+        /// How it had to be signed.
+        profile: Profile,
+        /// Why it is not accepted.
+        failure: Failure,
+    },
+    /// The proxy did not hold its body back until it was verified.
+    BodyNotHeld,
 }
 
 impl Cause {
     /// Every name that [`Cause::as_str`] gives, so that metrics can show zeros.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 14] = [
         "block",
         "zero",
         "limit",
@@ -110,6 +133,11 @@ impl Cause {
         "slab_full",
         "slab_unreadable",
         "contention",
+        "ip_not_allowed",
+        "content_type",
+        "body_too_large",
+        "signature",
+        "body_not_held",
     ];
 
     /// The sort of rule, as metrics and logs name it.
@@ -125,7 +153,25 @@ impl Cause {
             Self::SlabFull => "slab_full",
             Self::SlabUnreadable => "slab_unreadable",
             Self::Contention => "contention",
+            Self::IpNotAllowed => "ip_not_allowed",
+            Self::ContentType => "content_type",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Signature { .. } => "signature",
+            Self::BodyNotHeld => "body_not_held",
         }
+    }
+
+    /// Whether it is something that an integration demands.
+    #[must_use]
+    pub fn is_of_integration(&self) -> bool {
+        matches!(
+            self,
+            Self::IpNotAllowed
+                | Self::ContentType
+                | Self::BodyTooLarge
+                | Self::Signature { .. }
+                | Self::BodyNotHeld
+        )
     }
 
     /// Index of the limit that is felt, if one is.
@@ -144,6 +190,11 @@ impl Denial {
     #[must_use]
     pub fn of(cause: Cause) -> Self {
         Self { cause, event: None, retry_after: None, rate: None }
+    }
+
+    /// Whether it stands for what is known of the subject, and not for how much it asks.
+    pub(super) fn is_status(&self) -> bool {
+        matches!(self.cause, Cause::Block { .. } | Cause::Zero { .. })
     }
 
     /// Of several rejections, the one with the lowest rank is given: blocks before zeros before
@@ -188,10 +239,19 @@ impl Decision {
         }
     }
 
-    /// One line for the access log: the rule that rejected, or the first that would have, and the
-    /// event behind it. None if no rule spoke.
+    /// One line for the access log: the rule that rejected, or the first that would have, with the
+    /// event or the integration behind it, and whose signature the request has. None if there is
+    /// nothing to say.
     #[must_use]
     pub fn log_line(&self, config: &Config) -> Option<String> {
+        let signed =
+            |verified: &Verified| format!("partner={} key={}", verified.partner, verified.key_id);
+        let words = [self.rule_words(config), self.verified.as_ref().map(signed)];
+        let words: Vec<_> = words.into_iter().flatten().collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+
+    fn rule_words(&self, config: &Config) -> Option<String> {
         let (word, denial) = match (&self.verdict, self.notes.first()) {
             (Verdict::Deny(denial), _) => ("rule", denial),
             (Verdict::Allow, Some(Note { denial, why: Why::Shadow })) => ("shadow", denial),
@@ -200,13 +260,18 @@ impl Decision {
         };
         let detail = match &denial.cause {
             Cause::Block { reason, .. } => format!(":{reason}"),
+            Cause::Signature { failure, .. } => format!(":{}", failure.as_str()),
             cause => {
                 let limit = cause.limit().and_then(|index| config.limits.get(index));
                 limit.map_or_else(String::new, |limit| format!(":{}", limit.name))
             }
         };
         let event = denial.event.as_ref().map_or_else(String::new, |id| format!(" event={id}"));
-        Some(format!("{word}={}{detail}{event}", denial.cause))
+        let integration = self.integration.filter(|_| denial.cause.is_of_integration());
+        let integration = integration.and_then(|index| config.integrations.get(index));
+        let integration =
+            integration.map_or_else(String::new, |one| format!(" integration={}", one.name));
+        Some(format!("{word}={}{detail}{event}{integration}", denial.cause))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::request::testing::Plain;
 use crate::shared::testing::Memory;
+use crate::sign::{Failure, Profile};
 use crate::state::{Block, Effect, Register};
 use crate::subject::Subject;
 use crate::testing::{Time, at, base, block, event, gate, limit, name, state, user, zero};
@@ -110,6 +111,15 @@ fn every_cause_has_its_name() {
         Cause::SlabFull,
         Cause::SlabUnreadable,
         Cause::Contention,
+        Cause::IpNotAllowed,
+        Cause::ContentType,
+        Cause::BodyTooLarge,
+        Cause::Signature {
+            integration: 0,
+            profile: Profile::Portcullis,
+            failure: Failure::Mismatch,
+        },
+        Cause::BodyNotHeld,
     ];
     assert_eq!(causes.map(|cause| cause.as_str()), Cause::NAMES);
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::apply::Place;
+use super::keys;
 use super::lease::{self, Rank};
 use super::messages::{Progress, Refusal};
 use super::read_progress;
@@ -67,6 +68,8 @@ pub struct Report {
     pub refused: usize,
     /// Whether this was a chunk of a snapshot.
     pub is_snapshot: bool,
+    /// Whether the keys of signed requests have changed, or why they could not be stored.
+    pub keys: Option<Result<(), String>>,
     /// Another VM has taken over meanwhile; the answer was left to it.
     pub is_superseded: bool,
     /// Send this now.
@@ -114,6 +117,7 @@ impl Poller {
             refused: on_wire(&progress.refused),
             route_groups: config.route_groups.iter().map(|g| g.name.to_string()).collect(),
             limits: config.limits.iter().map(|limit| limit.name.to_string()).collect(),
+            keys_version: keys::version(shared),
         };
         self.sent = Some((now, poll.clone()));
         poll
@@ -174,9 +178,14 @@ impl Poller {
             }
         }
         report.refused = refused.len();
+        report.keys = batch.keys.as_ref().and_then(|new| match keys::store(shared, new) {
+            Ok(has_changed) => has_changed.then_some(Ok(())),
+            Err(cause) => Some(Err(cause)),
+        });
         // What the invalidator said was true when it answered, however late it is heard here.
         let said_at = now.min(sent_at.saturating_add(nanos(HOLD_MAX)));
         let is_ahead = advance(shared, &poll, &batch, refused, said_at);
+        let is_ahead = is_ahead || report.keys == Some(Ok(()));
         if is_ahead || now.saturating_sub(sent_at) >= nanos(HOLD_MIN) {
             report.next = Some(self.poll(gate.config(), shared, now));
         }

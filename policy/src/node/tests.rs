@@ -101,7 +101,7 @@ impl Node {
     fn new() -> Self {
         let mut node =
             Self { gate: gate(&base()), memory: Memory::default(), time: Time::default() };
-        join(&mut node.memory, node.gate.config().storage, [5; 32]).unwrap();
+        join(&mut node.memory, node.gate.config().storage, None, [5; 32]).unwrap();
         node
     }
 

@@ -13,6 +13,7 @@ pub(super) fn limits(
     raw: Vec<raw::Limit>,
     groups: &[Name],
     identity: &Identity,
+    has_signatures: bool,
     shadow: bool,
 ) -> Checked<Vec<Limit>> {
     if raw.len() > LIMITS_MAX {
@@ -20,9 +21,10 @@ pub(super) fn limits(
     }
     let mut limits: Vec<Limit> = Vec::with_capacity(raw.len());
     for (i, raw) in raw.into_iter().enumerate() {
-        let limit = limit(&format!("limits[{i}]"), raw, groups, identity, shadow)?;
+        let field = format!("limits[{i}]");
+        let limit = limit(&field, raw, groups, identity, has_signatures, shadow)?;
         if limits.iter().any(|known| known.id == limit.id) {
-            return fail(format!("limits[{i}].name"), "must not be the name of another limit");
+            return fail(format!("{field}.name"), "must not be the name of another limit");
         }
         limits.push(limit);
     }
@@ -34,21 +36,24 @@ fn limit(
     raw: raw::Limit,
     groups: &[Name],
     identity: &Identity,
+    has_signatures: bool,
     shadow: bool,
 ) -> Checked<Limit> {
     let name = name(&format!("{field}.name"), &raw.name)?;
     let key = match raw.key {
-        raw::Key::User => Kind::User,
-        raw::Key::Session => Kind::Session,
-        raw::Key::Partner => Kind::Partner,
-        raw::Key::ClientIp => Kind::ClientIp,
-        raw::Key::Header(name) => {
+        raw::LimitKey::User => Kind::User,
+        raw::LimitKey::Session => Kind::Session,
+        raw::LimitKey::Partner => Kind::Partner,
+        raw::LimitKey::ClientIp => Kind::ClientIp,
+        raw::LimitKey::Header(name) => {
             Kind::Header(header(&format!("{field}.key.header"), &name)?.into())
         }
     };
     let sources = match key {
         Kind::User => Some(("user", &identity.user)),
         Kind::Session => Some(("session", &identity.session)),
+        // A verified signature names the partner too.
+        Kind::Partner if has_signatures => None,
         Kind::Partner => Some(("partner", &identity.partner)),
         Kind::ClientIp | Kind::Header(_) => None,
     };
@@ -64,13 +69,20 @@ fn limit(
         Some(matchers) if matchers.is_empty() => {
             return fail(format!("{field}.match"), "must have at least one entry, or be left out");
         }
-        Some(matchers) => {
-            let numbered = matchers.into_iter().enumerate();
-            let check = |(j, raw)| limit_match(&format!("{field}.match[{j}]"), raw, groups);
-            numbered.map(check).collect::<Checked<_>>()?
-        }
+        Some(matchers) => matches(field, matchers, groups)?,
     };
     Ok(Limit { id: fingerprint(&name), name, key, matchers, rate, shadow: shadow || raw.shadow })
+}
+
+/// The entries of a `match` that may refer to route groups.
+pub(super) fn matches(
+    field: &str,
+    raw: Vec<raw::Matcher>,
+    groups: &[Name],
+) -> Checked<Vec<LimitMatch>> {
+    let numbered = raw.into_iter().enumerate();
+    let check = |(j, raw)| limit_match(&format!("{field}.match[{j}]"), raw, groups);
+    numbered.map(check).collect()
 }
 
 fn limit_match(field: &str, raw: raw::Matcher, groups: &[Name]) -> Checked<LimitMatch> {

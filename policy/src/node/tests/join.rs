@@ -12,23 +12,23 @@ fn boot_id(memory: &mut Memory) -> String {
 #[test]
 fn the_first_lays_down_what_all_others_use() {
     let mut memory = Memory::default();
-    let first = join(&mut memory, STORAGE, [1; 32]).unwrap();
+    let first = join(&mut memory, STORAGE, None, [1; 32]).unwrap();
     let boot = boot_id(&mut memory);
     assert_eq!(boot, "01".repeat(16));
-    let second = join(&mut memory, STORAGE, [2; 32]).unwrap();
+    let second = join(&mut memory, STORAGE, None, [2; 32]).unwrap();
     assert!(first == second && boot == boot_id(&mut memory));
     let other_room = Storage { slab_bytes_max: 64, ..STORAGE };
-    assert!(join(&mut memory, other_room, [3; 32]).is_ok(), "room is a matter of its own");
+    assert!(join(&mut memory, other_room, None, [3; 32]).is_ok(), "room is a matter of its own");
     let mut another = Memory::default();
-    assert!(join(&mut another, STORAGE, [2; 32]).unwrap() != first);
+    assert!(join(&mut another, STORAGE, None, [2; 32]).unwrap() != first);
 }
 
 #[test]
 fn another_geometry_is_refused() {
     let mut memory = Memory::default();
-    join(&mut memory, STORAGE, [1; 32]).unwrap();
-    let error = join(&mut memory, Storage { slabs: 32, ..STORAGE }, [1; 32]).unwrap_err();
-    assert_eq!(error, JoinError::Geometry { in_use: 16, configured: 32 });
+    join(&mut memory, STORAGE, None, [1; 32]).unwrap();
+    let error = join(&mut memory, Storage { slabs: 32, ..STORAGE }, None, [1; 32]).unwrap_err();
+    assert_eq!(error, JoinError::Geometry { field: "storage.slabs", in_use: 16, configured: 32 });
     let text = error.to_string();
     assert!(text.starts_with("storage.slabs: must be 16") && text.contains("not 32"), "{text}");
 }
@@ -39,8 +39,8 @@ fn whoever_is_faster_decides() {
         values.insert(Key::Geometry, (32u32.to_le_bytes().to_vec(), 1));
     });
     let mut memory = Memory { intruder: Some(intruder), ..Memory::default() };
-    let error = join(&mut memory, STORAGE, [1; 32]).unwrap_err();
-    assert_eq!(error, JoinError::Geometry { in_use: 32, configured: 16 });
+    let error = join(&mut memory, STORAGE, None, [1; 32]).unwrap_err();
+    assert_eq!(error, JoinError::Geometry { field: "storage.slabs", in_use: 32, configured: 16 });
 }
 
 #[test]
@@ -48,12 +48,12 @@ fn what_cannot_be_read_is_refused() {
     for key in [Key::Geometry, Key::HashKey] {
         let mut memory = Memory::default();
         memory.values.insert(key, (vec![1, 2, 3], 1));
-        assert_eq!(join(&mut memory, STORAGE, [1; 32]), Err(JoinError::Unreadable));
+        assert_eq!(join(&mut memory, STORAGE, None, [1; 32]), Err(JoinError::Unreadable));
     }
 }
 
 #[test]
 fn too_many_at_once_is_an_error() {
     let mut memory = Memory { lose_next: u32::MAX, ..Memory::default() };
-    assert_eq!(join(&mut memory, STORAGE, [1; 32]), Err(JoinError::Contention));
+    assert_eq!(join(&mut memory, STORAGE, None, [1; 32]), Err(JoinError::Contention));
 }

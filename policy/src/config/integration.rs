@@ -1,0 +1,115 @@
+//! What a partner's endpoint demands of a request beside the limits.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::route::LimitMatch;
+use crate::name::Name;
+use crate::sign::Profile;
+
+/// The most integrations.
+pub const INTEGRATIONS_MAX: usize = 64;
+
+/// The most networks of one integration.
+pub const ALLOW_IPS_MAX: usize = 256;
+
+/// The most content types of one integration.
+pub const CONTENT_TYPES_MAX: usize = 16;
+
+/// The largest body that an integration can allow, in bytes.
+pub const BODY_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+/// The largest body of a signed request if nothing else is configured, in bytes.
+pub const BODY_BYTES_DEFAULT: u32 = 1024 * 1024;
+
+/// How far the signer's clock may be off if nothing else is configured.
+pub const TOLERANCE_DEFAULT: Duration = Duration::from_secs(300);
+
+/// How long a request of a profile without a time may not be used again.
+pub const REMEMBER_WITHOUT_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What requests to a partner's endpoint must satisfy. The first that matches applies.
+#[derive(Debug)]
+pub struct Integration {
+    /// Its name, in metrics, logs and the scopes of keys.
+    pub name: Name,
+    /// Which requests it is about: any of these; never empty.
+    pub matchers: Vec<LimitMatch>,
+    /// Whence requests may come; none means from anywhere.
+    pub allow_ips: Vec<IpNet>,
+    /// What they may hold, as lower-case `type/subtype`; none means anything.
+    pub content_types: Vec<String>,
+    /// The largest body, in bytes; none means any.
+    pub body_bytes_max: Option<usize>,
+    /// How they must be signed; none means they need not be.
+    pub signature: Option<Signature>,
+    /// Whether it is only counted.
+    pub shadow: bool,
+}
+
+/// How requests must be signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// What is signed, and where the signature stands.
+    pub profile: Profile,
+    /// Whose keys are accepted; none means anybody's.
+    pub partner: Option<Name>,
+    /// How far the time of signing may be from now, before or after, inclusive.
+    pub tolerance: Duration,
+    /// Whether a `portcullis` request must have a nonce of its own.
+    pub is_nonce_required: bool,
+    /// The status of an answer to a request that was used before: 409 or 401.
+    pub replay_status: u32,
+}
+
+impl Signature {
+    /// The defaults for a profile.
+    #[must_use]
+    pub fn of(profile: Profile) -> Self {
+        Self {
+            profile,
+            partner: None,
+            tolerance: TOLERANCE_DEFAULT,
+            is_nonce_required: false,
+            replay_status: 409,
+        }
+    }
+
+    /// How long a request must not be used again: until its time of signing is out of tolerance.
+    #[must_use]
+    pub fn remember_for(&self) -> Duration {
+        match self.profile.has_time() {
+            true => self.tolerance.saturating_mul(2),
+            false => REMEMBER_WITHOUT_TIME,
+        }
+    }
+}
+
+impl Integration {
+    /// Whether requests may come from this address. One that is unknown may not, if any is named.
+    #[must_use]
+    pub fn allows_ip(&self, address: Option<IpAddr>) -> bool {
+        let is_listed = |ip: IpAddr| self.allow_ips.iter().any(|net| net.contains(&ip));
+        self.allow_ips.is_empty() || address.is_some_and(is_listed)
+    }
+
+    /// Whether a body may be of this `Content-Type`; parameters such as the charset do not count.
+    #[must_use]
+    pub fn allows_content_type(&self, header: Option<&[u8]>) -> bool {
+        let essence = header.and_then(|value| value.split(|byte| *byte == b';').next());
+        let essence = essence.unwrap_or_default().trim_ascii();
+        let is_listed = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(essence);
+        self.content_types.is_empty() || self.content_types.iter().any(is_listed)
+    }
+}
+
+/// How the memory of used requests is laid out. Everything that shares a `vm_id` must agree on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayStorage {
+    /// Number of slabs, a power of two.
+    pub slabs: u32,
+    /// The most bytes of one slab.
+    pub slab_bytes_max: usize,
+}

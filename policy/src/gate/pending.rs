@@ -1,0 +1,152 @@
+//! A request that is held until its body has been seen.
+
+use super::decision::{Cause, Decision, Denial, Verdict};
+use super::integration::Awaited;
+use super::{Clock, Gate, Plans};
+use crate::config::Integration;
+use crate::request::Found;
+use crate::shared::Shared;
+use crate::sign::replay;
+use crate::subject::Kind;
+
+/// What came of a request's headers.
+#[derive(Debug)]
+pub enum HeadersDecision {
+    /// Everything is decided.
+    Done(Decision),
+    /// The request has to be held until its body is complete.
+    NeedBody(Box<Pending>),
+}
+
+/// Whether more of the body is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Hold the request, and hand over the next chunk.
+    More,
+    /// Finish now: the rest of the body changes nothing.
+    Done,
+}
+
+/// A request that is held until its body has been seen. None of the body is kept.
+#[derive(Debug)]
+pub struct Pending {
+    awaited: Awaited,
+    size: usize,
+    /// The limits per partner, by their index: taken from once the partner is verified.
+    partner_limits: Vec<usize>,
+    /// Whom the request calls its partner: believed if a signature in shadow is not right.
+    claimed_partner: Option<Found>,
+    decision: Decision,
+}
+
+impl Pending {
+    pub(super) fn new(
+        awaited: Awaited,
+        partner_limits: Vec<usize>,
+        claimed_partner: Option<Found>,
+    ) -> Self {
+        let decision = Decision::default();
+        Self { awaited, size: 0, partner_limits, claimed_partner, decision }
+    }
+
+    /// What was decided before the body.
+    pub(super) fn after(self, decision: Decision) -> Self {
+        Self { decision, ..self }
+    }
+
+    /// Takes the next part of the body, each byte once.
+    pub fn on_data(&mut self, chunk: &[u8]) -> Progress {
+        self.size = self.size.saturating_add(chunk.len());
+        if self.is_too_large() {
+            return Progress::Done;
+        }
+        if let Some(verifier) = &mut self.awaited.verifier {
+            verifier.update(chunk);
+        }
+        Progress::More
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.awaited.bytes_max.is_some_and(|max| self.size > max)
+    }
+
+    /// Decides, once the body is complete or [`Progress::Done`]. `gate` must be the one that this
+    /// comes from.
+    #[must_use]
+    pub fn finish(
+        mut self: Box<Self>,
+        gate: &Gate,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+    ) -> Decision {
+        let mut decision = std::mem::take(&mut self.decision);
+        if let Err(denial) = self.check(gate, shared, clock, &mut decision) {
+            decision.verdict = Verdict::Deny(denial);
+        }
+        decision
+    }
+
+    /// Decides when the proxy has let the body pass by: it was not verified, so the request must
+    /// not go on.
+    #[must_use]
+    pub fn abandon(mut self: Box<Self>, gate: &Gate) -> Decision {
+        let mut decision = std::mem::take(&mut self.decision);
+        let integration = decision.integration.and_then(|at| gate.config.integrations.get(at));
+        let shadow = integration.is_some_and(|integration| integration.shadow);
+        if let Err(denial) = decision.rule(Cause::BodyNotHeld, shadow) {
+            decision.verdict = Verdict::Deny(denial);
+        }
+        decision
+    }
+
+    fn check(
+        &mut self,
+        gate: &Gate,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        decision: &mut Decision,
+    ) -> Result<(), Denial> {
+        let index = decision.integration.unwrap_or(usize::MAX);
+        // Another gate than the one that has asked for the body knows nothing of this request.
+        let integration = gate.config.integrations.get(index);
+        let integration = integration.ok_or_else(|| Denial::of(Cause::BodyNotHeld))?;
+        if let Err(cause) = self.check_body(gate, (index, integration), shared, clock, decision) {
+            decision.rule(cause, integration.shadow)?;
+        }
+        let verified = decision
+            .verified
+            .as_ref()
+            .map(|verified| Found { kind: Kind::Partner, id: verified.partner.as_str().into() });
+        // Without a signature to wait for, the limits have had their turn.
+        let partner = verified.or_else(|| self.claimed_partner.take());
+        let limits = self.partner_limits.iter();
+        let limits = limits.filter_map(|at| Some((*at, gate.config.limits.get(*at)?)));
+        let mut plans = Plans::new();
+        gate.plan_partner(&mut plans, partner.as_ref(), &limits.collect::<Vec<_>>());
+        // No status is looked at, so no scope matters.
+        let looks = gate.look(plans, Default::default(), shared, clock);
+        gate.take_all(looks, Default::default(), shared, clock, decision)
+    }
+
+    fn check_body(
+        &mut self,
+        gate: &Gate,
+        (index, integration): (usize, &Integration),
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        decision: &mut Decision,
+    ) -> Result<(), Cause> {
+        if self.is_too_large() {
+            return Err(Cause::BodyTooLarge);
+        }
+        let Some(signature) = &integration.signature else { return Ok(()) };
+        let profile = signature.profile;
+        let cause = |failure| Cause::Signature { integration: index, profile, failure };
+        let verifier = self.awaited.verifier.take().ok_or(Cause::BodyNotHeld)?;
+        let now = clock.wall();
+        let verified = decision.verified.insert(verifier.finish(now).map_err(cause)?);
+        // Configured wherever there is a signature.
+        let storage = gate.config.replay.ok_or(Cause::BodyNotHeld)?;
+        replay::admit(shared, verified, &gate.hash_key, storage, now).map_err(cause)
+    }
+}

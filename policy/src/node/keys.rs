@@ -1,0 +1,68 @@
+//! The keys of signed requests that the invalidator hands out, in shared memory.
+
+use crate::config::Config;
+use crate::push::{self, Message};
+use crate::shared::{Key, Mark, Shared, Step, update};
+use crate::sign::key::{KEYS_BYTES_MAX, KeySet};
+
+/// The keys that hold now, as far as one VM remembers: those of the configuration and those in
+/// shared memory, which are decoded only when they have changed.
+#[derive(Debug, Default)]
+pub struct KeyCache {
+    configured: KeySet,
+    pushed: Option<(Mark, KeySet)>,
+    follows: bool,
+}
+
+impl KeyCache {
+    /// Knows the configured keys.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let follows = config.invalidator.is_some();
+        Self { configured: config.keys.clone(), pushed: None, follows }
+    }
+
+    /// The keys that hold now. Of two with the same id, the pushed one.
+    pub fn get(&mut self, shared: &mut impl Shared) -> &KeySet {
+        if !self.follows {
+            return &self.configured;
+        }
+        let (value, mark) = shared.read(Key::Keys);
+        if self.pushed.as_ref().is_none_or(|(known, _)| *known != mark) {
+            // What cannot be read hands out no keys; the poller stores nothing of the kind.
+            let pushed = value.as_deref().and_then(decode).unwrap_or_default();
+            self.pushed = Some((mark, self.configured.merged(&pushed)));
+        }
+        self.pushed.as_ref().map_or(&self.configured, |(_, keys)| keys)
+    }
+}
+
+fn decode(value: &[u8]) -> Option<KeySet> {
+    KeySet::try_from(push::KeySet::decode(value).ok()?).ok()
+}
+
+/// The version of the keys that this node has; 0 for none.
+pub(super) fn version(shared: &mut impl Shared) -> u64 {
+    shared.read(Key::Keys).0.as_deref().map_or(0, version_of)
+}
+
+fn version_of(value: &[u8]) -> u64 {
+    push::KeySet::decode(value).map_or(0, |keys| keys.version)
+}
+
+/// Replaces an earlier set by this one; says whether it did.
+///
+/// # Errors
+/// Why the set cannot be used, in words for an operator.
+pub(super) fn store(shared: &mut impl Shared, keys: &push::KeySet) -> Result<bool, String> {
+    KeySet::try_from(keys.clone()).map_err(|error| error.to_string())?;
+    let encoded = keys.encode_to_vec();
+    if encoded.len() > KEYS_BYTES_MAX {
+        return Err("keys: must be at most 64 KiB".to_owned());
+    }
+    let stored = update(shared, Key::Keys, |present| match present {
+        Some(value) if version_of(value) >= keys.version => Step::Keep(false),
+        _ => Step::Write(encoded.clone(), true),
+    });
+    stored.map_err(|_| "too many writers at once".to_owned())
+}

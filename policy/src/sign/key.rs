@@ -1,0 +1,242 @@
+//! The keys that partners sign with.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+use super::Profile;
+use crate::name::{NAME_BYTES_MAX, Name};
+use crate::push;
+use crate::state::WireError;
+use crate::time::UnixMicros;
+
+/// The most keys of one set.
+pub const KEYS_MAX: usize = 256;
+
+/// The shortest secret, in bytes; also once it is decoded.
+pub const SECRET_BYTES_MIN: usize = 16;
+
+/// The longest secret, in bytes.
+pub const SECRET_BYTES_MAX: usize = 1024;
+
+/// The longest encoded set that a node keeps, in bytes.
+pub const KEYS_BYTES_MAX: usize = 64 * 1024;
+
+/// The only algorithm.
+pub const ALGORITHM: &str = "hmac-sha256";
+
+/// What Standard Webhooks puts in front of a secret in Base64.
+const BASE64_PREFIX: &[u8] = b"whsec_";
+
+/// Signers disagree about the padding of secrets.
+const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The name of a key: 1 to 64 ASCII letters, digits, `_`, `-` and `.`, so that it can stand in a
+/// metric, a header and a log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(Box<str>);
+
+impl KeyId {
+    /// What a key id has to look like, for error messages.
+    pub const RULE: &str = "must be 1 to 64 characters of A-Z, a-z, 0-9, '_', '-' and '.'";
+
+    /// Checks the text against [`KeyId::RULE`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+        let fits = (1..=NAME_BYTES_MAX).contains(&text.len());
+        (fits && text.bytes().all(allowed)).then(|| Self(text.into()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a partner and we both know. It cannot be compared, printed or, once dropped, found.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// What a secret has to look like, for error messages.
+    pub const RULE: &str = "must be 16 to 1024 bytes";
+
+    /// Takes the bytes as they were agreed on, if they follow [`Secret::RULE`].
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Option<Self> {
+        let bytes = Zeroizing::new(bytes);
+        (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes.len()).then_some(Self(bytes))
+    }
+
+    /// What to key the HMAC with: for Standard Webhooks the decoded rest of `whsec_<base64>`, and
+    /// otherwise the secret as it is. None if that rest is not Base64 of at least 16 bytes.
+    #[must_use]
+    pub fn bytes_for(&self, profile: Profile) -> Option<Cow<'_, [u8]>> {
+        match self.0.strip_prefix(BASE64_PREFIX) {
+            Some(encoded) if profile == Profile::StandardWebhooks => {
+                let decoded = SECRET_BASE64.decode(encoded).ok()?;
+                (decoded.len() >= SECRET_BYTES_MIN).then_some(Cow::Owned(decoded))
+            }
+            _ => Some(Cow::Borrowed(&self.0)),
+        }
+    }
+
+    /// The bytes, to be handed to nodes. For no other use.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+/// One key of one partner, for HMAC-SHA256.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its name.
+    pub id: KeyId,
+    /// Whose it is.
+    pub partner: Name,
+    /// The secret.
+    pub secret: Secret,
+    /// When it begins to be valid, inclusive.
+    pub not_before: Option<UnixMicros>,
+    /// When it ends to be valid, inclusive.
+    pub not_after: Option<UnixMicros>,
+    /// The integrations that it may be used for; none means all.
+    pub integrations: Vec<Name>,
+}
+
+impl Key {
+    /// Whether it is valid at this time.
+    #[must_use]
+    pub fn is_valid_at(&self, now: UnixMicros) -> bool {
+        self.not_before.is_none_or(|begin| begin <= now)
+            && self.not_after.is_none_or(|end| now <= end)
+    }
+
+    /// Whether it may be used for an integration (none: of no name) that accepts keys of `partner`
+    /// (none: of anybody).
+    #[must_use]
+    pub fn is_for(&self, integration: Option<&Name>, partner: Option<&Name>) -> bool {
+        let covers = |name| self.integrations.is_empty() || self.integrations.contains(name);
+        integration.is_none_or(covers) && partner.is_none_or(|name| *name == self.partner)
+    }
+}
+
+/// Keys, by their ids. Cheap to clone: the keys themselves are shared.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet(BTreeMap<KeyId, Arc<Key>>);
+
+impl KeySet {
+    /// Adds a key; gives it back if there is one of the same id, or [`KEYS_MAX`] of them.
+    ///
+    /// # Errors
+    /// The key itself.
+    pub fn add(&mut self, key: Key) -> Result<(), Box<Key>> {
+        if self.0.len() >= KEYS_MAX || self.0.contains_key(&key.id) {
+            return Err(Box::new(key));
+        }
+        self.0.insert(key.id.clone(), Arc::new(key));
+        Ok(())
+    }
+
+    /// The key of this id.
+    #[must_use]
+    pub fn get(&self, id: &KeyId) -> Option<&Arc<Key>> {
+        self.0.get(id)
+    }
+
+    /// All keys, by their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.0.values()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// These keys and those; of two with the same id, that of `newer`.
+    #[must_use]
+    pub fn merged(&self, newer: &Self) -> Self {
+        let mut all = self.0.clone();
+        all.extend(newer.0.iter().map(|(id, key)| (id.clone(), Arc::clone(key))));
+        Self(all)
+    }
+
+    /// The set as it is pushed to nodes.
+    #[must_use]
+    pub fn to_wire(&self, version: u64) -> push::KeySet {
+        let key = |key: &Arc<Key>| push::SigningKey {
+            id: key.id.to_string(),
+            partner: key.partner.to_string(),
+            secret: key.secret.expose().to_vec(),
+            not_before: key.not_before.map(|at| at.0),
+            not_after: key.not_after.map(|at| at.0),
+            integrations: key.integrations.iter().map(Name::to_string).collect(),
+            algorithms: vec![ALGORITHM.to_owned()],
+        };
+        push::KeySet { version, keys: self.iter().map(key).collect() }
+    }
+}
+
+impl TryFrom<push::KeySet> for KeySet {
+    type Error = WireError;
+
+    /// Keys for other algorithms are left out: this version could not use them.
+    fn try_from(wire: push::KeySet) -> Result<Self, WireError> {
+        let mut keys = Self::default();
+        for wire in wire.keys {
+            let is_usable = wire.algorithms.is_empty()
+                || wire.algorithms.iter().any(|algorithm| algorithm == ALGORITHM);
+            if is_usable {
+                let rule = "must be at most 256 keys, no two with the same id";
+                keys.add(key(wire)?).map_err(|_| WireError { field: "keys", rule })?;
+            }
+        }
+        Ok(keys)
+    }
+}
+
+fn key(wire: push::SigningKey) -> Result<Key, WireError> {
+    let name = |text: &str, field| Name::parse(text).ok_or(WireError { field, rule: Name::RULE });
+    let integrations = wire.integrations.iter().map(|text| name(text, "integrations"));
+    Ok(Key {
+        id: KeyId::parse(&wire.id).ok_or(WireError { field: "id", rule: KeyId::RULE })?,
+        partner: name(&wire.partner, "partner")?,
+        secret: Secret::new(wire.secret)
+            .ok_or(WireError { field: "secret", rule: Secret::RULE })?,
+        not_before: wire.not_before.map(UnixMicros),
+        not_after: wire.not_after.map(UnixMicros),
+        integrations: integrations.collect::<Result<_, _>>()?,
+    })
+}

@@ -1,0 +1,1 @@
+//! HMAC-SHA256, and the one place where MACs are compared.
