@@ -3,8 +3,8 @@
 //! Order of checks: freshness of what is known, identity, blocks, zeros; of an integration the
 //! address, the content's type and announced length, and everything about the signature that the
 //! headers show; limits. Only then is a body awaited where one has to be: its size, its signature,
-//! whether it was used before, and last the limits per partner, since an unverified request must not
-//! drain a partner's bucket.
+//! whether it was used before, and last the limits per partner, since an unverified request must
+//! not drain a partner's bucket.
 //!
 //! The first rule that rejects decides. A request that is rejected before its body takes no token
 //! from any bucket (unless another worker empties the bucket of a second subject after the first
@@ -18,9 +18,9 @@ mod decision;
 mod evaluate;
 mod integration;
 mod pending;
+mod take;
 
 pub use decision::{Cause, Decision, Denial, Note, Verdict, Why};
-use evaluate::Evaluation;
 pub use pending::{HeadersDecision, Pending, Progress};
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ use crate::config::{Answer, Config, Groups, Limit, LimitMatch, Source};
 use crate::hash::{HashKey, SubjectHash};
 use crate::node::KeyCache;
 use crate::request::{Found, Request, client_ip, identify};
-use crate::shared::{ATTEMPTS_MAX, Key, Mark, Shared};
+use crate::shared::Shared;
 use crate::subject::{Kind, SubjectRef};
 use crate::time::{MonotonicNanos, UnixMicros};
 
@@ -68,14 +68,6 @@ struct Plan<'a> {
     /// Whether events can name it.
     has_status: bool,
     limits: Vec<(usize, &'a Limit)>,
-}
-
-/// A subject, and what was found when its slab was read.
-struct Look<'a> {
-    hash: SubjectHash,
-    plan: Plan<'a>,
-    mark: Mark,
-    evaluation: Evaluation,
 }
 
 impl Gate {
@@ -271,73 +263,6 @@ impl Gate {
 
     fn hash(&self, found: &Found) -> SubjectHash {
         self.hash_key.subject(SubjectRef { kind: &found.kind, id: &found.id })
-    }
-
-    /// Looks at every subject, and takes nothing yet.
-    fn look<'a>(
-        &self,
-        plans: Plans<'a>,
-        groups: Groups,
-        shared: &mut impl Shared,
-        clock: &impl Clock,
-    ) -> Vec<Look<'a>> {
-        let look = |(hash, plan): (SubjectHash, Plan<'a>)| {
-            let (slab, mark) = shared.read(self.slab(hash));
-            let evaluation = self.evaluate(hash, &plan, slab.as_deref(), groups, clock);
-            Look { hash, plan, mark, evaluation }
-        };
-        plans.into_iter().map(look).collect()
-    }
-
-    fn slab(&self, hash: SubjectHash) -> Key {
-        Key::Slab(hash.slab(self.config.storage.slabs))
-    }
-
-    /// Takes a token from every bucket, if nothing rejects.
-    fn take_all(
-        &self,
-        looks: Vec<Look<'_>>,
-        groups: Groups,
-        shared: &mut impl Shared,
-        clock: &impl Clock,
-        decision: &mut Decision,
-    ) -> Result<(), Denial> {
-        let denials = looks.iter().filter_map(|look| look.evaluation.denial.as_ref());
-        if let Some(denial) = denials.min_by_key(|denial| denial.rank()).cloned() {
-            for Look { hash, mark, evaluation, .. } in looks {
-                // If another worker is faster, the next request does this again.
-                if let (Some(_), Some(slab)) = (evaluation.denial, evaluation.write) {
-                    let _ = shared.write(self.slab(hash), &slab, mark);
-                }
-                decision.notes.extend(evaluation.notes);
-            }
-            return Err(denial);
-        }
-        for Look { hash, plan, mut mark, mut evaluation } in looks {
-            let key = self.slab(hash);
-            let mut attempts = ATTEMPTS_MAX;
-            while let Some(slab) = evaluation.write.take() {
-                if shared.write(key, &slab, mark).is_ok() {
-                    break;
-                }
-                attempts = attempts.saturating_sub(1);
-                if attempts == 0 {
-                    let policy = &self.config.fail_policy;
-                    decision.fail(Cause::Contention, policy.contention, policy.shadow)?;
-                    break;
-                }
-                let (slab, present) = shared.read(key);
-                mark = present;
-                evaluation = self.evaluate(hash, &plan, slab.as_deref(), groups, clock);
-                if let Some(denial) = evaluation.denial {
-                    return Err(denial);
-                }
-            }
-            decision.notes.extend(evaluation.notes);
-            decision.quotas.extend(evaluation.quotas);
-        }
-        decision.quotas.sort_by_key(|(index, _)| *index);
-        Ok(())
     }
 }
 

@@ -37,7 +37,20 @@ impl HashKey {
         hasher.write(subject.id);
         SubjectHash(hasher.finish128().as_bytes())
     }
+
+    /// The same over what a signed request may not use again.
+    #[must_use]
+    pub fn nonce(&self, nonce: &[u8]) -> SubjectHash {
+        use std::hash::Hasher;
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(&[NONCE_TAG]);
+        hasher.write(nonce);
+        SubjectHash(hasher.finish128().as_bytes())
+    }
 }
+
+/// Beside the tags of subjects' kinds, and fixed for good like them.
+const NONCE_TAG: u8 = 64;
 
 impl fmt::Debug for HashKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -73,8 +73,8 @@ impl From<Contention> for JoinError {
 }
 
 /// Makes this plugin part of the node: the first one lays down the hash key, the geometry and the
-/// boot id, all others must agree. `random` is used only by the first; `replay` is none for a plugin
-/// that has no use for it, and need not agree with anything.
+/// boot id, all others must agree. `random` is used only by the first; `replay` is none for a
+/// plugin that has no use for it, and then need not agree with anything.
 ///
 /// # Errors
 /// [`JoinError`]; the configuration must then be refused.

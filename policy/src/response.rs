@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bucket::Quota;
-use crate::config::{Config, Limit, RateLimitHeaders, Signature};
+use crate::config::{Config, Limit, RateLimitHeaders};
 use crate::gate::{Cause, Denial};
 use crate::sign::Failure;
 
@@ -43,7 +43,7 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         Cause::IpNotAllowed => (403, "Forbidden", None),
         Cause::BodyTooLarge => (413, "Content Too Large", None),
         Cause::ContentType => (415, "Unsupported Media Type", None),
-        Cause::Signature { integration, failure, .. } => signature(config, *integration, failure),
+        Cause::Signature { failure, replay_status, .. } => signature(*failure, *replay_status),
         Cause::Zero { .. } => (429, "Abnormal Usage Detected", Some("abnormal-usage-detected")),
         Cause::Limit { .. } => (429, "Quota Exceeded", Some("quota-exceeded")),
         Cause::NeverSynced
@@ -78,17 +78,12 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
 
 /// One answer for everything that can be wrong with a signature: what it was helps only a forger.
 /// That a request was used before, its sender knows.
-fn signature(
-    config: &Config,
-    integration: usize,
-    failure: &Failure,
-) -> (u32, &'static str, Option<&'static str>) {
-    let signature = config.integrations.get(integration).and_then(|one| one.signature.as_ref());
-    match (failure, signature) {
+fn signature(failure: Failure, replay_status: u16) -> (u32, &'static str, Option<&'static str>) {
+    match (failure, replay_status) {
         (Failure::ReplayFull, _) => {
             (503, "Service Unavailable", Some("temporary-reduced-capacity"))
         }
-        (Failure::Replay, Some(Signature { replay_status: 409, .. })) => (409, "Conflict", None),
+        (Failure::Replay, 409) => (409, "Conflict", None),
         _ => (401, "Unauthorized", None),
     }
 }

@@ -3,6 +3,7 @@
 //! Only HMAC-SHA256, in the profiles that partners already use. This module has no part in what a
 //! rejection looks like ([`crate::response`]) or in when it is checked ([`crate::gate`]).
 
+mod content;
 pub mod explain;
 mod headers;
 pub mod key;

@@ -61,7 +61,7 @@ pub struct Signature {
     /// Whether a `portcullis` request must have a nonce of its own.
     pub is_nonce_required: bool,
     /// The status of an answer to a request that was used before: 409 or 401.
-    pub replay_status: u32,
+    pub replay_status: u16,
 }
 
 impl Signature {

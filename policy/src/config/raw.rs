@@ -212,6 +212,7 @@ fn describe(field: &str, message: &str) -> ConfigError {
     match message.split_once(", expected ") {
         Some((found, expected)) if found.starts_with("invalid ") => {
             let expected = match expected {
+                "u16" => "a whole number from 0 to 65535",
                 "u32" => "a whole number from 0 to 4294967295",
                 "a sequence" => "a list",
                 "map with a single key" => "an object with exactly one field",

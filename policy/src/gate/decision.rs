@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::bucket::{Quota, Rate};
-use crate::config::{Answer, Config};
+use crate::config::{Answer, Config, Signature};
 use crate::name::{EventId, Name};
 use crate::sign::verify::Verified;
 use crate::sign::{Failure, Profile};
@@ -110,12 +110,12 @@ pub enum Cause {
     BodyTooLarge,
     /// Its signature is not accepted, or was used before.
     Signature {
-        /// Index of the integration.
-        integration: usize,
         /// How it had to be signed.
         profile: Profile,
         /// Why it is not accepted.
         failure: Failure,
+        /// The status of an answer to a request that was used before.
+        replay_status: u16,
     },
     /// The proxy did not hold its body back until it was verified.
     BodyNotHeld,
@@ -159,6 +159,12 @@ impl Cause {
             Self::Signature { .. } => "signature",
             Self::BodyNotHeld => "body_not_held",
         }
+    }
+
+    /// A signature that is not accepted.
+    pub(super) fn of_signature(rule: &Signature, failure: Failure) -> Self {
+        let Signature { profile, replay_status, .. } = *rule;
+        Self::Signature { profile, failure, replay_status }
     }
 
     /// Whether it is something that an integration demands.

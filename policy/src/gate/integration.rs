@@ -34,7 +34,7 @@ impl Gate {
         decision: &mut Decision,
     ) -> Result<Awaited, Denial> {
         decision.integration = Some(index);
-        let checked = check_headers(index, integration, request, shared, clock, keys);
+        let checked = check_headers(integration, request, shared, clock, keys);
         checked.or_else(|cause| {
             decision.rule(cause, integration.shadow)?;
             Ok(Awaited::default())
@@ -43,7 +43,6 @@ impl Gate {
 }
 
 fn check_headers(
-    index: usize,
     integration: &Integration,
     request: &impl Request,
     shared: &mut impl Shared,
@@ -66,8 +65,7 @@ fn check_headers(
     let verifier = integration.signature.as_ref().map(|signature| {
         let (name, keys) = (Some(&integration.name), keys.get(shared));
         let begun = Verifier::begin(signature, name, &headers, keys, clock.wall());
-        let profile = signature.profile;
-        begun.map_err(|failure| Cause::Signature { integration: index, profile, failure })
+        begun.map_err(|failure| Cause::of_signature(signature, failure))
     });
     let verifier = verifier.transpose()?;
     // The proxy holds a request to its length, so that only one without has to be counted; and

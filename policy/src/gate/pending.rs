@@ -11,6 +11,8 @@ use crate::subject::Kind;
 
 /// What came of a request's headers.
 #[derive(Debug)]
+// Moved once per request: cheaper than to allocate for each that needs no body.
+#[allow(clippy::large_enum_variant)]
 pub enum HeadersDecision {
     /// Everything is decided.
     Done(Decision),
@@ -91,8 +93,7 @@ impl Pending {
     #[must_use]
     pub fn abandon(mut self: Box<Self>, gate: &Gate) -> Decision {
         let mut decision = std::mem::take(&mut self.decision);
-        let integration = decision.integration.and_then(|at| gate.config.integrations.get(at));
-        let shadow = integration.is_some_and(|integration| integration.shadow);
+        let shadow = gate.integration_of(&decision).is_some_and(|integration| integration.shadow);
         if let Err(denial) = decision.rule(Cause::BodyNotHeld, shadow) {
             decision.verdict = Verdict::Deny(denial);
         }
@@ -106,11 +107,10 @@ impl Pending {
         clock: &impl Clock,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
-        let index = decision.integration.unwrap_or(usize::MAX);
         // Another gate than the one that has asked for the body knows nothing of this request.
-        let integration = gate.config.integrations.get(index);
+        let integration = gate.integration_of(decision);
         let integration = integration.ok_or_else(|| Denial::of(Cause::BodyNotHeld))?;
-        if let Err(cause) = self.check_body(gate, (index, integration), shared, clock, decision) {
+        if let Err(cause) = self.check_body(gate, integration, shared, clock, decision) {
             decision.rule(cause, integration.shadow)?;
         }
         let verified = decision
@@ -131,7 +131,7 @@ impl Pending {
     fn check_body(
         &mut self,
         gate: &Gate,
-        (index, integration): (usize, &Integration),
+        integration: &Integration,
         shared: &mut impl Shared,
         clock: &impl Clock,
         decision: &mut Decision,
@@ -140,13 +140,17 @@ impl Pending {
             return Err(Cause::BodyTooLarge);
         }
         let Some(signature) = &integration.signature else { return Ok(()) };
-        let profile = signature.profile;
-        let cause = |failure| Cause::Signature { integration: index, profile, failure };
+        let cause = |failure| Cause::of_signature(signature, failure);
         let verifier = self.awaited.verifier.take().ok_or(Cause::BodyNotHeld)?;
-        let now = clock.wall();
-        let verified = decision.verified.insert(verifier.finish(now).map_err(cause)?);
+        let verified = decision.verified.insert(verifier.finish().map_err(cause)?);
         // Configured wherever there is a signature.
         let storage = gate.config.replay.ok_or(Cause::BodyNotHeld)?;
-        replay::admit(shared, verified, &gate.hash_key, storage, now).map_err(cause)
+        replay::admit(shared, verified, &gate.hash_key, storage, clock).map_err(cause)
+    }
+}
+
+impl Gate {
+    fn integration_of(&self, decision: &Decision) -> Option<&Integration> {
+        self.config.integrations.get(decision.integration?)
     }
 }

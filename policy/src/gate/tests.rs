@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::request::testing::Plain;
+use crate::shared::Key;
 use crate::shared::testing::Memory;
 use crate::sign::{Failure, Profile};
 use crate::state::{Block, Effect, Register};
@@ -115,9 +116,9 @@ fn every_cause_has_its_name() {
         Cause::ContentType,
         Cause::BodyTooLarge,
         Cause::Signature {
-            integration: 0,
             profile: Profile::Portcullis,
             failure: Failure::Mismatch,
+            replay_status: 409,
         },
         Cause::BodyNotHeld,
     ];

@@ -2,8 +2,14 @@
 
 use std::fmt;
 
-use super::Profile;
-use super::key::Secret;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::content::{self, Envelope};
+use super::key::{KeyId, Secret};
+use super::mac::Running;
+use super::{Profile, headers};
 
 /// What is to be signed.
 #[derive(Clone, Copy, Debug)]
@@ -48,10 +54,59 @@ impl std::error::Error for SignError {}
 /// # Errors
 /// [`SignError`].
 pub fn sign(
-    _profile: Profile,
-    _key_id: &str,
-    _secret: &Secret,
-    _request: &Unsigned<'_>,
+    profile: Profile,
+    key_id: &KeyId,
+    secret: &Secret,
+    request: &Unsigned<'_>,
 ) -> Result<Vec<(&'static str, String)>, SignError> {
-    Err(SignError::Secret)
+    let Unsigned { method, path, body, timestamp, nonce } = *request;
+    let has_nonce = !matches!(profile, Profile::Body | Profile::Stripe);
+    let nonce = nonce.filter(|_| has_nonce);
+    if nonce.is_none() && matches!(profile, Profile::StandardWebhooks | Profile::Github) {
+        return Err(SignError::NonceRequired);
+    }
+    if !nonce.is_none_or(headers::is_nonce) {
+        return Err(SignError::Nonce);
+    }
+    let secret = secret.bytes_for(profile).ok_or(SignError::Secret)?;
+    let mut mac = Running::new(&secret).ok_or(SignError::Secret)?;
+    mac.update(&content::head(
+        profile,
+        &Envelope {
+            timestamp,
+            key_id: key_id.as_str(),
+            nonce: nonce.unwrap_or_default(),
+            method: method.as_bytes(),
+            path: path.as_bytes(),
+        },
+    ));
+    match content::signs_digest(profile) {
+        true => mac.update(content::digest_text(Sha256::new_with_prefix(body)).as_bytes()),
+        false => mac.update(body),
+    }
+    let mac = mac.finish();
+    let hex = base16ct::lower::encode_string(&mac);
+    let (at, id) = (timestamp.to_string(), key_id.to_string());
+    let nonce = nonce.map(str::to_owned);
+    Ok(match profile {
+        Profile::Portcullis => {
+            let named = [(headers::KEY_ID, id), (headers::TIMESTAMP, at)];
+            let nonce = nonce.map(|nonce| (headers::REQUEST_ID, nonce));
+            let signature = (headers::SIGNATURE, format!("v1={hex}"));
+            named.into_iter().chain(nonce).chain([signature]).collect()
+        }
+        Profile::Body => {
+            vec![(headers::KEY_ID, id), (headers::TIMESTAMP, at), (headers::SIGNATURE, hex)]
+        }
+        Profile::StandardWebhooks => vec![
+            (headers::WEBHOOK_ID, nonce.unwrap_or_default()),
+            (headers::WEBHOOK_TIMESTAMP, at),
+            (headers::WEBHOOK_SIGNATURE, format!("v1,{}", STANDARD.encode(mac))),
+        ],
+        Profile::Stripe => vec![(headers::STRIPE_SIGNATURE, format!("t={at},v1={hex}"))],
+        Profile::Github => vec![
+            (headers::GITHUB_DELIVERY, nonce.unwrap_or_default()),
+            (headers::GITHUB_SIGNATURE, format!("sha256={hex}")),
+        ],
+    })
 }

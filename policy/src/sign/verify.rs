@@ -1,22 +1,60 @@
 //! Verification of one request, as it arrives.
 //!
-//! The body is hashed chunk by chunk; nothing of it is kept.
+//! The body is hashed chunk by chunk, for every key that the request may be signed with; nothing of
+//! it is kept. Whether a request was used before is the next question: see [`super::replay`].
 
+use std::cmp::Reverse;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::key::{KeyId, KeySet};
+use sha2::{Digest, Sha256};
+
+use super::content::{self, Envelope};
+use super::headers::{self, Claims};
+use super::key::{Key, KeyId, KeySet};
+use super::mac::{Claimed, Running};
 use super::{Failure, Profile};
 use crate::config::Signature;
 use crate::name::Name;
 use crate::request::Headers;
 use crate::time::UnixMicros;
 
-/// The most keys that are tried on one request.
+/// The most keys that are tried on one request. Of more, those that became valid last are.
 pub const CANDIDATES_MAX: usize = 16;
 
 /// What a request may not use again: whose it is, and its nonce or what it signed.
+///
+/// Where requests name their key it is the key's, and otherwise the partner's: a request that
+/// offers a signature of each of two keys is still one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nonce(pub(super) Box<[u8]>);
+pub struct Nonce(Box<[u8]>);
+
+impl Nonce {
+    fn new(profile: Profile, key: &Key, used: Used<'_>) -> Self {
+        let (scope, owner) = match profile.names_key() {
+            true => (b'k', key.id.as_str()),
+            false => (b'p', key.partner.as_str()),
+        };
+        let (sort, value) = match used {
+            Used::Sent(text) => (b's', text.as_bytes()),
+            Used::Digest(digest) => (b'd', digest),
+        };
+        // Neither ids nor names have a zero byte.
+        Self([&[scope], owner.as_bytes(), &[0, sort], value].concat().into())
+    }
+
+    /// The bytes that stand for it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+enum Used<'a> {
+    Sent(&'a str),
+    Digest(&'a [u8]),
+}
 
 /// A request whose signature is right. Whether it was used before is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,42 +65,235 @@ pub struct Verified {
     pub key_id: KeyId,
     /// In which way.
     pub profile: Profile,
+    /// Until when it may be used, inclusive; none if the profile has no time.
+    pub valid_until: Option<UnixMicros>,
     /// What may not be used again.
     pub nonce: Nonce,
     /// For how long.
     pub remember_for: Duration,
-    /// Our clock less the signer's, in milliseconds; none if the profile has no time.
+    /// Our clock less the signer's when the headers came, in milliseconds; none if the profile has
+    /// no time.
     pub skew_ms: Option<i64>,
 }
 
 /// A request whose headers are right, and whose body is still to come.
-#[derive(Debug)]
-pub struct Verifier {}
+pub struct Verifier {
+    signature: Signature,
+    macs: Vec<Claimed>,
+    nonce: Option<String>,
+    timestamp: Option<u64>,
+    skew_ms: Option<i64>,
+    candidates: Vec<Candidate>,
+    /// Of the body, where that is what is signed; of all that is signed, where that is the nonce.
+    digest: Option<Sha256>,
+}
+
+/// One way in which the request may be signed.
+struct Candidate {
+    key: Arc<Key>,
+    mac: Running,
+    has_nonce: bool,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verifier({} with {} candidates)", self.signature.profile, self.candidates.len())
+    }
+}
 
 impl Verifier {
     /// Checks everything that can be known before the body. `integration` is what the scopes of
-    /// keys refer to; `now` is when the headers came.
+    /// keys refer to (none: scopes do not count); `now` is when the headers came.
     ///
     /// # Errors
     /// The first rule that the headers break.
     pub fn begin(
-        _signature: &Signature,
-        _integration: Option<&Name>,
-        _headers: &Headers,
-        _keys: &KeySet,
-        _now: UnixMicros,
+        signature: &Signature,
+        integration: Option<&Name>,
+        headers: &Headers,
+        keys: &KeySet,
+        now: UnixMicros,
     ) -> Result<Self, Failure> {
-        Err(Failure::Mismatch)
+        let profile = signature.profile;
+        let claims = headers::read(profile, headers)?;
+        if signature.is_nonce_required && claims.nonce.is_none() {
+            return Err(Failure::Missing { header: headers::REQUEST_ID });
+        }
+        let (method, path) = route(profile, headers)?;
+        let usable = usable_keys(signature, integration, &claims, keys, now)?;
+        check_time(signature, claims.timestamp, now)?;
+        let mut candidates = Vec::with_capacity(usable.len());
+        for key in usable {
+            for nonce in nonces(signature, &claims) {
+                let envelope = Envelope {
+                    timestamp: claims.timestamp.unwrap_or_default(),
+                    key_id: key.id.as_str(),
+                    nonce: nonce.unwrap_or_default(),
+                    method,
+                    path,
+                };
+                let secret = key.secret.bytes_for(profile).ok_or(Failure::UnknownKey)?;
+                let mut mac = Running::new(&secret).ok_or(Failure::UnknownKey)?;
+                mac.update(&content::head(profile, &envelope));
+                candidates.push(Candidate { key: key.clone(), mac, has_nonce: nonce.is_some() });
+            }
+        }
+        let mut digest = content::signs_digest(profile).then(Sha256::new);
+        if profile == Profile::Stripe {
+            // Its nonce is what is signed, whichever of its keys has signed it.
+            let head = claims.timestamp.unwrap_or_default().to_string();
+            digest = Some(Sha256::new().chain_update(head).chain_update("."));
+        }
+        let skew_ms = claims.timestamp.map(|at| skew_ms(at, now));
+        let Claims { macs, nonce, timestamp, .. } = claims;
+        let signature = signature.clone();
+        Ok(Self { signature, macs, nonce, timestamp, skew_ms, candidates, digest })
+    }
+
+    /// The keys that are tried, for an operator.
+    pub(super) fn key_ids(&self) -> String {
+        let mut ids: Vec<_> = self.candidates.iter().map(|one| one.key.id.as_str()).collect();
+        ids.dedup();
+        ids.join(", ")
+    }
+
+    pub(super) fn skew_ms(&self) -> Option<i64> {
+        self.skew_ms
     }
 
     /// Takes the next part of the body.
-    pub fn update(&mut self, _chunk: &[u8]) {}
+    pub fn update(&mut self, chunk: &[u8]) {
+        if let Some(digest) = &mut self.digest {
+            digest.update(chunk);
+        }
+        if !content::signs_digest(self.signature.profile) {
+            for candidate in &mut self.candidates {
+                candidate.mac.update(chunk);
+            }
+        }
+    }
 
-    /// Checks the signature, and the time once more: `now` is when the body was complete.
+    /// Checks the signature.
     ///
     /// # Errors
-    /// [`Failure::Mismatch`], or [`Failure::Stale`] if the body took too long.
-    pub fn finish(self, _now: UnixMicros) -> Result<Verified, Failure> {
-        Err(Failure::Mismatch)
+    /// [`Failure::Mismatch`].
+    pub fn finish(mut self) -> Result<Verified, Failure> {
+        let profile = self.signature.profile;
+        let mut digest = self.digest.take();
+        if content::signs_digest(profile) {
+            let text = digest.take().map_or_else(String::new, content::digest_text);
+            for candidate in &mut self.candidates {
+                candidate.mac.update(text.as_bytes());
+            }
+        }
+        let mut found = None;
+        // All of them, whichever is right.
+        for candidate in &self.candidates {
+            if let Some(mac) = candidate.mac.find(&self.macs) {
+                found = Some((candidate, mac));
+            }
+        }
+        let (Candidate { key, has_nonce, .. }, mac) = found.ok_or(Failure::Mismatch)?;
+        let nonce = match (&self.nonce, digest) {
+            (Some(sent), _) if *has_nonce => Nonce::new(profile, key, Used::Sent(sent)),
+            (_, Some(content)) => Nonce::new(profile, key, Used::Digest(&content.finalize())),
+            (_, None) => Nonce::new(profile, key, Used::Digest(&mac.digest())),
+        };
+        Ok(Verified {
+            partner: key.partner.clone(),
+            key_id: key.id.clone(),
+            profile,
+            valid_until: self.timestamp.map(|at| latest(&self.signature, at)),
+            nonce,
+            remember_for: self.signature.remember_for(),
+            skew_ms: self.skew_ms,
+        })
     }
+}
+
+/// Method and path, if they are signed; they must not be able to pass for two lines.
+fn route(profile: Profile, headers: &Headers) -> Result<(&[u8], &[u8]), Failure> {
+    if profile != Profile::Portcullis {
+        return Ok((b"", b""));
+    }
+    let line = |header: &'static str| {
+        let rule = "must stand once, without spaces";
+        match headers.one(header) {
+            Ok(Some(value)) if value.iter().all(|byte| *byte > b' ') => Ok(value),
+            Ok(None) => Err(Failure::Missing { header }),
+            _ => Err(Failure::Malformed { header, rule }),
+        }
+    };
+    Ok((line(":method")?, line(":path")?))
+}
+
+/// The keys that the request may be signed with; at least one.
+fn usable_keys(
+    signature: &Signature,
+    integration: Option<&Name>,
+    claims: &Claims,
+    keys: &KeySet,
+    now: UnixMicros,
+) -> Result<Vec<Arc<Key>>, Failure> {
+    let is_in_scope = |key: &Key| key.is_for(integration, signature.partner.as_ref());
+    let is_readable = |key: &Key| key.secret.bytes_for(signature.profile).is_some();
+    if let Some(id) = &claims.key_id {
+        let key = keys.get(id).ok_or(Failure::UnknownKey)?;
+        if !is_in_scope(key) {
+            return Err(Failure::OutOfScope);
+        }
+        let usable = key.is_valid_at(now).then(|| vec![key.clone()]);
+        return usable.ok_or(Failure::ExpiredKey);
+    }
+    let in_scope = keys.iter().filter(|key| is_in_scope(key) && is_readable(key));
+    let (mut valid, others): (Vec<_>, Vec<_>) =
+        in_scope.cloned().partition(|key| key.is_valid_at(now));
+    if valid.is_empty() {
+        let is_known = !others.is_empty();
+        return Err(if is_known { Failure::ExpiredKey } else { Failure::UnknownKey });
+    }
+    valid.sort_by_key(|key| Reverse(key.not_before));
+    valid.truncate(CANDIDATES_MAX);
+    Ok(valid)
+}
+
+/// The nonces that may have been signed. Proxies give requests an `X-Request-Id` that their signer
+/// knows nothing of, so unless one is required, it may also have been signed without.
+fn nonces<'a>(
+    signature: &Signature,
+    claims: &'a Claims,
+) -> impl Iterator<Item = Option<&'a str>> + use<'a> {
+    let sent = claims.nonce.as_deref();
+    let is_optional = signature.profile == Profile::Portcullis && !signature.is_nonce_required;
+    let without = (sent.is_none() || is_optional).then_some(None);
+    sent.map(Some).into_iter().chain(without)
+}
+
+fn check_time(
+    signature: &Signature,
+    timestamp: Option<u64>,
+    now: UnixMicros,
+) -> Result<(), Failure> {
+    let Some(seconds) = timestamp else { return Ok(()) };
+    if latest(signature, seconds) < now {
+        return Err(Failure::Stale);
+    }
+    if now.saturating_add(signature.tolerance) < instant(seconds) {
+        return Err(Failure::Future);
+    }
+    Ok(())
+}
+
+/// When a request that was signed at this time is used at the latest.
+fn latest(signature: &Signature, seconds: u64) -> UnixMicros {
+    instant(seconds).saturating_add(signature.tolerance)
+}
+
+fn instant(seconds: u64) -> UnixMicros {
+    UnixMicros(seconds.saturating_mul(1_000_000))
+}
+
+fn skew_ms(seconds: u64, now: UnixMicros) -> i64 {
+    let ms = |at: UnixMicros| i64::try_from(at.0 / 1_000).unwrap_or(i64::MAX);
+    ms(now).saturating_sub(ms(instant(seconds)))
 }

@@ -25,7 +25,7 @@ pub(in super::super) struct Signature {
     pub(in super::super) partner: Option<String>,
     pub(in super::super) tolerance: Option<String>,
     pub(in super::super) nonce: Option<NonceRule>,
-    pub(in super::super) replay_status: Option<u32>,
+    pub(in super::super) replay_status: Option<u16>,
 }
 
 #[derive(Clone, Copy, Deserialize)]

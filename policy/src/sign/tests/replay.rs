@@ -1,0 +1,178 @@
+//! What was used once is not used again, whoever comes in between.
+
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::ReplayStorage;
+use crate::gate::Clock as _;
+use crate::hash::{HashKey, SubjectHash};
+use crate::shared::testing::Memory;
+use crate::shared::{Key as Place, Mark, Mismatch, Shared};
+use crate::sign::replay::{admit, insert};
+use crate::testing::Time;
+
+const STORAGE: ReplayStorage = ReplayStorage { slabs: 16, slab_bytes_max: 256 };
+
+/// Entries that fit.
+const ROOM: u8 = 10;
+
+fn hash_key() -> HashKey {
+    HashKey::new([3; HashKey::BYTES])
+}
+
+fn verified(nonce: &str) -> Verified {
+    let key = key("k1");
+    let profile = Profile::Portcullis;
+    let nonce = Some(nonce);
+    let request = Unsigned { method: METHOD, path: PATH, body: BODY, timestamp: EPOCH_S, nonce };
+    let lines = sign(profile, &key.id, &key.secret, &request).unwrap();
+    check(profile, &headers(METHOD, PATH, lines), BODY, &set([key])).unwrap()
+}
+
+fn hash(byte: u8) -> SubjectHash {
+    SubjectHash([byte; SubjectHash::BYTES])
+}
+
+#[test]
+fn a_request_is_used_once_while_it_could_be_sent_again() {
+    let (mut memory, time) = (Memory::default(), Time::default());
+    let mut admit = |verified: &Verified, seconds: u64| {
+        time.0.set(Duration::from_secs(seconds));
+        admit(&mut memory, verified, &hash_key(), STORAGE, &time)
+    };
+    let first = verified("a");
+    assert_eq!((first.remember_for, first.valid_until), (Duration::from_secs(600), Some(at(300))));
+    assert_eq!(admit(&first, 0), Ok(()));
+    assert_eq!(admit(&first, 0), Err(Failure::Replay));
+    assert_eq!(admit(&verified("b"), 300), Ok(()));
+    assert_eq!(admit(&verified("c"), 301), Err(Failure::Stale), "its body came slowly");
+    let again = Verified { valid_until: Some(at(900)), ..first };
+    assert_eq!(admit(&again, 600), Err(Failure::Replay));
+    assert_eq!(admit(&again, 601), Ok(()));
+}
+
+#[test]
+fn a_slab_full_of_what_counts_takes_no_more() {
+    let add = |slab: Option<&[u8]>, byte: u8, end: i64, now: i64| {
+        insert(slab, hash(byte), at(end), at(now), 256)
+    };
+    let mut slab = add(None, 0, 0, 0).unwrap();
+    for byte in 1..ROOM {
+        slab = add(Some(&slab), byte, i64::from(byte), 0).unwrap();
+    }
+    assert_eq!(add(Some(&slab), ROOM, 60, 0), Err(Failure::ReplayFull));
+    assert_eq!(add(Some(&slab), 3, 60, 0), Err(Failure::Replay), "what is there is still found");
+    let later = add(Some(&slab), ROOM, 60, 1).unwrap();
+    assert_eq!(later.len(), slab.len(), "the first made room, and no other");
+    for byte in 1..=ROOM {
+        assert_eq!(add(Some(&later), byte, 60, 1), Err(Failure::Replay), "{byte}");
+    }
+}
+
+#[test]
+fn what_cannot_be_remembered_is_rejected() {
+    for unreadable in [&[2][..], &[1, 0], &[1; 24], &[0]] {
+        assert_eq!(insert(Some(unreadable), hash(1), at(1), at(0), 256), Err(Failure::ReplayFull));
+    }
+    assert!(insert(Some(&[]), hash(1), at(1), at(0), 256).is_ok());
+    let mut memory = Memory { lose_next: u32::MAX, ..Memory::default() };
+    let crowded = admit(&mut memory, &verified("a"), &hash_key(), STORAGE, &Time::default());
+    assert_eq!(crowded, Err(Failure::ReplayFull));
+}
+
+/// One request: its nonce, when it was signed, and how long after the one before it comes.
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    nonce: u8,
+    signed_s: i64,
+    after_s: u64,
+}
+
+/// A memory at which several workers arrive: before each of its steps, others may take theirs.
+#[derive(Default)]
+struct World {
+    memory: RefCell<Memory>,
+    time: Time,
+    tasks: RefCell<VecDeque<Task>>,
+    script: RefCell<VecDeque<usize>>,
+    /// Which nonces were used, by the time of signing.
+    used: RefCell<HashSet<(u8, i64)>>,
+}
+
+struct Worker<'a>(&'a World);
+
+impl Worker<'_> {
+    fn let_others_in(&self) {
+        let others = self.0.script.borrow_mut().pop_front().unwrap_or(0);
+        (0..others).for_each(|_| self.0.run_next());
+    }
+}
+
+impl Shared for Worker<'_> {
+    fn read(&mut self, key: Place) -> (Option<Vec<u8>>, Mark) {
+        self.let_others_in();
+        self.0.memory.borrow_mut().read(key)
+    }
+
+    fn write(&mut self, key: Place, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+        self.let_others_in();
+        self.0.memory.borrow_mut().write(key, value, mark)
+    }
+}
+
+impl World {
+    fn run_next(&self) {
+        let Some(Task { nonce, signed_s, after_s }) = self.tasks.borrow_mut().pop_front() else {
+            return;
+        };
+        self.time.pass(Duration::from_secs(after_s));
+        let valid_until = Some(at(signed_s + 300));
+        // The headers have been checked by now.
+        if !(at(signed_s - 300)..=at(signed_s + 300)).contains(&self.time.wall()) {
+            return;
+        }
+        let request = Verified { valid_until, ..verified(&nonce.to_string()) };
+        let storage = ReplayStorage { slabs: 1, ..STORAGE };
+        let admitted = admit(&mut Worker(self), &request, &hash_key(), storage, &self.time);
+        if admitted.is_ok() {
+            assert!(self.used.borrow_mut().insert((nonce, signed_s)), "{nonce} was used twice");
+        }
+    }
+}
+
+#[test]
+fn of_racing_requests_one_wins() {
+    let after_s = prop_oneof![6 => Just(0), 2 => 1..5u64, 1 => 290..310u64];
+    let task = (0..6u8, 0..5i64, after_s);
+    let task =
+        task.prop_map(|(nonce, slot, after_s)| Task { nonce, signed_s: slot * 300, after_s });
+    let tasks = proptest::collection::vec(task, 1..60);
+    let script = proptest::collection::vec(0..4usize, 0..60);
+    proptest!(ProptestConfig::with_cases(256), |(tasks in tasks, script in script)| {
+        let first = tasks[0];
+        let (tasks, script) = (RefCell::new(tasks.into()), RefCell::new(script.into()));
+        let world = World { tasks, script, ..World::default() };
+        while !world.tasks.borrow().is_empty() {
+            world.run_next();
+        }
+        let comes_in_time = (0..=300).contains(&first.signed_s) && first.after_s == 0;
+        prop_assert!(!world.used.borrow().is_empty() || !comes_in_time, "one of them wins");
+    });
+}
+
+#[test]
+fn of_many_that_race_for_one_request_exactly_one_wins() {
+    for others in [1usize, 2, 3, 7] {
+        let task = Task { nonce: 1, signed_s: 0, after_s: 0 };
+        let tasks = RefCell::new(vec![task; 64].into());
+        let script = RefCell::new(vec![others; 64].into());
+        let world = World { tasks, script, ..World::default() };
+        while !world.tasks.borrow().is_empty() {
+            world.run_next();
+        }
+        assert_eq!(world.used.borrow().len(), 1);
+    }
+}
