@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use crate::config::{Config, ConfigError, Listen};
 use crate::engine::{BatchBounds, Engine, Settings, Source};
+use crate::keys::{self, Reading};
 use crate::log::{self, Pseudonyms};
 use crate::metrics::Metrics;
 use crate::server::api::{self, EMBEDDED};
@@ -88,6 +90,7 @@ async fn run_async(config: Config) -> Result<(), DaemonError> {
         sources: embedded.into_iter().chain(heard).collect(),
     });
     let shared = Arc::new(Shared::new(engine, pseudonyms, Metrics::new()));
+    let watcher = config.keys_file.map(|path| watch_keys(path, &shared)).transpose()?;
 
     let (stop_api, api_stopped) = watch::channel(false);
     let (stop_poll, poll_stopped) = watch::channel(false);
@@ -130,8 +133,19 @@ async fn run_async(config: Config) -> Result<(), DaemonError> {
     stop_poll.send_replace(true);
     let _ = polls.await;
     sweeper.abort();
+    if let Some(watcher) = watcher {
+        watcher.abort();
+    }
     info!("daemon stopped");
     Ok(())
+}
+
+/// Loads the keys, and goes on to watch them. A daemon without the keys that it is configured with
+/// would take them away from its nodes: it does not start.
+fn watch_keys(path: PathBuf, shared: &Arc<Shared>) -> Result<JoinHandle<()>, ConfigError> {
+    let Reading { stamps, keys } = Reading::of(&path);
+    shared.keys_read(Ok(keys?));
+    Ok(tokio::spawn(keys::watch(path, stamps, Arc::clone(shared))))
 }
 
 async fn serve_polls(

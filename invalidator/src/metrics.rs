@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::engine::Status;
+use crate::keys::State;
 use crate::shared::Refusal;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
@@ -34,6 +35,11 @@ struct KindLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SourceLabel {
     source: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +69,11 @@ pub struct Metrics {
     node_staleness: Family<NodeLabels, Seconds>,
     source_connected: Family<SourceLabel, Gauge>,
     source_age: Family<SourceLabel, Seconds>,
+    keys_reloads: Counter,
+    keys_reload_failures: Counter,
+    keys_file_broken: Gauge,
+    keys: Family<StateLabel, Gauge>,
+    node_keys_current: Family<NodeLabels, Gauge>,
 }
 
 impl fmt::Debug for Metrics {
@@ -92,9 +103,15 @@ impl Metrics {
             node_staleness: Family::default(),
             source_connected: Family::default(),
             source_age: Family::default(),
+            keys_reloads: Counter::default(),
+            keys_reload_failures: Counter::default(),
+            keys_file_broken: Gauge::default(),
+            keys: Family::default(),
+            node_keys_current: Family::default(),
         };
         metrics.register_counters();
         metrics.register_gauges();
+        metrics.register_keys();
         for kind in Refusal::kinds() {
             drop(metrics.events_refused.get_or_create(&KindLabel { kind }));
         }
@@ -129,6 +146,29 @@ impl Metrics {
         r.register("source_connected", help, self.source_connected.clone());
         let help = "Since a source was last known to work";
         r.register("source_age_seconds", help, self.source_age.clone());
+    }
+
+    fn register_keys(&mut self) {
+        let r = &mut self.registry;
+        let help = "Times that a changed keys file was read";
+        r.register("keys_reloads", help, self.keys_reloads.clone());
+        let help = "Times that a changed keys file could not be used";
+        r.register("keys_reload_failures", help, self.keys_reload_failures.clone());
+        let help = "1 while the keys file as it is now is not in force";
+        r.register("keys_file_broken", help, self.keys_file_broken.clone());
+        r.register("keys", "Signing keys by validity", self.keys.clone());
+        let help = "1 if a node has the keys in force";
+        r.register("node_keys_current", help, self.node_keys_current.clone());
+    }
+
+    /// Counts a changed keys file that was read.
+    pub fn keys_reloaded(&self) {
+        self.keys_reloads.inc();
+    }
+
+    /// Counts a changed keys file that could not be used.
+    pub fn keys_reload_failed(&self) {
+        self.keys_reload_failures.inc();
     }
 
     /// Counts an event: `applied`, `duplicate`, `stale` or `refused`.
@@ -194,6 +234,7 @@ impl Metrics {
             self.node_lag.get_or_create(&labels).set(lag);
             self.node_staleness.get_or_create(&labels).set(seconds(node.staleness_ms));
         }
+        self.set_keys_gauges(status);
         for source in &status.sources {
             let label = SourceLabel { source: source.name };
             let connected = i64::from(source.state == "connected");
@@ -201,6 +242,24 @@ impl Metrics {
             if let Some(age_ms) = source.age_ms {
                 self.source_age.get_or_create(&label).set(seconds(age_ms));
             }
+        }
+    }
+}
+
+impl Metrics {
+    fn set_keys_gauges(&self, status: &Status) {
+        self.node_keys_current.clear();
+        let Some(keys) = &status.keys else { return };
+        self.keys_file_broken.set(keys.failure.is_some().into());
+        for state in State::ALL.map(State::as_str) {
+            let count = keys.keys.iter().filter(|key| key.state == state).count();
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.keys.get_or_create(&StateLabel { state }).set(count);
+        }
+        for node in status.nodes.iter().filter(|node| node.connected) {
+            let labels = NodeLabels { node: node.node.clone(), boot_id: node.boot_id.clone() };
+            let current = (node.keys_version == keys.version).into();
+            self.node_keys_current.get_or_create(&labels).set(current);
         }
     }
 }

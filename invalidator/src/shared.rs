@@ -7,12 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use policy::event::{EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
 use policy::name::EventId;
+use policy::sign::key::KeySet;
 use policy::subject::Subject;
 use policy::time::UnixMicros;
 use thiserror::Error;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use crate::config::ConfigError;
 use crate::engine::{Engine, IngestError, Ingested, Now, WaiterId};
 use crate::log::Pseudonyms;
 use crate::metrics::Metrics;
@@ -125,6 +127,25 @@ impl Shared {
     pub fn source_alive(&self, name: &str) {
         let now = self.now();
         self.engine().source_alive(name, now);
+    }
+
+    /// Puts keys in force as they were read, or notes why they cannot be: those before them stay.
+    pub fn keys_read(&self, keys: Result<KeySet, ConfigError>) {
+        match keys {
+            Ok(keys) => {
+                let count = keys.len();
+                let now = self.now();
+                let changed = self.engine().set_keys(keys, now);
+                self.metrics.keys_reloaded();
+                self.ring_changed();
+                info!(count, changed, "keys file read");
+            }
+            Err(cause) => {
+                self.metrics.keys_reload_failed();
+                error!(%cause, "keys file cannot be used: the keys before it stay in force");
+                self.engine().keys_failed(cause.to_string());
+            }
+        }
     }
 
     /// Takes in one event as a source delivered it: checks, counts, logs, and wakes held polls.

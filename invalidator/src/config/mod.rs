@@ -6,6 +6,7 @@ mod raw;
 mod value;
 
 pub use raw::ACK_TIMEOUT_MAX;
+pub(crate) use value::{Place, Secret, parse_toml, read_bounded};
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
+
+use raw::RawConfig;
 
 /// Shortest secret that the poll endpoint accepts, in bytes.
 pub const SECRET_BYTES_MIN: usize = 16;
@@ -32,7 +35,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
+    pub(crate) fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
         Self { field: field.into(), rule: rule.into() }
     }
 }
@@ -52,6 +55,8 @@ pub struct Config {
     pub limits: Limits,
     /// Logs.
     pub log: Log,
+    /// The signing keys to push, if any.
+    pub keys_file: Option<PathBuf>,
 }
 
 /// `[api]`
@@ -167,11 +172,7 @@ impl Config {
     /// # Errors
     /// The first rule that is broken; a file that cannot be read is the field `config`.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = value::read_bounded(path, CONFIG_BYTES_MAX)
-            .map_err(|rule| ConfigError::new("config", rule))?;
-        let text = String::from_utf8(text)
-            .map_err(|_| ConfigError::new("config", "must be UTF-8 text"))?;
-        Self::parse(&text)
+        Self::parse(&read_config(path)?)
     }
 
     /// Checks the text of a configuration file.
@@ -179,8 +180,25 @@ impl Config {
     /// # Errors
     /// The first rule that is broken.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        raw::parse(text)?.check()
+        parse_toml::<RawConfig>(text, "config")?.check()
     }
+
+    /// The `keys.file` of a configuration of which the rest is not looked at: whoever rotates keys
+    /// need not be able to read the daemon's other secrets.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or names none.
+    pub fn keys_file_of(path: &Path) -> Result<PathBuf, ConfigError> {
+        let raw: RawConfig = parse_toml(&read_config(path)?, "config")?;
+        let rule = || ConfigError::new("keys.file", format!("is not set in {}", path.display()));
+        raw.keys_file().ok_or_else(rule)
+    }
+}
+
+fn read_config(path: &Path) -> Result<String, ConfigError> {
+    let bytes =
+        read_bounded(path, CONFIG_BYTES_MAX).map_err(|rule| ConfigError::new("config", rule))?;
+    String::from_utf8(bytes).map_err(|_| ConfigError::new("config", "must be UTF-8 text"))
 }
 
 #[cfg(test)]

@@ -31,8 +31,15 @@ pub(super) struct RawConfig {
     sources: RawSources,
     #[serde(default)]
     limits: RawLimits,
+    keys: Option<RawKeys>,
     #[serde(default)]
     log: RawLog,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawKeys {
+    file: PathBuf,
 }
 
 #[derive(Default, Deserialize)]
@@ -93,25 +100,11 @@ struct RawLog {
     pseudonym_key: Option<Secret>,
 }
 
-/// Parses the text. Messages never quote the file: a line of it may hold a secret.
-pub(super) fn parse(text: &str) -> Result<RawConfig, ConfigError> {
-    let syntax = |error: toml::de::Error| {
-        let line = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .map(|before| before.matches('\n').count().saturating_add(1));
-        let place = line.map_or_else(|| "config".to_owned(), |line| format!("config line {line}"));
-        ConfigError::new(place, error.message())
-    };
-    let document = toml::Deserializer::parse(text).map_err(syntax)?;
-    serde_path_to_error::deserialize(document).map_err(|error| {
-        let path = error.path().to_string();
-        let field = if path == "." { "config".to_owned() } else { path };
-        ConfigError::new(field, error.into_inner().message())
-    })
-}
-
 impl RawConfig {
+    pub(super) fn keys_file(self) -> Option<PathBuf> {
+        self.keys.map(|keys| keys.file)
+    }
+
     pub(super) fn check(self) -> Result<Config, ConfigError> {
         let embedded = self.sources.embedded.is_none_or(|embedded| embedded.enabled);
         let redis = self.sources.redis.map(RawRedis::check).transpose()?;
@@ -126,6 +119,7 @@ impl RawConfig {
             redis,
             limits: self.limits.check()?,
             log: self.log.check()?,
+            keys_file: self.keys.map(|keys| keys.file),
         })
     }
 }

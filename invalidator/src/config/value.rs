@@ -8,6 +8,7 @@ use std::time::Duration;
 use policy::time::{DURATION_RULE, parse_duration};
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::{ConfigError, Listen};
 
@@ -47,7 +48,7 @@ impl Span {
 /// A secret as written: in place, or where to find it.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "must be a string, { file = \"/path\" } or { env = \"NAME\" }")]
-pub(super) enum Secret {
+pub(crate) enum Secret {
     Inline(SecretString),
     Elsewhere(Place),
 }
@@ -55,14 +56,14 @@ pub(super) enum Secret {
 /// Where a secret is kept.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Place {
+pub(crate) enum Place {
     File(PathBuf),
     Env(String),
 }
 
 impl Secret {
     /// The secret itself. A newline at the end of a file is not part of it.
-    pub(super) fn resolve(self, field: &str) -> Result<SecretString, ConfigError> {
+    pub(crate) fn resolve(self, field: &str) -> Result<SecretString, ConfigError> {
         match self {
             Self::Inline(secret) => Ok(secret),
             Self::Elsewhere(Place::File(file)) => {
@@ -86,7 +87,7 @@ pub(super) fn read(path: &Path, field: &str) -> Result<Vec<u8>, ConfigError> {
 }
 
 /// Reads at most `bytes_max`; the error says what is wrong with the file.
-pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     let cannot = |cause| format!("cannot read {}: {cause}", path.display());
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
@@ -130,4 +131,33 @@ pub(super) fn loopback(text: &str) -> Result<SocketAddr, ConfigError> {
     address
         .filter(|address| address.ip().is_loopback())
         .ok_or_else(|| ConfigError::new("api.listen", rule))
+}
+
+/// Parses a TOML file; `name` stands for the file itself in errors. Messages never quote the text:
+/// a line of it may hold a secret.
+pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, ConfigError> {
+    let syntax = |error: toml::de::Error| {
+        let line = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .map(|before| before.matches('\n').count().saturating_add(1));
+        let place = line.map_or_else(|| name.to_owned(), |line| format!("{name} line {line}"));
+        ConfigError::new(place, error.message())
+    };
+    let document = toml::Deserializer::parse(text).map_err(syntax)?;
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { name.to_owned() } else { path };
+        ConfigError::new(field, unquoted(error.into_inner().message()))
+    })
+}
+
+/// The message without the text that has the wrong type: it may be a secret in the wrong place.
+fn unquoted(message: &str) -> String {
+    match message.rsplit_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid type: string") => {
+            format!("invalid type: string, expected {expected}")
+        }
+        _ => message.to_owned(),
+    }
 }

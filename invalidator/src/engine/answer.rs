@@ -97,7 +97,29 @@ impl Engine {
         }
     }
 
-    pub(super) fn answer(&self, position: &Position, now: Now) -> Answer {
+    /// What to answer, keys included: a node that lacks some gets them with whatever it gets. It
+    /// is answered at once for that, and only once for each version: a node that cannot take them
+    /// must not poll in circles.
+    pub(super) fn answer(&mut self, ticket: &Ticket, now: Now) -> Answer {
+        let version = self.keys.version();
+        let lacks_keys = ticket.keys_version != version;
+        let is_due = lacks_keys && self.nodes.keys_sent(&ticket.key) != version;
+        let mut batch = match self.news(&ticket.position, now) {
+            Answer::Hold if !is_due => return Answer::Hold,
+            Answer::Hold => self.heartbeat_at(&ticket.position, now),
+            Answer::Batch(batch) => batch,
+        };
+        if lacks_keys {
+            batch.keys = Some(self.keys.to_wire());
+            if let Some(node) = self.nodes.get_mut(&ticket.key) {
+                node.keys_sent = version;
+            }
+        }
+        Answer::Batch(batch)
+    }
+
+    /// What has changed since a position, apart from keys.
+    fn news(&self, position: &Position, now: Now) -> Answer {
         match position {
             Position::Fresh => Answer::Batch(self.snapshot(self.log.last(), None, now)),
             Position::Snapshot { sequence, after } => {

@@ -9,6 +9,7 @@
 
 mod acknowledge;
 mod answer;
+mod keys;
 mod log;
 mod node;
 mod nodes;
@@ -27,15 +28,19 @@ mod tests;
 use policy::event::Event;
 use policy::name::Name;
 use policy::push::{Batch, Poll};
+use policy::sign::key::KeySet;
 use policy::state::{Effect, Merge};
 use policy::subject::Subject;
 
 use answer::Position;
 pub use answer::{Answer, BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds};
+use keys::Keys;
 use log::SequenceLog;
 use nodes::Nodes;
 pub use nodes::{NODE_EXPIRES_AFTER, NodeKey, PollError, Ticket};
-pub use report::{Acknowledged, NodeStatus, Receipt, Refused, SourceStatus, Status};
+pub use report::{
+    Acknowledged, KeyStatus, KeysStatus, NodeStatus, Receipt, Refused, SourceStatus, Status,
+};
 use seen::SeenEvents;
 pub use sources::Source;
 use sources::Sources;
@@ -55,6 +60,7 @@ pub struct Engine {
     nodes: Nodes,
     waiters: Waiters,
     sources: Sources,
+    keys: Keys,
 }
 
 impl Engine {
@@ -71,6 +77,7 @@ impl Engine {
             nodes: Nodes::new(limits.nodes_max, connected_for),
             waiters: Waiters::default(),
             sources: Sources::new(sources),
+            keys: Keys::default(),
         }
     }
 
@@ -147,7 +154,10 @@ impl Engine {
             Position::Applied(_) if self.nodes.is_to_retry(poll, now.mono) => Position::Fresh,
             position => position,
         };
+        let keys_before = self.nodes.keys_version(poll);
         let (ticket, superseded) = self.nodes.arrive(poll, position, now.mono)?;
+        self.keys.outrank(poll.keys_version);
+        let keys_taken = Some(poll.keys_version).filter(|version| *version != keys_before);
         let mut progress = None;
         let mut latencies = Vec::new();
         match ticket.position {
@@ -164,16 +174,16 @@ impl Engine {
                 self.note_refusals(&ticket.key, &poll.refused, now.mono);
             }
         }
-        let answer = self.answer(&ticket.position, now);
+        let answer = self.answer(&ticket, now);
         self.nodes.set_held(&ticket, answer == Answer::Hold);
-        Ok(Polled { ticket, answer, superseded, progress, latencies })
+        Ok(Polled { ticket, answer, superseded, progress, keys_taken, latencies })
     }
 
     /// What to answer to a poll that is held; a heartbeat when a newer poll took its place.
     #[must_use]
-    pub fn recheck(&self, ticket: &Ticket, now: Now) -> Answer {
+    pub fn recheck(&mut self, ticket: &Ticket, now: Now) -> Answer {
         if self.nodes.is_current(ticket) {
-            self.answer(&ticket.position, now)
+            self.answer(ticket, now)
         } else {
             Answer::Batch(self.heartbeat(ticket, now))
         }
@@ -182,7 +192,8 @@ impl Engine {
     /// The answer to a poll that has been held long enough.
     #[must_use]
     pub fn heartbeat(&self, ticket: &Ticket, now: Now) -> Batch {
-        self.heartbeat_at(&ticket.position, now)
+        let keys = (ticket.keys_version != self.keys.version()).then(|| self.keys.to_wire());
+        Batch { keys, ..self.heartbeat_at(&ticket.position, now) }
     }
 
     /// Notes that the poll is not held any more, whether it was answered or its node went away.
@@ -215,6 +226,17 @@ impl Engine {
         Some(View { state: state.clone(), sequence, nodes })
     }
 
+    /// Puts a set of keys in force; says whether it is another one than before. Held polls are to
+    /// be looked at again then.
+    pub fn set_keys(&mut self, keys: KeySet, now: Now) -> bool {
+        self.keys.replace(keys, now.wall)
+    }
+
+    /// Notes why the newest keys are not in force: those before them stay.
+    pub fn keys_failed(&mut self, cause: String) {
+        self.keys.fail(cause);
+    }
+
     /// Notes a sign of life of a source.
     pub fn source_alive(&mut self, name: &str, now: Now) {
         self.sources.alive(name, now.mono);
@@ -235,6 +257,7 @@ impl Engine {
             sources: self.sources.status(now.mono),
             nodes: self.nodes.status(self.log.last(), now.mono),
             subjects: self.subjects.len(),
+            keys: self.keys.status(now.wall),
         }
     }
 

@@ -32,6 +32,10 @@ pub(super) struct Node {
     pub(super) refused_at: Option<Duration>,
     pub(super) route_groups: Vec<String>,
     pub(super) limits: Vec<String>,
+    /// The version of the keys that it has.
+    pub(super) keys_version: u64,
+    /// The version of the keys that it was last sent.
+    pub(super) keys_sent: u64,
 }
 
 impl Node {
@@ -48,6 +52,8 @@ impl Node {
             refused_at: None,
             route_groups: Vec::new(),
             limits: Vec::new(),
+            keys_version: 0,
+            keys_sent: 0,
         }
     }
 

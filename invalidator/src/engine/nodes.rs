@@ -21,6 +21,8 @@ pub(super) const RETRY_REFUSED_AFTER: Duration = Duration::from_secs(60);
 const CURSOR_BYTES_MAX: usize = 512;
 /// Most route groups, and most limits, that a node may name.
 const NODE_NAMES_MAX: usize = 1_024;
+/// End of the versions of keys that a node may have, so that there is always a newer one.
+const KEYS_VERSION_END: u64 = 1 << 63;
 
 /// Why a poll is not answered.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Ticket {
     /// Who polls.
     pub key: NodeKey,
     pub(super) position: Position,
+    /// The version of the keys that the node has.
+    pub(super) keys_version: u64,
     /// Greater than that of every poll before.
     generation: u64,
 }
@@ -97,7 +101,9 @@ impl Nodes {
         if node.limits != poll.limits {
             node.limits.clone_from(&poll.limits);
         }
-        Ok((Ticket { key, position, generation }, superseded))
+        node.keys_version = poll.keys_version;
+        let keys_version = poll.keys_version;
+        Ok((Ticket { key, position, keys_version, generation }, superseded))
     }
 
     /// Forgets the node that has been gone for longest if there are too many.
@@ -179,6 +185,16 @@ impl Nodes {
         self.connected(now).map(|(key, node)| (key.clone(), node.enforces(sequence))).collect()
     }
 
+    /// The version of the keys that a node said it has, when it last polled.
+    pub(super) fn keys_version(&self, poll: &Poll) -> u64 {
+        self.nodes.get(&key_of(poll)).map_or(0, |node| node.keys_version)
+    }
+
+    /// The version of the keys that a node was last sent.
+    pub(super) fn keys_sent(&self, key: &NodeKey) -> u64 {
+        self.nodes.get(key).map_or(0, |node| node.keys_sent)
+    }
+
     pub(super) fn is_synced(&self, key: &NodeKey) -> bool {
         self.nodes.get(key).is_some_and(|node| node.synced)
     }
@@ -218,6 +234,7 @@ impl Nodes {
             connected: self.is_connected(node, now),
             refused: node.unstored(),
             route_groups: node.route_groups.clone(),
+            keys_version: node.keys_version,
         };
         self.nodes.iter().map(status).collect()
     }
@@ -243,6 +260,7 @@ fn check(poll: &Poll) -> Result<(), PollError> {
         ("refused.cause", "must be at most 128 bytes", causes),
         ("route_groups", "must be at most 1024 names", names(&poll.route_groups)),
         ("limits", "must be at most 1024 names", names(&poll.limits)),
+        ("keys_version", "must be below 2^63", poll.keys_version < KEYS_VERSION_END),
     ];
     match rules.iter().find(|(_, _, holds)| !holds) {
         Some(&(field, rule, _)) => Err(PollError::Malformed { field, rule }),

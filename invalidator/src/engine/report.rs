@@ -52,6 +52,38 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// Users and sessions with a state.
     pub subjects: usize,
+    /// The signing keys; nothing without a keys file.
+    pub keys: Option<KeysStatus>,
+}
+
+/// The set of keys in force, without a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeysStatus {
+    /// Its version: nodes that have it say so.
+    pub version: u64,
+    /// When it was loaded.
+    pub loaded_at: String,
+    /// Why the file as it is now is not in force, if it is not.
+    pub failure: Option<String>,
+    /// The keys, by id.
+    pub keys: Vec<KeyStatus>,
+}
+
+/// One key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyStatus {
+    /// Its id.
+    pub id: String,
+    /// Who signs with it.
+    pub partner: String,
+    /// `pending`, `active` or `expired`.
+    pub state: &'static str,
+    /// Valid from then on; nothing: always has been.
+    pub not_before: Option<String>,
+    /// Valid until then; nothing: without end.
+    pub not_after: Option<String>,
+    /// What it may be used for; none means everything.
+    pub integrations: Vec<String>,
 }
 
 /// One source.
@@ -86,4 +118,6 @@ pub struct NodeStatus {
     pub refused: usize,
     /// The names it knows for scopes.
     pub route_groups: Vec<String>,
+    /// The version of the keys it has; 0 for none.
+    pub keys_version: u64,
 }

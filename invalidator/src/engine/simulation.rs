@@ -10,6 +10,7 @@ use policy::subject::Subject;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::tests::keys::keys;
 use super::tests::{at, engine, event};
 use super::*;
 use crate::config::Limits;
@@ -54,6 +55,10 @@ impl Node {
             }
             self.states.entry(subject).or_default().merge_state(state);
         }
+        if let Some(keys) = batch.keys {
+            assert!(keys.version > self.next.keys_version, "the same or older keys");
+            self.next.keys_version = keys.version;
+        }
         self.next.epoch = batch.epoch;
         self.next.applied = batch.sequence;
         self.next.in_snapshot = kind == Kind::Snapshot && !batch.last;
@@ -70,6 +75,7 @@ enum Step {
         repeat: bool,
     },
     Poll,
+    Keys(u8),
     /// The batch is made, and gets lost.
     LostAnswer,
     /// The node forgets everything.
@@ -82,6 +88,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => publish,
         6 => Just(Step::Poll),
+        1 => (0..3_u8).prop_map(Step::Keys),
         1 => Just(Step::LostAnswer),
         1 => Just(Step::NodeRestarts),
     ];
@@ -127,6 +134,7 @@ proptest! {
                         node.take(batch, bounds);
                     }
                 }
+                Step::Keys(id) => drop(engine.set_keys(keys(&[&format!("k{id}")]), now)),
                 Step::LostAnswer => drop(engine.poll(&node.next, now).unwrap()),
                 Step::NodeRestarts => node = Node::new(node.boot.saturating_add(1)),
             }
@@ -137,6 +145,11 @@ proptest! {
             polls += 1;
             prop_assert!(polls < CATCH_UP_POLLS_MAX, "the node does not catch up");
         }
+        // Keys that got lost come with the next answer, which is a heartbeat here.
+        let held = engine.poll(&node.next, at(1_000)).unwrap();
+        node.take(engine.heartbeat(&held.ticket, at(1_000)), bounds);
+        let keys = engine.status(at(1_000)).keys.map_or(0, |keys| keys.version);
+        prop_assert_eq!(node.next.keys_version, keys);
         prop_assert_eq!(&node.states, &oracle);
         prop_assert_eq!(node.next.applied, engine.status(at(1_000)).sequence);
         let status = engine.status(at(1_000));

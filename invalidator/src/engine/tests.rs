@@ -12,6 +12,7 @@ use serde_json::json;
 use super::*;
 use crate::config::Limits;
 
+pub(super) mod keys;
 mod refusals;
 
 const EPOCH: &str = "this-run";

@@ -102,6 +102,8 @@ pub struct Polled {
     pub superseded: bool,
     /// What has changed for the node, if anything.
     pub progress: Option<Progress>,
+    /// The node has other keys than at its poll before: of this version.
+    pub keys_taken: Option<u64>,
     /// For each change that this poll acknowledges: the time since it was taken in.
     pub latencies: Vec<Duration>,
 }

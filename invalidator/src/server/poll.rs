@@ -125,6 +125,9 @@ fn note(shared: &Shared, poll: &Poll, polled: &Polled) {
         Some(Progress::Synchronized) => info!(node, boot_id, "node is synchronized"),
         None => {}
     }
+    if let Some(version) = polled.keys_taken {
+        info!(node, boot_id, version, "node has keys");
+    }
     for refusal in &poll.refused {
         let (sequence, cause) = (refusal.sequence, &refusal.cause);
         shared.metrics.change_refused();

@@ -1,0 +1,175 @@
+//! The keys file as written: its entries, checked one by one.
+
+use std::collections::BTreeSet;
+
+use policy::name::Name;
+use policy::sign::key::{ALGORITHM, KEYS_MAX, KeyId};
+use policy::time::UnixMicros;
+use serde::Deserialize;
+
+use crate::config::{ConfigError, Secret, parse_toml};
+
+/// What a time has to look like.
+const TIME_RULE: &str = "must be an RFC 3339 time such as \"2026-11-22T12:00:00Z\"";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    #[serde(default)]
+    keys: Vec<RawKey>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawKey {
+    id: String,
+    partner: String,
+    secret: Secret,
+    not_before: Option<Time>,
+    not_after: Option<Time>,
+    integrations: Option<Vec<String>>,
+    algorithms: Option<Vec<String>>,
+}
+
+/// A time as text, or as TOML's own.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be an RFC 3339 time such as \"2026-11-22T12:00:00Z\"")]
+enum Time {
+    Text(String),
+    Toml(toml::value::Datetime),
+}
+
+impl Time {
+    fn parse(&self) -> Option<UnixMicros> {
+        match self {
+            Self::Text(text) => UnixMicros::parse_rfc3339(text),
+            Self::Toml(time) => UnixMicros::parse_rfc3339(&time.to_string()),
+        }
+    }
+}
+
+/// One key, apart from its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its id.
+    pub id: KeyId,
+    /// Who signs with it.
+    pub partner: Name,
+    /// Valid from then on; absent: always has been.
+    pub not_before: Option<UnixMicros>,
+    /// Valid until then; absent: without end.
+    pub not_after: Option<UnixMicros>,
+    /// What it may be used for; none means everything.
+    pub integrations: BTreeSet<Name>,
+}
+
+/// Whether a key is valid now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not yet.
+    Pending,
+    /// Yes.
+    Active,
+    /// Not any more.
+    Expired,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Active, Self::Expired];
+
+    /// In one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl Entry {
+    /// Whether it is valid at a time.
+    #[must_use]
+    pub fn state(&self, now: UnixMicros) -> State {
+        validity(self.not_before, self.not_after, now)
+    }
+}
+
+/// Whether a time lies within a key's validity; both ends belong to it.
+#[must_use]
+pub fn validity(
+    not_before: Option<UnixMicros>,
+    not_after: Option<UnixMicros>,
+    now: UnixMicros,
+) -> State {
+    if not_before.is_some_and(|from| now < from) {
+        State::Pending
+    } else if not_after.is_some_and(|until| now > until) {
+        State::Expired
+    } else {
+        State::Active
+    }
+}
+
+/// The entries of a file's text, in order. Secrets that are elsewhere are not fetched, so that
+/// keys can be listed and rotated by who cannot see all of them.
+///
+/// # Errors
+/// The first rule that is broken, with the entry and the field.
+pub fn parse(text: &str) -> Result<Vec<Entry>, ConfigError> {
+    Ok(raw(text)?.into_iter().map(|(entry, _)| entry).collect())
+}
+
+/// The entries with their secrets as written.
+pub(super) fn raw(text: &str) -> Result<Vec<(Entry, Secret)>, ConfigError> {
+    let raw: RawFile = parse_toml(text, "keys file")?;
+    if raw.keys.len() > KEYS_MAX {
+        return Err(ConfigError::new("keys", format!("must be at most {KEYS_MAX}")));
+    }
+    let mut ids = BTreeSet::new();
+    let mut checked = Vec::new();
+    for (index, key) in raw.keys.into_iter().enumerate() {
+        let (entry, secret) = key.check(&format!("keys[{index}]"))?;
+        if !ids.insert(entry.id.clone()) {
+            let rule = format!("{} is the id of another key already", entry.id);
+            return Err(ConfigError::new(format!("keys[{index}].id"), rule));
+        }
+        checked.push((entry, secret));
+    }
+    Ok(checked)
+}
+
+impl RawKey {
+    fn check(self, place: &str) -> Result<(Entry, Secret), ConfigError> {
+        let broken = |field: &str, rule: &str| ConfigError::new(format!("{place}.{field}"), rule);
+        let names = |names: Vec<String>| names.iter().map(|name| Name::parse(name)).collect();
+        let integrations: Option<Option<BTreeSet<Name>>> = self.integrations.map(names);
+        let integrations = match integrations {
+            None => BTreeSet::new(),
+            Some(Some(names)) if !names.is_empty() => names,
+            Some(_) => return Err(broken("integrations", "must be names; absent means all")),
+        };
+        let algorithms = self.algorithms.unwrap_or_else(|| vec![ALGORITHM.to_owned()]);
+        if algorithms != [ALGORITHM] {
+            return Err(broken("algorithms", "must be [\"hmac-sha256\"], the only one there is"));
+        }
+        let time = |time: Option<Time>, field| {
+            time.map(|time| time.parse().ok_or_else(|| broken(field, TIME_RULE))).transpose()
+        };
+        let not_before = time(self.not_before, "not_before")?;
+        let not_after = time(self.not_after, "not_after")?;
+        if not_before.zip(not_after).is_some_and(|(from, until)| until < from) {
+            return Err(broken("not_after", "must not be before not_before"));
+        }
+        let entry = Entry {
+            id: KeyId::parse(&self.id).ok_or_else(|| broken("id", KeyId::RULE))?,
+            partner: Name::parse(&self.partner).ok_or_else(|| broken("partner", Name::RULE))?,
+            not_before,
+            not_after,
+            integrations,
+        };
+        Ok((entry, self.secret))
+    }
+}

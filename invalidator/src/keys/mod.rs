@@ -1,0 +1,131 @@
+//! The signing keys of partners, as operators keep them: one TOML file that is read, watched and
+//! rotated.
+//!
+//! What a key is good for is decided in `policy::sign`. No error, log line or `Debug` of this
+//! module shows a secret.
+
+mod file;
+mod rotate;
+mod store;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use policy::push::Message;
+use policy::sign::key::{KEYS_BYTES_MAX, Key, KeySet, Secret as KeySecret};
+use secrecy::ExposeSecret;
+
+use crate::config::{ConfigError, Place, Secret};
+pub use file::{Entry, State, parse, validity};
+pub use rotate::{Ended, Fresh, Rotated, Rotation, Scope};
+pub use store::Stamp;
+use store::{Draft, read_private};
+pub use watch::watch;
+
+/// What the files were that a set was read from.
+pub type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
+
+/// One attempt to read the keys.
+#[derive(Debug)]
+pub struct Reading {
+    /// What it was read from, taken before reading: a change in between shows the next time.
+    pub stamps: Stamps,
+    /// The keys, or the rule that is broken.
+    pub keys: Result<KeySet, ConfigError>,
+}
+
+impl Reading {
+    /// Reads the file and the secrets that it names.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        let mut stamps = Stamps::from([(path.to_owned(), Stamp::of(path))]);
+        let keys = load(path, &mut stamps);
+        Self { stamps, keys }
+    }
+
+    /// Whether any of the files is another one now.
+    #[must_use]
+    pub fn is_outdated(stamps: &Stamps) -> bool {
+        stamps.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
+    }
+}
+
+fn load(path: &Path, stamps: &mut Stamps) -> Result<KeySet, ConfigError> {
+    let text = read_private(path, "keys.file")?;
+    if text.is_empty() {
+        // As a shell leaves it while the command before the `>` still runs.
+        let rule = "is empty, as if it were being written; for no keys, write a comment";
+        return Err(ConfigError::new("keys.file", format!("{} {rule}", path.display())));
+    }
+    let entries = file::raw(&text)?;
+    for (_, secret) in &entries {
+        if let Secret::Elsewhere(Place::File(path)) = secret {
+            stamps.insert(path.clone(), Stamp::of(path));
+        }
+    }
+    let mut keys = KeySet::default();
+    for (index, (entry, secret)) in entries.into_iter().enumerate() {
+        let field = format!("keys[{index}].secret");
+        let secret = resolve(secret, &field)?;
+        let key = Key {
+            id: entry.id,
+            partner: entry.partner,
+            secret,
+            not_before: entry.not_before,
+            not_after: entry.not_after,
+            integrations: entry.integrations.into_iter().collect(),
+        };
+        let rule = "must be at most 256 keys, no two with the same id";
+        keys.add(key).map_err(|_| ConfigError::new("keys", rule))?;
+    }
+    if keys.to_wire(u64::MAX).encoded_len() > KEYS_BYTES_MAX {
+        let rule = format!("must come to at most {KEYS_BYTES_MAX} bytes: nodes keep no more");
+        return Err(ConfigError::new("keys", rule));
+    }
+    Ok(keys)
+}
+
+fn resolve(secret: Secret, field: &str) -> Result<KeySecret, ConfigError> {
+    let text = match secret {
+        // A newline at its end is not part of it.
+        Secret::Elsewhere(Place::File(path)) => {
+            read_private(&path, field)?.trim_end_matches(['\r', '\n']).to_owned()
+        }
+        other => other.resolve(field)?.expose_secret().to_owned(),
+    };
+    KeySecret::new(text.into_bytes()).ok_or_else(|| ConfigError::new(field, KeySecret::RULE))
+}
+
+/// The entries of a keys file, without fetching secrets that are elsewhere.
+///
+/// # Errors
+/// If the file cannot be read, or breaks a rule.
+pub fn list(path: &Path) -> Result<Vec<Entry>, ConfigError> {
+    parse(&read_private(path, "file")?)
+}
+
+/// Rotates the keys in a file, which is replaced as a whole or not at all.
+///
+/// # Errors
+/// If the file cannot be read or written, or the rotation does not fit what is in it.
+pub fn rotate(
+    path: &Path,
+    rotation: &Rotation<'_>,
+    fresh: &Fresh,
+    now: policy::time::UnixMicros,
+) -> Result<Rotated, ConfigError> {
+    // Before reading, so that nobody else rotates in between.
+    let draft = Draft::begin(path)?;
+    let text = match rotation.first && !path.exists() {
+        true => String::new(),
+        false => read_private(path, "file")?,
+    };
+    let rotated = rotation.apply(&text, fresh, now)?;
+    draft.commit(&rotated.text).map_err(|cause| {
+        ConfigError::new("file", format!("cannot write {}: {cause}", path.display()))
+    })?;
+    Ok(rotated)
+}
