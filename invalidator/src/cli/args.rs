@@ -5,6 +5,24 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use policy::time::{DURATION_RULE, UnixMicros, parse_duration};
 
+use super::keys::Keys;
+use super::sign::Sign;
+use super::verify::Verify;
+
+const SIGN_HELP: &str = "\
+Example:
+  portcullis sign --profile portcullis --key-id acme-1 --secret-file acme.secret \\
+      --url https://api.example/orders --body-file order.json";
+const VERIFY_HELP: &str = "\
+The request file holds the request line, the headers, an empty line, and the body as it was sent.
+Whether the request was used before cannot be told from it.
+
+Exit codes: 0 accepted; 1 refused; 64 a file or an argument cannot be used.
+
+Example:
+  portcullis verify --profile portcullis --request-file captured.http \\
+      --keys-file /etc/portcullis/keys.toml --at 2026-11-22T12:00:00Z";
+
 /// Cut a user off, everywhere, at once: the Portcullis invalidator and its command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -35,6 +53,14 @@ pub(super) enum Command {
     Publish(Publish),
     /// Show sources, nodes and how far behind they are
     Status(Client),
+    /// List or rotate the keys that partners sign requests with
+    Keys(Keys),
+    /// Sign a request as a partner would: prints the headers, and a curl line that sends them
+    #[command(after_help = SIGN_HELP)]
+    Sign(Sign),
+    /// Explain step by step why a captured request is accepted or refused
+    #[command(after_help = VERIFY_HELP)]
+    Verify(Verify),
 }
 
 #[derive(Args, Debug)]

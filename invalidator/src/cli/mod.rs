@@ -2,22 +2,30 @@
 
 mod api;
 mod args;
+mod captured;
 mod event;
+mod input;
+mod keys;
 mod show;
+mod sign;
+mod verify;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use policy::sign::signer::SignError;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
 use crate::daemon::{self, DaemonError};
+use crate::keys::Reading;
 use api::{Api, ApiError, Reply};
 use args::{Arguments, Client, Command, Run};
+use captured::CapturedError;
 
 /// An event was refused, or is not enforced everywhere.
 const EXIT_REFUSED: u8 = 1;
@@ -39,6 +47,12 @@ enum Failure {
     Input(String, io::Error),
     #[error("event {0}: not JSON: {1}")]
     NotJson(usize, serde_json::Error),
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Captured(#[from] CapturedError),
+    #[error("{0}")]
+    Sign(#[from] SignError),
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
 }
@@ -47,6 +61,7 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Input(..) | Self::NotJson(..) => EXIT_USAGE,
+            Self::Usage(_) | Self::Captured(_) | Self::Sign(_) => EXIT_USAGE,
             Self::Daemon(error) if error.is_configuration() => EXIT_USAGE,
             Self::Api(ApiError::Address(_)) => EXIT_USAGE,
             Self::Daemon(_) | Self::Api(_) => EXIT_UNAVAILABLE,
@@ -80,6 +95,9 @@ fn command(arguments: Arguments) -> Result<bool, Failure> {
     match arguments.command {
         Command::Run(run) => self::run(&run),
         Command::Status(client) => status(&client),
+        Command::Keys(keys) => keys::run(keys),
+        Command::Sign(sign) => sign::run(&sign),
+        Command::Verify(verify) => verify::run(verify),
         Command::Publish(publish) => self::publish(&publish.client, &publish.file),
         Command::Block(block) => send(&block.client, &event::block(&block)),
         Command::Unblock(unblock) => send(&unblock.client, &event::unblock(&unblock)),
@@ -91,6 +109,9 @@ fn command(arguments: Arguments) -> Result<bool, Failure> {
 fn run(run: &Run) -> Result<bool, Failure> {
     let config = Config::load(&run.config)?;
     if run.check {
+        if let Some(file) = &config.keys_file {
+            Reading::of(file).keys?;
+        }
         writeln!(io::stdout(), "{}: the configuration is valid", run.config.display())?;
         return Ok(true);
     }

@@ -76,6 +76,9 @@ pub(super) fn status(json: &Value) -> String {
         let _ = writeln!(out, "source   {name}: {}, {age}", text(source, "state"));
     }
     let nodes = list(json, "nodes");
+    if let Some(keys) = json.get("keys").filter(|keys| keys.is_object()) {
+        out.push_str(&keys_line(keys, nodes));
+    }
     if nodes.is_empty() {
         out.push_str("nodes    none: no Envoy has polled yet\n");
         return out;
@@ -84,6 +87,48 @@ pub(super) fn status(json: &Value) -> String {
     let rows = nodes.iter().map(node_row);
     out.push_str(&table(std::iter::once(header.map(str::to_owned)).chain(rows).collect()));
     out
+}
+
+/// How many keys are valid, and which connected nodes do not have the set.
+fn keys_line(keys: &Value, nodes: &[Value]) -> String {
+    let active = list(keys, "keys").iter().filter(|key| text(key, "state") == "active").count();
+    let version = number(keys, "version");
+    let connected = nodes.iter().filter(|node| node.get("connected") == Some(&Value::Bool(true)));
+    let behind = connected.filter(|node| number(node, "keys_version") != version);
+    let behind: Vec<_> = behind.map(|node| text(node, "node")).collect();
+    let mut line = format!("keys     {} valid", count(active, "key"));
+    if !behind.is_empty() {
+        let _ = write!(line, "; NOT YET on {}", behind.join(", "));
+    }
+    if let Some(failure) = keys.get("failure").and_then(Value::as_str) {
+        let _ = write!(line, "; the file as it is now is NOT IN FORCE: {failure}");
+    }
+    line.push('\n');
+    line
+}
+
+/// A list of keys.
+pub(super) fn keys(keys: &[Value]) -> String {
+    if keys.is_empty() {
+        return "no keys\n".to_owned();
+    }
+    let header = ["ID", "PARTNER", "STATE", "NOT BEFORE", "NOT AFTER", "INTEGRATIONS"];
+    let or = |key: &Value, name, absent: &str| {
+        key.get(name).and_then(Value::as_str).unwrap_or(absent).to_owned()
+    };
+    let rows = keys.iter().map(|key| {
+        let integrations = texts(key, "integrations").join(",");
+        let integrations = if integrations.is_empty() { "all".to_owned() } else { integrations };
+        [
+            text(key, "id").to_owned(),
+            text(key, "partner").to_owned(),
+            text(key, "state").to_owned(),
+            or(key, "not_before", "-"),
+            or(key, "not_after", "-"),
+            integrations,
+        ]
+    });
+    table(std::iter::once(header.map(str::to_owned)).chain(rows).collect())
 }
 
 fn node_row(node: &Value) -> [String; 7] {

@@ -1,0 +1,107 @@
+//! `portcullis verify`: why a captured request is accepted or not, step by step.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use policy::config::Signature;
+use policy::name::Name;
+use policy::sign::Profile;
+use policy::sign::explain::explain;
+use policy::time::{UnixMicros, parse_duration};
+
+use super::Failure;
+use super::captured::Captured;
+use super::input::{self, profile};
+use crate::keys::Reading;
+use crate::shared::wall_clock;
+
+/// Largest captured request, in bytes: the largest body, and room for its headers.
+const REQUEST_BYTES_MAX: u64 = 17 * 1024 * 1024;
+/// The tolerances that an integration can have.
+const TOLERANCE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);
+
+#[derive(Args, Debug)]
+pub(super) struct Verify {
+    /// portcullis, body, standard-webhooks, stripe or github
+    #[arg(long, value_parser = profile)]
+    profile: Profile,
+    /// The request as it arrived, HTTP/1.1 with all headers; - for standard input
+    #[arg(long, value_name = "FILE|-")]
+    request_file: String,
+    /// The keys file
+    #[arg(long, value_name = "FILE")]
+    keys_file: PathBuf,
+    /// When it arrived: RFC 3339, or seconds since the Unix epoch [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    at: Option<UnixMicros>,
+    /// How far the signer's clock may be off, 1s to 1h
+    #[arg(long, value_name = "DURATION", value_parser = tolerance, default_value = "300s")]
+    tolerance: Duration,
+    /// Only keys of this partner, as `signature.partner` has it
+    #[arg(long, value_parser = name)]
+    partner: Option<Name>,
+    /// The integration that the keys have to be for [default: any]
+    #[arg(long, value_parser = name)]
+    integration: Option<Name>,
+    /// Require a nonce, as `signature.nonce` can (portcullis)
+    #[arg(long)]
+    nonce_required: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn name(text: &str) -> Result<Name, &'static str> {
+    Name::parse(text).ok_or(Name::RULE)
+}
+
+fn time(text: &str) -> Result<UnixMicros, &'static str> {
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let at = seconds.map(|since_epoch| UnixMicros(0).saturating_add(since_epoch));
+    at.or_else(|| UnixMicros::parse_rfc3339(text))
+        .ok_or("must be an RFC 3339 time such as 2026-11-22T12:00:00Z, or seconds since 1970")
+}
+
+fn tolerance(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text)
+        .filter(|span| TOLERANCE.contains(span))
+        .ok_or("must be a duration between 1s and 1h, such as 300s")
+}
+
+pub(super) fn run(arguments: Verify) -> Result<bool, Failure> {
+    let captured = Captured::parse(&input::read(&arguments.request_file, REQUEST_BYTES_MAX)?)?;
+    let keys = Reading::of(&arguments.keys_file).keys?;
+    let signature = Signature {
+        partner: arguments.partner,
+        tolerance: arguments.tolerance,
+        is_nonce_required: arguments.nonce_required,
+        ..Signature::of(arguments.profile)
+    };
+    let now = arguments.at.unwrap_or_else(wall_clock);
+    let integration = arguments.integration.as_ref();
+    let Captured { headers, body } = &captured;
+    let steps = explain(&signature, integration, headers, body, &keys, now);
+    let accepted = steps.iter().all(|step| step.ok);
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        let steps = steps.iter().map(
+            |step| serde_json::json!({ "name": step.name, "ok": step.ok, "detail": step.detail }),
+        );
+        let steps: Vec<_> = steps.collect();
+        writeln!(out, "{}", serde_json::json!({ "accepted": accepted, "steps": steps }))?;
+        return Ok(accepted);
+    }
+    let width = steps.iter().map(|step| step.name.len()).max().unwrap_or_default();
+    for step in &steps {
+        let mark = if step.ok { "ok  " } else { "FAIL" };
+        writeln!(out, "{mark}  {:width$}  {}", step.name, step.detail)?;
+    }
+    match steps.iter().find(|step| !step.ok) {
+        None => writeln!(out, "accepted, unless it was used before: only Envoy knows that")?,
+        Some(step) => writeln!(out, "refused: {}", step.name)?,
+    }
+    Ok(accepted)
+}
