@@ -1,7 +1,9 @@
 //! Starts and stops the daemon, and waits for conditions.
 
+use std::fs::Permissions;
 use std::io::Read;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -93,8 +95,19 @@ impl Daemon {
     /// With some more configuration after the usual one.
     pub(crate) fn start(more: &str) -> Self {
         let daemon = Self::spawn(more, tempfile::tempdir().unwrap());
-        wait_until("the daemon to answer", || daemon.try_get("/healthz").is_some());
+        daemon.wait_for_health();
         daemon
+    }
+
+    pub(crate) fn wait_for_health(&self) {
+        wait_until("the daemon to answer", || self.try_get("/healthz").is_some());
+    }
+
+    /// Ends it, and gives its directory for the next one.
+    pub(crate) fn end(&mut self) -> TempDir {
+        self.process.signal("-TERM");
+        self.process.exit_code();
+        std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap())
     }
 
     pub(crate) fn spawn(more: &str, directory: TempDir) -> Self {
@@ -217,6 +230,15 @@ impl Redis {
         publish.arg("portcullis.invalidations").arg(message);
         publish.query(&mut connection).unwrap()
     }
+}
+
+/// Puts a file in place, as a whole, that only its owner can read, and gives its path.
+pub(crate) fn private(directory: &Path, name: &str, content: &str) -> PathBuf {
+    let draft = file(directory, &format!("{name}.draft"), content);
+    std::fs::set_permissions(&draft, Permissions::from_mode(0o600)).unwrap();
+    let path = directory.join(name);
+    std::fs::rename(draft, &path).unwrap();
+    path
 }
 
 /// Writes a file and gives its path.

@@ -136,10 +136,7 @@ fn a_restarted_daemon_gives_its_nodes_a_snapshot_of_its_new_epoch() {
     daemon.post(&block("evt-1", "alice"));
     let mut node = Node::new(&daemon, "edge-1", "a");
     let before = node.poll();
-    daemon.process.signal("-TERM");
-    daemon.process.exit_code();
-    let directory = std::mem::replace(&mut daemon.directory, tempfile::tempdir().unwrap());
-    let next = Daemon::spawn("", directory);
+    let next = Daemon::spawn("", daemon.end());
     let mut after = None;
     wait_until("the next daemon", || {
         after = node.try_poll().ok();

@@ -10,10 +10,13 @@
 )]
 
 mod cli;
+mod documents;
 mod harness;
+mod keys;
 mod lifecycle;
 mod node;
 mod polls;
 mod publish;
 mod redis_source;
 mod schema;
+mod sign;

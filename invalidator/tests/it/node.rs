@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use policy::push::batch::Kind;
 use policy::push::{Batch, Message, Poll};
+use policy::sign::key::KeySet;
 use policy::state::State;
 use policy::subject::Subject;
 
@@ -57,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) next: Poll,
     pub(crate) states: BTreeMap<Subject, State>,
     pub(crate) source_age_ms: Option<u64>,
+    /// The keys as last pushed.
+    pub(crate) keys: KeySet,
 }
 
 impl Node {
@@ -70,7 +73,8 @@ impl Node {
             ..Poll::default()
         };
         let socket = daemon.socket.clone();
-        Self { socket, next, states: BTreeMap::new(), source_age_ms: None }
+        let keys = KeySet::default();
+        Self { socket, next, states: BTreeMap::new(), source_age_ms: None, keys }
     }
 
     /// The poll as bytes, and a connection that it has been sent on.
@@ -92,6 +96,11 @@ impl Node {
             let subject = Subject::try_from(change.subject.unwrap()).unwrap();
             let state = State::try_from(change.state.unwrap()).unwrap();
             self.states.entry(subject).or_default().merge_state(state);
+        }
+        if let Some(keys) = batch.keys.clone() {
+            assert!(keys.version > self.next.keys_version, "an older set: {keys:?}");
+            self.next.keys_version = keys.version;
+            self.keys = KeySet::try_from(keys).unwrap();
         }
         self.next.epoch.clone_from(&batch.epoch);
         self.next.applied = batch.sequence;
