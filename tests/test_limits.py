@@ -1,5 +1,7 @@
 """Token buckets: burst, refill, what they are keyed by, which requests they count."""
 
+import socket
+
 import pytest
 
 from harness import plugin
@@ -206,3 +208,32 @@ def test_global_shadow_rejects_nothing(user):
         assert counted("portcullis_would_deny_block") == 1
         assert counted("portcullis_would_deny_missing_identity") >= 1
         assert counted("portcullis_denied_block") == counted("portcullis_denied_limit") == 0
+
+
+def send_raw(edge, *lines: str) -> int:
+    """One HTTP/1.1 request with exactly these header lines. Returns the status."""
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
+        head = "\r\n".join(["GET / HTTP/1.1", "host: edge", "connection: close", *lines])
+        connection.sendall(f"{head}\r\n\r\n".encode())
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return int(answer.split(b" ", 2)[1])
+
+
+def test_every_value_of_an_identity_counts():
+    per_user = limit("per-user", "user", 1)
+    per_key = limit("per-key", {"header": "x-api-key"}, 1)
+    identity = {"user": [{"cookie": "uid"}], "missing_user": "allow"}
+    with running(limits_only(per_user, per_key, identity=identity), daemon=False) as stack:
+        edge = stack.edge
+        assert send_raw(edge, "cookie: a=1", "cookie: uid=alice") == 200
+        assert send_raw(edge, "cookie: uid=alice") == 429
+        assert send_raw(edge, "cookie: uid=bob; uid=%61lice") == 429
+        assert send_raw(edge, "x-api-key: k") == 200
+        assert send_raw(edge, "x-api-key: other", "x-api-key: k") == 429
+        assert send_raw(edge, "x-api-key: ", "x-api-key: k") == 429
+        long = "x" * 5000
+        assert send_raw(edge, f"x-api-key: {long}") == 200
+        assert send_raw(edge, f"x-api-key: {long}") == 429
+        assert send_raw(edge, *(f"x-api-key: {number}" for number in range(5))) == 400

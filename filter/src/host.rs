@@ -3,6 +3,7 @@
 //! Values come as bytes, since nothing that a client sends has to be UTF-8. An answer that the
 //! proxy cannot give is none, and never a panic.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use policy::gate::Clock;
@@ -83,12 +84,19 @@ fn name_of(key: Key) -> String {
     }
 }
 
-/// The request of the stream that the proxy is calling about.
-pub(crate) struct CurrentRequest;
+/// The request of the stream that the proxy is calling about. Its headers are fetched once, all
+/// together: asking for single ones would hide those that stand twice.
+#[derive(Default)]
+pub(crate) struct CurrentRequest {
+    headers: OnceCell<Headers>,
+}
 
 impl Request for CurrentRequest {
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
-        hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
+    fn headers(&self) -> &Headers {
+        self.headers.get_or_init(|| {
+            let lines = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
+            Headers(lines.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect())
+        })
     }
 
     fn jwt_claim(&self, payload: &str, name: &str) -> Option<Vec<u8>> {
@@ -99,11 +107,6 @@ impl Request for CurrentRequest {
 
     fn client_address(&self) -> Option<Vec<u8>> {
         property(vec!["source", "address"])
-    }
-
-    fn headers(&self) -> Headers {
-        let lines = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
-        Headers(lines.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect())
     }
 }
 

@@ -37,7 +37,8 @@ impl HttpContext for Stream {
         let plugin = &self.plugin;
         let config = plugin.gate.config();
         let freshness = plugin.freshness();
-        let decision = plugin.gate.decide(&CurrentRequest, &mut SharedData, &HostClock, freshness);
+        let decision =
+            plugin.gate.decide(&CurrentRequest::default(), &mut SharedData, &HostClock, freshness);
         plugin.metrics.count_decision(&decision);
         if let Some(line) = decision.log_line(config) {
             host::set_log_line(&line);

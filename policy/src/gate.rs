@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use crate::config::{Answer, Config, Groups, Limit, LimitMatch, Source};
 use crate::hash::{HashKey, SubjectHash};
 use crate::node::KeyCache;
-use crate::request::{Found, Request, client_ip, identify};
+use crate::request::{Found, Request, TooManyIdentities, identify};
 use crate::shared::Shared;
 use crate::subject::{Kind, SubjectRef};
 use crate::time::{MonotonicNanos, UnixMicros};
@@ -140,8 +140,9 @@ impl Gate {
     ) -> Result<Option<Pending>, Denial> {
         let (mut method, mut path) = (Vec::new(), Vec::new());
         if self.reads_route {
-            method = request.header(":method").unwrap_or_default();
-            path = request.header(":path").unwrap_or_default();
+            let pseudo = |name| request.headers().all(name).next().unwrap_or_default().to_vec();
+            method = pseudo(":method");
+            path = pseudo(":path");
         }
         let groups = self.config.groups(&method, &path);
         self.check_freshness(freshness, groups, decision)?;
@@ -153,11 +154,13 @@ impl Gate {
         let mut plans = self.plans(request, limits, decision)?;
         // Where a signature names the partner, no other source is believed.
         let is_believed = !is_signed || integration.is_some_and(|(_, one)| one.shadow);
-        let claimed = (is_believed && !of_partners.is_empty())
-            .then(|| identify(request, &Kind::Partner, &self.config.identity.partner))
-            .flatten();
+        let mut claimed = Vec::new();
+        if is_believed && !of_partners.is_empty() {
+            let sources = &self.config.identity.partner;
+            claimed = self.identify(request, &Kind::Partner, sources, decision)?;
+        }
         if !is_signed {
-            self.plan_partner(&mut plans, claimed.as_ref(), &of_partners);
+            self.plan_partners(&mut plans, &claimed, &of_partners);
         }
         let mut looks = self.look(plans, groups, shared, clock);
         let Some(integration) = integration else {
@@ -175,7 +178,7 @@ impl Gate {
         let awaited = checked?;
         if is_signed && awaited.verifier.is_none() {
             let mut plans = Plans::new();
-            self.plan_partner(&mut plans, claimed.as_ref(), &of_partners);
+            self.plan_partners(&mut plans, &claimed, &of_partners);
             looks.extend(self.look(plans, groups, shared, clock));
         }
         self.take_all(looks, groups, shared, clock, decision)?;
@@ -223,40 +226,57 @@ impl Gate {
     ) -> Result<Plans<'a>, Denial> {
         let identity = &self.config.identity;
         let mut plans = Plans::new();
-        let user = identify(request, &Kind::User, &identity.user);
-        if user.is_none() && identity.missing_user == Answer::Deny {
+        let users = self.identify(request, &Kind::User, &identity.user, decision)?;
+        if users.is_empty() && identity.missing_user == Answer::Deny {
             decision.rule(Cause::MissingIdentity, identity.shadow)?;
         }
-        let session = identify(request, &Kind::Session, &identity.session);
+        let sessions = self.identify(request, &Kind::Session, &identity.session, decision)?;
         if self.config.invalidator.is_some() {
-            for found in [&user, &session].into_iter().flatten() {
+            for found in users.iter().chain(&sessions) {
                 plans.entry(self.hash(found)).or_default().has_status = true;
             }
         }
         for (index, limit) in limits {
             let found = match &limit.key {
-                Kind::User => user.clone(),
-                Kind::Session => session.clone(),
-                Kind::Partner => None,
-                Kind::ClientIp => client_ip(request).map(|id| Found { kind: Kind::ClientIp, id }),
+                Kind::User => users.clone(),
+                Kind::Session => sessions.clone(),
+                Kind::Partner => Vec::new(),
+                kind @ Kind::ClientIp => {
+                    self.identify(request, kind, &[Source::ClientIp], decision)?
+                }
                 kind @ Kind::Header(name) => {
-                    identify(request, kind, &[Source::Header(name.to_string())])
+                    let source = Source::Header(name.to_string());
+                    self.identify(request, kind, &[source], decision)?
                 }
             };
-            if let Some(found) = found {
-                plans.entry(self.hash(&found)).or_default().limits.push((index, limit));
+            for found in &found {
+                plans.entry(self.hash(found)).or_default().limits.push((index, limit));
             }
         }
         Ok(plans)
     }
 
-    fn plan_partner<'a>(
+    /// Whom the sources name; nobody, in shadow, if they name too many.
+    fn identify(
+        &self,
+        request: &impl Request,
+        kind: &Kind,
+        sources: &[Source],
+        decision: &mut Decision,
+    ) -> Result<Vec<Found>, Denial> {
+        identify(request, kind, sources).or_else(|TooManyIdentities| {
+            decision.rule(Cause::TooManyIdentities, self.config.identity.shadow)?;
+            Ok(Vec::new())
+        })
+    }
+
+    fn plan_partners<'a>(
         &self,
         plans: &mut Plans<'a>,
-        partner: Option<&Found>,
+        partners: &[Found],
         limits: &[(usize, &'a Limit)],
     ) {
-        if let Some(partner) = partner.filter(|_| !limits.is_empty()) {
+        for partner in partners.iter().filter(|_| !limits.is_empty()) {
             plans.entry(self.hash(partner)).or_default().limits.extend(limits);
         }
     }

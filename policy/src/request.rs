@@ -1,24 +1,30 @@
 //! Who a request is from: the configured sources, in order, until one of them names somebody.
+//!
+//! A client can send a header or a cookie twice, and the upstream may read either. So every value
+//! counts: whoever is blocked under one of them is blocked, and each of them has its bucket.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use percent_encoding::percent_decode;
+
 use crate::config::Source;
-use crate::subject::{Kind, SUBJECT_ID_BYTES_MAX};
+use crate::subject::Kind;
+
+/// The most different ids of one sort in one request.
+pub const IDENTITIES_MAX: usize = 4;
 
 /// What can be asked about a request. Each question may cost a crossing into the proxy, so each is
 /// asked only when the answer is needed.
 pub trait Request {
-    /// The value of a header (or pseudo-header such as `:path`), by lower-case name.
-    fn header(&self, name: &str) -> Option<Vec<u8>>;
+    /// Every header line.
+    fn headers(&self) -> &Headers;
 
     /// A claim of the verified token, as text.
     fn jwt_claim(&self, payload: &str, claim: &str) -> Option<Vec<u8>>;
 
     /// The address the request came from, with or without a port.
     fn client_address(&self) -> Option<Vec<u8>>;
-
-    /// Every header line, so that one that stands twice is noticed.
-    fn headers(&self) -> Headers;
 }
 
 /// Every header line of a request, pseudo-headers included; names in lower case.
@@ -54,25 +60,51 @@ pub(crate) struct Found {
     pub(crate) id: Vec<u8>,
 }
 
-/// The first source that names somebody. An id that no event could name (empty, or longer than
-/// [`SUBJECT_ID_BYTES_MAX`]) names nobody.
-pub(crate) fn identify(request: &impl Request, kind: &Kind, sources: &[Source]) -> Option<Found> {
-    sources.iter().find_map(|source| {
-        let (kind, id) = match source {
+/// More different ids than [`IDENTITIES_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManyIdentities;
+
+/// Everybody that the first source which names anybody names. An empty id names nobody.
+pub(crate) fn identify(
+    request: &impl Request,
+    kind: &Kind,
+    sources: &[Source],
+) -> Result<Vec<Found>, TooManyIdentities> {
+    for source in sources {
+        let found = match source {
             Source::JwtClaim { payload, claim } => {
-                (kind.clone(), request.jwt_claim(payload, claim))
+                distinct(kind, request.jwt_claim(payload, claim).map(Cow::Owned))
             }
-            Source::Header(name) => (kind.clone(), request.header(name)),
+            Source::Header(name) => distinct(kind, request.headers().all(name).map(Cow::Borrowed)),
             Source::Cookie(name) => {
-                let header = request.header("cookie")?;
-                (kind.clone(), cookie(&header, name).map(<[u8]>::to_vec))
+                let lines = request.headers().all("cookie");
+                distinct(kind, lines.flat_map(|line| cookies(line, name)))
             }
             // An address is never taken for a user's id, whatever the id looks like.
-            Source::ClientIp => (Kind::ClientIp, client_ip(request)),
-        };
-        let id = id?;
-        (1..=SUBJECT_ID_BYTES_MAX).contains(&id.len()).then_some(Found { kind, id })
-    })
+            Source::ClientIp => distinct(&Kind::ClientIp, client_ip(request).map(Cow::Owned)),
+        }?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn distinct<'a>(
+    kind: &Kind,
+    ids: impl IntoIterator<Item = Cow<'a, [u8]>>,
+) -> Result<Vec<Found>, TooManyIdentities> {
+    let mut found: Vec<Found> = Vec::new();
+    for id in ids {
+        if id.is_empty() || found.iter().any(|known| known.id == *id) {
+            continue;
+        }
+        if found.len() >= IDENTITIES_MAX {
+            return Err(TooManyIdentities);
+        }
+        found.push(Found { kind: kind.clone(), id: id.into_owned() });
+    }
+    Ok(found)
 }
 
 /// The client's address without its port, in the one canonical spelling.
@@ -89,12 +121,18 @@ pub(crate) fn client_address(request: &impl Request) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
-/// The value of the first cookie of this name (RFC 6265, section 4.2.1), without quotes.
-fn cookie<'a>(header: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    header.split(|byte| *byte == b';').find_map(|pair| {
-        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+/// The values of the cookies of this name (RFC 6265, section 4.2.1), as most upstreams read them:
+/// without white space and quotes around them, and percent-decoded.
+fn cookies<'a>(line: &'a [u8], name: &'a str) -> impl Iterator<Item = Cow<'a, [u8]>> {
+    line.split(|byte| *byte == b';').filter_map(move |pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = pair.split_at_checked(equals)?;
+        if key.trim_ascii() != name.as_bytes() {
+            return None;
+        }
+        let value = value.strip_prefix(b"=")?.trim_ascii();
         let unquoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-        Some(unquoted.unwrap_or(value))
+        Some(Cow::from(percent_decode(unquoted.unwrap_or(value))))
     })
 }
 
@@ -108,7 +146,7 @@ pub(crate) mod testing {
 
     #[derive(Clone, Default)]
     pub(crate) struct Plain {
-        pub(crate) headers: HashMap<String, Vec<u8>>,
+        pub(crate) headers: Headers,
         pub(crate) claims: HashMap<String, Vec<u8>>,
         pub(crate) address: Option<Vec<u8>>,
     }
@@ -118,8 +156,15 @@ pub(crate) mod testing {
             Self::default().with(":method", "GET").with(":path", path)
         }
 
+        /// With this header, and no other of its name.
         pub(crate) fn with(mut self, header: &str, value: &str) -> Self {
-            self.headers.insert(header.into(), value.into());
+            self.headers.0.retain(|(name, _)| name != header.as_bytes());
+            self.and(header, value)
+        }
+
+        /// With one more header.
+        pub(crate) fn and(mut self, header: &str, value: &str) -> Self {
+            self.headers.0.push((header.into(), value.into()));
             self
         }
 
@@ -135,8 +180,8 @@ pub(crate) mod testing {
     }
 
     impl Request for Plain {
-        fn header(&self, name: &str) -> Option<Vec<u8>> {
-            self.headers.get(name).cloned()
+        fn headers(&self) -> &Headers {
+            &self.headers
         }
 
         fn jwt_claim(&self, _payload: &str, claim: &str) -> Option<Vec<u8>> {
@@ -146,11 +191,6 @@ pub(crate) mod testing {
         fn client_address(&self) -> Option<Vec<u8>> {
             self.address.clone()
         }
-
-        fn headers(&self) -> Headers {
-            let lines = self.headers.iter();
-            Headers(lines.map(|(name, value)| (name.clone().into(), value.clone())).collect())
-        }
     }
 }
 
@@ -159,44 +199,66 @@ mod tests {
     use super::testing::Plain;
     use super::*;
 
-    fn user(request: &Plain, sources: &[Source]) -> Option<(Kind, String)> {
-        let found = identify(request, &Kind::User, sources)?;
-        Some((found.kind, String::from_utf8(found.id).unwrap()))
+    fn users(request: &Plain, sources: &[Source]) -> Vec<(Kind, String)> {
+        let found = identify(request, &Kind::User, sources).unwrap().into_iter();
+        found.map(|found| (found.kind, String::from_utf8(found.id).unwrap())).collect()
     }
 
-    #[test]
-    fn the_first_source_that_names_somebody_wins() {
-        let sources = [
+    fn sources() -> [Source; 4] {
+        [
             Source::JwtClaim { payload: "p".into(), claim: "sub".into() },
             Source::Header("x-user-id".into()),
             Source::Cookie("uid".into()),
             Source::ClientIp,
-        ];
-        let mut request = Plain::get("/").from("192.0.2.1:4711");
-        assert_eq!(user(&request, &sources), Some((Kind::ClientIp, "192.0.2.1".into())));
-        request = request.with("cookie", "a=1; uid=\"carol\"; uid=mallory");
-        assert_eq!(user(&request, &sources), Some((Kind::User, "carol".into())));
-        request = request.with("x-user-id", "bob");
-        assert_eq!(user(&request, &sources), Some((Kind::User, "bob".into())));
-        request = request.claiming("sub", "alice");
-        assert_eq!(user(&request, &sources), Some((Kind::User, "alice".into())));
+        ]
     }
 
     #[test]
-    fn an_id_that_no_event_could_name_names_nobody() {
+    fn the_first_source_that_names_somebody_wins() {
+        let mut request = Plain::get("/").from("192.0.2.1:4711");
+        assert_eq!(users(&request, &sources()), [(Kind::ClientIp, "192.0.2.1".into())]);
+        request = request.with("cookie", "a=1; uid=\"carol\"");
+        assert_eq!(users(&request, &sources()), [(Kind::User, "carol".into())]);
+        request = request.with("x-user-id", "bob");
+        assert_eq!(users(&request, &sources()), [(Kind::User, "bob".into())]);
+        request = request.claiming("sub", "alice");
+        assert_eq!(users(&request, &sources()), [(Kind::User, "alice".into())]);
+    }
+
+    #[test]
+    fn everybody_whom_a_source_names_counts() {
+        let request = Plain::get("/")
+            .and("x-user-id", "")
+            .and("x-user-id", "alice")
+            .and("x-user-id", "bob")
+            .and("x-user-id", "alice");
+        let both = [(Kind::User, "alice".into()), (Kind::User, "bob".into())];
+        assert_eq!(users(&request, &sources()), both);
+        let request = Plain::get("/").and("cookie", "a=1").and("cookie", "uid=alice; uid = %62ob");
+        assert_eq!(users(&request, &sources()), both);
+        let crowd = (0..5).fold(Plain::get("/"), |r, i| r.and("x-user-id", &format!("u{i}")));
+        assert_eq!(identify(&crowd, &Kind::User, &sources()), Err(TooManyIdentities));
+    }
+
+    #[test]
+    fn an_empty_id_names_nobody_and_a_long_one_somebody() {
         let sources = [Source::Header("x-user-id".into())];
-        assert_eq!(user(&Plain::get("/"), &sources), None);
-        assert_eq!(user(&Plain::get("/").with("x-user-id", ""), &sources), None);
-        let long = "x".repeat(SUBJECT_ID_BYTES_MAX + 1);
-        assert_eq!(user(&Plain::get("/").with("x-user-id", &long), &sources), None);
+        assert_eq!(users(&Plain::get("/"), &sources), []);
+        assert_eq!(users(&Plain::get("/").with("x-user-id", ""), &sources), []);
+        let long = "x".repeat(10_000);
+        let request = Plain::get("/").with("x-user-id", &long);
+        assert_eq!(users(&request, &sources), [(Kind::User, long)]);
     }
 
     #[test]
     fn cookies_match_by_their_whole_name() {
-        assert_eq!(cookie(b"xuid=1; uid=2", "uid"), Some(&b"2"[..]));
-        assert_eq!(cookie(b"uidx=1;uid=", "uid"), Some(&b""[..]));
-        assert_eq!(cookie(b"uid", "uid"), None);
-        assert_eq!(cookie(b"uid=a=b", "uid"), Some(&b"a=b"[..]));
+        let read = |line: &'static str| -> Vec<_> { cookies(line.as_bytes(), "uid").collect() };
+        assert_eq!(read("xuid=1; uid=2"), [&b"2"[..]]);
+        assert_eq!(read("uidx=1;uid="), [&b""[..]]);
+        assert!(read("uid").is_empty());
+        assert_eq!(read("uid=a=b;=;;"), [&b"a=b"[..]]);
+        assert_eq!(read("uid = \"a b\" "), [&b"a b"[..]]);
+        assert_eq!(read("uid=%zz%61%"), [&b"%zza%"[..]]);
     }
 
     #[test]

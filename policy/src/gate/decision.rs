@@ -92,6 +92,8 @@ pub enum Cause {
     },
     /// Nobody could be identified.
     MissingIdentity,
+    /// More different ids of one sort than a request may have.
+    TooManyIdentities,
     /// The node has never been synchronized.
     NeverSynced,
     /// The node has not been synchronized lately.
@@ -123,11 +125,12 @@ pub enum Cause {
 
 impl Cause {
     /// Every name that [`Cause::as_str`] gives, so that metrics can show zeros.
-    pub const NAMES: [&'static str; 14] = [
+    pub const NAMES: [&'static str; 15] = [
         "block",
         "zero",
         "limit",
         "missing_identity",
+        "too_many_identities",
         "never_synced",
         "stale",
         "slab_full",
@@ -148,6 +151,7 @@ impl Cause {
             Self::Zero { .. } => "zero",
             Self::Limit { .. } => "limit",
             Self::MissingIdentity => "missing_identity",
+            Self::TooManyIdentities => "too_many_identities",
             Self::NeverSynced => "never_synced",
             Self::Stale => "stale",
             Self::SlabFull => "slab_full",

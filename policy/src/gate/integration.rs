@@ -58,13 +58,13 @@ fn check_headers(
     if !content_type.is_ok_and(|given| integration.allows_content_type(given)) {
         return Err(Cause::ContentType);
     }
-    let length = content_length(&headers);
+    let length = content_length(headers);
     if length.zip(integration.body_bytes_max).is_some_and(|(given, max)| given > max) {
         return Err(Cause::BodyTooLarge);
     }
     let verifier = integration.signature.as_ref().map(|signature| {
         let (name, keys) = (Some(&integration.name), keys.get(shared));
-        let begun = Verifier::begin(signature, name, &headers, keys, clock.wall());
+        let begun = Verifier::begin(signature, name, headers, keys, clock.wall());
         begun.map_err(|failure| Cause::of_signature(signature, failure))
     });
     let verifier = verifier.transpose()?;

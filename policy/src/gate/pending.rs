@@ -10,6 +10,8 @@ use crate::sign::replay;
 use crate::subject::Kind;
 
 /// What came of a request's headers.
+// The large variant is the usual one: a box would cost every request an allocation.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 // Moved once per request: cheaper than to allocate for each that needs no body.
 #[allow(clippy::large_enum_variant)]
@@ -37,7 +39,7 @@ pub struct Pending {
     /// The limits per partner, by their index: taken from once the partner is verified.
     partner_limits: Vec<usize>,
     /// Whom the request calls its partner: believed if a signature in shadow is not right.
-    claimed_partner: Option<Found>,
+    claimed_partners: Vec<Found>,
     decision: Decision,
 }
 
@@ -45,10 +47,10 @@ impl Pending {
     pub(super) fn new(
         awaited: Awaited,
         partner_limits: Vec<usize>,
-        claimed_partner: Option<Found>,
+        claimed_partners: Vec<Found>,
     ) -> Self {
         let decision = Decision::default();
-        Self { awaited, size: 0, partner_limits, claimed_partner, decision }
+        Self { awaited, size: 0, partner_limits, claimed_partners, decision }
     }
 
     /// What was decided before the body.
@@ -118,11 +120,11 @@ impl Pending {
             .as_ref()
             .map(|verified| Found { kind: Kind::Partner, id: verified.partner.as_str().into() });
         // Without a signature to wait for, the limits have had their turn.
-        let partner = verified.or_else(|| self.claimed_partner.take());
+        let partners = verified.map_or_else(|| self.claimed_partners.clone(), |one| vec![one]);
         let limits = self.partner_limits.iter();
         let limits = limits.filter_map(|at| Some((*at, gate.config.limits.get(*at)?)));
         let mut plans = Plans::new();
-        gate.plan_partner(&mut plans, partner.as_ref(), &limits.collect::<Vec<_>>());
+        gate.plan_partners(&mut plans, &partners, &limits.collect::<Vec<_>>());
         // No status is looked at, so no scope matters.
         let looks = gate.look(plans, Default::default(), shared, clock);
         gate.take_all(looks, Default::default(), shared, clock, decision)

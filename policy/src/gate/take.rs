@@ -79,7 +79,9 @@ impl Gate {
             decision.notes.extend(evaluation.notes);
             decision.quotas.extend(evaluation.quotas);
         }
-        decision.quotas.sort_by_key(|(index, _)| *index);
+        // Of several buckets of one limit, the emptiest counts.
+        decision.quotas.sort_by_key(|(index, quota)| (*index, quota.remaining));
+        decision.quotas.dedup_by_key(|(index, _)| *index);
         Ok(())
     }
 }

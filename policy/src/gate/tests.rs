@@ -107,6 +107,7 @@ fn every_cause_has_its_name() {
         Cause::Zero { limit: None },
         Cause::Limit { index: 0 },
         Cause::MissingIdentity,
+        Cause::TooManyIdentities,
         Cause::NeverSynced,
         Cause::Stale,
         Cause::SlabFull,

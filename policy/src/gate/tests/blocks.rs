@@ -53,6 +53,20 @@ fn a_session_is_blocked_by_itself() {
 }
 
 #[test]
+fn whoever_is_named_twice_cannot_hide_behind_the_other() {
+    let mut bench = Bench::new(&base());
+    bench.push(&user("alice"), [blocked("fraud")]);
+    bench.push(&Subject::session("s1").unwrap(), [blocked("stolen")]);
+    let bob = || Plain::get("/").and("x-user-id", "bob");
+    assert_eq!(bench.says(&bob()), "ok");
+    assert_eq!(bench.says(&bob().and("x-user-id", "alice")), "rule=block:fraud event=evt-fraud");
+    let cookies = bob().and("cookie", "a=1").and("cookie", "sid=s2; sid=s1");
+    assert_eq!(bench.says(&cookies), "rule=block:stolen event=evt-stolen");
+    let crowd = (0..5).fold(bob(), |request, i| request.and("x-user-id", &format!("u{i}")));
+    assert_eq!(bench.says(&crowd), "rule=too_many_identities");
+}
+
+#[test]
 fn a_scoped_block_leaves_other_routes_open() {
     let mut bench = Bench::new(&base());
     let cooling = Block { scope: scope(&["deposit", "bet"]), ..block("cooling_off") };
