@@ -141,6 +141,32 @@ pub(crate) fn respond(response: &Response) {
     let _ = hostcalls::send_http_response(response.status, headers, Some(response.body.as_bytes()));
 }
 
+/// Sets a header of the request, whatever it was.
+pub(crate) fn set_request_header(name: &str, value: &str) {
+    let _ = hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value));
+}
+
+/// Removes a header from the request.
+pub(crate) fn remove_request_header(name: &str) {
+    let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
+}
+
+/// A part of the request's body that the proxy holds; shorter if there is less.
+pub(crate) fn request_body(start: usize, size: usize) -> Vec<u8> {
+    let bytes = hostcalls::get_buffer(BufferType::HttpRequestBody, start, size);
+    bytes.ok().flatten().unwrap_or_default()
+}
+
+/// Makes a stream the one that the next calls are about.
+pub(crate) fn switch_to(stream: u32) {
+    let _ = hostcalls::set_effective_context(stream);
+}
+
+/// Lets a request go on that was held.
+pub(crate) fn resume_request() {
+    let _ = hostcalls::resume_http_request();
+}
+
 /// Adds a header to the upstream's response.
 pub(crate) fn add_response_header(name: &str, value: &str) {
     let _ = hostcalls::add_map_value(MapType::HttpResponseHeaders, name, value);
@@ -180,6 +206,16 @@ pub(crate) fn poll_answer(body_size: usize) -> (Option<u32>, Vec<u8>) {
 /// Defines a counter, or finds it.
 pub(crate) fn counter(name: &str) -> Option<u32> {
     hostcalls::define_metric(MetricType::Counter, name).ok()
+}
+
+/// Defines a histogram, or finds it.
+pub(crate) fn histogram(name: &str) -> Option<u32> {
+    hostcalls::define_metric(MetricType::Histogram, name).ok()
+}
+
+/// Adds a value to a histogram.
+pub(crate) fn record(metric: u32, value: u64) {
+    let _ = hostcalls::record_metric(metric, value);
 }
 
 /// Adds to a counter.

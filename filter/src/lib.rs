@@ -1,11 +1,12 @@
 //! The Portcullis filter: what Envoy loads.
 //!
 //! It translates between Envoy and the `policy` crate and decides nothing itself: `root` is one
-//! plugin in one VM, `plugin` what its requests share, `stream` one request, `host` every call into
-//! the proxy, `metrics` the names of counters.
+//! plugin in one VM, `plugin` what its requests share, `stream` one request, `held` those that
+//! wait for their bodies, `host` every call into the proxy, `metrics` the names of counters.
 //!
 //! A panic here is a trap, and a trap is an outage, so nothing on a request's path may panic.
 
+mod held;
 mod host;
 mod metrics;
 mod plugin;

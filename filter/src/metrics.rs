@@ -11,6 +11,9 @@ use policy::config::Config;
 use policy::gate::{Cause, Decision, Denial, Note, Verdict, Why};
 use policy::name::Name;
 use policy::node::{Failure, Report};
+use policy::sign::key::KeyId;
+use policy::sign::verify::Verified;
+use policy::sign::{Failure as SignatureFailure, Profile};
 
 use crate::host;
 
@@ -20,13 +23,19 @@ const REASONS_MAX: usize = 64;
 /// What can come of a rule.
 const OUTCOMES: [&str; 3] = ["denied", "would_deny", "failed_open"];
 
+/// Key ids that have a histogram of their own; the skew of further ones is not recorded.
+const KEY_IDS_MAX: usize = 256;
+
 /// The counters of one plugin.
 pub(crate) struct Metrics {
     prefix: Name,
     allowed: Option<u32>,
     by_cause: BTreeMap<(&'static str, &'static str), u32>,
     by_limit: BTreeMap<(&'static str, usize), u32>,
+    by_integration: BTreeMap<(&'static str, usize), u32>,
     by_reason: RefCell<BTreeMap<(&'static str, Name), u32>>,
+    signatures: BTreeMap<(Profile, &'static str), u32>,
+    skew_ms: RefCell<BTreeMap<KeyId, u32>>,
     push: BTreeMap<&'static str, u32>,
 }
 
@@ -47,6 +56,21 @@ impl Metrics {
                 Some(((*outcome, index), counter(format!("limit.{}.{outcome}", limit.name))?))
             })
         });
+        let integrations = OUTCOMES.iter().flat_map(|outcome| {
+            let counter = &counter;
+            config.integrations.iter().enumerate().filter_map(move |(index, one)| {
+                Some(((*outcome, index), counter(format!("integration.{}.{outcome}", one.name))?))
+            })
+        });
+        let used =
+            config.integrations.iter().filter_map(|one| Some(one.signature.as_ref()?.profile));
+        let signatures = used.flat_map(|profile| {
+            let counter = &counter;
+            let results = ["verified"].into_iter().chain(SignatureFailure::NAMES);
+            results.filter_map(move |result| {
+                Some(((profile, result), counter(format!("signature.{profile}.{result}"))?))
+            })
+        });
         let push =
             ["batches", "changes", "refused", "snapshots", "superseded", "failed", "lease_taken"];
         let push = push.iter().filter_map(|name| Some((*name, counter(format!("push.{name}"))?)));
@@ -54,7 +78,10 @@ impl Metrics {
             allowed: counter("allowed".to_owned()),
             by_cause: causes.collect(),
             by_limit: limits.collect(),
+            by_integration: integrations.collect(),
             by_reason: RefCell::default(),
+            signatures: signatures.collect(),
+            skew_ms: RefCell::default(),
             push: push.collect(),
             prefix: prefix.clone(),
         }
@@ -64,18 +91,48 @@ impl Metrics {
     pub(crate) fn count_decision(&self, decision: &Decision) {
         match &decision.verdict {
             Verdict::Allow => add(self.allowed, 1),
-            Verdict::Deny(denial) => self.count_rule("denied", denial),
+            Verdict::Deny(denial) => self.count_rule("denied", denial, decision.integration),
         }
         for Note { denial, why } in &decision.notes {
             let outcome = match why {
                 Why::Shadow => "would_deny",
                 Why::FailOpen => "failed_open",
             };
-            self.count_rule(outcome, denial);
+            self.count_rule(outcome, denial, decision.integration);
+        }
+        if let Some(verified) = &decision.verified {
+            self.count_signature(verified.profile, "verified");
+            self.record_skew(verified);
         }
     }
 
-    fn count_rule(&self, outcome: &'static str, denial: &Denial) {
+    fn count_signature(&self, profile: Profile, result: &'static str) {
+        add(self.signatures.get(&(profile, result)).copied(), 1);
+    }
+
+    fn record_skew(&self, verified: &Verified) {
+        let Some(skew_ms) = verified.skew_ms else { return };
+        let Ok(mut known) = self.skew_ms.try_borrow_mut() else { return };
+        let mut metric = known.get(&verified.key_id).copied();
+        if metric.is_none() && known.len() < KEY_IDS_MAX {
+            let in_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            let id = verified.key_id.as_str();
+            let id: String = id.chars().map(|c| if in_name(c) { c } else { '_' }).collect();
+            metric = host::histogram(&format!("{}.signature.skew_ms.{id}", self.prefix));
+            known.extend(metric.map(|metric| (verified.key_id.clone(), metric)));
+        }
+        if let Some(metric) = metric {
+            host::record(metric, skew_ms.unsigned_abs());
+        }
+    }
+
+    fn count_rule(&self, outcome: &'static str, denial: &Denial, integration: Option<usize>) {
+        if let Some(index) = integration.filter(|_| denial.cause.is_of_integration()) {
+            add(self.by_integration.get(&(outcome, index)).copied(), 1);
+        }
+        if let Cause::Signature { profile, failure, .. } = &denial.cause {
+            self.count_signature(*profile, failure.as_str());
+        }
         add(self.by_cause.get(&(outcome, denial.cause.as_str())).copied(), 1);
         if let Some(index) = denial.cause.limit() {
             add(self.by_limit.get(&(outcome, index)).copied(), 1);

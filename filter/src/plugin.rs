@@ -1,18 +1,23 @@
 //! What all requests of one plugin share.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-use policy::gate::{Clock, Freshness, Gate};
-use policy::node::FreshnessCache;
+use policy::gate::{Clock, Decision, Denial, Freshness, Gate, HeadersDecision, Verdict};
+use policy::node::{FreshnessCache, KeyCache};
+use policy::request::Request;
+use policy::response;
 
-use crate::host::{HostClock, SharedData};
+use crate::held::Watch;
+use crate::host::{self, HostClock, SharedData};
 use crate::metrics::Metrics;
 
-/// The gate, its counters, and how fresh the node was when last looked at.
+/// The gate, its counters, and what this VM remembers of shared memory.
 pub(crate) struct Plugin {
     pub(crate) gate: Gate,
     pub(crate) metrics: Metrics,
+    pub(crate) watch: Watch,
     freshness: Option<Cell<FreshnessCache>>,
+    keys: RefCell<KeyCache>,
 }
 
 impl Plugin {
@@ -20,15 +25,56 @@ impl Plugin {
         let metrics = Metrics::new(gate.config());
         let invalidator = gate.config().invalidator.as_ref();
         let freshness = invalidator.map(|i| Cell::new(FreshnessCache::new(i.stale_after)));
-        Self { gate, metrics, freshness }
+        let keys = RefCell::new(KeyCache::new(gate.config()));
+        Self { gate, metrics, watch: Watch::default(), freshness, keys }
+    }
+
+    /// Decides on the headers of a request.
+    pub(crate) fn decide(&self, request: &impl Request) -> HeadersDecision {
+        let freshness = self.freshness();
+        // Nothing is called back while it is borrowed; without any keys nothing signed passes.
+        let mut none = KeyCache::default();
+        let mut keys = self.keys.try_borrow_mut();
+        let keys = keys.as_deref_mut().unwrap_or(&mut none);
+        self.gate.decide_headers(request, &mut SharedData, &HostClock, freshness, keys)
     }
 
     /// How fresh the node is now; always fresh if nothing is to be followed.
-    pub(crate) fn freshness(&self) -> Freshness {
+    fn freshness(&self) -> Freshness {
         let Some(cell) = &self.freshness else { return Freshness::Fresh };
         let mut cache = cell.get();
         let freshness = cache.get(&mut SharedData, HostClock.monotonic());
         cell.set(cache);
         freshness
+    }
+
+    /// Counts a decision, and leaves it for the access log.
+    pub(crate) fn note(&self, decision: &Decision) {
+        self.metrics.count_decision(decision);
+        if let Some(line) = decision.log_line(self.gate.config()) {
+            host::set_log_line(&line);
+        }
+    }
+
+    /// Answers the current stream's request with a rejection.
+    pub(crate) fn reject(&self, denial: &Denial) {
+        host::respond(&response::rejection(self.gate.config(), denial));
+    }
+
+    /// Answers requests whose bodies never came.
+    pub(crate) fn give_up_on_bodies(&self) {
+        for (stream, pending) in self.watch.give_up() {
+            host::switch_to(stream);
+            let decision = pending.abandon(&self.gate);
+            self.note(&decision);
+            match &decision.verdict {
+                Verdict::Deny(denial) => self.reject(denial),
+                Verdict::Allow => host::resume_request(),
+            }
+            log::error!(
+                "a request was held for its body, which never came: set \
+                 allow_on_headers_stop_iteration: true beside the plugin's root_id"
+            );
+        }
     }
 }

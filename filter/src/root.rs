@@ -52,6 +52,8 @@ impl Root {
             let node = node.unwrap_or_else(|| NODE_DEFAULT.to_owned());
             self.poller = Some(Poller::new(u64::from_le_bytes(holder), node));
             self.is_singleton = host::root_id().as_deref() == Some(SINGLETON_ROOT_ID);
+        }
+        if config.invalidator.is_some() || !config.integrations.is_empty() {
             host::set_tick_period(TICK);
         }
         self.plugin = Some(Rc::new(Plugin::new(Gate::new(config, hash_key))));
@@ -151,6 +153,7 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(plugin) = self.plugin.clone() else { return };
+        plugin.give_up_on_bodies();
         let (rank, now) = (self.rank(), HostClock.monotonic());
         let Some(poller) = &mut self.poller else { return };
         let was_holder = poller.is_holder();
@@ -167,10 +170,10 @@ impl RootContext for Root {
         Some(ContextType::HttpContext)
     }
 
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
         self.serves_requests.set(true);
         match &self.plugin {
-            Some(plugin) => Some(Box::new(Stream::new(Rc::clone(plugin)))),
+            Some(plugin) => Some(Box::new(Stream::new(id, Rc::clone(plugin)))),
             None => Some(Box::new(Unconfigured)),
         }
     }

@@ -1,57 +1,128 @@
 //! One request: asks the gate, and does what it says.
+//!
+//! A request whose body has to be seen first is held: headers and body are paused, so that nothing
+//! of it reaches the upstream, until the gate has decided. With trailers the body's last callback
+//! does not say that it is the last, so trailers end a body, too.
 
 use std::rc::Rc;
 
 use policy::bucket::Quota;
 use policy::config::RateLimitHeaders;
-use policy::gate::{Denial, Verdict};
+use policy::gate::{Decision, HeadersDecision, Pending, Progress, Verdict};
+use policy::request::Request;
 use policy::response;
+use policy::sign::{KEY_ID_HEADER, PARTNER_HEADER};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use crate::held::Held;
 use crate::host::{self, CurrentRequest, HostClock, SharedData};
 use crate::plugin::Plugin;
 
 /// One request and its response.
 pub(crate) struct Stream {
+    id: u32,
     plugin: Rc<Plugin>,
+    phase: Phase,
     /// What is left in the buckets, to be told in the response.
     quotas: Vec<(usize, Quota)>,
 }
 
+enum Phase {
+    /// The gate has let it through, or was not asked yet.
+    Open,
+    /// Its body is awaited, of which so many bytes were read.
+    Held(Held, usize),
+    /// It was answered here: nothing of it may go on.
+    Answered,
+}
+
 impl Stream {
-    pub(crate) fn new(plugin: Rc<Plugin>) -> Self {
-        Self { plugin, quotas: Vec::new() }
+    pub(crate) fn new(id: u32, plugin: Rc<Plugin>) -> Self {
+        Self { id, plugin, phase: Phase::Open, quotas: Vec::new() }
     }
 
-    fn reject(&self, denial: &Denial) -> Action {
-        host::respond(&response::rejection(self.plugin.gate.config(), denial));
+    fn hold(&mut self, pending: Box<Pending>, is_complete: bool) -> Action {
+        if is_complete {
+            return self.finish(pending);
+        }
+        let held = self.plugin.watch.hold(self.id, pending);
+        self.phase = Phase::Held(held, 0);
         Action::Pause
+    }
+
+    fn finish(&mut self, pending: Box<Pending>) -> Action {
+        let decision = pending.finish(&self.plugin.gate, &mut SharedData, &HostClock);
+        self.conclude(decision)
+    }
+
+    fn conclude(&mut self, decision: Decision) -> Action {
+        self.plugin.note(&decision);
+        match &decision.verdict {
+            Verdict::Deny(denial) => {
+                self.plugin.reject(denial);
+                self.phase = Phase::Answered;
+                Action::Pause
+            }
+            Verdict::Allow => {
+                if let Some(verified) = &decision.verified {
+                    host::set_request_header(PARTNER_HEADER, verified.partner.as_str());
+                    host::set_request_header(KEY_ID_HEADER, verified.key_id.as_str());
+                }
+                let config = self.plugin.gate.config();
+                if config.responses.ratelimit_headers == RateLimitHeaders::Always {
+                    self.quotas = decision.quotas;
+                }
+                self.phase = Phase::Open;
+                Action::Continue
+            }
+        }
     }
 }
 
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        let plugin = &self.plugin;
-        let config = plugin.gate.config();
-        let freshness = plugin.freshness();
-        let decision =
-            plugin.gate.decide(&CurrentRequest::default(), &mut SharedData, &HostClock, freshness);
-        plugin.metrics.count_decision(&decision);
-        if let Some(line) = decision.log_line(config) {
-            host::set_log_line(&line);
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let request = CurrentRequest::default();
+        if !self.plugin.gate.config().integrations.is_empty() {
+            remove_forged(&request);
         }
-        match decision.verdict {
-            Verdict::Deny(denial) => self.reject(&denial),
-            Verdict::Allow => {
-                if config.responses.ratelimit_headers == RateLimitHeaders::Always {
-                    self.quotas = decision.quotas;
-                }
-                Action::Continue
-            }
+        match self.plugin.decide(&request) {
+            HeadersDecision::Done(decision) => self.conclude(decision),
+            HeadersDecision::NeedBody(pending) => self.hold(pending, end_of_stream),
         }
+    }
+
+    fn on_http_request_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
+        self.plugin.watch.body_callback();
+        let (held, read) = match &mut self.phase {
+            Phase::Open => return Action::Continue,
+            Phase::Answered => return Action::Pause,
+            Phase::Held(held, read) => (held, read),
+        };
+        let Some(mut pending) = held.take() else { return Action::Pause };
+        // The size is that of everything held so far; each byte is handed over once.
+        let chunk = host::request_body(*read, body_size.saturating_sub(*read));
+        *read = read.saturating_add(chunk.len());
+        if *read != body_size {
+            // What cannot be read cannot be verified.
+            return self.conclude(pending.abandon(&self.plugin.gate));
+        }
+        if pending.on_data(&chunk) == Progress::More && !end_of_stream {
+            held.put_back(pending);
+            return Action::Pause;
+        }
+        self.finish(pending)
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        let pending = match &self.phase {
+            Phase::Open => return Action::Continue,
+            Phase::Answered => return Action::Pause,
+            Phase::Held(held, _) => held.take(),
+        };
+        pending.map_or(Action::Pause, |pending| self.finish(pending))
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
@@ -59,6 +130,15 @@ impl HttpContext for Stream {
             host::add_response_header(name, &value);
         }
         Action::Continue
+    }
+}
+
+/// Removes what only the gate may say.
+fn remove_forged(request: &impl Request) {
+    for name in [PARTNER_HEADER, KEY_ID_HEADER] {
+        if request.headers().all(name).next().is_some() {
+            host::remove_request_header(name);
+        }
     }
 }
 
