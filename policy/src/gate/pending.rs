@@ -10,8 +10,6 @@ use crate::sign::replay;
 use crate::subject::Kind;
 
 /// What came of a request's headers.
-// The large variant is the usual one: a box would cost every request an allocation.
-#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 // Moved once per request: cheaper than to allocate for each that needs no body.
 #[allow(clippy::large_enum_variant)]
