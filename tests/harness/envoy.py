@@ -23,6 +23,7 @@ class Options:
     poll_address: str | None = None  # as in the daemon's configuration
     singleton: bool = True
     concurrency: int = 2
+    body_callbacks: bool = True  # while headers are held, which signatures need
     struct: bool = False  # plugin configuration as a Struct, not as a JSON string
     wasm: Path | None = None
     filters_before: list[dict] = field(default_factory=list)  # HTTP filters such as jwt_authn
@@ -41,6 +42,7 @@ def wasm_config(root_id: str, options: Options) -> dict:
         "name": root_id,
         "root_id": root_id,
         "failure_policy": "FAIL_RELOAD",
+        "allow_on_headers_stop_iteration": options.body_callbacks,
         "vm_config": {
             "vm_id": "portcullis",
             "runtime": "envoy.wasm.runtime.v8",
@@ -96,6 +98,14 @@ def _listener(port: int, access_log: Path, options: Options) -> dict:
         ".HttpConnectionManager",
         "stat_prefix": "edge",
         "use_remote_address": True,
+        # A partner's X-Request-Id is signed: Envoy must neither replace it nor mark it.
+        "preserve_external_request_id": True,
+        "request_id_extension": {
+            "typed_config": {
+                "@type": _TYPES + "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig",
+                "pack_trace_reason": False,
+            }
+        },
         # Without these `/withdraw/../bet` would be matched as it is written.
         "normalize_path": True,
         "merge_slashes": True,

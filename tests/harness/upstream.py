@@ -24,7 +24,7 @@ class Upstream:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
                 method, path, _ = head[0].split(" ")
                 headers = dict(line.split(": ", 1) for line in head[1:-2])
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                body = await _body(reader, headers)
                 self.seen[headers.get("x-user-id")] += 1
                 echo = {"method": method, "path": path, "headers": headers, "body": body.decode()}
                 answer = json.dumps(echo).encode()
@@ -35,7 +35,21 @@ class Upstream:
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
+    def total(self) -> int:
+        return sum(self.seen.values())
+
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._server.close()
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    if headers.get("transfer-encoding") != "chunked":
+        return await reader.readexactly(int(headers.get("content-length", 0)))
+    body = b""
+    while size := int(await reader.readline(), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    while (await reader.readline()).strip():
+        pass  # trailers
+    return body
