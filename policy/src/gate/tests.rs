@@ -107,7 +107,6 @@ fn every_cause_has_its_name() {
         Cause::Zero { limit: None },
         Cause::Limit { index: 0 },
         Cause::MissingIdentity,
-        Cause::TooManyIdentities,
         Cause::NeverSynced,
         Cause::Stale,
         Cause::SlabFull,
