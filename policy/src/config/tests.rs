@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod signed;
 mod structure;
 mod wrong;
 
@@ -41,6 +42,22 @@ fn full() -> Value {
             "stale": "allow", "slab_full": "deny", "contention": "deny",
         },
         "storage": {"slabs": 1024, "slab_bytes_max": 2048},
+        "integrations": [
+            {"name": "payments", "match": [{"path": {"prefix": "/pay"}}],
+             "allow_ips": ["10.0.0.0/8", "2001:db8::1"], "content_types": ["Application/JSON"],
+             "body_bytes_max": 1000, "shadow": true,
+             "signature": {"profile": "portcullis", "partner": "acme", "tolerance": "60s",
+                           "nonce": "required", "replay_status": 401}},
+            {"name": "hooks", "match": [{"route_group": "bet"}],
+             "signature": {"profile": "standard-webhooks"}},
+        ],
+        "keys": [
+            {"id": "K1", "partner": "acme", "secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
+             "not_before": "2026-01-01T00:00:00Z", "not_after": "2027-01-01T00:00:00Z",
+             "integrations": ["payments"], "algorithms": ["hmac-sha256"]},
+            {"id": "k2", "partner": "globex", "secret": "0123456789abcdef"},
+        ],
+        "replay": {"slabs": 64, "slab_bytes_max": 512},
     })
 }
 
@@ -179,7 +196,9 @@ fn only_one_slash_ends_a_prefix() {
     let prefix = json!([{"name": "odd", "match": [{"path": {"prefix": "//"}}]},
                         {"name": "public", "match": [{"path": {"prefix": "/p/"}}]}]);
     let mut config = with("/route_groups", Some(prefix));
-    config["limits"] = json!([]);
+    for referring in ["limits", "integrations", "keys"] {
+        config[referring] = json!([]);
+    }
     let config = parse(&config).unwrap();
     let groups = |path: &[u8]| config.groups(b"GET", path);
     assert!(!groups(b"/bet").contains(0), "two slashes do not mean every path");

@@ -17,6 +17,7 @@ mod limits;
 mod memory;
 mod races;
 mod shadow;
+mod signed;
 
 /// A gate with its memory and clocks.
 struct Bench {
@@ -107,6 +108,7 @@ fn every_cause_has_its_name() {
         Cause::Zero { limit: None },
         Cause::Limit { index: 0 },
         Cause::MissingIdentity,
+        Cause::TooManyIdentities,
         Cause::NeverSynced,
         Cause::Stale,
         Cause::SlabFull,

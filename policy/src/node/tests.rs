@@ -12,6 +12,7 @@ use crate::testing::{Time, base, block, change, event, gate, lift, user};
 
 mod follow;
 mod join;
+mod keys;
 mod lease;
 mod poller;
 mod races;

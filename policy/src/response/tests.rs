@@ -202,3 +202,49 @@ fn seconds_are_rounded_up() {
     assert_eq!(rounded, [0, 1, 1, 1, 2, u64::MAX / 1_000 + 1]);
     assert_eq!(ceil_seconds(Duration::MAX), u64::MAX);
 }
+
+#[test]
+fn a_signature_says_nothing_about_what_is_wrong_with_it() {
+    use crate::sign::Profile;
+    let gate = with(&json!({"ratelimit_headers": "always"}));
+    let answer = |failure, replay_status| {
+        let profile = Profile::Portcullis;
+        let cause = Cause::Signature { profile, failure, replay_status };
+        rejection(gate.config(), &Denial::of(cause))
+    };
+    let unauthorized = answer(Failure::Mismatch, 409);
+    assert_eq!(body(&unauthorized), problem(401, "Unauthorized", None));
+    assert_eq!(headers(&unauthorized), [JSON]);
+    for failure in [
+        Failure::Missing { header: "x-signature" },
+        Failure::Malformed { header: "x-signature", rule: "r" },
+        Failure::UnknownKey,
+        Failure::ExpiredKey,
+        Failure::OutOfScope,
+        Failure::Stale,
+        Failure::Future,
+    ] {
+        assert_eq!(answer(failure, 409), unauthorized, "{failure}");
+    }
+    assert_eq!(answer(Failure::Replay, 401), unauthorized);
+    assert_eq!(body(&answer(Failure::Replay, 409)), problem(409, "Conflict", None));
+    let full = answer(Failure::ReplayFull, 409);
+    let reduced = Some("temporary-reduced-capacity");
+    assert_eq!(body(&full), problem(503, "Service Unavailable", reduced));
+    assert_eq!(headers(&full), [JSON, ("retry-after", "1")]);
+}
+
+#[test]
+fn integrations_have_answers_of_their_own() {
+    let gate = default();
+    for (cause, status, title) in [
+        (Cause::IpNotAllowed, 403, "Forbidden"),
+        (Cause::BodyTooLarge, 413, "Content Too Large"),
+        (Cause::ContentType, 415, "Unsupported Media Type"),
+    ] {
+        let response = rejection(gate.config(), &Denial::of(cause));
+        assert_eq!(body(&response), problem(status, title, None));
+    }
+    let response = rejection(gate.config(), &Denial::of(Cause::BodyNotHeld));
+    assert_eq!(response.status, 503);
+}

@@ -2,12 +2,14 @@
 
 use super::*;
 
-const NAME: &str = "must be 1 to 64 characters";
+pub(super) const NAME: &str = "must be 1 to 64 characters";
 const TEXT: &str = "must be 1 to 256 bytes";
-const DURATION: &str = "must be a whole number and a unit";
+pub(super) const DURATION: &str = "must be a whole number and a unit";
 
 /// Each row: where, what stands there, the field that the error names, and how its rule begins.
-fn check(rows: impl IntoIterator<Item = (&'static str, Value, &'static str, &'static str)>) {
+pub(super) fn check(
+    rows: impl IntoIterator<Item = (&'static str, Value, &'static str, &'static str)>,
+) {
     for (pointer, value, field, rule) in rows {
         let error = parse(&with(pointer, Some(value.clone()))).expect_err(pointer);
         assert_eq!(error.field, field, "{pointer} = {value}: {error}");

@@ -57,3 +57,13 @@ fn too_many_at_once_is_an_error() {
     let mut memory = Memory { lose_next: u32::MAX, ..Memory::default() };
     assert_eq!(join(&mut memory, STORAGE, None, [1; 32]), Err(JoinError::Contention));
 }
+
+#[test]
+fn plugins_that_remember_used_requests_agree_on_where() {
+    let replay = |slabs| Some(ReplayStorage { slabs, slab_bytes_max: 256 });
+    let mut memory = Memory::default();
+    join(&mut memory, STORAGE, replay(64), [1; 32]).unwrap();
+    join(&mut memory, STORAGE, None, [1; 32]).unwrap();
+    let error = join(&mut memory, STORAGE, replay(32), [1; 32]).unwrap_err();
+    assert!(error.to_string().starts_with("replay.slabs: must be 64, as in the other"), "{error}");
+}
