@@ -1,0 +1,19 @@
+//! Events as publishers write them: refused or understood, and what is understood can be stored.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use policy::event::Event;
+use policy::push;
+use policy::state::State;
+
+fuzz_target!(|data: &[u8]| {
+    match Event::parse(data, fuzz::NOW) {
+        Ok(event) => {
+            let mut state = State::default();
+            state.merge(event.register);
+            let wire = push::State::from(&state);
+            assert!(State::try_from(wire).is_ok_and(|read| read == state));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+});

@@ -1,0 +1,15 @@
+//! The plugin configuration, as JSON or as an encoded Struct.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use policy::config::Config;
+
+fuzz_target!(|data: &[u8]| {
+    match Config::parse(data) {
+        Ok(config) => {
+            let groups = config.groups(b"POST", b"/a/b?c");
+            let _ = config.integration(groups, b"POST", b"/a/b?c");
+        }
+        Err(error) => assert!(!error.rule.is_empty()),
+    }
+});

@@ -1,0 +1,60 @@
+//! The headers of signed requests, in every profile: nothing arbitrary is accepted.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use policy::config::Signature;
+use policy::name::Name;
+use policy::request::Headers;
+use policy::sign::Profile;
+use policy::sign::explain::explain;
+use policy::sign::key::{Key, KeyId, KeySet, Secret};
+use policy::sign::verify::Verifier;
+
+const NAMES: [&str; 12] = [
+    ":method",
+    ":path",
+    "x-signature",
+    "x-timestamp",
+    "x-key-id",
+    "x-request-id",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+    "stripe-signature",
+    "x-hub-signature-256",
+    "x-github-delivery",
+];
+
+fn keys() -> Option<KeySet> {
+    let mut keys = KeySet::default();
+    let key = Key {
+        id: KeyId::parse("k1")?,
+        partner: Name::parse("acme")?,
+        secret: Secret::new(b"nobody guesses this".to_vec())?,
+        not_before: None,
+        not_after: None,
+        integrations: Vec::new(),
+    };
+    keys.add(key).ok()?;
+    Some(keys)
+}
+
+// Each line: which header (one byte), its value, and a line feed.
+fuzz_target!(|data: &[u8]| {
+    let Some(keys) = keys() else { return };
+    let line = |line: &[u8]| {
+        let (name, value) = line.split_first()?;
+        let name = NAMES.get(usize::from(name.wrapping_sub(b'a')))?;
+        Some((name.as_bytes().to_vec(), value.to_vec()))
+    };
+    let headers = Headers(data.split(|byte| *byte == b'\n').filter_map(line).collect());
+    for profile in Profile::ALL {
+        let signature = Signature::of(profile);
+        if let Ok(mut verifier) = Verifier::begin(&signature, None, &headers, &keys, fuzz::NOW) {
+            verifier.update(data);
+            assert!(verifier.finish().is_err());
+        }
+        let steps = explain(&signature, None, &headers, data, &keys, fuzz::NOW);
+        assert!(steps.last().is_some_and(|step| !step.ok));
+    }
+});

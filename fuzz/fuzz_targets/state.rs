@@ -1,0 +1,30 @@
+//! States from the wire: merging is commutative and idempotent, also for what nobody has sent.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use policy::push::{self, Message};
+use policy::state::State;
+
+fn read(bytes: &[u8]) -> Option<State> {
+    State::try_from(push::State::decode(bytes).ok()?).ok()
+}
+
+fn merged(first: &State, second: &State) -> State {
+    let mut state = first.clone();
+    state.merge_state(second.clone());
+    state
+}
+
+fuzz_target!(|data: &[u8]| {
+    let half = data.len() / 2;
+    for cut in [half, usize::from(data.first().copied().unwrap_or(0)).min(data.len())] {
+        let (first, second) = data.split_at(cut);
+        let (Some(first), Some(second)) = (read(first), read(second)) else { continue };
+        let wire = push::State::from(&first);
+        assert!(State::try_from(wire).is_ok_and(|read| read == first));
+        assert_eq!(merged(&first, &first), first);
+        let topics = merged(&first, &second);
+        let fits = first.registers().len() + second.registers().len() <= 16;
+        assert!(!fits || topics == merged(&second, &first));
+    }
+});

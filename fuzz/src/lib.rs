@@ -1,0 +1,96 @@
+//! What several fuzz targets build on: a memory, two clocks, a request, a gate.
+
+use std::collections::HashMap;
+
+use policy::config::Config;
+use policy::gate::{Clock, Gate};
+use policy::hash::HashKey;
+use policy::request::{Headers, Request};
+use policy::shared::{Key, Mark, Mismatch, Shared};
+use policy::time::{MonotonicNanos, UnixMicros};
+
+/// When everything happens, in seconds since the Unix epoch.
+pub const NOW_S: u64 = 1_800_000_000;
+
+/// The same as events and expiries see it.
+pub const NOW: UnixMicros = UnixMicros(NOW_S * 1_000_000);
+
+/// Clocks that stand still.
+pub struct Stopped;
+
+impl Clock for Stopped {
+    fn monotonic(&self) -> MonotonicNanos {
+        1_000_000_000_000
+    }
+
+    fn wall(&self) -> UnixMicros {
+        NOW
+    }
+}
+
+/// Shared memory in a map.
+#[derive(Default)]
+pub struct Memory(HashMap<Key, (Vec<u8>, u32)>);
+
+impl Shared for Memory {
+    fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark) {
+        match self.0.get(&key) {
+            Some((value, mark)) => (Some(value.clone()), Mark::Present(*mark)),
+            None => (None, Mark::Absent),
+        }
+    }
+
+    fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+        let (present, next) = match self.0.get(&key) {
+            Some((_, mark)) => (Mark::Present(*mark), mark + 1),
+            None => (Mark::Absent, 1),
+        };
+        if present != mark {
+            return Err(Mismatch);
+        }
+        self.0.insert(key, (value.to_vec(), next));
+        Ok(())
+    }
+}
+
+/// A request whose cookie, claim and address are arbitrary.
+pub struct Arbitrary<'a> {
+    headers: Headers,
+    address: &'a [u8],
+    claim: &'a [u8],
+}
+
+impl<'a> Arbitrary<'a> {
+    /// Each line feed in `cookies` begins another header.
+    pub fn new(cookies: &[u8], address: &'a [u8], claim: &'a [u8]) -> Self {
+        let lines = cookies.split(|byte| *byte == b'\n');
+        let headers = Headers(lines.map(|line| (b"cookie".to_vec(), line.to_vec())).collect());
+        Self { headers, address, claim }
+    }
+}
+
+impl Request for Arbitrary<'_> {
+    fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    fn jwt_claim(&self, _: &str, _: &str) -> Option<Vec<u8>> {
+        policy::claim::id_text(self.claim.to_vec())
+    }
+
+    fn client_address(&self) -> Option<Vec<u8>> {
+        Some(self.address.to_vec())
+    }
+}
+
+/// Limits by every kind of identity, in small memory.
+pub fn gate() -> Gate {
+    let config = Config::parse(include_bytes!("gate.json")).expect("gate.json is right");
+    Gate::new(config, HashKey::new([7; HashKey::BYTES]))
+}
+
+/// Cuts arbitrary bytes at the byte 0xFF, which no text has.
+pub fn parts<const N: usize>(data: &[u8]) -> [&[u8]; N] {
+    let mut parts = data.splitn(N, |byte| *byte == 0xff);
+    [(); N].map(|()| parts.next().unwrap_or_default())
+}
