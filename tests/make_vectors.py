@@ -1,21 +1,23 @@
 """Writes docs/vectors/signatures.json: what is to be accepted and refused, and why.
 
-    python tests/make_vectors.py [--check]
+    python tests/make_vectors.py [--check | --print]
 
 It signs with Python's own hmac and hashlib, and shares no code with Portcullis: the vectors are a
-second opinion. With --check it only says whether the file is up to date.
+second opinion. With --check it only says whether the file is up to date, with --print it prints.
 """
 
 import base64
 import hashlib
 import hmac
 import json
+import os
 import pathlib
 import sys
 
 FILE = pathlib.Path(__file__).parent.parent / "docs" / "vectors" / "signatures.json"
 
-NOW = 1_800_000_000
+# Another time makes the same vectors anew, for a server whose clock is the real one.
+NOW = int(os.environ.get("PORTCULLIS_VECTORS_NOW", 1_800_000_000))
 
 SECRETS = {
     "acme-1": "acme's first secret, 2026",
@@ -291,6 +293,8 @@ def main():
     text = document()
     if "--check" in sys.argv[1:]:
         sys.exit(0 if FILE.read_text() == text else f"{FILE} is out of date")
+    if "--print" in sys.argv[1:]:
+        sys.exit(print(text))
     FILE.write_text(text)
 
 
