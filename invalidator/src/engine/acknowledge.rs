@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use policy::push::Refusal;
-use policy::subject::Subject;
 
 use super::{BATCH_SCAN_MAX, Engine, NodeKey};
 
@@ -33,25 +32,22 @@ impl Engine {
         node.stored(&stored);
         node.applied = applied;
         node.synced = true;
-        let unstored = self.note_refusals(key, refusals, now);
-        self.waiters.acknowledge(key, applied, &unstored, now);
+        self.note_refusals(key, refusals, now);
+        if let Some(node) = self.nodes.get(key) {
+            // What a node remembers counts, not only what this poll refuses: a snapshot's earlier
+            // chunks, and a change that is published again, were refused in earlier polls.
+            let current = |subject: &_| self.subjects.sequence_of(subject);
+            self.waiters.acknowledge(key, node, current, now);
+        }
         latencies
     }
 
-    /// Notes which changes a node could not store; answers with their subjects and causes.
-    pub(super) fn note_refusals(
-        &mut self,
-        key: &NodeKey,
-        refusals: &[Refusal],
-        now: Duration,
-    ) -> Vec<(Option<Subject>, String)> {
-        let Some(node) = self.nodes.get_mut(key) else { return Vec::new() };
-        let mut noted = Vec::new();
+    /// Notes which changes a node could not store.
+    pub(super) fn note_refusals(&mut self, key: &NodeKey, refusals: &[Refusal], now: Duration) {
+        let Some(node) = self.nodes.get_mut(key) else { return };
         for Refusal { sequence, cause } in refusals {
             let subject = self.log.subject_of(*sequence).cloned();
-            node.refused(*sequence, subject.clone(), now);
-            noted.push((subject, cause.clone()));
+            node.refused(*sequence, subject, cause, now);
         }
-        noted
     }
 }

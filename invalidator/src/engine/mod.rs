@@ -88,7 +88,9 @@ impl Engine {
     pub fn ingest(&mut self, event: Event, now: Now) -> Result<Ingested, IngestError> {
         let Event { subject, register, .. } = event;
         let event_id = register.version.event_id.clone();
-        if let Some(sequence) = self.seen.sequence_of(&event_id) {
+        if let Some(covering) = self.seen.sequence_of(&event_id) {
+            // What nodes have, or could not store, is the subject's state of its last change.
+            let sequence = self.subjects.sequence_of(&subject).unwrap_or(covering);
             let verdict = Verdict::Duplicate;
             return Ok(Ingested { verdict, sequence, unknown_names: 0, warnings: Vec::new() });
         }
@@ -203,8 +205,9 @@ impl Engine {
 
     /// Starts to wait until every connected node has applied `sequence`.
     pub fn wait(&mut self, subject: &Subject, sequence: u64, now: Now) -> WaiterId {
-        let (applied, pending) = self.nodes.split_by_applied(sequence, now.mono);
-        self.waiters.start(subject.clone(), sequence, applied, pending, now.mono)
+        let current = self.subjects.sequence_of(subject).unwrap_or(sequence);
+        let standings = self.nodes.standings(subject, sequence, current, now.mono);
+        self.waiters.start(subject.clone(), sequence, standings, now.mono)
     }
 
     /// Whether nobody is waited for any more.

@@ -8,11 +8,27 @@ use policy::subject::Subject;
 /// Most changes remembered per node that it could not store.
 pub(super) const UNSTORED_MAX: usize = 65_536;
 
+/// Why nothing counts as enforced when more was refused than is remembered.
+const UNSTORED_UNKNOWN: &str = "too many changes could not be stored";
+
+/// How a node stands to one change of a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing<'a> {
+    /// It has not acknowledged it yet.
+    Pending,
+    /// It has it.
+    Stored,
+    /// It could not store it, for this cause.
+    Unstored(&'a str),
+}
+
 /// A change that a node could not store.
 #[derive(Debug)]
 struct Unstored {
     /// Whom it is about; nothing if the log had forgotten.
     subject: Option<Subject>,
+    /// Why, in the node's words.
+    cause: Box<str>,
 }
 
 #[derive(Debug)]
@@ -76,11 +92,33 @@ impl Node {
         self.synced && self.applied >= sequence && is_stored
     }
 
+    /// How it stands to the change `sequence` of a subject whose last change is `current`: what it
+    /// was sent was the state of some change from the one to the other.
+    pub(super) fn standing(&self, subject: &Subject, sequence: u64, current: u64) -> Standing<'_> {
+        if !self.synced || self.applied < sequence {
+            return Standing::Pending;
+        }
+        if self.unstored_unknown {
+            return Standing::Unstored(UNSTORED_UNKNOWN);
+        }
+        let mut sent = self.unstored.range(sequence..=current.max(sequence));
+        let refused = sent.find(|(_, unstored)| {
+            unstored.subject.as_ref().is_none_or(|refused| refused == subject)
+        });
+        refused.map_or(Standing::Stored, |(_, unstored)| Standing::Unstored(&unstored.cause))
+    }
+
     /// Notes a change that the node could not store.
-    pub(super) fn refused(&mut self, sequence: u64, subject: Option<Subject>, now: Duration) {
+    pub(super) fn refused(
+        &mut self,
+        sequence: u64,
+        subject: Option<Subject>,
+        cause: &str,
+        now: Duration,
+    ) {
         self.refused_at.get_or_insert(now);
         if self.unstored.len() < UNSTORED_MAX {
-            self.unstored.insert(sequence, Unstored { subject });
+            self.unstored.insert(sequence, Unstored { subject, cause: cause.into() });
         } else {
             self.unstored_unknown = true;
         }

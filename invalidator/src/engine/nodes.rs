@@ -7,10 +7,11 @@ use policy::name::Name;
 use policy::push::{
     NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, is_node_name,
 };
+use policy::subject::Subject;
 use thiserror::Error;
 
 use super::answer::{Position, millis};
-use super::node::Node;
+use super::node::{Node, Standing};
 use super::report::NodeStatus;
 
 /// How long a node that no longer polls is remembered.
@@ -126,6 +127,10 @@ impl Nodes {
         self.nodes.iter().filter(move |(_, node)| self.is_connected(node, now))
     }
 
+    pub(super) fn get(&self, key: &NodeKey) -> Option<&Node> {
+        self.nodes.get(key)
+    }
+
     pub(super) fn get_mut(&mut self, key: &NodeKey) -> Option<&mut Node> {
         self.nodes.get_mut(key)
     }
@@ -168,16 +173,15 @@ impl Nodes {
         self.connected(now).any(|(_, node)| node.limits.iter().any(|limit| limit == name))
     }
 
-    /// The connected nodes that enforce the sequence, and those that do not.
-    pub(super) fn split_by_applied(
+    /// Each connected node, and how it stands to a subject's change; see [`Node::standing`].
+    pub(super) fn standings(
         &self,
+        subject: &Subject,
         sequence: u64,
+        current: u64,
         now: Duration,
-    ) -> (Vec<NodeKey>, Vec<NodeKey>) {
-        let keys = self.connected(now).map(|(key, node)| (key.clone(), node.enforces(sequence)));
-        let (applied, pending): (Vec<_>, Vec<_>) = keys.partition(|(_, enforces)| *enforces);
-        let only_keys = |pairs: Vec<(NodeKey, bool)>| pairs.into_iter().map(|(key, _)| key);
-        (only_keys(applied).collect(), only_keys(pending).collect())
+    ) -> impl Iterator<Item = (&NodeKey, Standing<'_>)> {
+        self.connected(now).map(move |(key, node)| (key, node.standing(subject, sequence, current)))
     }
 
     /// Each connected node, and whether it enforces the sequence.

@@ -45,6 +45,11 @@ impl Subjects {
         self.known.get(subject).map(|known| (&known.state, known.sequence))
     }
 
+    /// The sequence of a subject's last change.
+    pub(super) fn sequence_of(&self, subject: &Subject) -> Option<u64> {
+        self.known.get(subject).map(|known| known.sequence)
+    }
+
     /// Merges one event; if that changes the state, `next` becomes the subject's sequence.
     /// Answers with the sequence of the subject's last change.
     pub(super) fn merge(

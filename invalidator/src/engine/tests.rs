@@ -13,6 +13,7 @@ use super::*;
 use crate::config::Limits;
 
 pub(super) mod keys;
+mod receipts;
 mod refusals;
 
 const EPOCH: &str = "this-run";

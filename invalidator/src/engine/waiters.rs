@@ -6,6 +6,7 @@ use std::time::Duration;
 use policy::subject::Subject;
 
 use super::NodeKey;
+use super::node::{Node, Standing};
 use super::report::{Acknowledged, Receipt, Refused};
 
 /// Names one waiter; never used again.
@@ -21,6 +22,25 @@ struct Waiter {
     receipt: Receipt,
 }
 
+impl Waiter {
+    fn note(&mut self, key: &NodeKey, standing: Standing<'_>, ms: f64) {
+        self.pending.remove(key);
+        let node = || key.node.to_string();
+        match standing {
+            Standing::Pending => {
+                self.pending.insert(key.clone());
+            }
+            Standing::Stored => {
+                let boot_id = key.boot_id.to_string();
+                self.receipt.nodes.push(Acknowledged { node: node(), boot_id, ms });
+            }
+            Standing::Unstored(cause) => {
+                self.receipt.refused.push(Refused { node: node(), cause: cause.to_owned() });
+            }
+        }
+    }
+}
+
 /// The waiters; their number is bounded by that of the API's requests, which own them.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
@@ -29,47 +49,40 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    pub(super) fn start(
+    /// Starts a waiter, given how each connected node stands to the change.
+    pub(super) fn start<'a>(
         &mut self,
         subject: Subject,
         sequence: u64,
-        applied: Vec<NodeKey>,
-        pending: Vec<NodeKey>,
+        standings: impl Iterator<Item = (&'a NodeKey, Standing<'a>)>,
         now: Duration,
     ) -> WaiterId {
-        let nodes = applied.iter().map(|key| acknowledged(key, 0.0)).collect();
-        let receipt = Receipt { nodes, ..Receipt::default() };
-        let pending = pending.into_iter().collect();
+        let (pending, receipt) = (BTreeSet::new(), Receipt::default());
+        let mut waiter = Waiter { subject, sequence, since: now, pending, receipt };
+        for (key, standing) in standings {
+            waiter.note(key, standing, 0.0);
+        }
         let id = WaiterId(self.next);
         self.next = self.next.saturating_add(1);
-        self.waiters.insert(id, Waiter { subject, sequence, since: now, pending, receipt });
+        self.waiters.insert(id, waiter);
         id
     }
 
-    /// Notes that a node has applied everything up to `applied`, except for the changes of the
-    /// subjects in `unstored`.
+    /// Notes how far a node has got, given the sequence of each subject's last change.
     pub(super) fn acknowledge(
         &mut self,
         key: &NodeKey,
-        applied: u64,
-        unstored: &[(Option<Subject>, String)],
+        node: &Node,
+        current: impl Fn(&Subject) -> Option<u64>,
         now: Duration,
     ) {
-        for waiter in self.waiters.values_mut() {
-            if waiter.sequence > applied || !waiter.pending.remove(key) {
-                continue;
-            }
-            let cause = unstored
-                .iter()
-                .find(|(subject, _)| subject.as_ref() == Some(&waiter.subject))
-                .map(|(_, cause)| cause.clone());
-            let ms = whole_micros_in_ms(now.saturating_sub(waiter.since));
-            waiter.receipt.elapsed_ms = ms;
-            match cause {
-                Some(cause) => {
-                    waiter.receipt.refused.push(Refused { node: key.node.to_string(), cause });
-                }
-                None => waiter.receipt.nodes.push(acknowledged(key, ms)),
+        for waiter in self.waiters.values_mut().filter(|waiter| waiter.pending.contains(key)) {
+            let current = current(&waiter.subject).unwrap_or(waiter.sequence);
+            let standing = node.standing(&waiter.subject, waiter.sequence, current);
+            if standing != Standing::Pending {
+                let ms = whole_micros_in_ms(now.saturating_sub(waiter.since));
+                waiter.receipt.elapsed_ms = ms;
+                waiter.note(key, standing, ms);
             }
         }
     }
@@ -85,10 +98,6 @@ impl Waiters {
             !receipt.nodes.is_empty() && receipt.pending.is_empty() && receipt.refused.is_empty();
         Some(receipt)
     }
-}
-
-fn acknowledged(key: &NodeKey, ms: f64) -> Acknowledged {
-    Acknowledged { node: key.node.to_string(), boot_id: key.boot_id.to_string(), ms }
 }
 
 /// Milliseconds, to the microsecond: more digits would be noise.
