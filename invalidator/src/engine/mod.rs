@@ -87,8 +87,8 @@ impl Engine {
     /// If there is no room for it: nothing has changed then, and a later try may succeed.
     pub fn ingest(&mut self, event: Event, now: Now) -> Result<Ingested, IngestError> {
         let Event { subject, register, .. } = event;
-        let event_id = register.version.event_id.clone();
-        if let Some(covering) = self.seen.sequence_of(&event_id) {
+        let identity = (subject.clone(), register.version.event_id.clone());
+        if let Some(covering) = self.seen.sequence_of(&identity) {
             // What nodes have, or could not store, is the subject's state of its last change.
             let sequence = self.subjects.sequence_of(&subject).unwrap_or(covering);
             let verdict = Verdict::Duplicate;
@@ -110,7 +110,7 @@ impl Engine {
             Merge::Stale => Verdict::Stale,
             Merge::TooManyTopics => return Err(IngestError::TooManyTopics),
         };
-        self.seen.insert(event_id, sequence);
+        self.seen.insert(identity, sequence);
         Ok(Ingested { verdict, sequence, unknown_names, warnings })
     }
 

@@ -83,3 +83,14 @@ fn a_refusal_of_a_change_that_the_log_forgot_counts_for_whomever_it_may_be_about
     let (_, _, bob) = told(&mut engine, block("3", "bob"), 4);
     assert!(bob.enforced, "this one was stored");
 }
+
+#[test]
+fn an_event_id_used_again_for_somebody_else_is_an_event_of_its_own() {
+    let mut engine = synced();
+    engine.ingest(block("1", "alice"), at(1)).unwrap();
+    let reused = engine.ingest(block("1", "bob"), at(2)).unwrap();
+    assert_eq!((reused.verdict, reused.sequence), (Verdict::Applied, 2));
+    assert_eq!(engine.view(&user("bob"), at(2)).unwrap().state.blocks(at(2).wall).count(), 1);
+    assert_eq!(engine.ingest(block("1", "bob"), at(3)).unwrap().verdict, Verdict::Duplicate);
+    assert_eq!(engine.ingest(block("1", "alice"), at(3)).unwrap().verdict, Verdict::Duplicate);
+}
