@@ -19,6 +19,7 @@ mod sources;
 mod subjects;
 mod types;
 mod waiters;
+mod warnings;
 
 #[cfg(test)]
 mod simulation;
@@ -92,15 +93,19 @@ impl Engine {
             // What nodes have, or could not store, is the subject's state of its last change.
             let sequence = self.subjects.sequence_of(&subject).unwrap_or(covering);
             let verdict = Verdict::Duplicate;
-            return Ok(Ingested { verdict, sequence, unknown_names: 0, warnings: Vec::new() });
+            let warnings = self.remaining(&subject, &register.effect, now);
+            return Ok(Ingested { verdict, sequence, unknown_names: 0, warnings });
         }
         let mut warnings = self.unknown_names(&register.effect, now);
         let unknown_names = u64::try_from(warnings.len()).unwrap_or(u64::MAX);
         warnings.extend(self.nodes.gone(now.mono).map(|name| {
             format!("node {name} was connected until recently and may not enforce this")
         }));
+        warnings.extend(warnings::over(&register.effect, now.wall));
+        let effect = register.effect.clone();
         let next = self.log.last().saturating_add(1);
         let (merge, sequence) = self.subjects.merge(&subject, register, next, now.wall)?;
+        warnings.extend(self.remaining(&subject, &effect, now));
         let verdict = match merge {
             Merge::Applied => {
                 self.log.push(subject, now.mono);
@@ -112,6 +117,11 @@ impl Engine {
         };
         self.seen.insert(identity, sequence);
         Ok(Ingested { verdict, sequence, unknown_names, warnings })
+    }
+
+    fn remaining(&self, subject: &Subject, effect: &Effect, now: Now) -> Vec<String> {
+        let known = self.subjects.get(subject);
+        known.map_or_else(Vec::new, |(state, _)| warnings::remaining(effect, state, now.wall))
     }
 
     /// Names that no connected node has in its configuration: what they stand for would silently

@@ -15,6 +15,7 @@ use crate::config::Limits;
 pub(super) mod keys;
 mod receipts;
 mod refusals;
+mod warnings;
 
 const EPOCH: &str = "this-run";
 
