@@ -32,6 +32,13 @@ pub(super) struct Reply {
     pub(super) json: Value,
 }
 
+impl Reply {
+    /// Whether the event came after a newer one, and so changes nothing.
+    pub(super) fn is_stale(&self) -> bool {
+        self.json.get("result").is_some_and(|result| result == "stale")
+    }
+}
+
 pub(super) struct Api {
     base: String,
     agent: ureq::Agent,

@@ -92,7 +92,7 @@ pub(super) struct Client {
 #[derive(Args, Debug)]
 pub(super) struct Target {
     /// The user's id
-    #[arg(value_name = "USER")]
+    #[arg(value_name = "USER", value_parser = id)]
     pub(super) id: String,
     /// USER is the id of a session
     #[arg(long)]
@@ -173,7 +173,7 @@ pub(super) struct Override {
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s")]
     pub(super) fill_interval: String,
     /// Back to the configured limit
-    #[arg(long, conflicts_with = "max_tokens")]
+    #[arg(long, conflicts_with_all = ["max_tokens", "tokens_per_fill", "fill_interval"])]
     pub(super) default: bool,
     #[command(flatten)]
     pub(super) expiry: Expiry,
@@ -188,6 +188,12 @@ pub(super) struct Publish {
     pub(super) file: String,
     #[command(flatten)]
     pub(super) client: Client,
+}
+
+/// White space around an id is a slip of copying: it would be the id of nobody.
+fn id(text: &str) -> Result<String, &'static str> {
+    let rule = "must not begin or end with white space";
+    Some(text.to_owned()).filter(|text| text.trim_ascii() == text).ok_or(rule)
 }
 
 fn duration(text: &str) -> Result<String, &'static str> {

@@ -152,9 +152,9 @@ fn publish(client: &Client, name: &str) -> Result<bool, Failure> {
     Ok(all_enforced)
 }
 
-/// Prints the answer to one event; says whether it is enforced everywhere.
+/// Prints the answer to one event; says whether what it asks for is enforced everywhere.
 fn report(client: &Client, reply: &Reply) -> Result<bool, Failure> {
-    let enforced = reply.status == 200;
+    let enforced = reply.status == 200 && !reply.is_stale();
     if client.json {
         writeln!(io::stdout(), "{}", reply.text)?;
         return Ok(enforced);

@@ -14,6 +14,7 @@ pub(super) struct Outcome {
 
 pub(super) fn outcome(reply: &Reply) -> Outcome {
     let line = match reply.status {
+        200 | 202 if reply.is_stale() => stale(&reply.json),
         200 => enforced(&reply.json),
         202 => not_enforced(&reply.json),
         _ => refused(&reply.json),
@@ -25,11 +26,15 @@ fn enforced(json: &Value) -> String {
     let nodes = list(json, "nodes").len();
     let (event, sequence) = (text(json, "event_id"), number(json, "sequence"));
     let when = match text(json, "result") {
-        "applied" => format!("in {} ms", json.get("elapsed_ms").unwrap_or(&Value::Null)),
         "duplicate" => "already: this event was published before".to_owned(),
-        _ => "as it is: a newer event about this subject is known, this one changes nothing".into(),
+        _ => format!("in {} ms", json.get("elapsed_ms").unwrap_or(&Value::Null)),
     };
     format!("enforced on {} {when} (event {event}, sequence {sequence})", count(nodes, "node"))
+}
+
+fn stale(json: &Value) -> String {
+    let event = text(json, "event_id");
+    format!("changes nothing: a newer event about this subject is known (event {event})")
 }
 
 fn not_enforced(json: &Value) -> String {

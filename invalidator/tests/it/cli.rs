@@ -57,6 +57,21 @@ fn what_is_not_enforced_exits_1_and_says_why() {
 }
 
 #[test]
+fn what_comes_after_a_newer_event_exits_1_and_is_not_said_to_be_enforced() {
+    let daemon = Daemon::start("");
+    let _node = Running::start(&daemon, "edge-1", "boot-a");
+    assert!(daemon.cli(&["block", "alice", "--reason", "fraud"]).status.success());
+    let older = event("evt-1", "alice", json!({ "action": "unblock", "reason": "fraud" }));
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(directory.path(), "event", &older.to_string());
+    let output = daemon.cli(&["publish", path.to_str().unwrap()]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("changes nothing: a newer event about"), "{stderr}");
+    assert!(stderr.contains("warning: the block \"fraud\" stays in effect"), "{stderr}");
+}
+
+#[test]
 fn publish_takes_a_file_or_standard_input_and_goes_on_after_a_refusal() {
     let daemon = Daemon::start("");
     let _node = Running::start(&daemon, "edge-1", "boot-a");
@@ -108,7 +123,7 @@ fn status_shows_sources_and_nodes() {
 
 #[test]
 fn wrong_usage_exits_64() {
-    let wrong: [&[&str]; 11] = [
+    let wrong: [&[&str]; 16] = [
         &[],
         &["ban", "alice"],
         &["block"],
@@ -116,7 +131,12 @@ fn wrong_usage_exits_64() {
         &["block", "alice", "--until", "tomorrow"],
         &["block", "alice", "--for", "1h", "--until", "2099-01-01T00:00:00Z"],
         &["override", "alice", "--limit", "x"],
+        &["block", "bob "],
+        &["unblock", "\tbob"],
+        &["zero", " "],
         &["override", "alice", "--limit", "x", "--default", "--max-tokens", "5"],
+        &["override", "alice", "--limit", "x", "--default", "--tokens-per-fill", "5"],
+        &["override", "alice", "--limit", "x", "--default", "--fill-interval", "5s"],
         &["publish", "/nowhere"],
         &["status", "--api", "ftp://x"],
         &["run"],
