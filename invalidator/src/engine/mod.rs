@@ -101,6 +101,7 @@ impl Engine {
         warnings.extend(self.nodes.gone(now.mono).map(|name| {
             format!("node {name} was connected until recently and may not enforce this")
         }));
+        warnings.extend(warnings::padded(&subject));
         warnings.extend(warnings::over(&register.effect, now.wall));
         let effect = register.effect.clone();
         let next = self.log.last().saturating_add(1);

@@ -1,7 +1,15 @@
 //! What a publisher should know about an event that is valid, and yet may not do what was meant.
 
 use policy::state::{Effect, State};
+use policy::subject::Subject;
 use policy::time::UnixMicros;
+
+/// An id that is probably a slip of copying: an id with white space around it is another id.
+pub(super) fn padded(subject: &Subject) -> Option<String> {
+    let (kind, id) = (subject.kind_name(), subject.id());
+    let rule = "begins or ends with white space, which is part of the id";
+    (id.trim_ascii() != id).then(|| format!("key.{kind}_id: {rule}"))
+}
 
 /// An effect that has ended before it began.
 pub(super) fn over(effect: &Effect, now: UnixMicros) -> Option<String> {

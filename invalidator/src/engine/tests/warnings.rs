@@ -61,3 +61,11 @@ fn an_effect_that_is_over_is_warned_of() {
     let lasting = json!({ "action": "block", "for": "24h" });
     assert_eq!(warnings(&mut usual(), event("1", "alice", 0, lasting)), [""; 0]);
 }
+
+#[test]
+fn white_space_around_an_id_is_warned_of() {
+    let mut engine = usual();
+    let warning = "key.user_id: begins or ends with white space, which is part of the id";
+    assert_eq!(warnings(&mut engine, block("1", "bob ")), [warning]);
+    assert_eq!(warnings(&mut engine, block("2", "bo b")), [""; 0]);
+}
