@@ -8,18 +8,25 @@ pub mod poll;
 mod problem;
 mod view;
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::serve::Listener;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
-/// Longest time to read a request's headers, and to keep an idle connection.
+/// Longest time for a new connection's first request to arrive, up to its headers' end: who only
+/// connects must not keep others out for long.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time between requests of one connection, up to the next one's headers' end.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of a request's headers that are buffered.
 const HEADERS_BYTES_MAX: usize = 32 * 1024;
@@ -78,17 +85,29 @@ pub async fn serve<L: Listener>(
             accepted = accepted => accepted,
             () = shutdown.requested() => break,
         };
-        let service = TowerToHyperService::new(router.clone());
+        let router = TowerToHyperService::new(router.clone());
+        let begun = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&begun);
+        let service = service_fn(move |request| {
+            begins.store(true, Ordering::Relaxed);
+            router.call(request)
+        });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(io), service));
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = pin!(connection);
+            let ended = match timeout(FIRST_REQUEST_TIMEOUT, connection.as_mut()).await {
+                Err(_) if begun.load(Ordering::Relaxed) => connection.await,
+                Err(_) => Ok(()),
+                Ok(ended) => ended,
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended");
             }
             drop(slot);
         });
     }
     drop(listener);
-    if tokio::time::timeout(bounds.drain_max, graceful.shutdown()).await.is_err() {
+    if timeout(bounds.drain_max, graceful.shutdown()).await.is_err() {
         tracing::warn!("some clients did not finish their requests in time");
     }
 }

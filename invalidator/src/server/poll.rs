@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Router, http::HeaderName};
 use policy::push::{self, Batch, CONTENT_TYPE, Message, POLL_BYTES_MAX, Poll};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -39,7 +40,19 @@ pub fn router(
     shutdown: Shutdown,
 ) -> Router {
     let secret = Sha256::digest(secret.expose_secret()).as_slice().into();
-    Router::new().route(push::PATH, post(poll)).with_state(Door { shared, secret, hold, shutdown })
+    Router::new()
+        .route(push::PATH, post(poll))
+        .with_state(Door { shared, secret, hold, shutdown })
+        .layer(map_response(only_nodes_stay))
+}
+
+/// Ends a connection after anything but an answered poll: who is not a node must not keep nodes
+/// out by staying connected.
+async fn only_nodes_stay(mut response: Response) -> Response {
+    if response.status() != StatusCode::OK {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// A poll that is held; dropped when it is answered, or when its connection is gone.

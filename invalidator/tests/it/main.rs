@@ -10,6 +10,7 @@
 )]
 
 mod cli;
+mod connections;
 mod documents;
 mod harness;
 mod keys;
