@@ -62,6 +62,8 @@ pub struct Metrics {
     refused_changes: Counter,
     poll_auth_failures: Counter,
     polls_malformed: Counter,
+    nodes_refused: Counter,
+    source_reconnects: Family<SourceLabel, Counter>,
     subjects: Gauge,
     sequence: Gauge,
     nodes: Gauge,
@@ -96,6 +98,8 @@ impl Metrics {
             refused_changes: Counter::default(),
             poll_auth_failures: Counter::default(),
             polls_malformed: Counter::default(),
+            nodes_refused: Counter::default(),
+            source_reconnects: Family::default(),
             subjects: Gauge::default(),
             sequence: Gauge::default(),
             nodes: Gauge::default(),
@@ -132,6 +136,10 @@ impl Metrics {
         r.register("poll_auth_failures", help, self.poll_auth_failures.clone());
         let help = "Polls with the right secret that break the protocol";
         r.register("polls_malformed", help, self.polls_malformed.clone());
+        let help = "Polls of nodes that were turned away: limits.nodes_max is reached";
+        r.register("nodes_refused", help, self.nodes_refused.clone());
+        let help = "Times that a source's connection was made again after a loss";
+        r.register("source_reconnects", help, self.source_reconnects.clone());
     }
 
     fn register_gauges(&mut self) {
@@ -206,6 +214,16 @@ impl Metrics {
     /// Counts a poll that breaks the protocol.
     pub fn poll_malformed(&self) {
         self.polls_malformed.inc();
+    }
+
+    /// Counts a poll of a node for which there is no room.
+    pub fn node_refused(&self) {
+        self.nodes_refused.inc();
+    }
+
+    /// Counts some more times that a source's connection was made again; 0 shows the source.
+    pub fn source_reconnected(&self, source: &'static str, times: u64) {
+        self.source_reconnects.get_or_create(&SourceLabel { source }).inc_by(times);
     }
 
     /// All metrics as text, with the gauges as the status has them.

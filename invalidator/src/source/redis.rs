@@ -78,11 +78,16 @@ impl RedisSource {
 
     async fn reconnect_forever(&self, shared: &Shared) {
         let mut pauses = backoff();
+        let mut was_connected = false;
+        // Shown from the start, so that the first loss is seen as a rise.
+        shared.metrics.source_reconnected(REDIS, 0);
         loop {
             let lost = match self.connect().await {
                 Ok((sink, stream)) => {
                     pauses = backoff();
                     shared.source_alive(REDIS);
+                    shared.metrics.source_reconnected(REDIS, u64::from(was_connected));
+                    was_connected = true;
                     info!(source = REDIS, channel = self.config.channel, "source connected");
                     self.listen(shared, sink, stream).await
                 }

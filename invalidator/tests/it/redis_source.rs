@@ -58,6 +58,9 @@ fn a_killed_redis_is_noticed_and_found_again() {
     let mut redis = Redis::start(port, &[]);
     let daemon = daemon(&redis);
     wait_until("Redis", || is_ready(&daemon));
+    let reconnects = || daemon.metric("portcullis_source_reconnects_total{source=\"redis\"}");
+    assert!(daemon.get("/metrics").text.contains("portcullis_source_reconnects_total"));
+    assert_eq!(reconnects(), 0.0);
     let _node = Running::start(&daemon, "edge-1", "a");
     redis.publish(block("evt-1", "alice").as_bytes());
     wait_until("the event", || knows(&daemon, "alice"));
@@ -72,6 +75,7 @@ fn a_killed_redis_is_noticed_and_found_again() {
     wait_until("Redis again", || is_ready(&daemon));
     redis.publish(block("evt-2", "bob").as_bytes());
     wait_until("the next event", || knows(&daemon, "bob"));
+    assert_eq!(reconnects(), 1.0);
 }
 
 #[test]
