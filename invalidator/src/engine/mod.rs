@@ -101,6 +101,9 @@ impl Engine {
         warnings.extend(self.nodes.gone(now.mono).map(|name| {
             format!("node {name} was connected until recently and may not enforce this")
         }));
+        if self.nodes.has_turned_away(now.mono) {
+            warnings.push(warnings::TURNED_AWAY.to_owned());
+        }
         warnings.extend(warnings::padded(&subject));
         warnings.extend(warnings::over(&register.effect, now.wall));
         let effect = register.effect.clone();

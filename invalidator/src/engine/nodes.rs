@@ -18,6 +18,8 @@ use super::report::NodeStatus;
 pub const NODE_EXPIRES_AFTER: Duration = Duration::from_secs(10 * 60);
 /// How long after a refusal a node is given everything once more.
 pub(super) const RETRY_REFUSED_AFTER: Duration = Duration::from_secs(60);
+/// How long after a node was turned away publishers are told so: its next poll is due before.
+const TURNED_AWAY_FOR: Duration = Duration::from_secs(60);
 /// Longest cursor, in bytes: a subject and its framing.
 const CURSOR_BYTES_MAX: usize = 512;
 /// Most route groups, and most limits, that a node may name.
@@ -69,11 +71,19 @@ pub(super) struct Nodes {
     nodes_max: usize,
     connected_for: Duration,
     generation: u64,
+    /// When there was no room for a node last.
+    turned_away_at: Option<Duration>,
 }
 
 impl Nodes {
     pub(super) fn new(nodes_max: usize, connected_for: Duration) -> Self {
-        Self { nodes: BTreeMap::new(), nodes_max, connected_for, generation: 0 }
+        Self {
+            nodes: BTreeMap::new(),
+            nodes_max,
+            connected_for,
+            generation: 0,
+            turned_away_at: None,
+        }
     }
 
     /// Notes that a node polls; says whether a poll of its was still held, which is superseded now.
@@ -86,7 +96,7 @@ impl Nodes {
         check(poll)?;
         let key = key_of(poll);
         if !self.nodes.contains_key(&key) {
-            self.make_room(now)?;
+            self.make_room(now).inspect_err(|_| self.turned_away_at = Some(now))?;
         }
         self.generation = self.generation.saturating_add(1);
         let generation = self.generation;
@@ -208,6 +218,11 @@ impl Nodes {
         let polls = move |name: &str| self.connected(now).any(|(key, _)| *key.node == *name);
         let names: BTreeSet<&str> = self.nodes.keys().map(|key| &*key.node).collect();
         names.into_iter().filter(move |name| !polls(name))
+    }
+
+    /// Whether there was no room for a node within the last minute.
+    pub(super) fn has_turned_away(&self, now: Duration) -> bool {
+        self.turned_away_at.is_some_and(|at| now.saturating_sub(at) < TURNED_AWAY_FOR)
     }
 
     /// Forgets nodes that have been gone for [`NODE_EXPIRES_AFTER`]; answers with those that have

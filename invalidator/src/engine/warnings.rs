@@ -4,6 +4,10 @@ use policy::state::{Effect, State};
 use policy::subject::Subject;
 use policy::time::UnixMicros;
 
+/// There are nodes that nobody waits for.
+pub(super) const TURNED_AWAY: &str =
+    "limits.nodes_max: a node was turned away within the last minute and may not enforce this";
+
 /// An id that is probably a slip of copying: an id with white space around it is another id.
 pub(super) fn padded(subject: &Subject) -> Option<String> {
     let (kind, id) = (subject.kind_name(), subject.id());

@@ -69,3 +69,18 @@ fn white_space_around_an_id_is_warned_of() {
     assert_eq!(warnings(&mut engine, block("1", "bob ")), [warning]);
     assert_eq!(warnings(&mut engine, block("2", "bo b")), [""; 0]);
 }
+
+#[test]
+fn a_node_that_was_turned_away_is_warned_of_for_a_minute() {
+    let limits = Limits { nodes_max: 1, ..Limits::default() };
+    let mut engine = engine(limits, BatchBounds::default());
+    ask(&mut engine, &poll("a"), 0);
+    assert_eq!(warnings(&mut engine, block("1", "alice")), [""; 0]);
+    assert_eq!(engine.poll(&poll("b"), at(0)).unwrap_err(), PollError::TooManyNodes);
+    let warning =
+        "limits.nodes_max: a node was turned away within the last minute and may not enforce this";
+    assert_eq!(warnings(&mut engine, block("2", "alice")), [warning]);
+    ask(&mut engine, &applied("a", 0), 60_000);
+    let later = engine.ingest(block("3", "alice"), at(60_000)).unwrap();
+    assert_eq!(later.warnings, [""; 0]);
+}
