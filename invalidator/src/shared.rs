@@ -18,6 +18,7 @@ use crate::config::ConfigError;
 use crate::engine::{Engine, IngestError, Ingested, Now, WaiterId};
 use crate::log::Pseudonyms;
 use crate::metrics::Metrics;
+use crate::throttle::Throttles;
 
 /// The wall clock; the Unix epoch if it stands before that.
 #[must_use]
@@ -36,6 +37,8 @@ pub struct Shared {
     pseudonyms: Pseudonyms,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// What keeps the log from being filled.
+    pub throttles: Throttles,
 }
 
 /// Why an event was refused.
@@ -87,6 +90,7 @@ impl Shared {
             acknowledged: watch::Sender::new(()),
             pseudonyms,
             metrics,
+            throttles: Throttles::default(),
         }
     }
 
@@ -210,7 +214,9 @@ impl Shared {
     fn note_refused(&self, source: &'static str, refusal: &Refusal) {
         self.metrics.event(source, "refused");
         self.metrics.event_refused(refusal.kind());
-        warn!(source, kind = refusal.kind(), cause = %refusal, "event refused");
+        if let Some(left_out) = self.throttles.bad_events.admit(self.now().mono) {
+            warn!(source, kind = refusal.kind(), cause = %refusal, left_out, "event refused");
+        }
     }
 
     fn note_accepted(&self, source: &'static str, event: &Known, ingested: &Ingested) {

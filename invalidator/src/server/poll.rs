@@ -77,9 +77,7 @@ impl Door {
 
 async fn poll(State(door): State<Door>, headers: HeaderMap, body: Body) -> Response {
     if !door.is_authentic(&headers) {
-        door.shared.metrics.poll_auth_failure();
-        warn!("poll with a missing or wrong secret");
-        return unauthorized();
+        return unauthorized(&door.shared);
     }
     let poll = match body::read(body, POLL_BYTES_MAX).await {
         Ok(bytes) => Poll::decode(bytes),
@@ -159,11 +157,16 @@ fn refuse(shared: &Shared, error: PollError) -> Problem {
     match error {
         PollError::Malformed { field, rule } => {
             shared.metrics.poll_malformed();
-            warn!(cause = %error, "malformed poll");
+            if let Some(left_out) = shared.throttles.malformed_polls.admit(shared.now().mono) {
+                warn!(cause = %error, left_out, "malformed poll");
+            }
             malformed(field, rule)
         }
         PollError::TooManyNodes => {
-            error!(cause = %error, "poll refused");
+            shared.metrics.node_refused();
+            if let Some(left_out) = shared.throttles.nodes_refused.admit(shared.now().mono) {
+                error!(cause = %error, left_out, "poll refused");
+            }
             Problem::busy("There is no room for another node")
         }
     }
@@ -174,7 +177,11 @@ fn malformed(field: &str, rule: &str) -> Problem {
 }
 
 /// Says nothing but that it is not welcome.
-fn unauthorized() -> Response {
+fn unauthorized(shared: &Shared) -> Response {
+    shared.metrics.poll_auth_failure();
+    if let Some(left_out) = shared.throttles.wrong_secrets.admit(shared.now().mono) {
+        warn!(left_out, "poll with a missing or wrong secret");
+    }
     let challenge: (HeaderName, &str) = (header::WWW_AUTHENTICATE, "Bearer");
     (StatusCode::UNAUTHORIZED, [challenge]).into_response()
 }

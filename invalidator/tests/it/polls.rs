@@ -8,7 +8,7 @@ use policy::push::batch::Kind;
 use policy::push::{Batch, Message};
 
 use crate::harness::{Daemon, SECRET, block, free_port, wait_until};
-use crate::node::{Node, bearer, connect, exchange};
+use crate::node::{Node, Running, bearer, connect, exchange};
 
 #[test]
 fn a_poll_without_the_secret_gets_nothing() {
@@ -28,7 +28,22 @@ fn a_poll_without_the_secret_gets_nothing() {
         assert_eq!(answer, (401, Vec::new()), "{authorization:?}");
     }
     assert_eq!(daemon.metric("portcullis_poll_auth_failures_total"), 5.0);
+    let lines = daemon.log().matches("poll with a missing or wrong secret").count();
+    assert!((1..5).contains(&lines), "{lines} lines");
     assert_eq!(daemon.status()["nodes"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_node_for_which_there_is_no_room_is_counted_and_publishers_are_warned() {
+    let daemon = Daemon::start("[limits]\nnodes_max = 1\n");
+    let _node = Running::start(&daemon, "edge-1", "a");
+    let other = Node::new(&daemon, "edge-2", "b").next.encode_to_vec();
+    let stream = connect(&daemon.socket).unwrap();
+    assert_eq!(exchange(stream, Some(&bearer()), &other).unwrap().0, 503);
+    assert_eq!(daemon.metric("portcullis_nodes_refused_total"), 1.0);
+    let receipt = daemon.post(&block("evt-1", "alice")).json();
+    let warning = receipt["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("limits.nodes_max: a node was turned away"), "{warning}");
 }
 
 #[test]
