@@ -113,15 +113,23 @@ fn describe(path: &str, error: &serde_json::Error) -> EventError {
         return EventError { kind: EventErrorKind::Malformed, ..invalid("", rule) };
     }
     let text = error.to_string();
-    match text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-        Some(missing) if path.is_empty() || path == "." => invalid(missing, "is required"),
-        Some(missing) => invalid(&format!("{path}.{missing}"), "is required"),
-        None if path.is_empty() || path == "." => {
+    // What serde says of a field of the object at this path.
+    let field_after = |start: &str| {
+        let field = text.strip_prefix(start)?.strip_prefix('`')?.split('`').next()?;
+        let within = if path.is_empty() || path == "." { "" } else { path };
+        Some(format!("{within}.{field}").trim_start_matches('.').to_owned())
+    };
+    if let Some(missing) = field_after("missing field ") {
+        return invalid(&missing, "is required");
+    }
+    if let Some(twice) = field_after("duplicate field ") {
+        return invalid(&twice, "must not stand twice");
+    }
+    match path {
+        "" | "." => {
             EventError { kind: EventErrorKind::Malformed, ..invalid("", "must be a JSON object") }
         }
-        None if path == "payload.action" => {
-            invalid(path, "must be one of block, zero, unblock and override")
-        }
-        None => invalid(path, "must be of the type that the event schema gives"),
+        "payload.action" => invalid(path, "must be one of block, zero, unblock and override"),
+        _ => invalid(path, "must be of the type that the event schema gives"),
     }
 }

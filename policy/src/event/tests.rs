@@ -140,6 +140,29 @@ fn an_override_is_whole_or_default() {
 }
 
 #[test]
+fn a_field_that_stands_twice_is_named() {
+    let usual = event().to_string();
+    let twice = |part: &str, fields: &str| {
+        let text = usual.replacen(part, &format!("{part}{fields}"), 1);
+        assert_ne!(text, usual);
+        let error = Event::parse(text.as_bytes(), now()).unwrap_err();
+        (error.field.to_string(), error.rule.to_string())
+    };
+    let rule = || "must not stand twice".to_owned();
+    let cases = [
+        ("{", r#""event_id":"a","#, "event_id"),
+        ("{", r#""schema_version":"1.0","#, "schema_version"),
+        ("{", r#""key":{"user_id":"a"},"#, "key"),
+        (r#""key":{"#, r#""user_id":"a","#, "key.user_id"),
+        (r#""payload":{"#, r#""action":"unblock","#, "payload.action"),
+        (r#""payload":{"#, r#""for":"1s","#, "payload.for"),
+    ];
+    for (part, fields, field) in cases {
+        assert_eq!(twice(part, fields), (field.to_owned(), rule()), "{fields}");
+    }
+}
+
+#[test]
 fn errors_do_not_repeat_values() {
     let error = parse(&with("/key", json!({"user_id": 12345678}))).unwrap_err();
     assert_eq!(&*error.field, "key.user_id");
