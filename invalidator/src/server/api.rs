@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{self, BodyError};
+use super::host::loopback_only;
 use super::problem::Problem;
 use super::view::Shown;
 use crate::engine::{Receipt, WaiterId};
@@ -62,6 +64,7 @@ pub fn router(
             let title = "The path does not know this method";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title)
         })
+        .layer(middleware::from_fn(loopback_only))
         .with_state(door)
 }
 
@@ -155,20 +158,27 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
         .broken("content-type", "must be application/json"))
 }
 
-async fn user(State(door): State<Door>, Path(id): Path<String>) -> Result<Response, Problem> {
-    look(&door, Subject::user(&id))
+/// The id in a path, or why it is none: not UTF-8 once its percent signs are decoded.
+type Id = Result<Path<String>, PathRejection>;
+
+async fn user(State(door): State<Door>, id: Id) -> Result<Response, Problem> {
+    look(&door, id, Subject::user)
 }
 
-async fn session(State(door): State<Door>, Path(id): Path<String>) -> Result<Response, Problem> {
-    look(&door, Subject::session(&id))
+async fn session(State(door): State<Door>, id: Id) -> Result<Response, Problem> {
+    look(&door, id, Subject::session)
 }
 
-fn look(door: &Door, subject: Option<Subject>) -> Result<Response, Problem> {
-    let invalid = || {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid", "The id breaks a rule")
-            .broken("id", Subject::RULE)
+fn look(
+    door: &Door,
+    id: Id,
+    subject: impl Fn(&str) -> Option<Subject>,
+) -> Result<Response, Problem> {
+    let invalid = |rule| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid", "The id breaks a rule").broken("id", rule)
     };
-    let subject = subject.ok_or_else(invalid)?;
+    let Path(id) = id.map_err(|_| invalid("must be UTF-8"))?;
+    let subject = subject(&id).ok_or_else(|| invalid(Subject::RULE))?;
     let now = door.shared.now();
     let known = door.shared.engine().view(&subject, now);
     let unknown = || {

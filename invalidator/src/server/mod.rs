@@ -3,6 +3,7 @@
 
 pub mod api;
 mod body;
+mod host;
 pub mod listen;
 pub mod poll;
 mod problem;

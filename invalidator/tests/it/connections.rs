@@ -1,6 +1,7 @@
 //! Connections to the door for Envoys: who may stay, and for how long.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -70,4 +71,27 @@ fn a_node_polls_again_and_again_on_one_connection() {
         assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
     }
     assert!(start.elapsed() > Duration::from_secs(3));
+}
+
+#[test]
+fn a_web_page_does_not_reach_the_api_by_a_name_of_its_own() {
+    let daemon = Daemon::start("");
+    let address = daemon.api.strip_prefix("http://").unwrap();
+    let hosts = [
+        ("", "200"),
+        ("host: localhost\r\n", "200"),
+        ("host: evil.example:7700\r\n", "421"),
+        ("host: evil.example\r\nhost: localhost\r\n", "421"),
+    ];
+    for path in ["/v1/status", "/metrics", "/healthz"] {
+        for (host, status) in hosts {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\n{host}connection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path} {host}: {answer}");
+            assert!(status == "200" || answer.contains("application/problem+json"), "{answer}");
+        }
+    }
 }

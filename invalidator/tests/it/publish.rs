@@ -158,6 +158,14 @@ fn the_api_shows_users_and_sessions_in_words() {
         );
     }
     assert_eq!(daemon.get("/v1/invalidations").status, 405);
+    for path in ["/v1/users/%ff", "/v1/sessions/%ff"] {
+        let answer = daemon.get(path);
+        assert_eq!(
+            (answer.status, answer.content_type.as_str()),
+            (400, "application/problem+json")
+        );
+        assert_eq!(answer.json()["field"], "id");
+    }
 }
 
 #[test]
