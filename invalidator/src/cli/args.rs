@@ -28,7 +28,7 @@ Example:
 #[command(
     name = "portcullis",
     version,
-    after_help = "Exit codes: 0 done; 1 refused, or not enforced everywhere in time; \
+    after_help = "Exit codes: 0 done; 1 refused, stale, or not enforced everywhere in time; \
                   64 wrong usage or configuration; \
                   69 the daemon cannot be reached or cannot listen."
 )]
