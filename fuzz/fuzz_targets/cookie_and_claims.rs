@@ -7,7 +7,7 @@ use policy::response;
 
 fuzz_target!(|data: &[u8]| {
     let [cookies, address, claim] = fuzz::parts(data);
-    let (gate, mut memory) = (fuzz::gate(), fuzz::Memory::default());
+    let (gate, mut memory) = (&*fuzz::GATE, fuzz::Memory::default());
     let request = fuzz::Arbitrary::new(cookies, address, claim);
     for _ in 0..4 {
         let decision = gate.decide(&request, &mut memory, &fuzz::Stopped, Freshness::Fresh);

@@ -6,12 +6,12 @@ use policy::node::{KeyCache, Poller, Rank, join};
 use policy::push::{Message, POLL_BYTES_MAX};
 
 fuzz_target!(|data: &[u8]| {
-    let (gate, mut memory) = (fuzz::gate(), fuzz::Memory::default());
+    let (gate, mut memory) = (&*fuzz::GATE, fuzz::Memory::default());
     let joined = join(&mut memory, gate.config().storage, None, [5; 32]);
     assert!(joined.is_ok());
     let mut poller = Poller::new(1, "edge-1".into());
     assert!(poller.on_tick(gate.config(), &mut memory, Rank::Singleton, 1).is_some());
-    let answer = poller.on_answer(data, &gate, &mut memory, Rank::Singleton, &fuzz::Stopped);
+    let answer = poller.on_answer(data, gate, &mut memory, Rank::Singleton, &fuzz::Stopped);
     if let Ok(report) = answer {
         let next = report.next.map_or(0, |poll| poll.encoded_len());
         assert!(next <= POLL_BYTES_MAX, "{next}");
