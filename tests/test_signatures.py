@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 import shutil
+import socket
 import subprocess
 import threading
 import uuid
@@ -208,9 +209,21 @@ def test_trailers_over_http_2(stack, tmp_path):
     assert stack.upstream.total() == before
 
 
-def test_a_body_that_comes_slowly_is_held_until_it_is_verified(stack):
-    import socket
+def test_trailers_over_http_1(stack):
+    path = "/portcullis/trailers"
+    before = stack.upstream.total()
+    for signed, status in [(BODY, b"200"), (BODY + b"!", b"401")]:
+        headers = {**sign("portcullis", path, signed), "transfer-encoding": "chunked"}
+        lines = [f"POST {path} HTTP/1.1", "host: edge", "trailer: x-trailer"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        chunked = b"%x\r\n%s\r\n0\r\nx-trailer: 1\r\n\r\n" % (len(BODY), BODY)
+        with socket.create_connection(("127.0.0.1", stack.edge.port), timeout=10) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode() + chunked)
+            assert connection.recv(1000).split()[1] == status
+    assert stack.upstream.total() == before + 1
 
+
+def test_a_body_that_comes_slowly_is_held_until_it_is_verified(stack):
     path = "/portcullis/slow"
     before = stack.upstream.total()
     headers = {**sign("portcullis", path), "host": "edge", "content-length": str(len(BODY))}
@@ -243,6 +256,7 @@ def test_too_large_a_body(stack, tmp_path):
     signed = sign("portcullis", path, b"z" * 300_000)
     assert nghttp(stack.edge, path, signed, body_file) == ["413"]
     assert stack.upstream.total() == before + len(FRAMINGS)
+    assert stack.edge.metric("portcullis_signature_portcullis_too_large") > 0
 
 
 def test_content_type_and_address_are_pinned(edge):
@@ -269,10 +283,11 @@ def test_the_verified_partner_is_in_the_access_log(edge):
     assert "partner=acme" in line["portcullis"] and "key=k1" in line["portcullis"]
 
 
-def test_a_partner_s_limit_counts_verified_requests_only():
+@pytest.mark.parametrize("of", ["partner", "key_id"])
+def test_a_signer_s_limit_counts_verified_requests_only(of):
     limit = {
-        "name": "per-partner",
-        "key": "partner",
+        "name": "per-signer",
+        "key": of,
         "max_tokens": 3,
         "tokens_per_fill": 3,
         "fill_interval": "3600s",

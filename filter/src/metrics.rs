@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use policy::config::Config;
+use policy::config::{Config, Integration};
 use policy::gate::{Cause, Decision, Denial, Note, Verdict, Why};
 use policy::name::Name;
 use policy::node::{Failure, Report};
@@ -23,6 +23,9 @@ const REASONS_MAX: usize = 64;
 /// What can come of a rule.
 const OUTCOMES: [&str; 3] = ["denied", "would_deny", "failed_open"];
 
+/// A signed body that is too large to be verified.
+const TOO_LARGE: &str = "too_large";
+
 /// Key ids that have a histogram of their own; the skew of further ones is not recorded.
 const KEY_IDS_MAX: usize = 256;
 
@@ -33,6 +36,8 @@ pub(crate) struct Metrics {
     by_cause: BTreeMap<(&'static str, &'static str), u32>,
     by_limit: BTreeMap<(&'static str, usize), u32>,
     by_integration: BTreeMap<(&'static str, usize), u32>,
+    /// How each integration's requests are signed, by its index.
+    profiles: Vec<Option<Profile>>,
     by_reason: RefCell<BTreeMap<(&'static str, Name), u32>>,
     signatures: BTreeMap<(Profile, &'static str), u32>,
     skew_ms: RefCell<BTreeMap<KeyId, u32>>,
@@ -62,15 +67,16 @@ impl Metrics {
                 Some(((*outcome, index), counter(format!("integration.{}.{outcome}", one.name))?))
             })
         });
-        let used =
-            config.integrations.iter().filter_map(|one| Some(one.signature.as_ref()?.profile));
-        let signatures = used.flat_map(|profile| {
+        let profile_of = |one: &Integration| Some(one.signature.as_ref()?.profile);
+        let profiles: Vec<_> = config.integrations.iter().map(profile_of).collect();
+        let signatures = profiles.iter().flatten().copied().flat_map(|profile| {
             let counter = &counter;
-            let results = ["verified"].into_iter().chain(SignatureFailure::NAMES);
+            let results = ["verified", TOO_LARGE].into_iter().chain(SignatureFailure::NAMES);
             results.filter_map(move |result| {
                 Some(((profile, result), counter(format!("signature.{profile}.{result}"))?))
             })
         });
+        let signatures = signatures.collect();
         let push =
             ["batches", "changes", "refused", "snapshots", "superseded", "failed", "lease_taken"];
         let push = push.iter().filter_map(|name| Some((*name, counter(format!("push.{name}"))?)));
@@ -79,8 +85,9 @@ impl Metrics {
             by_cause: causes.collect(),
             by_limit: limits.collect(),
             by_integration: integrations.collect(),
+            profiles,
             by_reason: RefCell::default(),
-            signatures: signatures.collect(),
+            signatures,
             skew_ms: RefCell::default(),
             push: push.collect(),
             prefix: prefix.clone(),
@@ -130,8 +137,15 @@ impl Metrics {
         if let Some(index) = integration.filter(|_| denial.cause.is_of_integration()) {
             add(self.by_integration.get(&(outcome, index)).copied(), 1);
         }
-        if let Cause::Signature { profile, failure, .. } = &denial.cause {
-            self.count_signature(*profile, failure.as_str());
+        let profile = integration.and_then(|index| *self.profiles.get(index)?);
+        match &denial.cause {
+            Cause::Signature { profile, failure, .. } => {
+                self.count_signature(*profile, failure.as_str());
+            }
+            Cause::BodyTooLarge => {
+                profile.into_iter().for_each(|profile| self.count_signature(profile, TOO_LARGE));
+            }
+            _ => {}
         }
         add(self.by_cause.get(&(outcome, denial.cause.as_str())).copied(), 1);
         if let Some(index) = denial.cause.limit() {

@@ -149,18 +149,18 @@ impl Gate {
         let integration = self.config.integration(groups, &method, &path);
         let is_signed = integration.is_some_and(|(_, one)| one.signature.is_some());
         let limits = self.limits_about(groups, &method, &path);
-        let (of_partners, limits): (Vec<_>, Vec<_>) =
-            limits.partition(|(_, limit)| limit.key == Kind::Partner);
+        let (of_signers, limits): (Vec<_>, Vec<_>) =
+            limits.partition(|(_, limit)| limit.key.is_of_signer());
         let mut plans = self.plans(request, limits, decision)?;
         // Where a signature names the partner, no other source is believed.
         let is_believed = !is_signed || integration.is_some_and(|(_, one)| one.shadow);
         let mut claimed = Vec::new();
-        if is_believed && !of_partners.is_empty() {
+        if is_believed && !of_signers.is_empty() {
             let sources = &self.config.identity.partner;
             claimed = self.identify(request, &Kind::Partner, sources, decision)?;
         }
         if !is_signed {
-            self.plan_partners(&mut plans, &claimed, &of_partners);
+            self.plan_signers(&mut plans, &Kind::Partner, &claimed, &of_signers);
         }
         let mut looks = self.look(plans, groups, shared, clock);
         let Some(integration) = integration else {
@@ -178,11 +178,11 @@ impl Gate {
         let awaited = checked?;
         if is_signed && awaited.verifier.is_none() {
             let mut plans = Plans::new();
-            self.plan_partners(&mut plans, &claimed, &of_partners);
+            self.plan_signers(&mut plans, &Kind::Partner, &claimed, &of_signers);
             looks.extend(self.look(plans, groups, shared, clock));
         }
         self.take_all(looks, groups, shared, clock, decision)?;
-        let deferred = of_partners.into_iter().map(|(index, _)| index);
+        let deferred = of_signers.into_iter().map(|(index, _)| index);
         let deferred = deferred.filter(|_| awaited.verifier.is_some()).collect();
         Ok(awaited.is_anything().then(|| Pending::new(awaited, deferred, claimed)))
     }
@@ -240,7 +240,7 @@ impl Gate {
             let found = match &limit.key {
                 Kind::User => users.clone(),
                 Kind::Session => sessions.clone(),
-                Kind::Partner => Vec::new(),
+                Kind::Partner | Kind::KeyId => Vec::new(),
                 kind @ Kind::ClientIp => {
                     self.identify(request, kind, &[Source::ClientIp], decision)?
                 }
@@ -270,14 +270,18 @@ impl Gate {
         })
     }
 
-    fn plan_partners<'a>(
+    /// Adds the limits of this kind to the plans of these signers.
+    fn plan_signers<'a>(
         &self,
         plans: &mut Plans<'a>,
-        partners: &[Found],
+        kind: &Kind,
+        signers: &[Found],
         limits: &[(usize, &'a Limit)],
     ) {
-        for partner in partners.iter().filter(|_| !limits.is_empty()) {
-            plans.entry(self.hash(partner)).or_default().limits.extend(limits);
+        for limit in limits.iter().filter(|(_, limit)| limit.key == *kind) {
+            for signer in signers {
+                plans.entry(self.hash(signer)).or_default().limits.push(*limit);
+            }
         }
     }
 

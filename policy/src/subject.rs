@@ -14,6 +14,8 @@ pub enum Kind {
     Session,
     /// A company that calls on behalf of others.
     Partner,
+    /// The key that a request is signed with.
+    KeyId,
     /// The address a request came from.
     ClientIp,
     /// The value of the named request header (lower case), such as an API key.
@@ -30,7 +32,14 @@ impl Kind {
             Self::Partner => 3,
             Self::ClientIp => 4,
             Self::Header(_) => 5,
+            Self::KeyId => 6,
         }
+    }
+
+    /// Whether a verified signature says who it is.
+    #[must_use]
+    pub fn is_of_signer(&self) -> bool {
+        matches!(self, Self::Partner | Self::KeyId)
     }
 
     /// The header's name, if that is what the kind is.

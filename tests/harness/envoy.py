@@ -100,6 +100,7 @@ def _listener(port: int, access_log: Path, options: Options) -> dict:
         "use_remote_address": True,
         # A partner's X-Request-Id is signed: Envoy must neither replace it nor mark it.
         "preserve_external_request_id": True,
+        "http_protocol_options": {"enable_trailers": True},
         "request_id_extension": {
             "typed_config": {
                 "@type": _TYPES + "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig",

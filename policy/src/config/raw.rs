@@ -116,6 +116,7 @@ pub(super) enum LimitKey {
     User,
     Session,
     Partner,
+    KeyId,
     ClientIp,
     Header(String),
 }

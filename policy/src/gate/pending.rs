@@ -34,8 +34,8 @@ pub enum Progress {
 pub struct Pending {
     awaited: Awaited,
     size: usize,
-    /// The limits per partner, by their index: taken from once the partner is verified.
-    partner_limits: Vec<usize>,
+    /// The limits per partner and key, by their index: taken from once the signature is verified.
+    signer_limits: Vec<usize>,
     /// Whom the request calls its partner: believed if a signature in shadow is not right.
     claimed_partners: Vec<Found>,
     decision: Decision,
@@ -44,11 +44,11 @@ pub struct Pending {
 impl Pending {
     pub(super) fn new(
         awaited: Awaited,
-        partner_limits: Vec<usize>,
+        signer_limits: Vec<usize>,
         claimed_partners: Vec<Found>,
     ) -> Self {
         let decision = Decision::default();
-        Self { awaited, size: 0, partner_limits, claimed_partners, decision }
+        Self { awaited, size: 0, signer_limits, claimed_partners, decision }
     }
 
     /// What was decided before the body.
@@ -113,16 +113,21 @@ impl Pending {
         if let Err(cause) = self.check_body(gate, integration, shared, clock, decision) {
             decision.rule(cause, integration.shadow)?;
         }
-        let verified = decision
-            .verified
-            .as_ref()
-            .map(|verified| Found { kind: Kind::Partner, id: verified.partner.as_str().into() });
+        let signer = |kind: Kind, id: &str| vec![Found { kind, id: id.into() }];
         // Without a signature to wait for, the limits have had their turn.
-        let partners = verified.map_or_else(|| self.claimed_partners.clone(), |one| vec![one]);
-        let limits = self.partner_limits.iter();
+        let (partners, key_ids) = match &decision.verified {
+            Some(one) => (
+                signer(Kind::Partner, one.partner.as_str()),
+                signer(Kind::KeyId, one.key_id.as_str()),
+            ),
+            None => (std::mem::take(&mut self.claimed_partners), Vec::new()),
+        };
+        let limits = self.signer_limits.iter();
         let limits = limits.filter_map(|at| Some((*at, gate.config.limits.get(*at)?)));
+        let limits: Vec<_> = limits.collect();
         let mut plans = Plans::new();
-        gate.plan_partners(&mut plans, &partners, &limits.collect::<Vec<_>>());
+        gate.plan_signers(&mut plans, &Kind::Partner, &partners, &limits);
+        gate.plan_signers(&mut plans, &Kind::KeyId, &key_ids, &limits);
         // No status is looked at, so no scope matters.
         let looks = gate.look(plans, Default::default(), shared, clock);
         gate.take_all(looks, Default::default(), shared, clock, decision)

@@ -44,6 +44,10 @@ fn limit(
         raw::LimitKey::User => Kind::User,
         raw::LimitKey::Session => Kind::Session,
         raw::LimitKey::Partner => Kind::Partner,
+        raw::LimitKey::KeyId if has_signatures => Kind::KeyId,
+        raw::LimitKey::KeyId => {
+            return fail(format!("{field}.key"), "must have an integration with a signature");
+        }
         raw::LimitKey::ClientIp => Kind::ClientIp,
         raw::LimitKey::Header(name) => {
             Kind::Header(header(&format!("{field}.key.header"), &name)?.into())
@@ -55,7 +59,7 @@ fn limit(
         // A verified signature names the partner too.
         Kind::Partner if has_signatures => None,
         Kind::Partner => Some(("partner", &identity.partner)),
-        Kind::ClientIp | Kind::Header(_) => None,
+        Kind::KeyId | Kind::ClientIp | Kind::Header(_) => None,
     };
     if let Some((kind, [])) = sources.map(|(kind, sources)| (kind, sources.as_slice())) {
         return fail(format!("{field}.key"), format!("must have a source in identity.{kind}"));

@@ -150,6 +150,19 @@ fn a_signature_and_no_header_names_the_partner() {
 }
 
 #[test]
+fn a_limit_per_key_counts_what_the_key_has_signed() {
+    let mut config = config();
+    config["limits"] = json!([limit("per-key", json!("key_id"), 1)]);
+    let mut bench = Bench::new(&config);
+    assert!(matches!(bench.send(&signed("a"), b"[]").verdict, Verdict::Deny(_)));
+    assert_eq!(bench.sends(&signed("b"), BODY), "partner=acme key=k1");
+    let limited = "rule=limit:per-key partner=acme key=k1";
+    assert_eq!(bench.sends(&signed("c"), BODY), limited);
+    let unsigned = Plain::get("/").from("10.0.0.1").with("x-portcullis-key-id", "k1");
+    assert_eq!(bench.sends(&unsigned, b""), "ok", "no signature, no key");
+}
+
+#[test]
 fn a_body_without_announced_length_is_counted() {
     let mut bench = Bench::new(&config());
     let request = Plain::get("/upload").from("192.0.2.1");
