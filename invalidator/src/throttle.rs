@@ -3,18 +3,21 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Least time between two lines of the same sort.
+use policy::bucket::{Bucket, Rate, RateError};
+
+/// Lines of the same sort that may come at once.
+const BURST: u32 = 100;
+/// The time in which one more may come after that.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// One sort of log line: at most one per [`INTERVAL`], with the number of those left out. What is
-/// left out is still counted by the metrics.
+/// One sort of log line: a token bucket of [`BURST`] lines, one more each [`INTERVAL`], with the
+/// number of those left out. What is left out is still counted by the metrics.
 #[derive(Debug, Default)]
 pub struct Throttle(Mutex<Lines>);
 
 #[derive(Debug, Default)]
 struct Lines {
-    /// Time of the last line.
-    at: Option<Duration>,
+    bucket: Bucket,
     left_out: u64,
 }
 
@@ -23,13 +26,22 @@ impl Throttle {
     /// since the last one.
     pub fn admit(&self, now: Duration) -> Option<u64> {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.at.is_some_and(|at| now.saturating_sub(at) < INTERVAL) {
-            lines.left_out = lines.left_out.saturating_add(1);
-            return None;
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        match rate().map(|rate| lines.bucket.take(&rate, now)) {
+            Ok(Ok((bucket, _))) => lines.bucket = bucket,
+            Ok(Err(_)) => {
+                lines.left_out = lines.left_out.saturating_add(1);
+                return None;
+            }
+            // The rate is a constant, and one that can be: a test sees to that.
+            Err(_) => {}
         }
-        lines.at = Some(now);
         Some(std::mem::take(&mut lines.left_out))
     }
+}
+
+fn rate() -> Result<Rate, RateError> {
+    Rate::new(BURST, 1, INTERVAL)
 }
 
 /// The sorts of lines that others can cause as often as they like.
@@ -50,10 +62,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_per_interval_says_how_many_were_left_out() {
+    fn after_a_burst_one_line_per_interval_says_how_many_were_left_out() {
+        assert!(rate().is_ok());
         let throttle = Throttle::default();
-        let admitted = [0, 1, 999, 1_000, 1_500, 2_000, 9_000]
-            .map(|ms| throttle.admit(Duration::from_millis(ms)));
-        assert_eq!(admitted, [Some(0), None, None, Some(2), None, Some(1), Some(0)]);
+        let at = |ms| throttle.admit(Duration::from_millis(ms));
+        assert!((0..BURST).all(|_| at(0) == Some(0)));
+        let admitted = [1, 999, 1_000, 1_500, 2_000, 9_000].map(at);
+        assert_eq!(admitted, [None, None, Some(2), None, Some(1), Some(0)]);
     }
 }
