@@ -188,7 +188,15 @@ impl State {
             register.ends().is_some_and(|end| end < horizon)
                 && register.version.occurred_at < horizon
         };
-        let kept = |register: &&Register| !is_over(register) && !is_over(self.decider(register));
+        // What is newer than a lifting of everything of its sort stands before it: without it, the
+        // lifting would speak on this topic.
+        let is_shield = |register: &Register| {
+            let (_, sort) = register.place();
+            let lifting = self.find((Topic::Everything, sort));
+            register.is_liftable() && lifting.is_some_and(|lifting| !is_over(lifting))
+        };
+        let stays = |register: &Register| !is_over(register) || is_shield(register);
+        let kept = |register: &&Register| stays(register) && stays(self.decider(register));
         self.registers = self.registers.iter().filter(kept).cloned().collect();
     }
 }

@@ -101,6 +101,18 @@ fn ended_blocks_have_no_effect_and_are_forgotten_in_time() {
 }
 
 #[test]
+fn forgetting_an_old_lift_does_not_let_a_wider_one_speak_for_it() {
+    let mut state = merged([
+        lift(Some("kyc"), version(Some(2), 0, "a")),
+        lift(None, version(Some(0), 7, "b")),
+        block("kyc", version(None, 0, "c")),
+    ]);
+    assert_eq!(reasons(&state), ["kyc"]);
+    state.prune(UnixMicros(9), Duration::from_micros(2));
+    assert_eq!(reasons(&state), ["kyc"]);
+}
+
+#[test]
 fn topics_are_bounded_and_what_is_known_stays() {
     let mut state = State::default();
     for i in 0..REGISTERS_MAX {
