@@ -147,12 +147,6 @@ impl Bucket {
         Self { full_at: self.full_at.min(now.saturating_add(rate.refill_ns)) }
     }
 
-    /// The emptier of two states of the same bucket.
-    #[must_use]
-    pub fn or_emptier(self, other: Self) -> Self {
-        self.max(other)
-    }
-
     /// Takes one token.
     ///
     /// # Errors

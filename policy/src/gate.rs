@@ -138,17 +138,17 @@ impl Gate {
         keys: &mut KeyCache,
         decision: &mut Decision,
     ) -> Result<Option<Pending>, Denial> {
-        let (mut method, mut path) = (Vec::new(), Vec::new());
+        let (mut method, mut path) = (&[][..], &[][..]);
         if self.reads_route {
-            let pseudo = |name| request.headers().all(name).next().unwrap_or_default().to_vec();
+            let pseudo = |name| request.headers().all(name).next().unwrap_or_default();
             method = pseudo(":method");
             path = pseudo(":path");
         }
-        let groups = self.config.groups(&method, &path);
+        let groups = self.config.groups(method, path);
         self.check_freshness(freshness, groups, decision)?;
-        let integration = self.config.integration(groups, &method, &path);
+        let integration = self.config.integration(groups, method, path);
         let is_signed = integration.is_some_and(|(_, one)| one.signature.is_some());
-        let limits = self.limits_about(groups, &method, &path);
+        let limits = self.limits_about(groups, method, path);
         let (of_signers, limits): (Vec<_>, Vec<_>) =
             limits.partition(|(_, limit)| limit.key.is_of_signer());
         let mut plans = self.plans(request, limits, decision)?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Longest id of a subject, in bytes, in requests and in events.
+/// Longest id of a subject that an event can name, in bytes. In requests ids have any length.
 pub const SUBJECT_ID_BYTES_MAX: usize = 256;
 
 /// What sort of thing an id identifies. The same id under two kinds is two subjects.
