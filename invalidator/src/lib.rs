@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod intake;
 pub mod keys;
 pub mod log;
 pub mod metrics;

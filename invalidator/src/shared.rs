@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::config::ConfigError;
 use crate::engine::{Engine, IngestError, Ingested, Now, WaiterId};
+use crate::intake::Origin;
 use crate::log::Pseudonyms;
 use crate::metrics::Metrics;
 use crate::throttle::Throttles;
@@ -152,12 +153,12 @@ impl Shared {
         }
     }
 
-    /// Takes in one event as a source delivered it: checks, counts, logs, and wakes held polls.
+    /// Takes in one event, wherever it comes from: checks, counts, logs, and wakes held polls.
     ///
     /// # Errors
     /// If the event breaks a rule, or there is no room for it.
-    pub fn ingest(&self, source: &'static str, bytes: &[u8]) -> Result<Accepted, Refusal> {
-        self.ingest_then(source, bytes, |_, _| ()).map(|(accepted, ())| accepted)
+    pub fn ingest(&self, origin: Origin, bytes: &[u8]) -> Result<Accepted, Refusal> {
+        self.ingest_then(origin, bytes, |_, _| ()).map(|(accepted, ())| accepted)
     }
 
     /// Like [`Shared::ingest`], and starts to wait for the nodes' acknowledgements before any of
@@ -167,22 +168,24 @@ impl Shared {
     /// As [`Shared::ingest`].
     pub fn ingest_and_wait(
         &self,
-        source: &'static str,
+        origin: Origin,
         bytes: &[u8],
     ) -> Result<(Accepted, WaiterId), Refusal> {
-        self.ingest_then(source, bytes, |engine, (subject, sequence, now)| {
+        self.ingest_then(origin, bytes, |engine, (subject, sequence, now)| {
             engine.wait(subject, sequence, now)
         })
     }
 
     fn ingest_then<T>(
         &self,
-        source: &'static str,
+        origin: Origin,
         bytes: &[u8],
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
     ) -> Result<(Accepted, T), Refusal> {
         let now = self.now();
-        let taken = Event::parse(bytes, now.wall).map_err(Refusal::from).and_then(|event| {
+        let source = origin.source;
+        let first_heard = origin.first_heard(now.wall);
+        let taken = Event::parse(bytes, first_heard).map_err(Refusal::from).and_then(|event| {
             let known = Known::of(&event);
             let mut engine = self.engine();
             let ingested = engine.ingest(event, now)?;

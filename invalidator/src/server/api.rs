@@ -23,6 +23,7 @@ use super::host::loopback_only;
 use super::problem::Problem;
 use super::view::Shown;
 use crate::engine::{Receipt, WaiterId};
+use crate::intake::Origin;
 use crate::shared::{Accepted, Shared};
 
 /// Name of the source that this API is.
@@ -125,7 +126,7 @@ async fn publish(
     // Subscribed before the event is taken in, so that no acknowledgement is missed.
     let mut acknowledgements = door.shared.acknowledgements();
     let deadline = Instant::now() + door.ack_timeout;
-    let (accepted, waiter) = door.shared.ingest_and_wait(EMBEDDED, &bytes)?;
+    let (accepted, waiter) = door.shared.ingest_and_wait(Origin::live(EMBEDDED), &bytes)?;
     let waiting = Waiting { shared: &door.shared, waiter };
     while !door.shared.engine().is_complete(waiter) {
         tokio::select! {

@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::config::{self, ConfigError};
+use crate::intake::Origin;
 use crate::server::Shutdown;
 use crate::shared::Shared;
 
@@ -137,7 +138,7 @@ impl RedisSource {
 /// Hands each message over. A refused one is counted and logged there, and changes nothing here.
 async fn hear(shared: &Shared, mut stream: PubSubStream) -> Lost {
     while let Some(message) = stream.next().await {
-        let _ = shared.ingest(REDIS, message.get_payload_bytes());
+        let _ = shared.ingest(Origin::live(REDIS), message.get_payload_bytes());
     }
     Lost::Closed
 }
