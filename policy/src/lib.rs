@@ -14,6 +14,7 @@ pub mod hash;
 pub mod name;
 pub mod node;
 pub mod push;
+pub mod record;
 pub mod request;
 pub mod response;
 pub mod shared;
