@@ -15,4 +15,5 @@ pub mod metrics;
 pub mod server;
 pub mod shared;
 pub mod source;
+pub mod store;
 pub mod throttle;

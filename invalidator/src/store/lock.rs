@@ -1,0 +1,45 @@
+//! One process at a time: an advisory lock on the directory, and who else holds it.
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::StoreError;
+
+/// Held as long as this lives; the system lets go of it when the process ends in whatever way.
+#[derive(Debug)]
+pub(super) struct DirectoryLock(#[expect(dead_code, reason = "held, not looked at")] File);
+
+impl DirectoryLock {
+    pub(super) fn take(directory: &Path) -> Result<Self, StoreError> {
+        let file = File::open(directory).map_err(StoreError::system(directory))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = holder_of(directory);
+                return Err(StoreError::InUse { path: directory.to_owned(), pid });
+            }
+            // Some file systems cannot lock directories: then the database's own lock has to do.
+            Err(TryLockError::Error(cause)) => {
+                tracing::debug!(%cause, "the store's directory cannot be locked");
+            }
+        }
+        Ok(Self(file))
+    }
+}
+
+/// The process that holds a lock on a file, as Linux tells it.
+pub(super) fn holder_of(path: &Path) -> Option<u32> {
+    let inode = std::fs::metadata(path).ok()?.ino().to_string();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    // 1: FLOCK  ADVISORY  WRITE 4711 fe:01:393217 0 EOF
+    locks.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace().skip(4);
+        let pid = words.next()?;
+        let file = words.next()?;
+        if file.rsplit(':').next() != Some(inode.as_str()) {
+            return None;
+        }
+        pid.parse().ok().filter(|pid| *pid != 0 && *pid != std::process::id())
+    })
+}
