@@ -105,6 +105,22 @@ impl Subject {
         }
     }
 
+    /// Kind and id as one text, such as `user:alice`: the key of what is kept about a subject.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{}:{}", self.kind_name(), self.id())
+    }
+
+    /// Reads what [`Subject::to_text`] has written.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        match text.split_once(':')? {
+            ("user", id) => Self::user(id),
+            ("session", id) => Self::session(id),
+            _ => None,
+        }
+    }
+
     /// The subject as the hash and the store see it.
     #[must_use]
     pub fn as_ref(&self) -> SubjectRef<'_> {
@@ -124,4 +140,20 @@ impl fmt::Debug for Subject {
 
 fn fits(id: &str) -> bool {
     (1..=SUBJECT_ID_BYTES_MAX).contains(&id.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_survives_as_text() {
+        for subject in [Subject::user("a:b").unwrap(), Subject::session("user:1").unwrap()] {
+            assert_eq!(Subject::from_text(&subject.to_text()), Some(subject));
+        }
+        let long = format!("user:{}", "x".repeat(SUBJECT_ID_BYTES_MAX + 1));
+        for wrong in ["", "user", "user:", "partner:a", &long] {
+            assert_eq!(Subject::from_text(wrong), None, "{wrong:?}");
+        }
+    }
 }

@@ -32,7 +32,7 @@ const FORMAT: &str = "format";
 pub fn open(path: &Path, kind: &str, format: u64) -> Result<Database, StoreError> {
     match path.try_exists() {
         Ok(true) => existing(path, kind, format),
-        Ok(false) => create(path, kind, format),
+        Ok(false) => create(path, kind, format, |_| Ok(())),
         Err(cause) => Err(StoreError::system(path)(cause)),
     }
 }
@@ -46,8 +46,13 @@ pub(super) fn existing(path: &Path, kind: &str, format: u64) -> Result<Database,
     Ok(database)
 }
 
-/// Makes a file: it has its name only once it is whole.
-pub(super) fn create(path: &Path, kind: &str, format: u64) -> Result<Database, StoreError> {
+/// Makes a file, with what `fill` puts into it: it has its name only once it is whole.
+pub(super) fn create(
+    path: &Path,
+    kind: &str,
+    format: u64,
+    fill: impl FnOnce(&Database) -> Result<(), redb::Error>,
+) -> Result<Database, StoreError> {
     let draft = draft_of(path);
     match std::fs::remove_file(&draft) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
@@ -61,7 +66,8 @@ pub(super) fn create(path: &Path, kind: &str, format: u64) -> Result<Database, S
     let backend = FileBackend::new(file).map_err(|cause| StoreError::of(&draft, cause))?;
     let database =
         builder().create_with_backend(backend).map_err(|cause| StoreError::of(&draft, cause))?;
-    write_kind(&database, kind, format).map_err(|cause| StoreError::of(&draft, cause))?;
+    let filled = write_kind(&database, kind, format).and_then(|()| fill(&database));
+    filled.map_err(|cause| StoreError::of(&draft, cause))?;
     std::fs::rename(&draft, path).map_err(StoreError::system(path))?;
     sync_directory_of(path)?;
     Ok(database)
@@ -83,7 +89,7 @@ pub(super) fn sync_directory_of(path: &Path) -> Result<(), StoreError> {
     synced.map_err(StoreError::system(directory))
 }
 
-fn draft_of(path: &Path) -> PathBuf {
+pub(super) fn draft_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     path.with_file_name(name)

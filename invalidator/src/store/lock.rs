@@ -8,7 +8,9 @@ use super::StoreError;
 
 /// Held as long as this lives; the system lets go of it when the process ends in whatever way.
 #[derive(Debug)]
-pub(super) struct DirectoryLock(#[expect(dead_code, reason = "held, not looked at")] File);
+pub(super) struct DirectoryLock {
+    _directory: File,
+}
 
 impl DirectoryLock {
     pub(super) fn take(directory: &Path) -> Result<Self, StoreError> {
@@ -24,7 +26,7 @@ impl DirectoryLock {
                 tracing::debug!(%cause, "the store's directory cannot be locked");
             }
         }
-        Ok(Self(file))
+        Ok(Self { _directory: file })
     }
 }
 

@@ -1,0 +1,277 @@
+//! The handle to the state store that the daemon's tasks share. Nothing here waits for the disk
+//! except reading one event back.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use policy::name::EventId;
+use policy::record::Record;
+use policy::subject::Subject;
+use policy::time::UnixMicros;
+use redb::Database;
+use serde::Serialize;
+use tokio::sync::watch;
+use tracing::error;
+
+use super::lock::DirectoryLock;
+use super::mark::{Mark, MarkFile};
+use super::meters::Meters;
+use super::pending::Pending;
+use super::table;
+
+pub use super::table::KeptEvent;
+
+/// A place in the order of changes: durable once everything up to it is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub(super) u64);
+
+impl Ticket {
+    /// Of what finds no room in memory to wait for the disk.
+    const NEVER: Self = Self(u64::MAX);
+}
+
+/// The state store; see the module's description. Clones are the same store.
+#[derive(Clone, Debug)]
+pub struct Keeper(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) path: PathBuf,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) wake: Condvar,
+    /// Nothing while it has to be opened again.
+    pub(super) database: RwLock<Option<Arc<Database>>>,
+    pub(super) durable: watch::Sender<Ticket>,
+    pub(super) health: Mutex<Health>,
+    pub(super) meters: Meters,
+    pub(super) mark_file: MarkFile,
+    /// Held as long as anybody has the store.
+    pub(super) _lock: DirectoryLock,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) pending: Pending,
+    pub(super) stopping: bool,
+    pub(super) stopped: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// Since when nothing could be written, and why.
+    pub(super) failure: Option<(UnixMicros, String)>,
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    pub(super) mark: Mark,
+}
+
+/// The store at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoreStatus {
+    /// `healthy`; `failing` while nothing can be written; `behind` while an event in force is not
+    /// kept, since too much has waited for the disk.
+    pub state: &'static str,
+    /// Since when it fails; nothing while it does not.
+    pub failing_since: Option<String>,
+    /// Why it fails; nothing while it does not.
+    pub cause: Option<String>,
+    /// Changes that wait for the disk.
+    pub queue: usize,
+    /// Events in force that a restart would not bring back from here.
+    pub unkept: usize,
+    /// Events kept.
+    pub events: u64,
+    /// Size of the file, in bytes.
+    pub bytes: u64,
+}
+
+impl StoreStatus {
+    /// Why the daemon should not count as ready, if so.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match (&self.cause, self.state) {
+            (Some(cause), _) => Some(format!("store is failing: {cause}")),
+            (None, "behind") => Some(format!("store is behind: {} events not kept", self.unkept)),
+            _ => None,
+        }
+    }
+}
+
+impl Keeper {
+    /// Keeps one event that is in force. Does not wait for the disk.
+    pub fn save(&self, event: KeptEvent) -> Ticket {
+        self.update(Some(event), [])
+    }
+
+    /// Lets go of an event: it is overtaken, or over for long.
+    pub fn forget(&self, subject: &Subject, event_id: &EventId) {
+        self.update(None, [(subject.clone(), event_id.clone())]);
+    }
+
+    /// Both at once: what the new event replaces is gone from the disk in the same moment in which
+    /// the event is there. To be called in the order in which the engine merges.
+    pub fn update(
+        &self,
+        event: Option<KeptEvent>,
+        forgotten: impl IntoIterator<Item = (Subject, EventId)>,
+    ) -> Ticket {
+        let mut queue = self.0.queue();
+        let mut ticket = Some(queue.pending.issued());
+        if let Some(KeptEvent { subject, event_id, record }) = event {
+            ticket = match record.encode() {
+                Ok(record) => queue.pending.save((subject, event_id), record.into()),
+                // It has passed the check of an event's size: this is a mistake in this program.
+                Err(cause) => {
+                    error!(%event_id, %cause, "event cannot be kept");
+                    queue.pending.leave((subject, event_id));
+                    None
+                }
+            };
+        }
+        for identity in forgotten {
+            queue.pending.forget(identity);
+        }
+        drop(queue);
+        self.0.wake.notify_one();
+        ticket.map_or(Ticket::NEVER, Ticket)
+    }
+
+    /// What has to be durable so that an event which was saved before is: for an event that is
+    /// heard again.
+    #[must_use]
+    pub fn ticket_of(&self, subject: &Subject, event_id: &EventId) -> Ticket {
+        let identity = (subject.clone(), event_id.clone());
+        let queue = self.0.queue();
+        match queue.pending.change(&identity) {
+            _ if queue.pending.is_unkept(&identity) => Ticket::NEVER,
+            Some((number, _)) => Ticket(*number),
+            None => Ticket(0),
+        }
+    }
+
+    /// Whether an event in force is not kept for want of room, so that it should be saved when it
+    /// is heard again.
+    #[must_use]
+    pub fn lacks(&self, subject: &Subject, event_id: &EventId) -> bool {
+        self.0.queue().pending.is_unkept(&(subject.clone(), event_id.clone()))
+    }
+
+    /// Whether everything up to the ticket is on the disk.
+    #[must_use]
+    pub fn is_durable(&self, ticket: Ticket) -> bool {
+        *self.0.durable.borrow() >= ticket && ticket != Ticket::NEVER
+    }
+
+    /// Rings when more has become durable.
+    #[must_use]
+    pub fn durable(&self) -> watch::Receiver<Ticket> {
+        self.0.durable.subscribe()
+    }
+
+    /// Notes up to where a source has been read: every event before that has been saved, or need
+    /// not be. It reaches the disk together with them, and never before them. Ignored while an
+    /// event in force is not kept: a restart then reads it again.
+    pub fn set_position(&self, source: &str, position: &str) {
+        self.0.queue().pending.set_position(source, position);
+        self.0.wake.notify_one();
+    }
+
+    /// Up to where a source had been read, by this run or the ones before.
+    #[must_use]
+    pub fn position(&self, source: &str) -> Option<String> {
+        self.0.queue().pending.position(source).map(str::to_owned)
+    }
+
+    /// One event as it is kept. Reads the disk: not for where every microsecond counts. Nothing if
+    /// it is not kept, and while the store cannot be read.
+    #[must_use]
+    pub fn event(&self, subject: &Subject, event_id: &EventId) -> Option<Record> {
+        let identity = (subject.clone(), event_id.clone());
+        if let Some((_, change)) = self.0.queue().pending.change(&identity) {
+            return match change {
+                super::pending::Change::Save(record) => Record::decode(record).ok(),
+                super::pending::Change::Forget => None,
+            };
+        }
+        table::get(&*self.0.database()?, &identity).ok().flatten()
+    }
+
+    /// Notes when every source was last known to work: a restart counts its age from there.
+    pub fn note_sources_alive(&self, at: UnixMicros) {
+        let mut health = self.0.health();
+        if health.mark.sources_alive < at {
+            health.mark.sources_alive = at;
+            // The next second brings another one.
+            let _ = self.0.mark_file.write(health.mark);
+        }
+    }
+
+    /// The store at a glance.
+    #[must_use]
+    pub fn status(&self) -> StoreStatus {
+        let queue = self.0.queue();
+        let (waiting, unkept) = (queue.pending.len(), queue.pending.unkept());
+        drop(queue);
+        let health = self.0.health();
+        let (failing_since, cause) = health.failure.clone().unzip();
+        let state = match (&cause, unkept) {
+            (Some(_), _) => "failing",
+            (None, 0) => "healthy",
+            (None, _) => "behind",
+        };
+        let failing_since = failing_since.map(|since| since.to_string());
+        let (events, bytes) = (health.events, health.bytes);
+        StoreStatus { state, failing_since, cause, queue: waiting, unkept, events, bytes }
+    }
+
+    /// Writes what still waits and ends the writer. Whether everything is on the disk then: it is
+    /// not waited for longer than `patience`.
+    pub fn close(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut queue = self.0.queue();
+        queue.stopping = true;
+        self.0.wake.notify_all();
+        while !queue.stopped {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            queue = self.0.wait(queue, left);
+        }
+        queue.pending.is_empty() && queue.pending.unkept() == 0
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+impl Inner {
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn database(&self) -> Option<Arc<Database>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_database(&self, database: Option<Arc<Database>>) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = database;
+    }
+
+    pub(super) fn wait<'a>(
+        &self,
+        queue: MutexGuard<'a, Queue>,
+        most: Duration,
+    ) -> MutexGuard<'a, Queue> {
+        let waited = self.wake.wait_timeout(queue, most);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}

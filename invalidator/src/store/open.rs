@@ -1,0 +1,238 @@
+//! Opening the state store at the daemon's start: never empty without saying so.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::thread;
+
+use policy::time::UnixMicros;
+use redb::Database;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::keeper::{Health, Inner, Keeper, KeptEvent, Queue, Ticket};
+use super::lock::DirectoryLock;
+use super::mark::{Mark, MarkFile};
+use super::meters::Meters;
+use super::pending::{Batch, Change, PENDING_BYTES_MAX, Pending};
+use super::table::{self, FORMAT, KIND, Meta};
+use super::{StoreError, file, salvage, writer};
+
+/// The store's file in its directory.
+pub const FILE_NAME: &str = "state.redb";
+/// The small file that says that the directory is in use.
+const MARK_NAME: &str = "state.mark";
+/// Permission bits of the directory.
+const DIRECTORY_MODE: u32 = 0o700;
+/// What a file system may put into an empty directory by itself.
+const NOT_OURS: [&str; 1] = ["lost+found"];
+/// Salvaged events that are written at once.
+const SALVAGE_BATCH_EVENTS: usize = 10_000;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// An empty directory: this is the first start.
+    First,
+    /// What an earlier run has kept.
+    Loaded,
+    /// What could be salvaged of a damaged store.
+    Rebuilt,
+}
+
+/// A store that is ready, and what is known of the time before.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub keeper: Keeper,
+    /// What was found.
+    pub start: Start,
+    /// When every source was last known to work, if that is known and still counts.
+    pub sources_alive: Option<UnixMicros>,
+}
+
+/// Opens the store in its directory, and gives every event in it to `take`. With `rebuild`, what
+/// is damaged is moved aside and salvaged; `take` may then see events twice.
+///
+/// # Errors
+/// If another process has the store, the system refuses, or something that was kept may be lost
+/// and `rebuild` is not asked for.
+pub fn open(
+    directory: &Path,
+    rebuild: bool,
+    meters: Meters,
+    now: UnixMicros,
+    mut take: impl FnMut(KeptEvent) -> Result<(), String>,
+) -> Result<Opened, StoreError> {
+    make_directory(directory)?;
+    let lock = DirectoryLock::take(directory)?;
+    let path = directory.join(FILE_NAME);
+    let mark_path = directory.join(MARK_NAME);
+    let mark = Mark::read(&mark_path).map_err(StoreError::system(&mark_path))?;
+    let found = match load(&path, mark, now, &mut take) {
+        Err(cause) if rebuild && cause.is_loss() => {
+            error!(%cause, "the store is rebuilt");
+            rebuild_store(&path, now, &mut take)
+        }
+        Ok(found) => {
+            if rebuild {
+                info!(path = %path.display(), "the store is whole: there is nothing to rebuild");
+            }
+            Ok(found)
+        }
+        Err(cause) => Err(cause),
+    };
+    let (database, meta, start) = found?;
+    let sources_alive = match start {
+        Start::Loaded => mark.map(|mark| mark.sources_alive).filter(|alive| alive.0 > 0),
+        Start::First | Start::Rebuilt => None,
+    };
+    let mark = Mark { commits: meta.commits, sources_alive: sources_alive.unwrap_or_default() };
+    let mark_file = MarkFile::open(&mark_path)
+        .and_then(|file| file.write(mark).and_then(|()| file.sync()).map(|()| file))
+        .map_err(StoreError::system(&mark_path))?;
+    file::sync_directory_of(&path)?;
+    let bytes = std::fs::metadata(&path).map(|metadata| metadata.len()).unwrap_or_default();
+    let health = Health { failure: None, events: meta.events, bytes, mark };
+    let pending = Pending::new(PENDING_BYTES_MAX, meta.positions);
+    let keeper = Keeper(Arc::new(Inner {
+        path,
+        queue: Mutex::new(Queue { pending, stopping: false, stopped: false }),
+        wake: Condvar::new(),
+        database: RwLock::new(Some(Arc::new(database))),
+        durable: watch::Sender::new(Ticket(0)),
+        health: Mutex::new(health),
+        meters,
+        mark_file,
+        _lock: lock,
+    }));
+    let inner = Arc::clone(&keeper.0);
+    thread::Builder::new()
+        .name("store-writer".to_owned())
+        .spawn(move || writer::run(&inner))
+        .map_err(StoreError::system(directory))?;
+    Ok(Opened { keeper, start, sources_alive })
+}
+
+type Found = (Database, Meta, Start);
+
+fn load(
+    path: &Path,
+    mark: Option<Mark>,
+    now: UnixMicros,
+    take: &mut impl FnMut(KeptEvent) -> Result<(), String>,
+) -> Result<Found, StoreError> {
+    if !path.try_exists().map_err(StoreError::system(path))? {
+        if mark.is_some() || is_used(path)? {
+            return Err(StoreError::Missing { path: path.to_owned() });
+        }
+        return create(path, now, Start::First);
+    }
+    let database = file::existing(path, KIND, FORMAT)?;
+    let meta = read_meta(&database, path)?;
+    let least = mark.unwrap_or_default().commits;
+    if meta.commits < least {
+        let cause = format!(
+            "it has seen {} commits, where at least {least} were made: it is older than it should be",
+            meta.commits
+        );
+        return Err(StoreError::damaged(path, cause));
+    }
+    table::each(&database, path, meta.events, take)?;
+    Ok((database, meta, Start::Loaded))
+}
+
+fn create(path: &Path, now: UnixMicros, start: Start) -> Result<Found, StoreError> {
+    let database = file::create(path, KIND, FORMAT, |database| table::initialize(database, now))?;
+    let meta = read_meta(&database, path)?;
+    Ok((database, meta, start))
+}
+
+fn read_meta(database: &Database, path: &Path) -> Result<Meta, StoreError> {
+    let meta = table::meta(database).map_err(|cause| StoreError::of(path, cause))?;
+    meta.ok_or_else(|| StoreError::damaged(path, "it lacks what every store says of itself"))
+}
+
+/// Whether there is something in the directory already that a daemon may have put there.
+fn is_used(path: &Path) -> Result<bool, StoreError> {
+    let directory = path.parent().unwrap_or(path);
+    let used = || -> io::Result<bool> {
+        for entry in std::fs::read_dir(directory)? {
+            let name = entry?.file_name();
+            if !NOT_OURS.iter().any(|known| name == *known)
+                && Some(&*name) != draft_name().as_deref()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    used().map_err(StoreError::system(directory))
+}
+
+/// A first start that was cut short leaves this, and nothing that was kept.
+fn draft_name() -> Option<std::ffi::OsString> {
+    file::draft_of(Path::new(FILE_NAME)).file_name().map(ToOwned::to_owned)
+}
+
+fn make_directory(directory: &Path) -> Result<(), StoreError> {
+    if directory.is_dir() {
+        let metadata = std::fs::metadata(directory).map_err(StoreError::system(directory))?;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            warn!(path = %directory.display(), "the store's directory is open to other users");
+        }
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory);
+    made.map_err(StoreError::system(directory))?;
+    // Whatever the umask leaves of it.
+    std::fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE))
+        .map_err(StoreError::system(directory))
+}
+
+/// Moves the store aside, and makes a new one of what can be read of it.
+fn rebuild_store(
+    path: &Path,
+    now: UnixMicros,
+    take: &mut impl FnMut(KeptEvent) -> Result<(), String>,
+) -> Result<Found, StoreError> {
+    let mut events = Vec::new();
+    if path.try_exists().map_err(StoreError::system(path))? {
+        let aside = beside(path, &format!("corrupt-{}", now.0 / 1_000_000));
+        std::fs::rename(path, &aside).map_err(StoreError::system(path))?;
+        warn!(path = %aside.display(), "the damaged store was moved aside");
+        events = salvage::read(&aside, &beside(path, "salvage"))?;
+    }
+    let (database, _, start) = create(path, now, Start::Rebuilt)?;
+    events.retain(|event| match take(event.clone()) {
+        Ok(()) => true,
+        Err(cause) => {
+            error!(event_id = %event.event_id, cause, "an event is not salvaged");
+            false
+        }
+    });
+    let (mut salvaged, mut batch) = (0_usize, Batch::default());
+    let write = |batch: &Batch| {
+        table::commit(&database, batch).map_err(|cause| StoreError::of(path, cause)).map(drop)
+    };
+    for KeptEvent { subject, event_id, record } in events {
+        let record = record.encode().map_err(|cause| StoreError::record(path, cause))?;
+        batch.changes.push(((subject, event_id), Change::Save(record.into())));
+        salvaged = salvaged.saturating_add(1);
+        if batch.changes.len() >= SALVAGE_BATCH_EVENTS {
+            write(&batch)?;
+            batch.changes.clear();
+        }
+    }
+    write(&batch)?;
+    warn!(salvaged, "the store was rebuilt: what is missing has to come from the sources again");
+    let meta = read_meta(&database, path)?;
+    Ok((database, Meta { positions: BTreeMap::new(), ..meta }, start))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    path.with_file_name(format!("{FILE_NAME}.{suffix}"))
+}
