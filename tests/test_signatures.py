@@ -468,6 +468,23 @@ def test_without_body_callbacks_nothing_gets_through():
         assert stack.edge.get("/", "somebody").status == 200
 
 
+def test_without_body_callbacks_other_bodies_change_nothing():
+    with running(config(), daemon=False, body_callbacks=False, concurrency=1) as stack:
+        assert send(stack.edge, "POST", "/elsewhere", BODY, {}).status == 200
+        path = "/portcullis/a"
+        answer = send(stack.edge, "POST", path, BODY, sign("portcullis", path))
+        assert answer.status == 503
+
+
+def test_without_body_callbacks_shadow_rejects_nothing():
+    with running(config(), daemon=False, body_callbacks=False, concurrency=1) as stack:
+        for _ in range(2):
+            path = "/shadow/a"
+            answer = send(stack.edge, "POST", path, BODY, sign("portcullis", path))
+            assert (answer.status, answer.json()["body"]) == (200, BODY.decode())
+        assert stack.edge.metric("portcullis_would_deny_body_not_held") == 2
+
+
 def test_the_digest_of_nothing_is_signed_too(edge):
     path = "/portcullis/empty"
     headers = signing.portcullis("GET", path)

@@ -2,7 +2,8 @@
 //!
 //! Envoy hands over the body of a request whose headers are held only if the plugin is configured
 //! with `allow_on_headers_stop_iteration`. There is no way to ask for that, so until the first body
-//! has come, requests that wait for longer than [`PATIENCE`] are given up: they would hang.
+//! of a held request has come, requests that wait for longer than [`PATIENCE`] are given up: they
+//! would hang. Bodies of requests that are not held come in any case, and say nothing.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -19,21 +20,32 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The most requests watched at a time: one is enough to learn that bodies do not come.
 const WATCHED_MAX: usize = 1_024;
 
-type Slot = RefCell<Option<Box<Pending>>>;
+struct Slot {
+    pending: RefCell<Option<Box<Pending>>>,
+    is_released: Cell<bool>,
+}
 
 /// A request that is held. Whoever takes it decides it.
-#[derive(Clone)]
 pub(crate) struct Held(Rc<Slot>);
 
 impl Held {
     pub(crate) fn take(&self) -> Option<Box<Pending>> {
-        self.0.try_borrow_mut().ok()?.take()
+        self.0.pending.try_borrow_mut().ok()?.take()
     }
 
     pub(crate) fn put_back(&self, pending: Box<Pending>) {
-        if let Ok(mut slot) = self.0.try_borrow_mut() {
+        if let Ok(mut slot) = self.0.pending.try_borrow_mut() {
             *slot = Some(pending);
         }
+    }
+
+    /// Notes that it was given up and may go on all the same: its body follows only now.
+    pub(crate) fn release(&self) {
+        self.0.is_released.set(true);
+    }
+
+    pub(crate) fn is_released(&self) -> bool {
+        self.0.is_released.get()
     }
 }
 
@@ -47,7 +59,8 @@ pub(crate) struct Watch {
 impl Watch {
     /// Holds the request of a stream.
     pub(crate) fn hold(&self, stream: u32, pending: Box<Pending>) -> Held {
-        let held = Rc::new(RefCell::new(Some(pending)));
+        let pending = RefCell::new(Some(pending));
+        let held = Rc::new(Slot { pending, is_released: Cell::new(false) });
         if !self.bodies_come.get()
             && let Ok(mut waiting) = self.waiting.try_borrow_mut()
             && waiting.len() < WATCHED_MAX
@@ -59,7 +72,7 @@ impl Watch {
         Held(held)
     }
 
-    /// Notes that bodies come.
+    /// Notes that bodies of held requests come.
     pub(crate) fn body_callback(&self) {
         if !self.bodies_come.replace(true)
             && let Ok(mut waiting) = self.waiting.try_borrow_mut()
@@ -69,7 +82,7 @@ impl Watch {
     }
 
     /// The streams whose requests have waited in vain.
-    pub(crate) fn give_up(&self) -> Vec<(u32, Box<Pending>)> {
+    pub(crate) fn give_up(&self) -> Vec<(u32, Held)> {
         let Ok(mut waiting) = self.waiting.try_borrow_mut() else { return Vec::new() };
         if waiting.is_empty() {
             return Vec::new();
@@ -81,7 +94,7 @@ impl Watch {
             if now < *until {
                 return true;
             }
-            given_up.extend(Held(slot).take().map(|pending| (*stream, pending)));
+            given_up.push((*stream, Held(slot)));
             false
         });
         given_up

@@ -63,13 +63,17 @@ impl Plugin {
 
     /// Answers requests whose bodies never came.
     pub(crate) fn give_up_on_bodies(&self) {
-        for (stream, pending) in self.watch.give_up() {
+        for (stream, held) in self.watch.give_up() {
+            let Some(pending) = held.take() else { continue };
             host::switch_to(stream);
             let decision = pending.abandon(&self.gate);
             self.note(&decision);
             match &decision.verdict {
                 Verdict::Deny(denial) => self.reject(denial),
-                Verdict::Allow => host::resume_request(),
+                Verdict::Allow => {
+                    held.release();
+                    host::resume_request();
+                }
             }
             log::error!(
                 "a request was held for its body, which never came: set \

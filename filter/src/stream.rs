@@ -95,13 +95,13 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
-        self.plugin.watch.body_callback();
         let (held, read) = match &mut self.phase {
             Phase::Open => return Action::Continue,
             Phase::Answered => return Action::Pause,
             Phase::Held(held, read) => (held, read),
         };
-        let Some(mut pending) = held.take() else { return Action::Pause };
+        let Some(mut pending) = held.take() else { return given_up(held) };
+        self.plugin.watch.body_callback();
         // The size is that of everything held so far; each byte is handed over once.
         let chunk = host::request_body(*read, body_size.saturating_sub(*read));
         *read = read.saturating_add(chunk.len());
@@ -117,12 +117,15 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        let pending = match &self.phase {
+        let held = match &self.phase {
             Phase::Open => return Action::Continue,
             Phase::Answered => return Action::Pause,
-            Phase::Held(held, _) => held.take(),
+            Phase::Held(held, _) => held,
         };
-        pending.map_or(Action::Pause, |pending| self.finish(pending))
+        match held.take() {
+            Some(pending) => self.finish(pending),
+            None => given_up(held),
+        }
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
@@ -131,6 +134,11 @@ impl HttpContext for Stream {
         }
         Action::Continue
     }
+}
+
+/// What becomes of the rest of a request that was given up: it goes on only if its headers have.
+fn given_up(held: &Held) -> Action {
+    if held.is_released() { Action::Continue } else { Action::Pause }
 }
 
 /// Removes what only the gate may say.
