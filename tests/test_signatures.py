@@ -158,10 +158,11 @@ def test_skew_is_seen_per_key(edge):
 
 def curl(edge, path: str, headers: dict, *options: str, body: bytes = BODY) -> str:
     """The status curl got, for a body on its standard input."""
-    argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10", *options]
+    argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10"]
     for name, value in headers.items():
         argv += ["-H", f"{name}: {value}"]
-    argv += ["-X", "POST", "--data-binary", "@-", f"http://127.0.0.1:{edge.port}{path}"]
+    argv += ["-X", "POST", *options]
+    argv += ["--data-binary", "@-", f"http://127.0.0.1:{edge.port}{path}"]
     # curl calls it an error if it is answered before it has sent everything.
     return subprocess.run(argv, input=body, capture_output=True, check=False).stdout.decode()
 
@@ -239,6 +240,17 @@ def test_a_body_that_comes_slowly_is_held_until_it_is_verified(stack):
 
 
 # Integrations -------------------------------------------------------------------------------------
+
+
+def test_a_method_in_lower_case_is_the_method():
+    demanding = integration("portcullis")
+    demanding["match"] = [{"methods": ["POST"], "path": {"prefix": "/orders"}}]
+    only = plugin.limits_only(integrations=[demanding], keys=[key()])
+    with running(only, daemon=False) as stack:
+        # Envoy takes it over HTTP/2 alone, and hands it on as it is.
+        options = ["--http2-prior-knowledge", "-X", "post"]
+        assert curl(stack.edge, "/orders", {}, *options) == "401"
+        assert stack.upstream.total() == 0
 
 
 def test_too_large_a_body(stack, tmp_path):

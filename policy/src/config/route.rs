@@ -35,11 +35,13 @@ pub struct RouteGroup {
 }
 
 impl Matcher {
-    /// Whether a request is meant. `path` is as received, with its query.
+    /// Whether a request is meant. `path` is as received, with its query. Methods are compared
+    /// without regard to case: over HTTP/2 `post` gets through, and some upstreams take it for `POST`.
     #[must_use]
     pub fn matches(&self, method: &[u8], path: &[u8]) -> bool {
         let any_method = self.methods.is_empty();
-        let method_fits = any_method || self.methods.iter().any(|m| m.as_bytes() == method);
+        let method_fits =
+            any_method || self.methods.iter().any(|m| m.as_bytes().eq_ignore_ascii_case(method));
         method_fits && self.path.as_ref().is_none_or(|test| test.matches(without_query(path)))
     }
 }

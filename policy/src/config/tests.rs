@@ -183,6 +183,7 @@ fn routes_match_by_method_and_path_without_query() {
     assert_eq!(groups("POST", "/bet;v=1/1"), [0, 2], "parameters belong to their segment");
     assert_eq!(groups("POST", "/better"), [2], "whole segments only");
     assert_eq!(groups("GET", "/bet"), [2]);
+    assert_eq!(groups("post", "/bet"), [0, 2], "some upstreams take it for POST");
     assert_eq!(groups("GET", "/?a=b"), [1, 2]);
     assert_eq!(groups("GET", "/p/12"), [1, 2]);
     assert_eq!(groups("GET", "/p/12x"), [2], "a regex matches the whole path");
