@@ -275,6 +275,8 @@ def test_content_type_and_address_are_pinned(edge):
     json_type = {"content-type": "application/json; charset=utf-8"}
     assert send(edge, "POST", "/pinned", b"{}", json_type).status == 200
     assert send(edge, "POST", "/pinned", b"{}", {"content-type": "text/plain"}).status == 415
+    twice = ["-H", "content-type: application/json;a=", "-H", "content-type: text/plain"]
+    assert curl(edge, "/pinned", {}, *twice) == "415"
     with edge.connect("127.1.0.1") as elsewhere:
         refused = elsewhere.request("POST", "/pinned", b"{}", content_type="application/json")
     assert refused.status == 403

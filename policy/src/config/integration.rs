@@ -95,13 +95,18 @@ impl Integration {
         self.allow_ips.is_empty() || address.is_some_and(is_listed)
     }
 
-    /// Whether a body may be of this `Content-Type`; parameters such as the charset do not count.
+    /// Whether a body may be of this `Content-Type`; parameters such as the charset do not count. One
+    /// with a comma is of no type: Envoy makes one value of two lines, and upstreams may take either.
     #[must_use]
     pub fn allows_content_type(&self, header: Option<&[u8]>) -> bool {
+        if self.content_types.is_empty() {
+            return true;
+        }
+        let header = header.filter(|value| !value.contains(&b','));
         let essence = header.and_then(|value| value.split(|byte| *byte == b';').next());
         let essence = essence.unwrap_or_default().trim_ascii();
         let is_listed = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(essence);
-        self.content_types.is_empty() || self.content_types.iter().any(is_listed)
+        self.content_types.iter().any(is_listed)
     }
 }
 

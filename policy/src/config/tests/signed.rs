@@ -55,6 +55,7 @@ fn addresses_and_content_types_are_compared() {
     assert!(content("application/json") && content("APPLICATION/json ; charset=utf-8"));
     assert!(!content("application/jsonp") && !content("text/plain; application/json"));
     assert!(!content("") && !payments.allows_content_type(None));
+    assert!(!content("application/json;a=,text/xml"), "two lines, as Envoy joins them");
 }
 
 #[test]
