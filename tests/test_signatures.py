@@ -126,6 +126,15 @@ def test_client_sent_copies_of_the_verified_headers_are_removed(edge):
     assert (echo["x-portcullis-partner"], echo["x-portcullis-key-id"]) == ("acme", "k1")
 
 
+def test_copies_spelled_with_underscores_are_removed(edge):
+    # As CGI, WSGI and PHP upstreams read them, they are the same header.
+    lines = "GET /elsewhere HTTP/1.1\r\nhost: edge\r\nx_portcullis_partner: mallory\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
+        connection.sendall(lines.encode())
+        answer = connection.recv(4000)
+    assert answer.startswith(b"HTTP/1.1 200 ") and b"mallory" not in answer
+
+
 @pytest.mark.parametrize(
     "key_id, counter",
     [("old", "expired_key"), ("elsewhere", "out_of_scope"), ("nobody", "unknown_key")],

@@ -11,7 +11,7 @@ use policy::config::RateLimitHeaders;
 use policy::gate::{Decision, HeadersDecision, Pending, Progress, Verdict};
 use policy::request::Request;
 use policy::response;
-use policy::sign::{KEY_ID_HEADER, PARTNER_HEADER};
+use policy::sign::{KEY_ID_HEADER, PARTNER_HEADER, is_reserved};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
@@ -143,8 +143,9 @@ fn given_up(held: &Held) -> Action {
 
 /// Removes what only the gate may say.
 fn remove_forged(request: &impl Request) {
-    for name in [PARTNER_HEADER, KEY_ID_HEADER] {
-        if request.headers().all(name).next().is_some() {
+    let names = request.headers().0.iter().map(|(name, _)| name);
+    for name in names.filter(|name| is_reserved(name)) {
+        if let Ok(name) = std::str::from_utf8(name) {
             host::remove_request_header(name);
         }
     }

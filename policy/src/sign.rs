@@ -20,6 +20,17 @@ pub const PARTNER_HEADER: &str = "x-portcullis-partner";
 /// The header that tells the upstream which key has signed. The filter removes every other copy.
 pub const KEY_ID_HEADER: &str = "x-portcullis-key-id";
 
+/// Whether a request's header, in lower case, could be taken for one that only the gate may set:
+/// some upstreams make no difference between `_` and `-`.
+#[must_use]
+pub fn is_reserved(header: &[u8]) -> bool {
+    let is_same = |known: &str| {
+        let as_read = header.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });
+        as_read.eq(known.bytes())
+    };
+    [PARTNER_HEADER, KEY_ID_HEADER].into_iter().any(is_same)
+}
+
 /// What is signed, and where the signature stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {

@@ -102,6 +102,16 @@ fn values_have_one_spelling() {
 }
 
 #[test]
+fn headers_of_the_gate_are_recognized_however_they_are_spelled() {
+    for reserved in ["x-portcullis-partner", "x-portcullis-key-id", "x_portcullis_key-id"] {
+        assert!(is_reserved(reserved.as_bytes()), "{reserved}");
+    }
+    for free in ["x-portcullis", "x-portcullis-partner-", "xportcullis-partner", "x-key-id", ""] {
+        assert!(!is_reserved(free.as_bytes()), "{free}");
+    }
+}
+
+#[test]
 fn failures_have_their_names() {
     let failures = [
         Failure::Missing { header: "h" },
