@@ -232,6 +232,8 @@ def standard_webhooks_vectors():
     case("beside a version that is not known", webhook(f"v1a,AAAA {right}"), "verified",
          key="hooks-1")
     case("another id", replaced(good, "webhook-id", "msg_2"), "mismatch")
+    case("an id with a full stop", webhook("v1," + webhook_mac(nonce="msg.1"), nonce="msg.1"),
+         "malformed")
     case("another time", replaced(good, "webhook-timestamp", str(NOW + 1)), "mismatch")
     case("another body", good, "mismatch", body="")
     case("too old", good, "stale", now=NOW + 301)

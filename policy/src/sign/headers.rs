@@ -43,6 +43,10 @@ const TIMESTAMP_RULE: &str = "must be whole seconds since the Unix epoch";
 /// What a nonce has to look like.
 const NONCE_RULE: &str = "must be 1 to 128 visible ASCII characters without a comma";
 
+/// What a `webhook-id` has to look like.
+const WEBHOOK_ID_RULE: &str =
+    "must be 1 to 128 visible ASCII characters without a comma or a full stop";
+
 /// What a request claims.
 pub(super) struct Claims {
     /// None if the profile has none.
@@ -91,7 +95,10 @@ fn standard_webhooks(headers: &Headers) -> Result<Claims, Failure> {
         Some(_) => Ok(None),
         None => Err("must be v1,<base64>, several with spaces between"),
     })?;
-    let nonce = nonce(WEBHOOK_ID, required(headers, WEBHOOK_ID)?)?;
+    let nonce = match required(headers, WEBHOOK_ID)? {
+        id if is_webhook_id(id) => id.to_owned(),
+        _ => return malformed(WEBHOOK_ID, WEBHOOK_ID_RULE),
+    };
     let timestamp = timestamp(headers, WEBHOOK_TIMESTAMP)?;
     Ok(Claims { key_id: None, timestamp: Some(timestamp), nonce: Some(nonce), macs })
 }
@@ -190,6 +197,12 @@ fn nonce(header: &'static str, text: &str) -> Result<String, Failure> {
         true => Ok(text.to_owned()),
         false => malformed(header, NONCE_RULE),
     }
+}
+
+/// Whether a text can be the id of Standard Webhooks. Full stops separate what it signs: with one
+/// in the id, `a.1.2.{}` could be the id `a.1` with the body `{}`, or the id `a` with `2.{}`.
+pub(super) fn is_webhook_id(text: &str) -> bool {
+    is_nonce(text) && !text.contains('.')
 }
 
 /// Whether a text can be a nonce. A comma is what proxies put between two values.

@@ -41,7 +41,10 @@ impl fmt::Display for SignError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NonceRequired => "nonce: is required for this profile",
-            Self::Nonce => "nonce: must be 1 to 128 visible ASCII characters without a comma",
+            Self::Nonce => {
+                "nonce: must be 1 to 128 visible ASCII characters without a comma, and for \
+                 standard-webhooks without a full stop"
+            }
             Self::Secret => "secret: must be Base64 of at least 16 bytes after \"whsec_\"",
         })
     }
@@ -65,7 +68,11 @@ pub fn sign(
     if nonce.is_none() && matches!(profile, Profile::StandardWebhooks | Profile::Github) {
         return Err(SignError::NonceRequired);
     }
-    if !nonce.is_none_or(headers::is_nonce) {
+    let is_allowed = match profile {
+        Profile::StandardWebhooks => headers::is_webhook_id,
+        _ => headers::is_nonce,
+    };
+    if !nonce.is_none_or(is_allowed) {
         return Err(SignError::Nonce);
     }
     let secret = secret.bytes_for(profile).ok_or(SignError::Secret)?;

@@ -82,6 +82,26 @@ fn no_changed_request_is_accepted() {
     });
 }
 
+/// The signed text of Standard Webhooks can be cut in one way only.
+#[test]
+fn nothing_moves_between_the_id_and_the_body() {
+    let (profile, keys) = (Profile::StandardWebhooks, set([key("k1")]));
+    let later = (EPOCH_S + 1).to_string();
+    let mut headers = signed(profile, &key("k1"), format!("{later}.{{}}").as_bytes());
+    for (name, value) in
+        [("webhook-id", format!("nonce-1.{EPOCH_S}")), ("webhook-timestamp", later)]
+    {
+        let line = headers.0.iter_mut().find(|(known, _)| known == name.as_bytes());
+        line.unwrap().1 = value.into_bytes();
+    }
+    let rule = "must be 1 to 128 visible ASCII characters without a comma or a full stop";
+    let refused = Err(Failure::Malformed { header: "webhook-id", rule });
+    assert_eq!(check(profile, &headers, b"{}", &keys), refused);
+    let nonce = Some("nonce.1");
+    let request = Unsigned { method: METHOD, path: PATH, body: BODY, timestamp: EPOCH_S, nonce };
+    assert!(sign(profile, &key("k1").id, &key("k1").secret, &request).is_err());
+}
+
 /// What a profile does not sign is documented, and stays so.
 #[test]
 fn what_is_not_signed_can_be_changed() {
