@@ -162,6 +162,18 @@ fn one_request_signed_by_two_keys_is_one_request() {
 }
 
 #[test]
+fn another_name_of_the_same_secret_makes_no_other_request() {
+    let [old, new] = ["old", "new"].map(|id| key_of(id, "acme", "a secret that was kept"));
+    let keys = set([old.clone(), new]);
+    let mut headers = signed(Profile::Body, &old, BODY);
+    let first = check(Profile::Body, &headers, BODY, &keys).unwrap();
+    let line = headers.0.iter_mut().find(|(name, _)| name == b"x-key-id");
+    line.unwrap().1 = b"new".to_vec();
+    let second = check(Profile::Body, &headers, BODY, &keys).unwrap();
+    assert_eq!((first.nonce, second.key_id.as_str()), (second.nonce, "new"));
+}
+
+#[test]
 fn secrets_do_not_show() {
     const SECRET: &str = "do not show this to anybody";
     let key = key_of("k1", "acme", SECRET);

@@ -25,16 +25,16 @@ pub const CANDIDATES_MAX: usize = 16;
 
 /// What a request may not use again: whose it is, and its nonce or what it signed.
 ///
-/// Where requests name their key it is the key's, and otherwise the partner's: a request that
-/// offers a signature of each of two keys is still one request.
+/// Where requests sign the name of their key it is the key's, and otherwise the partner's: a request
+/// that offers a signature of each of two keys, or another name of the same key, is still one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nonce(Box<[u8]>);
 
 impl Nonce {
     fn new(profile: Profile, key: &Key, used: Used<'_>) -> Self {
-        let (scope, owner) = match profile.names_key() {
-            true => (b'k', key.id.as_str()),
-            false => (b'p', key.partner.as_str()),
+        let (scope, owner) = match profile {
+            Profile::Portcullis => (b'k', key.id.as_str()),
+            _ => (b'p', key.partner.as_str()),
         };
         let (sort, value) = match used {
             Used::Sent(text) => (b's', text.as_bytes()),
