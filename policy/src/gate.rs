@@ -3,8 +3,8 @@
 //! Order of checks: freshness of what is known, identity, blocks, zeros; of an integration the
 //! address, the content's type and announced length, and everything about the signature that the
 //! headers show; limits. Only then is a body awaited where one has to be: its size, its signature,
-//! whether it was used before, and last the limits per partner, since an unverified request must
-//! not drain a partner's bucket.
+//! the limits per partner, since an unverified request must not drain a partner's bucket, and last
+//! whether it was used before, since the memory of that is there for all partners.
 //!
 //! The first rule that rejects decides. A request that is rejected before its body takes no token
 //! from any bucket (unless another worker empties the bucket of a second subject after the first

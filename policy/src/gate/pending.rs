@@ -110,7 +110,7 @@ impl Pending {
         // Another gate than the one that has asked for the body knows nothing of this request.
         let integration = gate.integration_of(decision);
         let integration = integration.ok_or_else(|| Denial::of(Cause::BodyNotHeld))?;
-        if let Err(cause) = self.check_body(gate, integration, shared, clock, decision) {
+        if let Err(cause) = self.check_body(integration, decision) {
             decision.rule(cause, integration.shadow)?;
         }
         let signer = |kind: Kind, id: &str| vec![Found { kind, id: id.into() }];
@@ -130,31 +130,50 @@ impl Pending {
         gate.plan_signers(&mut plans, &Kind::KeyId, &key_ids, &limits);
         // No status is looked at, so no scope matters.
         let looks = gate.look(plans, Default::default(), shared, clock);
+        // Who is over a limit may send the request again, and must not fill the memory of used ones,
+        // which all partners share. No token is taken for one that was used before.
+        if looks.iter().all(|look| look.evaluation.denial.is_none())
+            && let Err(cause) = gate.admit(integration, shared, clock, decision)
+        {
+            decision.rule(cause, integration.shadow)?;
+        }
         gate.take_all(looks, Default::default(), shared, clock, decision)
     }
 
     fn check_body(
         &mut self,
-        gate: &Gate,
         integration: &Integration,
-        shared: &mut impl Shared,
-        clock: &impl Clock,
         decision: &mut Decision,
     ) -> Result<(), Cause> {
         if self.is_too_large() {
             return Err(Cause::BodyTooLarge);
         }
         let Some(signature) = &integration.signature else { return Ok(()) };
-        let cause = |failure| Cause::of_signature(signature, failure);
         let verifier = self.awaited.verifier.take().ok_or(Cause::BodyNotHeld)?;
-        let verified = decision.verified.insert(verifier.finish().map_err(cause)?);
-        // Configured wherever there is a signature.
-        let storage = gate.config.replay.ok_or(Cause::BodyNotHeld)?;
-        replay::admit(shared, verified, &gate.hash_key, storage, clock).map_err(cause)
+        let verified = verifier.finish();
+        decision.verified =
+            Some(verified.map_err(|failure| Cause::of_signature(signature, failure))?);
+        Ok(())
     }
 }
 
 impl Gate {
+    /// Uses a request up, if its signature is right.
+    fn admit(
+        &self,
+        integration: &Integration,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        decision: &Decision,
+    ) -> Result<(), Cause> {
+        let signed = integration.signature.as_ref().zip(decision.verified.as_ref());
+        let Some((signature, verified)) = signed else { return Ok(()) };
+        // Configured wherever there is a signature.
+        let storage = self.config.replay.ok_or(Cause::BodyNotHeld)?;
+        let admitted = replay::admit(shared, verified, &self.hash_key, storage, clock);
+        admitted.map_err(|failure| Cause::of_signature(signature, failure))
+    }
+
     fn integration_of(&self, decision: &Decision) -> Option<&Integration> {
         self.config.integrations.get(decision.integration?)
     }

@@ -125,6 +125,28 @@ fn the_order_of_checks_is_as_documented() {
 }
 
 #[test]
+fn a_request_over_a_limit_is_not_used_up() {
+    let mut bench = Bench::new(&config());
+    for nonce in ["a", "b"] {
+        assert_eq!(bench.sends(&signed(nonce), BODY), "partner=acme key=k1");
+    }
+    let limited = "rule=limit:per-partner partner=acme key=k1";
+    assert_eq!(bench.sends(&signed("c"), BODY), limited);
+    let remembered = |bench: &Bench| {
+        let slabs = (0..16).filter_map(|slab| bench.memory.values.get(&Key::Replay(slab)));
+        slabs.map(|(slab, _)| slab.len() / 24).sum::<usize>()
+    };
+    assert_eq!(remembered(&bench), 2, "a flood does not fill the memory that all partners share");
+    bench.pass(1.0);
+    assert_eq!(bench.sends(&signed("c"), BODY), "partner=acme key=k1", "once there is a token");
+    bench.pass(1.0);
+    for _ in 0..3 {
+        let replayed = "rule=signature:replay integration=payments partner=acme key=k1";
+        assert_eq!(bench.sends(&signed("c"), BODY), replayed, "and it takes none");
+    }
+}
+
+#[test]
 fn unverified_requests_take_nothing_from_a_partner() {
     let mut bench = Bench::new(&config());
     let forged = signed("a").with("x-partner", "acme");
