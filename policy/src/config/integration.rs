@@ -62,6 +62,9 @@ pub struct Signature {
     pub is_nonce_required: bool,
     /// The status of an answer to a request that was used before: 409 or 401.
     pub replay_status: u16,
+    /// How long a request must not be used again: until its time of signing is out of tolerance, here
+    /// and wherever else it may be sent, since most profiles do not sign where that is.
+    pub remember_for: Duration,
 }
 
 impl Signature {
@@ -74,15 +77,10 @@ impl Signature {
             tolerance: TOLERANCE_DEFAULT,
             is_nonce_required: false,
             replay_status: 409,
-        }
-    }
-
-    /// How long a request must not be used again: until its time of signing is out of tolerance.
-    #[must_use]
-    pub fn remember_for(&self) -> Duration {
-        match self.profile.has_time() {
-            true => self.tolerance.saturating_mul(2),
-            false => REMEMBER_WITHOUT_TIME,
+            remember_for: match profile.has_time() {
+                true => TOLERANCE_DEFAULT.saturating_mul(2),
+                false => REMEMBER_WITHOUT_TIME,
+            },
         }
     }
 }

@@ -205,7 +205,7 @@ impl Verifier {
             profile,
             valid_until: self.timestamp.map(|at| latest(&self.signature, at)),
             nonce,
-            remember_for: self.signature.remember_for(),
+            remember_for: self.signature.remember_for,
             skew_ms: self.skew_ms,
         })
     }

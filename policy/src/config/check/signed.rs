@@ -45,7 +45,18 @@ pub(super) fn integrations(
         }
         all.push(new);
     }
+    remember_for_the_longest(&mut all);
     Ok(all)
+}
+
+/// A request of one integration may be sent to another that tolerates more.
+fn remember_for_the_longest(all: &mut [Integration]) {
+    let timed = |one: &Signature| one.profile.has_time();
+    let signatures = all.iter().filter_map(|one| one.signature.as_ref());
+    let tolerances = signatures.filter(|one| timed(one)).map(|one| one.tolerance);
+    let longest = tolerances.max().unwrap_or_default().saturating_mul(2);
+    let signatures = all.iter_mut().filter_map(|one| one.signature.as_mut());
+    signatures.filter(|one| timed(one)).for_each(|one| one.remember_for = longest);
 }
 
 fn integration(
@@ -136,6 +147,7 @@ fn signature(field: &str, raw: raw::Signature) -> Checked<Signature> {
         tolerance: tolerance(&format!("{field}.tolerance"), raw.tolerance.as_deref())?,
         is_nonce_required: raw.nonce == Some(raw::NonceRule::Required),
         replay_status,
+        ..Signature::of(profile)
     })
 }
 

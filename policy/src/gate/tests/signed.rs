@@ -146,6 +146,30 @@ fn a_request_over_a_limit_is_not_used_up() {
     }
 }
 
+/// What a profile does not sign may be another place, with another tolerance.
+#[test]
+fn a_request_is_not_used_again_elsewhere() {
+    let mut config = config();
+    let hooks = |name: &str, tolerance: &str| {
+        json!({"name": name, "match": [{"path": {"prefix": format!("/{name}")}}],
+               "signature": {"profile": "stripe", "tolerance": tolerance}})
+    };
+    config["integrations"] = json!([hooks("strict", "10s"), hooks("lenient", "300s")]);
+    config["limits"] = json!([]);
+    let mut bench = Bench::new(&config);
+    let secret = Secret::new(SECRET.into()).unwrap();
+    let content =
+        Unsigned { method: "GET", path: "/", body: BODY, timestamp: EPOCH_S, nonce: None };
+    let lines = sign(Profile::Stripe, &KeyId::parse("k1").unwrap(), &secret, &content).unwrap();
+    let to = |path: &str| {
+        lines.iter().fold(Plain::get(path), |request, (name, value)| request.with(name, value))
+    };
+    assert_eq!(bench.sends(&to("/strict"), BODY), "partner=acme key=k1");
+    bench.pass(100.0);
+    let replayed = "rule=signature:replay integration=lenient partner=acme key=k1";
+    assert_eq!(bench.sends(&to("/lenient"), BODY), replayed);
+}
+
 #[test]
 fn unverified_requests_take_nothing_from_a_partner() {
     let mut bench = Bench::new(&config());
