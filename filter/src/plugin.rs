@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use policy::gate::{Clock, Decision, Denial, Freshness, Gate, HeadersDecision, Verdict};
+use policy::gate::{Clock, Decision, Denial, Freshness, Gate, HeadersDecision, Pending, Verdict};
 use policy::node::{FreshnessCache, KeyCache};
 use policy::request::Request;
 use policy::response;
@@ -32,11 +32,21 @@ impl Plugin {
     /// Decides on the headers of a request.
     pub(crate) fn decide(&self, request: &impl Request) -> HeadersDecision {
         let freshness = self.freshness();
+        self.with_keys(|keys| {
+            self.gate.decide_headers(request, &mut SharedData, &HostClock, freshness, keys)
+        })
+    }
+
+    /// Decides on a request that was held, now that its body is there.
+    pub(crate) fn finish(&self, pending: Box<Pending>) -> Decision {
+        self.with_keys(|keys| pending.finish(&self.gate, &mut SharedData, &HostClock, keys))
+    }
+
+    fn with_keys<T>(&self, decide: impl FnOnce(&mut KeyCache) -> T) -> T {
         // Nothing is called back while it is borrowed; without any keys nothing signed passes.
         let mut none = KeyCache::default();
         let mut keys = self.keys.try_borrow_mut();
-        let keys = keys.as_deref_mut().unwrap_or(&mut none);
-        self.gate.decide_headers(request, &mut SharedData, &HostClock, freshness, keys)
+        decide(keys.as_deref_mut().unwrap_or(&mut none))
     }
 
     /// How fresh the node is now; always fresh if nothing is to be followed.

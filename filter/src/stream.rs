@@ -16,7 +16,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use crate::held::Held;
-use crate::host::{self, CurrentRequest, HostClock, SharedData};
+use crate::host::{self, CurrentRequest};
 use crate::plugin::Plugin;
 
 /// One request and its response.
@@ -52,7 +52,7 @@ impl Stream {
     }
 
     fn finish(&mut self, pending: Box<Pending>) -> Action {
-        let decision = pending.finish(&self.plugin.gate, &mut SharedData, &HostClock);
+        let decision = self.plugin.finish(pending);
         self.conclude(decision)
     }
 

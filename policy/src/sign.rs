@@ -8,6 +8,7 @@ pub mod explain;
 mod headers;
 pub mod key;
 mod mac;
+pub mod nonce;
 pub mod replay;
 pub mod signer;
 pub mod verify;

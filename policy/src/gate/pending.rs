@@ -4,6 +4,7 @@ use super::decision::{Cause, Decision, Denial, Verdict};
 use super::integration::Awaited;
 use super::{Clock, Gate, Plans};
 use crate::config::Integration;
+use crate::node::KeyCache;
 use crate::request::Found;
 use crate::shared::Shared;
 use crate::sign::replay;
@@ -80,9 +81,10 @@ impl Pending {
         gate: &Gate,
         shared: &mut impl Shared,
         clock: &impl Clock,
+        keys: &mut KeyCache,
     ) -> Decision {
         let mut decision = std::mem::take(&mut self.decision);
-        if let Err(denial) = self.check(gate, shared, clock, &mut decision) {
+        if let Err(denial) = self.check(gate, shared, clock, keys, &mut decision) {
             decision.verdict = Verdict::Deny(denial);
         }
         decision
@@ -105,12 +107,13 @@ impl Pending {
         gate: &Gate,
         shared: &mut impl Shared,
         clock: &impl Clock,
+        keys: &mut KeyCache,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
         // Another gate than the one that has asked for the body knows nothing of this request.
         let integration = gate.integration_of(decision);
         let integration = integration.ok_or_else(|| Denial::of(Cause::BodyNotHeld))?;
-        if let Err(cause) = self.check_body(integration, decision) {
+        if let Err(cause) = self.check_body(integration, shared, clock, keys, decision) {
             decision.rule(cause, integration.shadow)?;
         }
         let signer = |kind: Kind, id: &str| vec![Found { kind, id: id.into() }];
@@ -143,16 +146,20 @@ impl Pending {
     fn check_body(
         &mut self,
         integration: &Integration,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        keys: &mut KeyCache,
         decision: &mut Decision,
     ) -> Result<(), Cause> {
         if self.is_too_large() {
             return Err(Cause::BodyTooLarge);
         }
         let Some(signature) = &integration.signature else { return Ok(()) };
-        let verifier = self.awaited.verifier.take().ok_or(Cause::BodyNotHeld)?;
-        let verified = verifier.finish();
-        decision.verified =
-            Some(verified.map_err(|failure| Cause::of_signature(signature, failure))?);
+        let cause = |failure| Cause::of_signature(signature, failure);
+        let mut verifier = self.awaited.verifier.take().ok_or(Cause::BodyNotHeld)?;
+        let keys = keys.get(shared);
+        verifier.recheck(Some(&integration.name), keys, clock.wall()).map_err(cause)?;
+        decision.verified = Some(verifier.finish().map_err(cause)?);
         Ok(())
     }
 }

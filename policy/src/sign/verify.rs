@@ -14,6 +14,7 @@ use super::content::{self, Envelope};
 use super::headers::{self, Claims};
 use super::key::{Key, KeyId, KeySet};
 use super::mac::{Claimed, Running};
+use super::nonce::{Nonce, Used};
 use super::{Failure, Profile};
 use crate::config::Signature;
 use crate::name::Name;
@@ -22,39 +23,6 @@ use crate::time::UnixMicros;
 
 /// The most keys that are tried on one request. Of more, those that became valid last are.
 pub const CANDIDATES_MAX: usize = 16;
-
-/// What a request may not use again: whose it is, and its nonce or what it signed.
-///
-/// Where requests sign the name of their key it is the key's, and otherwise the partner's: a request
-/// that offers a signature of each of two keys, or another name of the same key, is still one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nonce(Box<[u8]>);
-
-impl Nonce {
-    fn new(profile: Profile, key: &Key, used: Used<'_>) -> Self {
-        let (scope, owner) = match profile {
-            Profile::Portcullis => (b'k', key.id.as_str()),
-            _ => (b'p', key.partner.as_str()),
-        };
-        let (sort, value) = match used {
-            Used::Sent(text) => (b's', text.as_bytes()),
-            Used::Digest(digest) => (b'd', digest),
-        };
-        // Neither ids nor names have a zero byte.
-        Self([&[scope], owner.as_bytes(), &[0, sort], value].concat().into())
-    }
-
-    /// The bytes that stand for it.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-enum Used<'a> {
-    Sent(&'a str),
-    Digest(&'a [u8]),
-}
 
 /// A request whose signature is right. Whether it was used before is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +139,26 @@ impl Verifier {
                 candidate.mac.update(chunk);
             }
         }
+    }
+
+    /// Forgets the keys that have ended or were taken away since the headers came: a body can come
+    /// as slowly as whoever has stolen a secret likes.
+    ///
+    /// # Errors
+    /// [`Failure::ExpiredKey`] if none is left.
+    pub fn recheck(
+        &mut self,
+        integration: Option<&Name>,
+        keys: &KeySet,
+        now: UnixMicros,
+    ) -> Result<(), Failure> {
+        let partner = self.signature.partner.as_ref();
+        self.candidates.retain(|Candidate { key, .. }| {
+            keys.get(&key.id).is_some_and(|known| {
+                known.is_same(key) && known.is_valid_at(now) && known.is_for(integration, partner)
+            })
+        });
+        if self.candidates.is_empty() { Err(Failure::ExpiredKey) } else { Ok(()) }
     }
 
     /// Checks the signature.

@@ -1,10 +1,11 @@
 //! Integrations and signed requests: what is checked when, and what is taken.
 
 use super::*;
-use crate::config::Signature;
 use crate::sign::key::{KeyId, Secret};
 use crate::sign::signer::{Unsigned, sign};
 use crate::testing::EPOCH_S;
+
+mod used;
 
 const BODY: &[u8] = b"{}";
 const SECRET: &str = "a secret of acme";
@@ -61,9 +62,14 @@ impl Bench {
                         break;
                     }
                 }
-                pending.finish(&self.gate, &mut self.memory, &self.time)
+                self.finish(pending)
             }
         }
+    }
+
+    fn finish(&mut self, pending: Box<Pending>) -> Decision {
+        let mut keys = KeyCache::new(self.gate.config());
+        pending.finish(&self.gate, &mut self.memory, &self.time, &mut keys)
     }
 
     fn sends(&mut self, request: &Plain, body: &[u8]) -> String {
@@ -122,52 +128,6 @@ fn the_order_of_checks_is_as_documented() {
         bench.sends(&request, b"[]");
     }
     assert_eq!(bench.sends(&request, b"[]"), "rule=limit:per-ip");
-}
-
-#[test]
-fn a_request_over_a_limit_is_not_used_up() {
-    let mut bench = Bench::new(&config());
-    for nonce in ["a", "b"] {
-        assert_eq!(bench.sends(&signed(nonce), BODY), "partner=acme key=k1");
-    }
-    let limited = "rule=limit:per-partner partner=acme key=k1";
-    assert_eq!(bench.sends(&signed("c"), BODY), limited);
-    let remembered = |bench: &Bench| {
-        let slabs = (0..16).filter_map(|slab| bench.memory.values.get(&Key::Replay(slab)));
-        slabs.map(|(slab, _)| slab.len() / 24).sum::<usize>()
-    };
-    assert_eq!(remembered(&bench), 2, "a flood does not fill the memory that all partners share");
-    bench.pass(1.0);
-    assert_eq!(bench.sends(&signed("c"), BODY), "partner=acme key=k1", "once there is a token");
-    bench.pass(1.0);
-    for _ in 0..3 {
-        let replayed = "rule=signature:replay integration=payments partner=acme key=k1";
-        assert_eq!(bench.sends(&signed("c"), BODY), replayed, "and it takes none");
-    }
-}
-
-/// What a profile does not sign may be another place, with another tolerance.
-#[test]
-fn a_request_is_not_used_again_elsewhere() {
-    let mut config = config();
-    let hooks = |name: &str, tolerance: &str| {
-        json!({"name": name, "match": [{"path": {"prefix": format!("/{name}")}}],
-               "signature": {"profile": "stripe", "tolerance": tolerance}})
-    };
-    config["integrations"] = json!([hooks("strict", "10s"), hooks("lenient", "300s")]);
-    config["limits"] = json!([]);
-    let mut bench = Bench::new(&config);
-    let secret = Secret::new(SECRET.into()).unwrap();
-    let content =
-        Unsigned { method: "GET", path: "/", body: BODY, timestamp: EPOCH_S, nonce: None };
-    let lines = sign(Profile::Stripe, &KeyId::parse("k1").unwrap(), &secret, &content).unwrap();
-    let to = |path: &str| {
-        lines.iter().fold(Plain::get(path), |request, (name, value)| request.with(name, value))
-    };
-    assert_eq!(bench.sends(&to("/strict"), BODY), "partner=acme key=k1");
-    bench.pass(100.0);
-    let replayed = "rule=signature:replay integration=lenient partner=acme key=k1";
-    assert_eq!(bench.sends(&to("/lenient"), BODY), replayed);
 }
 
 #[test]
@@ -257,26 +217,4 @@ fn in_shadow_a_header_may_name_the_partner() {
     let Verdict::Deny(denial) = third.verdict else { panic!("the limit is not in shadow") };
     assert_eq!(denial.cause, Cause::Limit { index: 1 });
     assert_eq!(bench.send(&claims(signed("d")), BODY).verdict, Verdict::Allow, "acme's bucket");
-}
-
-#[test]
-fn a_request_that_cannot_be_remembered_is_rejected() {
-    let mut bench = Bench::new(&config());
-    for slab in 0..16 {
-        bench.memory.values.insert(Key::Replay(slab), (vec![9], 1));
-    }
-    let full = "rule=signature:replay_full integration=payments partner=acme key=k1";
-    assert_eq!(bench.sends(&signed("a"), BODY), full);
-}
-
-#[test]
-fn a_slow_body_does_not_outlast_the_tolerance() {
-    let mut bench = Bench::new(&config());
-    let HeadersDecision::NeedBody(mut pending) = bench.headers(&signed("a")) else { panic!() };
-    bench.pass(300.5);
-    pending.on_data(BODY);
-    let decision = pending.finish(&bench.gate, &mut bench.memory, &bench.time);
-    let late = "rule=signature:stale integration=payments partner=acme key=k1";
-    assert_eq!(line(&bench.gate, &decision), late);
-    assert_eq!(Signature::of(Profile::Portcullis).tolerance, Duration::from_secs(300));
 }

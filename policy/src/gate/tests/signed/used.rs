@@ -1,0 +1,109 @@
+//! Signed requests are used once, and in time.
+
+use super::*;
+use crate::config::Signature;
+use crate::push::{self, Message, SigningKey};
+
+#[test]
+fn a_request_over_a_limit_is_not_used_up() {
+    let mut bench = Bench::new(&config());
+    for nonce in ["a", "b"] {
+        assert_eq!(bench.sends(&signed(nonce), BODY), "partner=acme key=k1");
+    }
+    let limited = "rule=limit:per-partner partner=acme key=k1";
+    assert_eq!(bench.sends(&signed("c"), BODY), limited);
+    let remembered = |bench: &Bench| {
+        let slabs = (0..16).filter_map(|slab| bench.memory.values.get(&Key::Replay(slab)));
+        slabs.map(|(slab, _)| slab.len() / 24).sum::<usize>()
+    };
+    assert_eq!(remembered(&bench), 2, "a flood does not fill the memory that all partners share");
+    bench.pass(1.0);
+    assert_eq!(bench.sends(&signed("c"), BODY), "partner=acme key=k1", "once there is a token");
+    bench.pass(1.0);
+    for _ in 0..3 {
+        let replayed = "rule=signature:replay integration=payments partner=acme key=k1";
+        assert_eq!(bench.sends(&signed("c"), BODY), replayed, "and it takes none");
+    }
+}
+
+/// What a profile does not sign may be another place, with another tolerance.
+#[test]
+fn a_request_is_not_used_again_elsewhere() {
+    let mut config = config();
+    let hooks = |name: &str, tolerance: &str| {
+        json!({"name": name, "match": [{"path": {"prefix": format!("/{name}")}}],
+               "signature": {"profile": "stripe", "tolerance": tolerance}})
+    };
+    config["integrations"] = json!([hooks("strict", "10s"), hooks("lenient", "300s")]);
+    config["limits"] = json!([]);
+    let mut bench = Bench::new(&config);
+    let secret = Secret::new(SECRET.into()).unwrap();
+    let content =
+        Unsigned { method: "GET", path: "/", body: BODY, timestamp: EPOCH_S, nonce: None };
+    let lines = sign(Profile::Stripe, &KeyId::parse("k1").unwrap(), &secret, &content).unwrap();
+    let to = |path: &str| {
+        lines.iter().fold(Plain::get(path), |request, (name, value)| request.with(name, value))
+    };
+    assert_eq!(bench.sends(&to("/strict"), BODY), "partner=acme key=k1");
+    bench.pass(100.0);
+    let replayed = "rule=signature:replay integration=lenient partner=acme key=k1";
+    assert_eq!(bench.sends(&to("/lenient"), BODY), replayed);
+}
+
+#[test]
+fn a_request_that_cannot_be_remembered_is_rejected() {
+    let mut bench = Bench::new(&config());
+    for slab in 0..16 {
+        bench.memory.values.insert(Key::Replay(slab), (vec![9], 1));
+    }
+    let full = "rule=signature:replay_full integration=payments partner=acme key=k1";
+    assert_eq!(bench.sends(&signed("a"), BODY), full);
+}
+
+#[test]
+fn a_slow_body_does_not_outlast_the_tolerance() {
+    let mut bench = Bench::new(&config());
+    let HeadersDecision::NeedBody(mut pending) = bench.headers(&signed("a")) else { panic!() };
+    bench.pass(300.5);
+    pending.on_data(BODY);
+    let decision = bench.finish(pending);
+    let late = "rule=signature:stale integration=payments partner=acme key=k1";
+    assert_eq!(line(&bench.gate, &decision), late);
+    assert_eq!(Signature::of(Profile::Portcullis).tolerance, Duration::from_secs(300));
+}
+
+#[test]
+fn a_slow_body_does_not_outlast_its_key() {
+    let mut config = config();
+    config["keys"] = json!([]);
+    let mut bench = Bench::new(&config);
+    let mut version = 0;
+    let mut hand_out = |bench: &mut Bench, id: &str, secret: &str, not_after: Option<u64>| {
+        version += 1;
+        let key = SigningKey {
+            id: id.into(),
+            partner: "acme".into(),
+            secret: secret.into(),
+            not_after,
+            ..SigningKey::default()
+        };
+        let set = push::KeySet { version, keys: vec![key] };
+        bench.memory.values.insert(Key::Keys, (set.encode_to_vec(), 1_000 + version as u32));
+    };
+    let ended = "rule=signature:expired_key integration=payments";
+    for (nonce, id, secret, not_after, expected) in [
+        ("a", "k2", SECRET, None, ended),
+        ("b", "k1", "another secret of acme", None, ended),
+        ("c", "k1", SECRET, Some(at(0).0 - 1), ended),
+        ("d", "k1", SECRET, Some(at(1).0), "partner=acme key=k1"),
+    ] {
+        hand_out(&mut bench, "k1", SECRET, None);
+        let HeadersDecision::NeedBody(mut pending) = bench.headers(&signed(nonce)) else {
+            panic!()
+        };
+        hand_out(&mut bench, id, secret, not_after);
+        pending.on_data(BODY);
+        let decision = bench.finish(pending);
+        assert_eq!(line(&bench.gate, &decision), expected, "{nonce}");
+    }
+}

@@ -1,0 +1,40 @@
+//! What a request may not use again.
+
+use super::Profile;
+use super::key::Key;
+
+/// What a request may not use again: whose it is, and its nonce or what it signed.
+///
+/// Where requests sign the name of their key it is the key's, and otherwise the partner's: a request
+/// that offers a signature of each of two keys, or another name of the same key, is still one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nonce(Box<[u8]>);
+
+impl Nonce {
+    pub(super) fn new(profile: Profile, key: &Key, used: Used<'_>) -> Self {
+        let (scope, owner) = match profile {
+            Profile::Portcullis => (b'k', key.id.as_str()),
+            _ => (b'p', key.partner.as_str()),
+        };
+        let (sort, value) = match used {
+            Used::Sent(text) => (b's', text.as_bytes()),
+            Used::Digest(digest) => (b'd', digest),
+        };
+        // Neither ids nor names have a zero byte.
+        Self([&[scope], owner.as_bytes(), &[0, sort], value].concat().into())
+    }
+
+    /// The bytes that stand for it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What makes a request one of its kind.
+pub(super) enum Used<'a> {
+    /// What its signer has sent for that.
+    Sent(&'a str),
+    /// A digest of what was signed.
+    Digest(&'a [u8]),
+}
