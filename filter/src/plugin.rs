@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use policy::config::Integration;
 use policy::gate::{Clock, Decision, Denial, Freshness, Gate, HeadersDecision, Pending, Verdict};
 use policy::node::{FreshnessCache, KeyCache};
 use policy::request::Request;
@@ -40,6 +41,19 @@ impl Plugin {
     /// Decides on a request that was held, now that its body is there.
     pub(crate) fn finish(&self, pending: Box<Pending>) -> Decision {
         self.with_keys(|keys| pending.finish(&self.gate, &mut SharedData, &HostClock, keys))
+    }
+
+    /// Tells the operator that some of the keys that have just come may never be tried.
+    pub(crate) fn warn_of_crowds(&self) {
+        let now = HostClock.wall();
+        let integrations = &self.gate.config().integrations;
+        let is_crowded = |one: &&Integration| {
+            self.with_keys(|keys| one.is_crowded(keys.get(&mut SharedData), now))
+        };
+        for one in integrations.iter().filter(is_crowded) {
+            let name = &one.name;
+            log::error!("integration {name}: more than 16 keys could sign, and only 16 are tried");
+        }
     }
 
     fn with_keys<T>(&self, decide: impl FnOnce(&mut KeyCache) -> T) -> T {

@@ -129,9 +129,14 @@ impl Context for Root {
         self.note_health(report.as_ref().err());
         plugin.metrics.count_push(&report);
         match report {
-            Ok(Report { refused, next, .. }) => {
+            Ok(Report { refused, keys, next, .. }) => {
                 if refused > 0 {
                     log::error!("{refused} changes could not be stored and are not enforced");
+                }
+                match keys {
+                    Some(Ok(())) => plugin.warn_of_crowds(),
+                    Some(Err(error)) => log::error!("the keys handed out are not used: {error}"),
+                    None => {}
                 }
                 if let Some(poll) = next {
                     self.send(&poll);

@@ -8,6 +8,9 @@ use ipnet::IpNet;
 use super::route::LimitMatch;
 use crate::name::Name;
 use crate::sign::Profile;
+use crate::sign::key::{Key, KeySet};
+use crate::sign::verify::CANDIDATES_MAX;
+use crate::time::UnixMicros;
 
 /// The most integrations.
 pub const INTEGRATIONS_MAX: usize = 64;
@@ -86,6 +89,18 @@ impl Signature {
 }
 
 impl Integration {
+    /// Whether more keys than are tried on one request could have signed it, those left out that
+    /// have ended by now.
+    #[must_use]
+    pub fn is_crowded(&self, keys: &KeySet, now: UnixMicros) -> bool {
+        let Some(signature) = self.signature.as_ref().filter(|one| !one.profile.names_key()) else {
+            return false;
+        };
+        let is_for = |key: &Key| key.is_for(Some(&self.name), signature.partner.as_ref());
+        let lasts = |key: &Key| key.not_after.is_none_or(|end| now <= end);
+        keys.iter().filter(|key| is_for(key) && lasts(key)).count() > CANDIDATES_MAX
+    }
+
     /// Whether requests may come from this address. One that is unknown may not, if any is named.
     #[must_use]
     pub fn allows_ip(&self, address: Option<IpAddr>) -> bool {

@@ -16,7 +16,6 @@ use crate::name::Name;
 use crate::sign::Profile;
 use crate::sign::key::{ALGORITHM, KEYS_MAX, Key, KeyId, KeySet, Secret};
 use crate::sign::replay::SLAB_BYTES_MIN;
-use crate::sign::verify::CANDIDATES_MAX;
 use crate::time::{DURATION_RULE, UnixMicros, parse_duration};
 
 const TOLERANCE_MIN: Duration = Duration::from_secs(1);
@@ -231,11 +230,10 @@ pub(super) fn coverage(
             let rule = "must have a secret of at least 16 bytes in Base64 after \"whsec_\"";
             return fail(field, format!("{rule}, and key {} has not", key.id));
         }
-        let count = in_scope().count();
-        if count == 0 && !has_invalidator {
+        if in_scope().next().is_none() && !has_invalidator {
             return fail(field, "must have a key in keys, or an invalidator that hands out keys");
         }
-        if count > CANDIDATES_MAX && !signature.profile.names_key() {
+        if integration.is_crowded(keys, UnixMicros::default()) {
             let rule = "must be at most 16 keys: its requests do not say which one they use";
             return fail(field, rule);
         }

@@ -3,7 +3,7 @@
 use super::wrong::{DURATION, NAME, check};
 use super::*;
 use crate::sign::Profile;
-use crate::sign::key::{KEYS_MAX, KeyId};
+use crate::sign::key::{KEYS_MAX, Key, KeyId, KeySet, Secret};
 use crate::time::UnixMicros;
 
 #[test]
@@ -56,6 +56,27 @@ fn addresses_and_content_types_are_compared() {
     assert!(!content("application/jsonp") && !content("text/plain; application/json"));
     assert!(!content("") && !payments.allows_content_type(None));
     assert!(!content("application/json;a=,text/xml"), "two lines, as Envoy joins them");
+}
+
+#[test]
+fn more_keys_than_are_tried_are_a_crowd() {
+    let config = parse(&full()).unwrap();
+    let [payments, hooks] = config.integrations.as_slice() else { panic!("not two") };
+    let key = |index: u64| Key {
+        id: KeyId::parse(&format!("k{index}")).unwrap(),
+        partner: Name::parse("acme").unwrap(),
+        secret: Secret::new(vec![b'x'; 16]).unwrap(),
+        not_before: None,
+        not_after: (index == 0).then_some(UnixMicros(10)),
+        integrations: Vec::new(),
+    };
+    let mut keys = KeySet::default();
+    (0..16).for_each(|index| keys.add(key(index)).unwrap());
+    assert!(!hooks.is_crowded(&keys, UnixMicros(0)));
+    keys.add(key(16)).unwrap();
+    assert!(hooks.is_crowded(&keys, UnixMicros(10)));
+    assert!(!hooks.is_crowded(&keys, UnixMicros(11)), "one has ended");
+    assert!(!payments.is_crowded(&keys, UnixMicros(0)), "its requests name their key");
 }
 
 #[test]
