@@ -2,7 +2,8 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["proto/push.proto", "proto/node.proto"], ["proto"])?;
+    let files = ["proto/push.proto", "proto/node.proto", "proto/event.proto"];
+    let descriptors = protox::compile(files, ["proto"])?;
     // A key's secret must not show: `push.rs` says what does.
     let secretive = [".portcullis.push.v1.SigningKey"];
     prost_build::Config::new().skip_debug(secretive).compile_fds(descriptors)?;

@@ -5,6 +5,8 @@
 //! mistake is refused rather than half applied. Whether an event is new is decided in
 //! [`crate::state`].
 
+mod document;
+pub mod protobuf;
 mod raw;
 
 use std::fmt;
@@ -12,9 +14,12 @@ use std::time::Duration;
 
 use crate::bucket::Rate;
 use crate::name::{EventId, Name};
+use crate::sign::event::Signature;
 use crate::state::{Block, Effect, Override, Register, SCOPE_NAMES_MAX, Scope, Version, Zero};
 use crate::subject::Subject;
 use crate::time::{DURATION_RULE, UnixMicros, parse_duration};
+
+pub use document::Document;
 
 /// The longest event, in bytes.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024;
@@ -38,6 +43,8 @@ pub struct Event {
     pub subject: Subject,
     /// What it does, and its place in the order of events.
     pub register: Register,
+    /// Who published it, by its own word.
+    pub publisher: Option<Name>,
 }
 
 /// Why an event was refused.
@@ -64,12 +71,38 @@ pub enum EventErrorKind {
     Invalid,
     /// From further in the future than [`CLOCK_AHEAD_MAX`].
     FromTheFuture,
+    /// From too long ago to be taken in.
+    TooOld,
+    /// It has a field that is not allowed here, such as one with personal data.
+    BlockedField,
+    /// It is not signed, and must be.
+    SignatureMissing,
+    /// It is signed with a key that is not known.
+    UnknownKey,
+    /// It is signed with a key that was not valid then.
+    ExpiredKey,
+    /// The signature is not that of this event.
+    BadSignature,
+    /// Its key may not sign for its publisher.
+    PublisherNotAllowed,
 }
 
 impl EventErrorKind {
     /// Every kind there is, so that metrics can show zeros.
-    pub const ALL: [Self; 5] =
-        [Self::TooLarge, Self::Malformed, Self::UnknownVersion, Self::Invalid, Self::FromTheFuture];
+    pub const ALL: [Self; 12] = [
+        Self::TooLarge,
+        Self::Malformed,
+        Self::UnknownVersion,
+        Self::Invalid,
+        Self::FromTheFuture,
+        Self::TooOld,
+        Self::BlockedField,
+        Self::SignatureMissing,
+        Self::UnknownKey,
+        Self::ExpiredKey,
+        Self::BadSignature,
+        Self::PublisherNotAllowed,
+    ];
 
     /// The kind as a metric label.
     #[must_use]
@@ -80,6 +113,13 @@ impl EventErrorKind {
             Self::UnknownVersion => "unknown_version",
             Self::Invalid => "invalid",
             Self::FromTheFuture => "from_the_future",
+            Self::TooOld => "too_old",
+            Self::BlockedField => "blocked_field",
+            Self::SignatureMissing => "signature_missing",
+            Self::UnknownKey => "unknown_key",
+            Self::ExpiredKey => "expired_key",
+            Self::BadSignature => "bad_signature",
+            Self::PublisherNotAllowed => "publisher_not_allowed",
         }
     }
 }
@@ -98,14 +138,26 @@ fn invalid(field: &str, rule: impl Into<Box<str>>) -> EventError {
 }
 
 impl Event {
-    /// Reads one event. `now` is when it was received: it bounds `occurred_at`, and is when a
-    /// `zero` empties the buckets.
+    /// Reads one event from its JSON. `now` is when it was first heard: it bounds `occurred_at`, and
+    /// is when a `zero` empties the buckets.
     ///
     /// # Errors
     /// The first rule that the event breaks, with the field at fault. Values of fields are not
     /// repeated in errors: they may be personal data.
     pub fn parse(bytes: &[u8], now: UnixMicros) -> Result<Self, EventError> {
-        let raw = raw::Event::read(bytes)?;
+        Self::of(&Document::read(bytes)?, now).map(|(event, _)| event)
+    }
+
+    /// The same, of JSON that is read already; and the event's signature, of which only the shape is
+    /// checked.
+    ///
+    /// # Errors
+    /// As [`Event::parse`].
+    pub fn of(
+        document: &Document,
+        now: UnixMicros,
+    ) -> Result<(Self, Option<Signature>), EventError> {
+        let raw = raw::Event::read(document)?;
         let event_id =
             EventId::parse(&raw.event_id).ok_or_else(|| invalid("event_id", EventId::RULE))?;
         if !(1..=64).contains(&raw.event_type.len()) {
@@ -120,11 +172,15 @@ impl Event {
         }
         let version = Version { sequence: raw.sequence, occurred_at, event_id };
         let effect = effect(raw.payload, occurred_at, now)?;
-        Ok(Self {
+        let signature = raw.sig.map(raw::Sig::check).transpose()?;
+        let publisher = raw.publisher.as_deref().map(|text| name("publisher", text)).transpose()?;
+        let event = Self {
             event_type: raw.event_type.into(),
             subject: subject(&raw.key)?,
             register: Register { version, effect },
-        })
+            publisher,
+        };
+        Ok((event, signature))
     }
 }
 

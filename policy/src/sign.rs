@@ -4,6 +4,7 @@
 //! rejection looks like ([`crate::response`]) or in when it is checked ([`crate::gate`]).
 
 mod content;
+pub mod event;
 pub mod explain;
 mod headers;
 pub mod key;

@@ -2,7 +2,10 @@
 
 use serde::Deserialize;
 
-use super::{EVENT_BYTES_MAX, EventError, EventErrorKind, SCHEMA_MAJOR, invalid};
+use super::document::Document;
+use crate::sign::event::Signature;
+
+use super::{EventError, EventErrorKind, SCHEMA_MAJOR, invalid};
 
 /// The whole event; fields that are not known are ignored.
 #[derive(Deserialize)]
@@ -13,6 +16,17 @@ pub(super) struct Event {
     pub(super) sequence: Option<u64>,
     pub(super) key: Key,
     pub(super) payload: Payload,
+    pub(super) publisher: Option<String>,
+    pub(super) sig: Option<Sig>,
+}
+
+/// The signature.
+#[derive(Deserialize)]
+pub(super) struct Sig {
+    pub(super) algo: String,
+    pub(super) kid: String,
+    pub(super) ts: u64,
+    pub(super) mac: String,
 }
 
 #[derive(Deserialize)]
@@ -58,20 +72,23 @@ struct Envelope {
 }
 
 impl Event {
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, EventError> {
-        if bytes.len() > EVENT_BYTES_MAX {
-            let kind = EventErrorKind::TooLarge;
-            return Err(EventError { kind, ..invalid("", "must be at most 16384 bytes") });
-        }
-        let envelope: Envelope = read(bytes)?;
+    pub(super) fn read(document: &Document) -> Result<Self, EventError> {
+        let envelope: Envelope = document.to()?;
         let major = envelope.schema_version.split('.').next().unwrap_or_default();
-        if major.parse() != Ok(SCHEMA_MAJOR) {
+        if major != SCHEMA_MAJOR.to_string() {
             return Err(EventError {
                 kind: EventErrorKind::UnknownVersion,
                 ..invalid("schema_version", "must be of major version 1, such as \"1.0\"")
             });
         }
-        read(bytes)
+        document.to()
+    }
+}
+
+impl Sig {
+    pub(super) fn check(self) -> Result<Signature, EventError> {
+        Signature::new(&self.algo, &self.kid, self.ts, &self.mac)
+            .map_err(|(field, rule)| invalid(field, rule))
     }
 }
 
@@ -93,43 +110,5 @@ impl Payload {
             Some((field, ..)) => Err(invalid(field, "has no meaning for this action")),
             None => Ok(()),
         }
-    }
-}
-
-fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, EventError> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        describe(path.trim_start_matches('.'), error.inner())
-    })?;
-    json.end().map_err(|error| describe("", &error))?;
-    Ok(value)
-}
-
-/// Says what is wrong without repeating any value: serde's own messages do repeat them.
-fn describe(path: &str, error: &serde_json::Error) -> EventError {
-    if !error.is_data() {
-        let rule = format!("must be a JSON object (line {})", error.line());
-        return EventError { kind: EventErrorKind::Malformed, ..invalid("", rule) };
-    }
-    let text = error.to_string();
-    // What serde says of a field of the object at this path.
-    let field_after = |start: &str| {
-        let field = text.strip_prefix(start)?.strip_prefix('`')?.split('`').next()?;
-        let within = if path.is_empty() || path == "." { "" } else { path };
-        Some(format!("{within}.{field}").trim_start_matches('.').to_owned())
-    };
-    if let Some(missing) = field_after("missing field ") {
-        return invalid(&missing, "is required");
-    }
-    if let Some(twice) = field_after("duplicate field ") {
-        return invalid(&twice, "must not stand twice");
-    }
-    match path {
-        "" | "." => {
-            EventError { kind: EventErrorKind::Malformed, ..invalid("", "must be a JSON object") }
-        }
-        "payload.action" => invalid(path, "must be one of block, zero, unblock and override"),
-        _ => invalid(path, "must be of the type that the event schema gives"),
     }
 }

@@ -115,6 +115,11 @@ fn every_mistake_names_its_field() {
         ("/payload/for", json!("forever"), Invalid, "payload.for"),
         ("/payload/reason", json!("Cooling off"), Invalid, "payload.reason"),
         ("/payload/limit", json!({"name": "x"}), Invalid, "payload.limit"),
+        ("/publisher", json!("Risk Engine"), Invalid, "publisher"),
+        ("/schema_version", json!("+1.0"), UnknownVersion, "schema_version"),
+        ("/sig", json!({}), Invalid, "sig.algo"),
+        ("/sig", json!("abc"), Invalid, "sig"),
+        ("/sig", json!({"algo": "none", "kid": "k", "ts": 1, "mac": ""}), Invalid, "sig.algo"),
     ];
     for (pointer, value, kind, field) in table {
         let error = parse(&with(pointer, value.clone())).expect_err(pointer);
@@ -156,6 +161,9 @@ fn a_field_that_stands_twice_is_named() {
         (r#""key":{"#, r#""user_id":"a","#, "key.user_id"),
         (r#""payload":{"#, r#""action":"unblock","#, "payload.action"),
         (r#""payload":{"#, r#""for":"1s","#, "payload.for"),
+        // At any depth, also of members that are not known: a signature covers them all.
+        ("{", r#""a":[{"b c":1,"b c":1}],"#, "a[0].b?c"),
+        ("{", r#""a":1,"\u0061":2,"#, "a"),
     ];
     for (part, fields, field) in cases {
         assert_eq!(twice(part, fields), (field.to_owned(), rule()), "{fields}");
