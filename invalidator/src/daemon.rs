@@ -18,12 +18,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::config::{Config, ConfigError, Listen};
+use crate::config::{Config, ConfigError, Listen, Signatures};
 use crate::engine::{BatchBounds, Engine, Settings, Source};
+use crate::intake::{EMBEDDED, Intake, load_keys};
 use crate::keys::{self, Reading};
 use crate::log::{self, Pseudonyms};
 use crate::metrics::Metrics;
-use crate::server::api::{self, EMBEDDED};
+use crate::server::api;
 use crate::server::listen::{self, SocketFile};
 use crate::server::{Bounds, DRAIN_MAX, Shutdown, poll, serve};
 use crate::shared::Shared;
@@ -89,8 +90,16 @@ async fn run_async(config: Config) -> Result<(), DaemonError> {
         connected_for: config.poll.hold.saturating_add(POLL_LATE_MAX),
         sources: embedded.into_iter().chain(heard).collect(),
     });
-    let shared = Arc::new(Shared::new(engine, pseudonyms, Metrics::new()));
+    let metrics = Metrics::new();
+    for (source, mode) in [(REDIS, config.events.redis), (EMBEDDED, config.events.embedded)] {
+        if mode != Signatures::Off {
+            metrics.intake.show_signatures(source);
+        }
+    }
+    let event_keys_file = config.events.keys_file.clone();
+    let shared = Arc::new(Shared::new(engine, Intake::new(config.events), pseudonyms, metrics));
     let watcher = config.keys_file.map(|path| watch_keys(path, &shared)).transpose()?;
+    let event_watcher = event_keys_file.map(|path| watch_event_keys(path, &shared)).transpose()?;
 
     let (stop_api, api_stopped) = watch::channel(false);
     let (stop_poll, poll_stopped) = watch::channel(false);
@@ -133,7 +142,7 @@ async fn run_async(config: Config) -> Result<(), DaemonError> {
     stop_poll.send_replace(true);
     let _ = polls.await;
     sweeper.abort();
-    if let Some(watcher) = watcher {
+    for watcher in watcher.into_iter().chain(event_watcher) {
         watcher.abort();
     }
     info!("daemon stopped");
@@ -143,9 +152,19 @@ async fn run_async(config: Config) -> Result<(), DaemonError> {
 /// Loads the keys, and goes on to watch them. A daemon without the keys that it is configured with
 /// would take them away from its nodes: it does not start.
 fn watch_keys(path: PathBuf, shared: &Arc<Shared>) -> Result<JoinHandle<()>, ConfigError> {
-    let Reading { stamps, keys } = Reading::of(&path);
+    let Reading { stamps, keys } = Reading::of(&path, keys::load);
     shared.keys_read(Ok(keys?));
-    Ok(tokio::spawn(keys::watch(path, stamps, Arc::clone(shared))))
+    let shared = Arc::clone(shared);
+    Ok(tokio::spawn(keys::watch(path, stamps, keys::load, move |keys| shared.keys_read(keys))))
+}
+
+/// The same for the keys of publishers: without them, good events would be refused.
+fn watch_event_keys(path: PathBuf, shared: &Arc<Shared>) -> Result<JoinHandle<()>, ConfigError> {
+    let Reading { stamps, keys } = Reading::of(&path, load_keys);
+    shared.event_keys_read(Ok(keys?));
+    let shared = Arc::clone(shared);
+    let put = move |keys| shared.event_keys_read(keys);
+    Ok(tokio::spawn(keys::watch(path, stamps, load_keys, put)))
 }
 
 async fn serve_polls(

@@ -1,5 +1,7 @@
 //! What `/metrics` shows, in the OpenMetrics text format. No label ever holds a user's id.
 
+mod intake;
+
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -16,6 +18,7 @@ use prometheus_client::registry::Registry;
 use crate::engine::Status;
 use crate::keys::State;
 use crate::shared::Refusal;
+pub use intake::IntakeMetrics;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
 const ACK_SECONDS: [f64; 12] =
@@ -57,6 +60,8 @@ pub struct Metrics {
     scrape: Mutex<()>,
     events: Family<EventLabels, Counter>,
     events_refused: Family<KindLabel, Counter>,
+    /// What is counted of events before the engine has them.
+    pub intake: IntakeMetrics,
     unknown_names: Counter,
     ack_seconds: Histogram,
     refused_changes: Counter,
@@ -93,6 +98,7 @@ impl Metrics {
             scrape: Mutex::new(()),
             events: Family::default(),
             events_refused: Family::default(),
+            intake: IntakeMetrics::default(),
             unknown_names: Counter::default(),
             ack_seconds: Histogram::new(ACK_SECONDS),
             refused_changes: Counter::default(),
@@ -114,6 +120,7 @@ impl Metrics {
             node_keys_current: Family::default(),
         };
         metrics.register_counters();
+        metrics.intake.register(&mut metrics.registry);
         metrics.register_gauges();
         metrics.register_keys();
         for kind in Refusal::kinds() {

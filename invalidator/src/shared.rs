@@ -2,21 +2,21 @@
 //!
 //! The lock is held for plain computation only, never across an await.
 
+mod ingest;
+
+pub use ingest::{Accepted, Refusal};
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use policy::event::{EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
-use policy::name::EventId;
 use policy::sign::key::KeySet;
-use policy::subject::Subject;
 use policy::time::UnixMicros;
-use thiserror::Error;
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::config::ConfigError;
-use crate::engine::{Engine, IngestError, Ingested, Now, WaiterId};
-use crate::intake::Origin;
+use crate::engine::{Engine, Now};
+use crate::intake::{EventKeys, Intake};
 use crate::log::Pseudonyms;
 use crate::metrics::Metrics;
 use crate::throttle::Throttles;
@@ -36,60 +36,24 @@ pub struct Shared {
     changed: watch::Sender<()>,
     acknowledged: watch::Sender<()>,
     pseudonyms: Pseudonyms,
+    intake: Intake,
     /// What `/metrics` shows.
     pub metrics: Metrics,
     /// What keeps the log from being filled.
     pub throttles: Throttles,
 }
 
-/// Why an event was refused.
-#[derive(Debug, Error)]
-pub enum Refusal {
-    /// It breaks a rule by itself.
-    #[error(transparent)]
-    Event(#[from] EventError),
-    /// There is no room for it.
-    #[error(transparent)]
-    Ingest(#[from] IngestError),
-}
-
-impl Refusal {
-    /// The kind as a metric label.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Event(error) => error.kind.as_str(),
-            Self::Ingest(error) => error.kind(),
-        }
-    }
-
-    /// Every kind there is, so that metrics can show zeros.
-    pub fn kinds() -> impl Iterator<Item = &'static str> {
-        let ingest = [IngestError::SubjectsFull, IngestError::TooManyTopics];
-        let events = EventErrorKind::ALL.map(EventErrorKind::as_str);
-        events.into_iter().chain(ingest.map(IngestError::kind))
-    }
-}
-
-/// An event that was taken in.
-#[derive(Debug)]
-pub struct Accepted {
-    /// Its id.
-    pub event_id: EventId,
-    /// What became of it.
-    pub ingested: Ingested,
-}
-
 impl Shared {
     /// Shares an engine; the daemon's time begins now.
     #[must_use]
-    pub fn new(engine: Engine, pseudonyms: Pseudonyms, metrics: Metrics) -> Self {
+    pub fn new(engine: Engine, intake: Intake, pseudonyms: Pseudonyms, metrics: Metrics) -> Self {
         Self {
             engine: Mutex::new(engine),
             started: Instant::now(),
             changed: watch::Sender::new(()),
             acknowledged: watch::Sender::new(()),
             pseudonyms,
+            intake,
             metrics,
             throttles: Throttles::default(),
         }
@@ -153,104 +117,18 @@ impl Shared {
         }
     }
 
-    /// Takes in one event, wherever it comes from: checks, counts, logs, and wakes held polls.
-    ///
-    /// # Errors
-    /// If the event breaks a rule, or there is no room for it.
-    pub fn ingest(&self, origin: Origin, bytes: &[u8]) -> Result<Accepted, Refusal> {
-        self.ingest_then(origin, bytes, |_, _| ()).map(|(accepted, ())| accepted)
-    }
-
-    /// Like [`Shared::ingest`], and starts to wait for the nodes' acknowledgements before any of
-    /// them can arrive. The caller ends the waiting.
-    ///
-    /// # Errors
-    /// As [`Shared::ingest`].
-    pub fn ingest_and_wait(
-        &self,
-        origin: Origin,
-        bytes: &[u8],
-    ) -> Result<(Accepted, WaiterId), Refusal> {
-        self.ingest_then(origin, bytes, |engine, (subject, sequence, now)| {
-            engine.wait(subject, sequence, now)
-        })
-    }
-
-    fn ingest_then<T>(
-        &self,
-        origin: Origin,
-        bytes: &[u8],
-        then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
-    ) -> Result<(Accepted, T), Refusal> {
-        let now = self.now();
-        let source = origin.source;
-        let first_heard = origin.first_heard(now.wall);
-        let taken = Event::parse(bytes, first_heard).map_err(Refusal::from).and_then(|event| {
-            let known = Known::of(&event);
-            let mut engine = self.engine();
-            let ingested = engine.ingest(event, now)?;
-            let then = then(&mut engine, (&known.subject, ingested.sequence, now));
-            Ok((known, ingested, then))
-        });
-        match taken {
-            Ok((known, ingested, then)) => {
-                self.ring_changed();
-                self.note_accepted(source, &known, &ingested);
-                Ok((Accepted { event_id: known.event_id, ingested }, then))
+    /// Puts keys of publishers in force as they were read, or leaves those before them.
+    pub fn event_keys_read(&self, keys: Result<EventKeys, ConfigError>) {
+        self.metrics.intake.keys_read(keys.is_ok());
+        match keys {
+            Ok(keys) => {
+                info!(count = keys.len(), "keys of publishers read");
+                self.intake.set_keys(keys);
             }
-            Err(refusal) => {
-                self.note_refused(source, &refusal);
-                Err(refusal)
+            Err(cause) => {
+                let what = "events.keys_file cannot be used: the keys before it stay in force";
+                error!(%cause, "{what}");
             }
-        }
-    }
-
-    /// Counts and logs an event that was not even read because of its size.
-    pub fn refuse_too_large(&self, source: &'static str) -> Refusal {
-        let rule = format!("must be at most {EVENT_BYTES_MAX} bytes");
-        let kind = EventErrorKind::TooLarge;
-        let refusal = EventError { kind, field: "".into(), rule: rule.into() }.into();
-        self.note_refused(source, &refusal);
-        refusal
-    }
-
-    fn note_refused(&self, source: &'static str, refusal: &Refusal) {
-        self.metrics.event(source, "refused");
-        self.metrics.event_refused(refusal.kind());
-        if let Some(left_out) = self.throttles.bad_events.admit(self.now().mono) {
-            warn!(source, kind = refusal.kind(), cause = %refusal, left_out, "event refused");
-        }
-    }
-
-    fn note_accepted(&self, source: &'static str, event: &Known, ingested: &Ingested) {
-        let Known { event_id, event_type, subject } = event;
-        let Ingested { verdict, sequence, unknown_names, warnings } = ingested;
-        let result = verdict.as_str();
-        let subject = self.pseudonyms.of(subject);
-        // Quoted in either format: it is the publisher's text.
-        let event_type = &**event_type;
-        info!(source, %event_id, event_type, subject, result, sequence, "event taken in");
-        for warning in warnings {
-            warn!(%event_id, warning, "event may not do what it says");
-        }
-        self.metrics.event(source, result);
-        self.metrics.unknown_names(*unknown_names);
-    }
-}
-
-/// What is logged of an event.
-struct Known {
-    event_id: EventId,
-    event_type: Box<str>,
-    subject: Subject,
-}
-
-impl Known {
-    fn of(event: &Event) -> Self {
-        Self {
-            event_id: event.register.version.event_id.clone(),
-            event_type: event.event_type.clone(),
-            subject: event.subject.clone(),
         }
     }
 }

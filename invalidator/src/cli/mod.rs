@@ -110,7 +110,10 @@ fn run(run: &Run) -> Result<bool, Failure> {
     let config = Config::load(&run.config)?;
     if run.check {
         if let Some(file) = &config.keys_file {
-            Reading::of(file).keys?;
+            Reading::of(file, crate::keys::load).keys?;
+        }
+        if let Some(file) = &config.events.keys_file {
+            Reading::of(file, crate::intake::load_keys).keys?;
         }
         writeln!(io::stdout(), "{}: the configuration is valid", run.config.display())?;
         return Ok(true);

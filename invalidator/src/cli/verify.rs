@@ -14,7 +14,7 @@ use policy::time::{UnixMicros, parse_duration};
 use super::Failure;
 use super::captured::Captured;
 use super::input::{self, profile};
-use crate::keys::Reading;
+use crate::keys::{self, Reading};
 use crate::shared::wall_clock;
 
 /// Largest captured request, in bytes: the largest body, and room for its headers.
@@ -73,7 +73,7 @@ fn tolerance(text: &str) -> Result<Duration, &'static str> {
 
 pub(super) fn run(arguments: Verify) -> Result<bool, Failure> {
     let captured = Captured::parse(&input::read(&arguments.request_file, REQUEST_BYTES_MAX)?)?;
-    let keys = Reading::of(&arguments.keys_file).keys?;
+    let keys = Reading::of(&arguments.keys_file, keys::load).keys?;
     let signature = Signature {
         partner: arguments.partner,
         tolerance: arguments.tolerance,

@@ -2,9 +2,15 @@
 //!
 //! Every error names the field and the rule it breaks. Nothing here opens a socket.
 
+mod dead_letters;
+mod events;
 mod raw;
 mod value;
 
+pub use dead_letters::DeadLetters;
+#[cfg(test)]
+pub(crate) use events::RawEvents;
+pub use events::{Events, FieldPath, Signatures};
 pub use raw::ACK_TIMEOUT_MAX;
 pub(crate) use value::{Place, Secret, parse_toml, read_bounded};
 
@@ -57,6 +63,10 @@ pub struct Config {
     pub log: Log,
     /// The signing keys to push, if any.
     pub keys_file: Option<PathBuf>,
+    /// What events must and must not have, and who may sign them.
+    pub events: Events,
+    /// How long events that cannot be applied are kept.
+    pub dead_letters: DeadLetters,
 }
 
 /// `[api]`

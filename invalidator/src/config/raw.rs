@@ -9,6 +9,8 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 
+use super::dead_letters::RawDeadLetters;
+use super::events::RawEvents;
 use super::value::{self, Secret, Span};
 use super::{Api, Config, ConfigError, Limits, Log, LogFormat, Poll, Redis, SECRET_BYTES_MIN};
 
@@ -34,6 +36,10 @@ pub(super) struct RawConfig {
     keys: Option<RawKeys>,
     #[serde(default)]
     log: RawLog,
+    #[serde(default)]
+    events: RawEvents,
+    #[serde(default)]
+    dead_letters: RawDeadLetters,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +126,8 @@ impl RawConfig {
             limits: self.limits.check()?,
             log: self.log.check()?,
             keys_file: self.keys.map(|keys| keys.file),
+            events: self.events.check()?,
+            dead_letters: self.dead_letters.check()?,
         })
     }
 }

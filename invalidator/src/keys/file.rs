@@ -34,7 +34,7 @@ struct RawKey {
 /// A time as text, or as TOML's own.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "must be an RFC 3339 time such as \"2026-11-22T12:00:00Z\"")]
-enum Time {
+pub(crate) enum Time {
     Text(String),
     Toml(toml::value::Datetime),
 }
@@ -46,6 +46,27 @@ impl Time {
             Self::Toml(time) => UnixMicros::parse_rfc3339(&time.to_string()),
         }
     }
+}
+
+/// When a key begins and ends to be valid.
+pub(crate) type Times = (Option<UnixMicros>, Option<UnixMicros>);
+
+/// Checks both ends of a key's validity; `place` is where the key stands.
+pub(crate) fn times(
+    not_before: Option<Time>,
+    not_after: Option<Time>,
+    place: &str,
+) -> Result<Times, ConfigError> {
+    let broken = |field: &str, rule: &str| ConfigError::new(format!("{place}.{field}"), rule);
+    let time = |time: Option<Time>, field| {
+        time.map(|time| time.parse().ok_or_else(|| broken(field, TIME_RULE))).transpose()
+    };
+    let not_before = time(not_before, "not_before")?;
+    let not_after = time(not_after, "not_after")?;
+    if not_before.zip(not_after).is_some_and(|(from, until)| until < from) {
+        return Err(broken("not_after", "must not be before not_before"));
+    }
+    Ok((not_before, not_after))
 }
 
 /// One key, apart from its secret.
@@ -155,14 +176,7 @@ impl RawKey {
         if algorithms != [ALGORITHM] {
             return Err(broken("algorithms", "must be [\"hmac-sha256\"], the only one there is"));
         }
-        let time = |time: Option<Time>, field| {
-            time.map(|time| time.parse().ok_or_else(|| broken(field, TIME_RULE))).transpose()
-        };
-        let not_before = time(self.not_before, "not_before")?;
-        let not_after = time(self.not_after, "not_after")?;
-        if not_before.zip(not_after).is_some_and(|(from, until)| until < from) {
-            return Err(broken("not_after", "must not be before not_before"));
-        }
+        let (not_before, not_after) = times(self.not_before, self.not_after, place)?;
         let entry = Entry {
             id: KeyId::parse(&self.id).ok_or_else(|| broken("id", KeyId::RULE))?,
             partner: Name::parse(&self.partner).ok_or_else(|| broken("partner", Name::RULE))?,

@@ -20,6 +20,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::{ConfigError, Place, Secret};
 pub use file::{Entry, State, parse, validity};
+pub(crate) use file::{Time, times};
 pub use rotate::{Ended, Fresh, Rotated, Rotation, Scope};
 pub use store::Stamp;
 use store::{Draft, read_private};
@@ -28,48 +29,55 @@ pub use watch::watch;
 /// What the files were that a set was read from.
 pub type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
 
-/// One attempt to read the keys.
+/// One attempt to read keys of some sort.
 #[derive(Debug)]
-pub struct Reading {
-    /// What it was read from, taken before reading: a change in between shows the next time.
+pub struct Reading<K> {
+    /// What they were read from, taken before reading: a change in between shows the next time.
     pub stamps: Stamps,
     /// The keys, or the rule that is broken.
-    pub keys: Result<KeySet, ConfigError>,
+    pub keys: Result<K, ConfigError>,
 }
 
-impl Reading {
+/// Reads a file of keys, and notes the further files that it reads.
+pub type Load<K> = fn(&Path, &mut Stamps) -> Result<K, ConfigError>;
+
+impl<K> Reading<K> {
     /// Reads the file and the secrets that it names.
     #[must_use]
-    pub fn of(path: &Path) -> Self {
+    pub fn of(path: &Path, load: Load<K>) -> Self {
         let mut stamps = Stamps::from([(path.to_owned(), Stamp::of(path))]);
         let keys = load(path, &mut stamps);
         Self { stamps, keys }
     }
-
-    /// Whether any of the files is another one now.
-    #[must_use]
-    pub fn is_outdated(stamps: &Stamps) -> bool {
-        stamps.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
-    }
 }
 
-fn load(path: &Path, stamps: &mut Stamps) -> Result<KeySet, ConfigError> {
-    let text = read_private(path, "keys.file")?;
+/// Whether any of the files is another one now.
+#[must_use]
+pub fn is_outdated(stamps: &Stamps) -> bool {
+    stamps.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
+}
+
+/// The text of a keys file; `field` is where the configuration names it.
+pub(crate) fn text(path: &Path, field: &str) -> Result<String, ConfigError> {
+    let text = read_private(path, field)?;
     if text.is_empty() {
         // As a shell leaves it while the command before the `>` still runs.
         let rule = "is empty, as if it were being written; for no keys, write a comment";
-        return Err(ConfigError::new("keys.file", format!("{} {rule}", path.display())));
+        return Err(ConfigError::new(field, format!("{} {rule}", path.display())));
     }
-    let entries = file::raw(&text)?;
-    for (_, secret) in &entries {
-        if let Secret::Elsewhere(Place::File(path)) = secret {
-            stamps.insert(path.clone(), Stamp::of(path));
-        }
-    }
+    Ok(text)
+}
+
+/// The keys of partners.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn load(path: &Path, stamps: &mut Stamps) -> Result<KeySet, ConfigError> {
+    let entries = file::raw(&text(path, "keys.file")?)?;
     let mut keys = KeySet::default();
     for (index, (entry, secret)) in entries.into_iter().enumerate() {
         let field = format!("keys[{index}].secret");
-        let secret = resolve(secret, &field)?;
+        let secret = resolve(secret, &field, stamps)?;
         let key = Key {
             id: entry.id,
             partner: entry.partner,
@@ -88,10 +96,16 @@ fn load(path: &Path, stamps: &mut Stamps) -> Result<KeySet, ConfigError> {
     Ok(keys)
 }
 
-fn resolve(secret: Secret, field: &str) -> Result<KeySecret, ConfigError> {
+/// The secret itself, and a note of the file that it is read from.
+pub(crate) fn resolve(
+    secret: Secret,
+    field: &str,
+    stamps: &mut Stamps,
+) -> Result<KeySecret, ConfigError> {
     let text = match secret {
         // A newline at its end is not part of it.
         Secret::Elsewhere(Place::File(path)) => {
+            stamps.insert(path.clone(), Stamp::of(&path));
             read_private(&path, field)?.trim_end_matches(['\r', '\n']).to_owned()
         }
         other => other.resolve(field)?.expose_secret().to_owned(),

@@ -46,7 +46,7 @@ fn apply(text: &str, scope: Scope) -> Result<Rotated, ConfigError> {
 
 fn error(text: &str) -> String {
     let (_directory, path) = file(text);
-    Reading::of(&path).keys.unwrap_err().to_string()
+    Reading::of(&path, load).keys.unwrap_err().to_string()
 }
 
 #[test]
@@ -61,15 +61,15 @@ fn a_file_is_read_with_everything_it_can_say() {
         key("k2", "integrations = [\"payments\"]\nalgorithms = [\"hmac-sha256\"]"),
     );
     std::fs::write(&path, text).unwrap();
-    let Reading { stamps, keys } = Reading::of(&path);
+    let Reading { stamps, keys } = Reading::of(&path, load);
     let keys = keys.unwrap();
     assert_eq!(keys.len(), 3);
     let secrets: Vec<_> = keys.iter().map(|key| key.secret.expose()).collect();
     assert_eq!(secrets, [SECRET.as_bytes(), SECRET.as_bytes(), b"from-a-file-0123456789"]);
     assert!(!format!("{keys:?}").contains("0123"), "{keys:?}");
-    assert!(!Reading::is_outdated(&stamps));
+    assert!(!is_outdated(&stamps));
     std::fs::write(&secret, "another-secret-0123456789\n").unwrap();
-    assert!(Reading::is_outdated(&stamps), "the secret's file is watched too");
+    assert!(is_outdated(&stamps), "the secret's file is watched too");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_file_that_others_can_read_is_refused() {
         .chain([(0o644, false), (0o604, false), (0o660, false), (0o602, false), (0o777, false)])
     {
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        let keys = Reading::of(&path).keys;
+        let keys = Reading::of(&path, load).keys;
         assert_eq!(keys.is_ok(), is_private, "{mode:o}");
         if let Err(error) = keys {
             let error = error.to_string();
@@ -260,5 +260,5 @@ fn the_first_key_makes_the_file_with_private_permissions() {
     let first = Rotation { first: true, ..rotation(&acme, Scope::AsBefore) };
     rotate(&path, &first, &fresh, now()).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-    assert_eq!(Reading::of(&path).keys.unwrap().len(), 1);
+    assert_eq!(Reading::of(&path, load).keys.unwrap().len(), 1);
 }

@@ -19,15 +19,14 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{self, BodyError};
+use super::form::Form;
 use super::host::loopback_only;
 use super::problem::Problem;
 use super::view::Shown;
 use crate::engine::{Receipt, WaiterId};
-use crate::intake::Origin;
+use crate::intake::{EMBEDDED, Origin};
 use crate::shared::{Accepted, Shared};
 
-/// Name of the source that this API is.
-pub const EMBEDDED: &str = "embedded";
 /// Content type of `/metrics`.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -117,16 +116,18 @@ async fn publish(
         return Err(Problem::new(StatusCode::NOT_FOUND, "source_disabled", title)
             .broken("sources.embedded.enabled", "is false in the daemon's configuration"));
     }
-    require_json(&headers)?;
+    let form = Form::of(&headers)?;
+    let origin = Origin::live(EMBEDDED);
     let bytes = match body::read(body, EVENT_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(BodyError::TooLarge(_)) => return Err(door.shared.refuse_too_large(EMBEDDED).into()),
+        Err(BodyError::TooLarge(_)) => return Err(door.shared.refuse_too_large(origin).into()),
         Err(error) => return Err(error.into()),
     };
+    form.require(&bytes).map_err(|error| door.shared.refuse(origin, error))?;
     // Subscribed before the event is taken in, so that no acknowledgement is missed.
     let mut acknowledgements = door.shared.acknowledgements();
     let deadline = Instant::now() + door.ack_timeout;
-    let (accepted, waiter) = door.shared.ingest_and_wait(Origin::live(EMBEDDED), &bytes)?;
+    let (accepted, waiter) = door.shared.ingest_and_wait(origin, &bytes)?;
     let waiting = Waiting { shared: &door.shared, waiter };
     while !door.shared.engine().is_complete(waiter) {
         tokio::select! {
@@ -146,17 +147,6 @@ async fn publish(
         warnings: &ingested.warnings,
     };
     Ok((status, Json(published)).into_response())
-}
-
-fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    if essence.trim().eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let title = "The request's content type is not JSON";
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", title)
-        .broken("content-type", "must be application/json"))
 }
 
 /// The id in a path, or why it is none: not UTF-8 once its percent signs are decoded.

@@ -3,6 +3,7 @@
 
 pub mod api;
 mod body;
+mod form;
 mod host;
 pub mod listen;
 pub mod poll;

@@ -3,8 +3,10 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use policy::event::EventErrorKind;
 use serde::Serialize;
 
+use crate::engine::IngestError;
 use crate::shared::Refusal;
 
 /// One problem.
@@ -38,27 +40,30 @@ impl Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let kind = refusal.kind();
-        match refusal {
-            Refusal::Event(error) => {
-                let status = match error.kind {
-                    policy::event::EventErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                let field = if error.field.is_empty() { "event" } else { &error.field };
-                Self::new(status, kind, "The event breaks a rule").broken(field, error.rule)
-            }
+        let (field, rule) = refusal.broken();
+        let (status, title) = match &refusal {
+            Refusal::Event(error) => (status_of(error.kind), "The event breaks a rule"),
             Refusal::Ingest(error) => {
-                use crate::engine::IngestError::{SubjectsFull, TooManyTopics};
                 let status = match error {
-                    SubjectsFull => StatusCode::SERVICE_UNAVAILABLE,
-                    TooManyTopics => StatusCode::CONFLICT,
+                    IngestError::SubjectsFull => StatusCode::SERVICE_UNAVAILABLE,
+                    IngestError::TooManyTopics => StatusCode::CONFLICT,
                 };
-                let text = error.to_string();
-                let (field, rule) = text.split_once(": ").unwrap_or(("event", &text));
-                Self::new(status, kind, "There is no room for the event").broken(field, rule)
+                (status, "There is no room for the event")
             }
-        }
+        };
+        Self::new(status, refusal.kind(), title).broken(field, rule)
+    }
+}
+
+fn status_of(kind: EventErrorKind) -> StatusCode {
+    match kind {
+        EventErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        EventErrorKind::SignatureMissing
+        | EventErrorKind::UnknownKey
+        | EventErrorKind::ExpiredKey
+        | EventErrorKind::BadSignature
+        | EventErrorKind::PublisherNotAllowed => StatusCode::FORBIDDEN,
+        _ => StatusCode::BAD_REQUEST,
     }
 }
 

@@ -6,9 +6,11 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use policy::time::UnixMicros;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -181,11 +183,20 @@ fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option
     Some(Answer { status: response.status().as_u16(), content_type, text })
 }
 
+/// Some seconds before the time at which every event of this run occurred. The order of those is
+/// that of their ids.
+pub(crate) fn occurred_at(seconds_before: u64) -> String {
+    static START_S: LazyLock<u64> = LazyLock::new(|| {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+    });
+    UnixMicros((*START_S - seconds_before) * 1_000_000).to_string()
+}
+
 /// An event as a publisher writes it.
 pub(crate) fn event(id: &str, user: &str, payload: Value) -> Value {
     json!({
         "event_id": id, "event_type": "test", "schema_version": "1.0",
-        "occurred_at": "2026-01-01T00:00:00Z", "key": { "user_id": user }, "payload": payload,
+        "occurred_at": occurred_at(0), "key": { "user_id": user }, "payload": payload,
     })
 }
 

@@ -4,7 +4,7 @@ use policy::push::Refusal;
 use policy::subject::Subject;
 use serde_json::json;
 
-use crate::harness::{Daemon, block, event, wait_until};
+use crate::harness::{Daemon, block, event, occurred_at, wait_until};
 use crate::node::{Node, Running, is_synced};
 
 #[test]
@@ -129,7 +129,7 @@ fn duplicates_and_late_events_change_nothing() {
     let again = daemon.post(&block("evt-1", "alice"));
     assert_eq!((again.status, &again.json()["result"]), (200, &json!("duplicate")));
     let mut late = event("evt-0", "alice", json!({ "action": "unblock" }));
-    late["occurred_at"] = "2025-12-31T00:00:00Z".into();
+    late["occurred_at"] = occurred_at(3_600).into();
     daemon.post(&late.to_string());
     assert_eq!(daemon.get("/v1/users/alice").json()["blocks"][0]["event_id"], "evt-1");
 }

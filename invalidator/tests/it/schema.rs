@@ -4,7 +4,7 @@ use policy::event::Event;
 use policy::time::UnixMicros;
 use serde_json::{Map, Value, json};
 
-use crate::harness::event;
+use crate::harness::{event, occurred_at};
 
 fn schema() -> jsonschema::Validator {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/event.schema.json");
@@ -14,7 +14,7 @@ fn schema() -> jsonschema::Validator {
 }
 
 fn parses(event: &Value) -> Result<(), String> {
-    let now = UnixMicros::parse_rfc3339("2026-11-22T12:00:00Z").unwrap();
+    let now = UnixMicros::parse_rfc3339(&occurred_at(0)).unwrap();
     Event::parse(event.to_string().as_bytes(), now).map(|_| ()).map_err(|error| error.to_string())
 }
 
@@ -32,6 +32,15 @@ fn with(member: &str, value: Value) -> Value {
         members.insert(member.to_owned(), value);
     }
     event
+}
+
+/// A signature of the right shape with one member set to something.
+fn sig(member: &str, value: Value) -> Value {
+    let mac = "0".repeat(64);
+    let mut sig =
+        json!({ "algo": "hmac-sha256", "kid": "acme-1", "ts": 1_795_348_800, "mac": mac });
+    sig[member] = value;
+    sig
 }
 
 #[test]
@@ -55,6 +64,8 @@ fn good_events_are_good_to_both() {
     good.push(with("sequence", 7.into()));
     good.push(with("key", json!({ "session_id": "s" })));
     good.push(with("a_field_of_a_later_version", json!({})));
+    good.push(with("publisher", "risk-engine".into()));
+    good.push(with("sig", sig("kid", "acme-1".into())));
     let schema = schema();
     for event in good {
         assert_eq!(parses(&event), Ok(()), "{event}");
@@ -104,6 +115,13 @@ fn bad_events_are_bad_to_both() {
         ("key", json!({ "user_id": "x".repeat(257) })),
         ("key", json!({ "user_id": "u", "session_id": "s" })),
         ("payload", json!([])),
+        ("publisher", json!("Risk Engine")),
+        ("sig", json!("abc")),
+        ("sig", sig("algo", "none".into())),
+        ("sig", sig("kid", "a key".into())),
+        ("sig", sig("ts", (-1).into())),
+        ("sig", sig("mac", "0".into())),
+        ("sig", sig("mac", Value::Null)),
     ];
     bad.extend(others.map(|(member, value)| with(member, value)));
     bad.push(json!([]));

@@ -1,0 +1,87 @@
+//! What operators ask of events beyond what makes one: fields that must be there, fields that must
+//! not, and the age.
+
+use policy::event::{Document, Event, EventError, EventErrorKind};
+use policy::time::UnixMicros;
+use serde_json::{Map, Value};
+
+use crate::config::{Events, FieldPath};
+
+/// Checks which fields are there.
+pub(super) fn fields(rules: &Events, document: &Document) -> Result<(), EventError> {
+    let members = document.members();
+    let broken = |kind, path: &FieldPath, rule: &str| EventError {
+        kind,
+        field: path.names().join(".").into(),
+        rule: rule.into(),
+    };
+    if let Some(missing) = rules.required.iter().find(|path| !is_present(members, path.names())) {
+        let rule = "is required by events.required_fields";
+        return Err(broken(EventErrorKind::Invalid, missing, rule));
+    }
+    if let Some(blocked) = rules.blocked.iter().find(|path| is_blocked(members, path.names())) {
+        let rule = "must not be in an event (events.blocked_fields)";
+        return Err(broken(EventErrorKind::BlockedField, blocked, rule));
+    }
+    Ok(())
+}
+
+/// Checks how old an event is when it is first heard.
+pub(super) fn age(
+    rules: &Events,
+    event: &Event,
+    first_heard: UnixMicros,
+) -> Result<(), EventError> {
+    if first_heard.since(event.register.version.occurred_at) <= rules.max_age {
+        return Ok(());
+    }
+    Err(EventError {
+        kind: EventErrorKind::TooOld,
+        field: "occurred_at".into(),
+        rule: format!(
+            "must be at most {} s ago when the event is first heard (events.max_age)",
+            rules.max_age.as_secs()
+        )
+        .into(),
+    })
+}
+
+/// Whether there is a value at the path from the outermost object. Null is none.
+fn is_present(members: &Map<String, Value>, names: &[String]) -> bool {
+    let Some((first, rest)) = names.split_first() else { return true };
+    match members.get(first) {
+        None | Some(Value::Null) => false,
+        Some(Value::Object(within)) => is_present(within, rest),
+        Some(_) => rest.is_empty(),
+    }
+}
+
+/// Whether there is a member of this name at any depth, or at this path. In either case, however
+/// its letters are capitalized, and also within lists.
+fn is_blocked(members: &Map<String, Value>, names: &[String]) -> bool {
+    let Some((first, rest)) = names.split_first() else { return false };
+    let any_depth = rest.is_empty();
+    members.iter().any(|(name, value)| {
+        let matches = name.eq_ignore_ascii_case(first);
+        if any_depth {
+            matches || objects(value).any(|within| is_blocked(within, names))
+        } else {
+            matches && objects(value).any(|within| has_path(within, rest))
+        }
+    })
+}
+
+fn has_path(members: &Map<String, Value>, names: &[String]) -> bool {
+    let Some((first, rest)) = names.split_first() else { return true };
+    let mut same = members.iter().filter(|(name, _)| name.eq_ignore_ascii_case(first));
+    same.any(|(_, value)| rest.is_empty() || objects(value).any(|within| has_path(within, rest)))
+}
+
+/// The object that a value is, or those in the list that it is.
+fn objects(value: &Value) -> Box<dyn Iterator<Item = &Map<String, Value>> + '_> {
+    match value {
+        Value::Object(members) => Box::new(std::iter::once(members)),
+        Value::Array(values) => Box::new(values.iter().flat_map(objects)),
+        _ => Box::new(std::iter::empty()),
+    }
+}

@@ -1,0 +1,211 @@
+//! Events on their way in: checked, taken in by the engine, counted and logged.
+
+use policy::event::{EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
+use policy::name::EventId;
+use policy::subject::Subject;
+use thiserror::Error;
+use tracing::{info, warn};
+
+use super::Shared;
+use crate::engine::{Engine, IngestError, Ingested, Now, WaiterId};
+use crate::intake::{Checked, Origin, Outcome, Path, Rejected};
+
+/// Why an event was refused.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    /// It breaks a rule by itself.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// There is no room for it.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+}
+
+impl Refusal {
+    /// The kind as a metric label.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Event(error) => error.kind.as_str(),
+            Self::Ingest(error) => error.kind(),
+        }
+    }
+
+    /// Every kind there is, so that metrics can show zeros.
+    pub fn kinds() -> impl Iterator<Item = &'static str> {
+        let ingest = [IngestError::SubjectsFull, IngestError::TooManyTopics];
+        let events = EventErrorKind::ALL.map(EventErrorKind::as_str);
+        events.into_iter().chain(ingest.map(IngestError::kind))
+    }
+
+    /// The field at fault, `event` for the whole, and the rule that it breaks.
+    #[must_use]
+    pub fn broken(&self) -> (String, String) {
+        let whole = |field: &str| if field.is_empty() { "event" } else { field }.to_owned();
+        match self {
+            Self::Event(error) => (whole(&error.field), error.rule.to_string()),
+            Self::Ingest(error) => {
+                let text = error.to_string();
+                let (field, rule) = text.split_once(": ").unwrap_or(("event", &text));
+                (field.to_owned(), rule.to_owned())
+            }
+        }
+    }
+}
+
+/// An event that was taken in.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its id.
+    pub event_id: EventId,
+    /// What became of it.
+    pub ingested: Ingested,
+}
+
+/// A refused event: why, and what could be read of it.
+struct Refused {
+    refusal: Refusal,
+    event_id: Option<EventId>,
+    signature: Option<Outcome>,
+}
+
+/// What is logged of an event.
+struct Known {
+    event_id: EventId,
+    event_type: Box<str>,
+    subject: Subject,
+}
+
+impl Known {
+    fn of(event: &Event) -> Self {
+        Self {
+            event_id: event.register.version.event_id.clone(),
+            event_type: event.event_type.clone(),
+            subject: event.subject.clone(),
+        }
+    }
+}
+
+impl From<Box<Rejected>> for Refused {
+    fn from(rejected: Box<Rejected>) -> Self {
+        let Rejected { error, event_id, signature } = *rejected;
+        Self { refusal: error.into(), event_id, signature }
+    }
+}
+
+impl Shared {
+    /// Takes in one event, wherever it comes from: checks, counts, logs, and wakes held polls.
+    ///
+    /// # Errors
+    /// If the event breaks a rule, or there is no room for it.
+    pub fn ingest(&self, origin: Origin, bytes: &[u8]) -> Result<Accepted, Refusal> {
+        self.ingest_then(origin, bytes, |_, _| ()).map(|(accepted, ())| accepted)
+    }
+
+    /// Like [`Shared::ingest`], and starts to wait for the nodes' acknowledgements before any of
+    /// them can arrive. The caller ends the waiting.
+    ///
+    /// # Errors
+    /// As [`Shared::ingest`].
+    pub fn ingest_and_wait(
+        &self,
+        origin: Origin,
+        bytes: &[u8],
+    ) -> Result<(Accepted, WaiterId), Refusal> {
+        self.ingest_then(origin, bytes, |engine, (subject, sequence, now)| {
+            engine.wait(subject, sequence, now)
+        })
+    }
+
+    fn ingest_then<T>(
+        &self,
+        origin: Origin,
+        bytes: &[u8],
+        then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
+    ) -> Result<(Accepted, T), Refusal> {
+        let now = self.now();
+        match self.take(origin, bytes, now, then) {
+            Ok((known, signature, ingested, then)) => {
+                self.ring_changed();
+                self.note_accepted(origin, &known, signature, &ingested);
+                Ok((Accepted { event_id: known.event_id, ingested }, then))
+            }
+            Err(refused) => {
+                self.note_refused(origin, &refused);
+                Err(refused.refusal)
+            }
+        }
+    }
+
+    /// Checks an event and gives it to the engine.
+    fn take<T>(
+        &self,
+        origin: Origin,
+        bytes: &[u8],
+        now: Now,
+        then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
+    ) -> Result<(Known, Option<Outcome>, Ingested, T), Refused> {
+        let Checked { event, signature, .. } = self.intake.check(origin, bytes, now.wall)?;
+        let known = Known::of(&event);
+        let mut engine = self.engine();
+        let ingested = engine.ingest(event, now).map_err(|error| Refused {
+            refusal: error.into(),
+            event_id: Some(known.event_id.clone()),
+            signature,
+        })?;
+        let then = then(&mut engine, (&known.subject, ingested.sequence, now));
+        Ok((known, signature, ingested, then))
+    }
+
+    /// Counts and logs an event that was not even read because of its size.
+    pub fn refuse_too_large(&self, origin: Origin) -> Refusal {
+        let rule = format!("must be at most {EVENT_BYTES_MAX} bytes");
+        let kind = EventErrorKind::TooLarge;
+        self.refuse(origin, EventError { kind, field: "".into(), rule: rule.into() })
+    }
+
+    /// Counts and logs an event that was refused before it was read.
+    pub fn refuse(&self, origin: Origin, error: EventError) -> Refusal {
+        let refused = Refused::from(Rejected::unread(error));
+        self.note_refused(origin, &refused);
+        refused.refusal
+    }
+
+    /// The one place where a refused event is noted.
+    fn note_refused(&self, origin: Origin, refused: &Refused) {
+        let Refused { refusal, event_id, signature } = refused;
+        let source = origin.source;
+        self.metrics.event(source, "refused");
+        self.metrics.event_refused(refusal.kind());
+        self.metrics.intake.signature(source, *signature);
+        if let Some(left_out) = self.throttles.bad_events.admit(self.now().mono) {
+            let event_id = event_id.as_ref().map(EventId::as_str);
+            let kind = refusal.kind();
+            warn!(source, event_id, kind, cause = %refusal, left_out, "event refused");
+        }
+    }
+
+    /// The one place where an event that was taken in is noted: applied, duplicate or stale.
+    fn note_accepted(
+        &self,
+        origin: Origin,
+        event: &Known,
+        signature: Option<Outcome>,
+        ingested: &Ingested,
+    ) {
+        let Known { event_id, event_type, subject } = event;
+        let Ingested { verdict, sequence, unknown_names, warnings } = ingested;
+        let (source, replayed) = (origin.source, origin.path == Path::Replayed);
+        let result = verdict.as_str();
+        let subject = self.pseudonyms.of(subject);
+        // Quoted in either format: it is the publisher's text.
+        let event_type = &**event_type;
+        info!(source, %event_id, event_type, subject, result, sequence, replayed, "event taken in");
+        for warning in warnings {
+            warn!(%event_id, warning, "event may not do what it says");
+        }
+        self.metrics.event(source, result);
+        self.metrics.intake.signature(source, signature);
+        self.metrics.unknown_names(*unknown_names);
+    }
+}
