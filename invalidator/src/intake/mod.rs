@@ -83,7 +83,7 @@ impl Intake {
     ) -> Result<Checked, Box<Rejected>> {
         let is_protobuf = protobuf::is_meant(bytes);
         let document = if is_protobuf { protobuf::read(bytes) } else { Document::read(bytes) };
-        let document = document.map_err(|error| Rejected::unread(error))?;
+        let document = document.map_err(Rejected::unread)?;
         let first_heard = origin.first_heard(now);
         let mut signature = None;
         match self.judge(origin, &document, first_heard, &mut signature) {
