@@ -31,6 +31,8 @@ class Daemon:
         redis_url: str | None = None,
         settings: dict | None = None,
         port: int | None = None,
+        *,
+        start: bool = True,
     ):
         """`settings` is laid over the usual configuration, table by table."""
         self._directory = directory
@@ -47,12 +49,15 @@ class Daemon:
         self.poll_address = tables["poll"]["listen"]
         self.config = directory / "portcullis.toml"
         self.config.write_text(toml({k: v for k, v in tables.items() if v}))
-        self.start()
+        self.process: Process | None = None
+        if start:
+            self.start()
 
-    def start(self) -> None:
+    def start(self, wait: bool = True) -> None:
         argv = [str(artifacts.daemon()), "run", "--config", str(self.config)]
         self.process = Process("portcullis", argv, self._directory)
-        wait_until(self._answers, "the daemon to answer")
+        if wait:
+            wait_until(self._answers, "the daemon to answer")
 
     def _answers(self) -> bool:
         self.process.ensure_alive()

@@ -156,7 +156,7 @@ def validate(config: Path) -> subprocess.CompletedProcess:
 
 
 class Envoy:
-    def __init__(self, directory: Path, options: Options):
+    def __init__(self, directory: Path, options: Options, *, start: bool = True):
         self._directory = directory
         self.options = options
         self.port = options.port or ports.free()
@@ -165,7 +165,9 @@ class Envoy:
         self.config = directory / "envoy.json"
         config = bootstrap(self.port, self.admin_port, self.access_log, options)
         self.config.write_text(json.dumps(config, indent=1))
-        self.start()
+        self.process: Process | None = None
+        if start:
+            self.start()
 
     def start(self, wait: bool = True) -> None:
         argv = [str(artifacts.envoy()), "-c", str(self.config)]

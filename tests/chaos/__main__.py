@@ -1,0 +1,48 @@
+"""`scripts/chaos`: see there for the options."""
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from chaos import report
+from chaos.run import Run
+from harness.proc import kill_all
+
+_LONG_S = 3600.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, help="default: a new one for each run")
+    parser.add_argument("--seconds", type=float, help="go on for so long")
+    parser.add_argument("--long", action="store_true", help="go on for an hour")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.randrange(1_000_000)
+    seconds = options.seconds or (_LONG_S if options.long else None)
+    again = f"scripts/chaos --seed {seed}" + (f" --seconds {seconds:g}" if seconds else "")
+
+    directory = Path(tempfile.mkdtemp(prefix="pc-chaos-"))
+    print(f"chaos: seed {seed}", flush=True)
+    run = Run(directory, seed, lambda line: print(line, flush=True))
+    try:
+        outcome = asyncio.run(run.run(seconds))
+    except BaseException:
+        print(f"chaos: FAILED; logs: {directory}; to repeat it: {again}", file=sys.stderr)
+        raise
+    finally:
+        kill_all(directory)
+    print("\n".join(report.summary(outcome, run.ledger, run.publisher)))
+    if outcome.failures or run.ledger.violations:
+        print("\n".join(report.violations(outcome, run.ledger)), file=sys.stderr)
+        print(f"chaos: FAILED; logs: {directory}; to repeat it: {again}", file=sys.stderr)
+        return 1
+    shutil.rmtree(directory)
+    print(f"chaos: every promise was kept, in {outcome.seconds:.0f} s")
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,193 @@
+"""What can be broken, how it is mended, and in which order that is done for a seed."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from chaos.world import Side, World
+
+STREAM = "{portcullis}:stream"
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    begin: Callable[[World, Side], Awaitable[None] | None]
+    end: Callable[[World, Side], Awaitable[None] | None]
+    seconds: tuple[float, float]  # how long it may last
+    part: str  # what it breaks: redis, daemon, redis_link, poll_link or envoy
+    everything: bool = False  # breaks that part on both sides
+
+
+@dataclass(frozen=True)
+class Fault:
+    kind: Kind
+    side: str
+    seconds: float
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """What it breaks, such as `redis` or `daemon-a`."""
+        if self.kind.part == "redis":
+            return frozenset(["redis"])
+        sides = "ab" if self.kind.everything else self.side
+        return frozenset(f"{self.kind.part}-{side}" for side in sides)
+
+    def __str__(self) -> str:
+        where = "" if self.kind.part == "redis" else "ab" if self.kind.everything else self.side
+        lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
+        return f"{self.kind.name}{' ' + where if where else ''}{lasting}"
+
+    async def happen(self, world: World) -> None:
+        """Breaks it, waits, and mends it: returns at the fault's end."""
+        sides = list(world.sides) if self.kind.everything else [self.side]
+        for side in sides:
+            await _done(self.kind.begin(world, world.sides[side]))
+        await asyncio.sleep(self.seconds)
+        for side in sides:
+            await _done(self.kind.end(world, world.sides[side]))
+
+
+async def _done(step: Awaitable[None] | None) -> None:
+    if step is not None:
+        await step
+
+
+async def _flush(world: World, _: Side) -> None:
+    await world.client.flushall()
+
+
+async def _trim(world: World, side: Side) -> None:
+    """What the stream would have told the daemon that is cut off is gone when it is back."""
+    await world.client.xtrim(STREAM, maxlen=0, approximate=False)
+    side.redis_link.heal()
+
+
+async def _hang_up(world: World, _: Side) -> None:
+    await world.client.script_flush()
+    await world.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    await world.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
+def _nothing(_world: World, _side: Side) -> None:
+    pass
+
+
+# Longer and shorter than what a daemon takes for a dead connection (2.5 s), and than what an Envoy
+# takes for stale (3 s).
+_PAUSE = (0.4, 4.0)
+_DOWN = (0.0, 1.5)
+
+KINDS = [
+    Kind(
+        "redis kill -9",
+        lambda world, _: world.redis.process.kill(),
+        lambda world, _: world.redis.start(wait=False),
+        _DOWN,
+        "redis",
+    ),
+    Kind(
+        "redis SIGSTOP",
+        lambda world, _: world.redis.process.pause(),
+        lambda world, _: world.redis.process.resume(),
+        _PAUSE,
+        "redis",
+    ),
+    Kind("redis FLUSHALL", _flush, _nothing, (0.0, 0.0), "redis"),
+    Kind("redis hangs up on all", _hang_up, _nothing, (0.0, 0.0), "redis"),
+    Kind(
+        "redis link reset",
+        lambda _, side: side.redis_link.cut(),
+        lambda _, side: side.redis_link.heal(),
+        _PAUSE,
+        "redis_link",
+    ),
+    Kind(
+        "redis link silent",
+        lambda _, side: side.redis_link.silence(),
+        lambda _, side: side.redis_link.heal(),
+        _PAUSE,
+        "redis_link",
+        everything=True,
+    ),
+    Kind(
+        "redis link reset, stream trimmed",
+        lambda _, side: side.redis_link.cut(),
+        _trim,
+        _PAUSE,
+        "redis_link",
+    ),
+    Kind(
+        "daemon kill -9",
+        lambda _, side: side.daemon.process.kill(),
+        lambda _, side: side.daemon.start(wait=False),
+        _DOWN,
+        "daemon",
+    ),
+    Kind(
+        "daemon SIGSTOP",
+        lambda _, side: side.daemon.process.pause(),
+        lambda _, side: side.daemon.process.resume(),
+        _PAUSE,
+        "daemon",
+    ),
+    Kind(
+        "poll link silent",
+        lambda _, side: side.poll_link.silence(),
+        lambda _, side: side.poll_link.heal(),
+        _PAUSE,
+        "poll_link",
+    ),
+    Kind(
+        "envoy kill -9",
+        lambda _, side: side.envoy.process.kill(),
+        lambda _, side: side.envoy.start(wait=False),
+        _DOWN,
+        "envoy",
+    ),
+    Kind(
+        "envoy SIGSTOP",
+        lambda _, side: side.envoy.process.pause(),
+        lambda _, side: side.envoy.process.resume(),
+        _PAUSE,
+        "envoy",
+    ),
+]
+
+
+class Schedule:
+    """Rounds of faults: each kind once in an order of its own, and between them some at once."""
+
+    def __init__(self, seed: int, pairs: int):
+        self._random = random.Random(seed)
+        self._pairs = pairs
+
+    def round(self) -> list[tuple[Fault, ...]]:
+        steps = [(self._fault(kind),) for kind in KINDS]
+        steps += [self._pair() for _ in range(self._pairs)]
+        self._random.shuffle(steps)
+        return steps
+
+    def _fault(self, kind: Kind) -> Fault:
+        seconds = round(self._random.uniform(*kind.seconds), 1)
+        return Fault(kind, self._random.choice("ab"), seconds)
+
+    def _pair(self) -> tuple[Fault, ...]:
+        while True:
+            pair = tuple(self._fault(kind) for kind in self._random.choices(KINDS, k=2))
+            if may_coincide(*pair):
+                return pair
+
+
+def may_coincide(one: Fault, other: Fault) -> bool:
+    """Not two faults of the same part; and what FLUSHALL erases, one daemon has to have heard."""
+    if one.parts & other.parts:
+        return False
+    for flush, beside in ((one, other), (other, one)):
+        if flush.kind.begin is _flush:
+            return not beside.kind.everything
+        # Redis has to be there to be trimmed.
+        if flush.kind.end is _trim and beside.kind.part == "redis":
+            return False
+    return True

@@ -1,0 +1,61 @@
+"""What a run prints at its end."""
+
+import statistics
+from collections import Counter
+
+from chaos.ledger import FALSE_BLOCK, LET_THROUGH, LOST, Ledger
+from chaos.publisher import Publisher
+from chaos.run import Outcome
+
+_USERS_SHOWN = 5
+# Around a violation, so much of its user's timeline is shown.
+_BEFORE_S, _AFTER_S = 30.0, 2.0
+_NO_ANSWER = {0: "timed out", -1: "no connection"}
+
+
+def summary(outcome: Outcome, ledger: Ledger, publisher: Publisher) -> list[str]:
+    lines = ["", f"{'fault':34} {'count':>5} {'recovery p50':>13} {'max':>9}"]
+    for name, seconds in sorted(outcome.recoveries.items()):
+        p50, most = statistics.median(seconds) * 1000, max(seconds) * 1000
+        lines.append(f"{name:34} {len(seconds):>5} {p50:>10.0f} ms {most:>6.0f} ms")
+    ways: Counter = Counter()
+    for (via, _), count in ledger.published.items():
+        ways[via] += count
+    by_way = ", ".join(f"{count} by {via}" for via, count in sorted(ways.items()))
+    lines += ["", f"events: {ways.total()} ({by_way}), {publisher.retries} retries"]
+    answers = ledger.answers
+    unserved = {status: n for status, n in answers.items() if status not in (200, 403)}
+    why = ", ".join(f"{_NO_ANSWER.get(s, s)}: {n}" for s, n in sorted(unserved.items()))
+    lines.append(
+        f"requests: {answers.total()}, let through {answers[200]}, rejected {answers[403]}, "
+        f"not served {sum(unserved.values())}" + (f" ({why})" if why else "")
+    )
+    kinds = Counter(violation.kind for violation in ledger.violations)
+    lines.append(", ".join(f"{kind}: {kinds[kind]}" for kind in (LOST, LET_THROUGH, FALSE_BLOCK)))
+    return lines
+
+
+def violations(outcome: Outcome, ledger: Ledger) -> list[str]:
+    """What failed, and the timelines of some users concerned, with what was broken meanwhile."""
+    lines = [f"FAILED: {failure}" for failure in outcome.failures]
+    lines += [f"{len(outcome.missing)} newest events not enforced"] if outcome.missing else []
+    for node, user in outcome.missing[:_USERS_SHOWN]:
+        lines += ["", f"{LOST}: {user} on {node}"]
+        lines += _story(outcome, ledger, user, outcome.notes[-1][0], [])
+    first = {violation.request.user: violation for violation in reversed(ledger.violations)}
+    for violation in list(first.values())[-_USERS_SHOWN:]:
+        request = violation.request
+        took_ms = (request.decided - request.sent) * 1000
+        judged = f">>> {request.node}: {request.status}, within {took_ms:.1f} ms"
+        lines += ["", f"{violation} (times are relative to this request)"]
+        lines += _story(outcome, ledger, request.user, request.sent, [(request.sent, judged)])
+    left = len(first) - _USERS_SHOWN
+    return lines + ([f"... and {left} more users"] if left > 0 else [])
+
+
+def _story(
+    outcome: Outcome, ledger: Ledger, user: str, at: float, more: list[tuple[float, str]]
+) -> list[str]:
+    entries = sorted([*ledger.timeline(user), *outcome.notes, *more])
+    shown = [entry for entry in entries if at - _BEFORE_S < entry[0] < at + _AFTER_S]
+    return [f"  {(when - at) * 1000:+10.1f} ms  {what}" for when, what in shown]

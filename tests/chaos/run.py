@@ -1,0 +1,167 @@
+"""One run: starts the parts, breaks them one step after another, and watches them recover."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos.checker import Checker
+from chaos.faults import Fault, Schedule
+from chaos.ledger import Ledger
+from chaos.publisher import Publisher
+from chaos.world import World, until
+
+USERS = 240
+EVENTS_PER_S = 100.0
+# Several faults at once, in each round of all of them.
+_PAIRS_PER_ROUND = 4
+# Some quiet between two faults, so that each finds everything in order.
+_BETWEEN_S = 0.2
+_RECOVERY_S_MAX = 20.0
+# No request is under way for longer than this.
+_REQUEST_S_MAX = 60.0
+
+
+@dataclass
+class Outcome:
+    seed: int
+    recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    failures: list[str] = field(default_factory=list)
+    missing: list[tuple[str, str]] = field(default_factory=list)  # node, user: never recovered
+    notes: list[tuple[float, str]] = field(default_factory=list)  # what was done when
+    seconds: float = 0.0
+
+
+class _Breakage:
+    """Which part was not in order, and when."""
+
+    def __init__(self):
+        self._past: list[tuple[frozenset[str], float]] = []  # parts, and when they were mended
+        self.now: frozenset[str] = frozenset()
+
+    def over(self, at: float) -> None:
+        self._past = [entry for entry in self._past if entry[1] > at - _REQUEST_S_MAX]
+        self._past.append((self.now, at))
+        self.now = frozenset()
+
+    def is_clean(self, parts: set[str], since: float) -> bool:
+        return not (self.now & parts) and not any(
+            broken & parts and mended > since for broken, mended in self._past
+        )
+
+
+class Run:
+    def __init__(self, directory: Path, seed: int, say: Callable[[str], None]):
+        self._say = say
+        self._breakage = _Breakage()
+        self._schedule = Schedule(seed, _PAIRS_PER_ROUND)
+        users = [f"user-{number:03}" for number in range(USERS)]
+        self.ledger = Ledger(users, ["edge-a", "edge-b"])
+        self.checker = Checker(self.ledger)
+        self.world = World(directory, self.checker.arrived)
+        self.publisher = Publisher(
+            self.world,
+            self.ledger,
+            seed,
+            EVENTS_PER_S,
+            self._breakage.is_clean,
+            self.checker.is_wanted,
+        )
+        self.outcome = Outcome(seed)
+        self._started = time.monotonic()
+
+    async def run(self, seconds: float | None) -> Outcome:
+        """One round of faults, or rounds until so many seconds have passed."""
+        try:
+            await self.world.start()
+            self._note("all parts are up and in step")
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self.checker.run(self.world)),
+                    group.create_task(self.publisher.run()),
+                ]
+                await self._play(seconds)
+                for task in tasks:
+                    task.cancel()
+        finally:
+            self.outcome.seconds = time.monotonic() - self._started
+            await self.world.close()
+        return self.outcome
+
+    async def _play(self, seconds: float | None) -> None:
+        self.publisher.go()
+        deadline = time.monotonic() + (seconds or 0)
+        while True:
+            for step in self._schedule.round():
+                await asyncio.sleep(_BETWEEN_S)
+                await self._step(step)
+                over = seconds is not None and time.monotonic() > deadline
+                if self._has_failed():
+                    return
+                if over:
+                    return await self._finish()
+            if seconds is None:
+                return await self._finish()
+
+    async def _step(self, faults: tuple[Fault, ...]) -> None:
+        """Breaks, waits until every user's newest event is enforced on each node, then settles."""
+        name = " + ".join(str(fault) for fault in faults)
+        self._breakage.now = frozenset().union(*(fault.parts for fault in faults))
+        self._note(name)
+        await asyncio.gather(*(fault.happen(self.world) for fault in faults))
+        mended = time.monotonic()
+        self.checker.want_everybody()
+        try:
+            await until(self._seen, "every user's newest event to be enforced", _RECOVERY_S_MAX)
+        except AssertionError as error:
+            self._fail(f"{name}: {error}")
+            return
+        recovery_s = time.monotonic() - mended
+        kind = faults[0].kind.name if len(faults) == 1 else "two at once"
+        self.outcome.recoveries[kind].append(recovery_s)
+        await self._settle(self.publisher_is_quiet, name)
+        self._breakage.over(time.monotonic())
+        self._note(f"    recovered after {recovery_s * 1000:.0f} ms")
+
+    async def _settle(self, is_quiet, name: str) -> None:
+        """Without new events, all parts soon say that they are in step: then they have to be."""
+        self.publisher.pause()
+        try:
+            await until(is_quiet, "every event to be answered for", _RECOVERY_S_MAX)
+            await until(self.world.is_in_step, "all parts to be in step", _RECOVERY_S_MAX)
+            now = time.monotonic()
+            self.ledger.in_step(now)
+            self.ledger.forget(now - _REQUEST_S_MAX)
+            self.checker.want_everybody()
+            await until(self._seen, "every user's newest event to be enforced", _RECOVERY_S_MAX)
+        except AssertionError as error:
+            self._fail(f"after {name}: {error}")
+        self.publisher.go()
+
+    async def _finish(self) -> None:
+        await self._settle(self.publisher_is_done, "everything")
+        self._note("all quiet")
+
+    async def publisher_is_quiet(self) -> bool:
+        return self.publisher.is_quiet
+
+    async def publisher_is_done(self) -> bool:
+        return self.publisher.is_done
+
+    async def _seen(self) -> bool:
+        return not self.checker.wanted or self._has_failed()
+
+    def _has_failed(self) -> bool:
+        return bool(self.outcome.failures or self.ledger.violations)
+
+    def _fail(self, why: str) -> None:
+        self.outcome.failures.append(why)
+        self.outcome.missing += self.checker.wanted
+        self._note(f"FAILED {why}")
+
+    def _note(self, what: str) -> None:
+        now = time.monotonic()
+        self.outcome.notes.append((now, what))
+        self._say(f"{now - self._started:7.2f} s  {what}")

@@ -1,0 +1,153 @@
+"""What is broken and asked: Redis, and twice a daemon with an Envoy of its own, with links between.
+
+                        link                        link
+    Redis on the disk ───────── daemon a, its state ───── Envoy edge-a, 2 workers ── upstream
+                      ───────── daemon b, its state ───── Envoy edge-b, 2 workers ──
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.asyncio.retry import Retry
+
+from chaos.proxy import Link
+from chaos.wire import Client, Upstream
+from harness import plugin, ports
+from harness.daemon import Daemon
+from harness.envoy import Envoy, Options
+from harness.redis_server import Redis
+
+# Limits are not what is tested here: no request of ours may meet one.
+_ROOMY = {**plugin.PER_USER, "max_tokens": 1_000_000, "tokens_per_fill": 1_000_000}
+_API_TIMEOUT_S = 1.0
+_REDIS_TIMEOUT_S = 1.0
+# A script that has returned is on the disk: with `everysec` an answered write may still be lost.
+_REDIS_OPTIONS = ["--appendonly", "yes", "--appendfsync", "always"]
+
+
+async def until(
+    condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float, every_s: float = 0.02
+) -> None:
+    """Waits for it. An error in it counts as not yet."""
+    deadline = time.monotonic() + timeout_s
+    last: object = None
+    while True:
+        try:
+            if await condition():
+                return
+        except (OSError, EOFError, TimeoutError, LookupError, ValueError) as error:
+            last = error
+        except redis.RedisError as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s} s for {what}; last seen: {last!r}")
+        await asyncio.sleep(every_s)
+
+
+class Side:
+    """One daemon and its Envoy, in a directory of their own."""
+
+    def __init__(self, name: str, directory: Path, redis_port: int, upstream_port: int):
+        self.name = name
+        self.node = f"edge-{name}"
+        home = directory / name
+        home.mkdir()
+        self.redis_link = Link(ports.free(), redis_port)
+        self.poll_link = Link(str(home / "link.sock"), str(home / "poll.sock"))
+        url = f"redis://127.0.0.1:{self.redis_link.near}"
+        self.daemon = Daemon(home, url, start=False)
+        options = Options(
+            plugin=plugin.standard(
+                node=self.node,
+                limits=[_ROOMY],
+                invalidator={**plugin.INVALIDATOR, "stale_after": "3s"},
+            ),
+            upstream_port=upstream_port,
+            poll_address=f"unix:{self.poll_link.near}",
+        )
+        self.envoy = Envoy(home, options, start=False)
+
+    async def start(self) -> None:
+        await self.redis_link.start()
+        await self.poll_link.start()
+        self.daemon.start(wait=False)
+        self.envoy.start(wait=False)
+
+    async def api(self, path: str) -> dict:
+        """A good answer of the daemon's API."""
+        client = Client(self.daemon.port, _API_TIMEOUT_S)
+        try:
+            status, body = await client.request("GET", path)
+        finally:
+            client.close()
+        if status != 200:
+            raise ValueError(f"{path} answered {status}: {body[:200]!r}")
+        return json.loads(body)
+
+    async def is_in_step(self) -> bool:
+        """Whether the daemon is connected to all, and its Envoy enforces what it knows."""
+        await self.api("/readyz")
+        status = await self.api("/v1/status")
+        nodes = [node for node in status["nodes"] if node["connected"]]
+        if len(nodes) != 1:
+            return False
+        node = nodes[0]
+        return node["synced"] and node["applied"] == status["sequence"] and node["refused"] == 0
+
+    def close(self) -> None:
+        for part in (self.daemon, self.envoy):
+            if part.process:
+                part.process.resume()
+                part.process.kill()
+        self.redis_link.close()
+        self.poll_link.close()
+
+
+class World:
+    def __init__(self, directory: Path, arrived: Callable[[int], None]):
+        self.upstream = Upstream(ports.free(), arrived)
+        self.redis = Redis(directory, _REDIS_OPTIONS, start=False)
+        self.sides = {
+            name: Side(name, directory, self.redis.port, self.upstream.port) for name in "ab"
+        }
+        self.client = redis.asyncio.Redis(
+            port=self.redis.port,
+            socket_timeout=_REDIS_TIMEOUT_S,
+            socket_connect_timeout=_REDIS_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    @property
+    def nodes(self) -> list[str]:
+        return [side.node for side in self.sides.values()]
+
+    async def start(self, timeout_s: float = 30.0) -> None:
+        await self.upstream.start()
+        self.redis.start(wait=False)
+        await until(self.client.ping, "Redis to answer", timeout_s)
+        for side in self.sides.values():
+            await side.start()
+        await until(self.is_in_step, "the parts to be in step", timeout_s)
+
+    async def is_in_step(self) -> bool:
+        """Whether all parts say so themselves."""
+        for side in self.sides.values():
+            if not await side.is_in_step():
+                return False
+        return True
+
+    async def close(self) -> None:
+        for side in self.sides.values():
+            side.close()
+        if self.redis.process:
+            self.redis.process.resume()
+            self.redis.process.kill()
+        with contextlib.suppress(redis.RedisError):
+            await self.client.aclose()
+        self.upstream.close()
