@@ -32,10 +32,12 @@ class Daemon:
         settings: dict | None = None,
         port: int | None = None,
         *,
+        env: dict[str, str] | None = None,
         start: bool = True,
     ):
-        """`settings` is laid over the usual configuration, table by table."""
+        """`settings` is laid over the usual configuration, table by table; `env` over ours."""
         self._directory = directory
+        self._env = {**os.environ, **(env or {})}
         self.port = port or ports.free()
         self.poll_socket = directory / "poll.sock"
         tables = {
@@ -55,7 +57,7 @@ class Daemon:
 
     def start(self, wait: bool = True) -> None:
         argv = [str(artifacts.daemon()), "run", "--config", str(self.config)]
-        self.process = Process("portcullis", argv, self._directory)
+        self.process = Process("portcullis", argv, self._directory, self._env)
         if wait:
             wait_until(self._answers, "the daemon to answer")
 

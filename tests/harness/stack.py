@@ -47,6 +47,7 @@ def running(
     daemon: bool = True,
     redis: bool = False,
     daemon_settings: dict | None = None,
+    daemon_env: dict[str, str] | None = None,
     wait: bool = True,
     **envoy_options,
 ) -> Iterator[Stack]:
@@ -64,7 +65,9 @@ def running(
         upstream = start(Upstream())
         redis_server = start(Redis(directory)) if redis else None
         url = redis_server.url if redis_server else None
-        invalidator = start(Daemon(directory, url, daemon_settings)) if daemon else None
+        invalidator = None
+        if daemon:
+            invalidator = start(Daemon(directory, url, daemon_settings, env=daemon_env))
         options = Options(
             plugin=plugin or plugins.standard(),
             upstream_port=upstream.port,
