@@ -13,6 +13,7 @@ mod keys;
 mod log;
 mod node;
 mod nodes;
+mod patience;
 mod report;
 mod seen;
 mod sources;
@@ -39,6 +40,7 @@ use keys::Keys;
 use log::SequenceLog;
 use nodes::Nodes;
 pub use nodes::{NODE_EXPIRES_AFTER, NodeKey, PollError, Ticket};
+use patience::Patience;
 pub use report::{
     Acknowledged, KeyStatus, KeysStatus, NodeStatus, Receipt, Refused, SourceStatus, Status,
 };
@@ -62,6 +64,7 @@ pub struct Engine {
     waiters: Waiters,
     sources: Sources,
     keys: Keys,
+    patience: Patience,
 }
 
 impl Engine {
@@ -79,6 +82,7 @@ impl Engine {
             waiters: Waiters::default(),
             sources: Sources::new(sources),
             keys: Keys::default(),
+            patience: Patience::default(),
         }
     }
 
@@ -108,7 +112,8 @@ impl Engine {
         warnings.extend(warnings::over(&register.effect, now.wall));
         let effect = register.effect.clone();
         let next = self.log.last().saturating_add(1);
-        let (merge, sequence) = self.subjects.merge(&subject, register, next, now.wall)?;
+        let (merge, sequence) =
+            self.subjects.merge(&subject, register, next, self.patience.time(now))?;
         warnings.extend(self.remaining(&subject, &effect, now));
         let verdict = match merge {
             Merge::Applied => {
@@ -281,7 +286,7 @@ impl Engine {
     /// Forgets a bounded number of what no longer matters; call it about once a second. Answers
     /// with the nodes that have stopped polling since the last call.
     pub fn sweep(&mut self, now: Now) -> Vec<NodeKey> {
-        self.subjects.sweep(now.wall);
+        self.subjects.sweep(self.patience.time(now));
         self.nodes.sweep(now.mono)
     }
 }

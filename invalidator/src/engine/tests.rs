@@ -276,3 +276,19 @@ fn a_node_in_a_snapshot_has_not_acknowledged_anything() {
     ask(&mut engine, &applied("a", second.sequence), 3);
     assert!(engine.is_complete(waiter));
 }
+
+#[test]
+fn a_wall_clock_that_jumps_ahead_ends_nothing_for_good() {
+    let mut engine = usual();
+    let block = json!({ "action": "block", "reason": "fraud", "for": "24h" });
+    engine.ingest(event("1", "alice", 0, block), at(0)).unwrap();
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
+    engine.sweep(Now { wall: at(1000).wall.saturating_add(month), ..at(1000) });
+    let snapshot = batch(ask(&mut engine, &poll("a"), 2000));
+    assert_eq!(snapshot.changes.len(), 1);
+    for _ in 0..2 {
+        // The first one only finds that it is at the end.
+        engine.sweep(Now { mono: month, wall: at(0).wall.saturating_add(month) });
+    }
+    assert_eq!(batch(ask(&mut engine, &poll("b"), 3000)).changes.len(), 0);
+}
