@@ -226,6 +226,10 @@ WRONG_DAEMON = {
         {"poll": POLL, "sources.redis": {"url": "http://u:hunter2@localhost"}},
         ["sources.redis.url", "redis://"],
     ),
+    "no store": ({"poll": POLL, "store": {}}, ["store"]),
+    "store not absolute": (
+        {"poll": POLL, "store": {"directory": "here"}}, ["store.directory", "absolute"]
+    ),
     "no source": ({"poll": POLL, "sources.embedded": {"enabled": False}}, ["sources"]),
     "limit zero": ({"poll": POLL, "limits": {"nodes_max": 0}}, ["limits.nodes_max"]),
     "log format": ({"poll": POLL, "log": {"format": "xml"}}, ["log.format"]),
@@ -241,7 +245,7 @@ def run_daemon(config: Path) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("tables, parts", WRONG_DAEMON.values(), ids=WRONG_DAEMON.keys())
 def test_wrong_daemon_configuration_exits_64(tmp_path, tables, parts):
     file = tmp_path / "portcullis.toml"
-    file.write_text(toml(tables))
+    file.write_text(toml({"store": {"directory": "/nonexistent"}, **tables}))
     answer = run_daemon(file)
     assert answer.returncode == 64
     for part in parts:

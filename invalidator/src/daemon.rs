@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::serve::ListenerExt;
@@ -15,25 +15,30 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::config::{Config, ConfigError, Listen, Signatures};
-use crate::engine::{BatchBounds, Engine, Settings, Source};
+use crate::clock::JumpWatch;
+use crate::config::{self, Config, ConfigError, Listen, Signatures};
+use crate::engine::{BatchBounds, Engine, Now, Settings, Source};
 use crate::intake::{EMBEDDED, Intake, load_keys};
-use crate::keys::{self, Reading};
+use crate::keys::{self, Load, Reading, Stamps};
 use crate::log::{self, Pseudonyms};
 use crate::metrics::Metrics;
+use crate::restore::Restore;
 use crate::server::api;
 use crate::server::listen::{self, SocketFile};
 use crate::server::{Bounds, DRAIN_MAX, Shutdown, poll, serve};
-use crate::shared::Shared;
+use crate::shared::{Shared, wall_clock};
 use crate::source::redis::{REDIS, RedisSource};
+use crate::store::{self, Keeper, Opened, Start, StoreError};
 
 /// How much later than due a node's next poll may be before the node counts as gone.
 const POLL_LATE_MAX: Duration = Duration::from_secs(2);
 /// How often what no longer matters is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest wait at the end for what is still to be written to the store.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// Connections beyond the requests and nodes that the limits allow: probes, scrapes, reconnects.
 const CONNECTIONS_SPARE: usize = 64;
 
@@ -43,6 +48,9 @@ pub enum DaemonError {
     /// A rule that is only checked when the source is made.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What is known cannot be read back, or not kept.
+    #[error("store.directory: {0}")]
+    Store(#[from] StoreError),
     /// An address that cannot be listened on.
     #[error("{field}: cannot listen on {address}: {cause}")]
     Listen {
@@ -59,6 +67,12 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
+    /// Whether something that was kept may be lost: how to go on is for the operator to say.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_loss())
+    }
+
     /// Whether the configuration is at fault.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
@@ -66,18 +80,19 @@ impl DaemonError {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. With `rebuild_store`, a damaged store is moved aside and made anew
+/// from what can be read of it.
 ///
 /// # Errors
 /// If it cannot start.
-pub fn run(config: Config) -> Result<(), DaemonError> {
+pub fn run(config: Config, rebuild_store: bool) -> Result<(), DaemonError> {
     log::init(&config.log);
     // The second of two calls fails, and both choose the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Runtime::new()?.block_on(run_async(config))
+    Runtime::new()?.block_on(run_async(config, rebuild_store))
 }
 
-async fn run_async(config: Config) -> Result<(), DaemonError> {
+async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonError> {
     let redis = config.redis.map(RedisSource::new).transpose()?;
     let pseudonyms = Pseudonyms::new(config.log.pseudonym_key.as_ref()).map_err(io::Error::from)?;
     let epoch = Uuid::new_v4().simple().to_string();
@@ -90,16 +105,25 @@ async fn run_async(config: Config) -> Result<(), DaemonError> {
         connected_for: config.poll.hold.saturating_add(POLL_LATE_MAX),
         sources: embedded.into_iter().chain(heard).collect(),
     });
+    // Whatever may be wrong with the configuration shows before anything is written.
+    let keys_file = config.keys_file.map(|path| KeysFile::read(path, keys::load)).transpose()?;
+    let event_keys_file = config.events.keys_file.clone();
+    let event_keys_file =
+        event_keys_file.map(|path| KeysFile::read(path, load_keys)).transpose()?;
     let metrics = Metrics::new();
     for (source, mode) in [(REDIS, config.events.redis), (EMBEDDED, config.events.embedded)] {
         if mode != Signatures::Off {
             metrics.intake.show_signatures(source);
         }
     }
-    let event_keys_file = config.events.keys_file.clone();
-    let shared = Arc::new(Shared::new(engine, Intake::new(config.events), pseudonyms, metrics));
-    let watcher = config.keys_file.map(|path| watch_keys(path, &shared)).transpose()?;
-    let event_watcher = event_keys_file.map(|path| watch_event_keys(path, &shared)).transpose()?;
+    let (engine, keeper) = restore(engine, &config.store, rebuild_store, &metrics)?;
+    let intake = Intake::new(config.events);
+    let shared = Arc::new(Shared::new(engine, keeper.clone(), intake, pseudonyms, metrics));
+    let to = Arc::clone(&shared);
+    let watcher = keys_file.map(|file| file.watch(move |keys| to.keys_read(keys)));
+    let to = Arc::clone(&shared);
+    let event_watcher =
+        event_keys_file.map(|file| file.watch(move |keys| to.event_keys_read(keys)));
 
     let (stop_api, api_stopped) = watch::channel(false);
     let (stop_poll, poll_stopped) = watch::channel(false);
@@ -145,26 +169,67 @@ async fn run_async(config: Config) -> Result<(), DaemonError> {
     for watcher in watcher.into_iter().chain(event_watcher) {
         watcher.abort();
     }
+    let closed = tokio::task::spawn_blocking(move || keeper.close(STORE_PATIENCE)).await;
+    if !closed.unwrap_or_default() {
+        error!("not everything in force could be written to the store: the next start may lack it");
+    }
     info!("daemon stopped");
     Ok(())
 }
 
-/// Loads the keys, and goes on to watch them. A daemon without the keys that it is configured with
-/// would take them away from its nodes: it does not start.
-fn watch_keys(path: PathBuf, shared: &Arc<Shared>) -> Result<JoinHandle<()>, ConfigError> {
-    let Reading { stamps, keys } = Reading::of(&path, keys::load);
-    shared.keys_read(Ok(keys?));
-    let shared = Arc::clone(shared);
-    Ok(tokio::spawn(keys::watch(path, stamps, keys::load, move |keys| shared.keys_read(keys))))
+/// Reads back what earlier runs knew: nobody is answered before.
+fn restore(
+    engine: Engine,
+    config: &config::Store,
+    rebuild: bool,
+    metrics: &Metrics,
+) -> Result<(Engine, Keeper), DaemonError> {
+    let (started, wall) = (Instant::now(), wall_clock());
+    let mut restore = Restore::new(engine, Now { wall, mono: Duration::ZERO });
+    let (directory, meters) = (&config.directory, metrics.store.clone());
+    let opened = store::open(directory, rebuild, meters, wall, |kept| restore.take(kept))?;
+    let Opened { keeper, start, sources_alive } = opened;
+    let mut engine = restore.finish(&keeper).map_err(|error| ConfigError {
+        field: "limits.subjects_max".to_owned(),
+        rule: error.to_string(),
+    })?;
+    // A clock that was put back would make what is known look newer than it is.
+    if let Some(alive) = sources_alive.filter(|alive| *alive <= wall) {
+        engine.sources_were_alive(wall.since(alive));
+    }
+    let (path, events) = (keeper.path().display(), keeper.status().events);
+    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match start {
+        Start::First => info!(%path, "first start: the store is new and empty"),
+        Start::Loaded => info!(%path, events, took_ms, "store loaded"),
+        Start::Rebuilt => {
+            warn!(%path, events, took_ms, "store rebuilt: some events may be missing")
+        }
+    }
+    Ok((engine, keeper))
 }
 
-/// The same for the keys of publishers: without them, good events would be refused.
-fn watch_event_keys(path: PathBuf, shared: &Arc<Shared>) -> Result<JoinHandle<()>, ConfigError> {
-    let Reading { stamps, keys } = Reading::of(&path, load_keys);
-    shared.event_keys_read(Ok(keys?));
-    let shared = Arc::clone(shared);
-    let put = move |keys| shared.event_keys_read(keys);
-    Ok(tokio::spawn(keys::watch(path, stamps, load_keys, put)))
+/// A keys file as the daemon starts with it. Without the keys that it is configured with it would
+/// take them away from its nodes, or refuse good events: then it does not start.
+struct KeysFile<K: 'static> {
+    path: PathBuf,
+    stamps: Stamps,
+    keys: K,
+    load: Load<K>,
+}
+
+impl<K: Send> KeysFile<K> {
+    fn read(path: PathBuf, load: Load<K>) -> Result<Self, ConfigError> {
+        let Reading { stamps, keys } = Reading::of(&path, load);
+        Ok(Self { path, stamps, keys: keys?, load })
+    }
+
+    /// Puts the keys in force, and goes on to watch the file.
+    fn watch(self, put: impl Fn(Result<K, ConfigError>) + Send + 'static) -> JoinHandle<()> {
+        let Self { path, stamps, keys, load } = self;
+        put(Ok(keys));
+        tokio::spawn(keys::watch(path, stamps, load, put))
+    }
 }
 
 async fn serve_polls(
@@ -211,11 +276,14 @@ async fn tcp(
 async fn sweep(shared: Arc<Shared>) {
     let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clock = JumpWatch::new(shared.now());
     loop {
         ticks.tick().await;
-        let now = shared.now();
-        let gone = shared.engine().sweep(now);
-        for key in gone {
+        if let Some(jump_ms) = clock.look(shared.now()) {
+            shared.metrics.clock_jumped();
+            warn!(jump_ms, "the wall clock has jumped");
+        }
+        for key in shared.sweep() {
             warn!(node = %key.node, boot_id = %key.boot_id, "node is gone: it polls no more");
         }
     }

@@ -5,6 +5,7 @@
 //! is decided in [`engine`], which is plain data without clock or sockets. The rest moves bytes.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod engine;
@@ -12,6 +13,8 @@ pub mod intake;
 pub mod keys;
 pub mod log;
 pub mod metrics;
+pub mod overview;
+pub mod restore;
 pub mod server;
 pub mod shared;
 pub mod source;

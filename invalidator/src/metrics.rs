@@ -17,7 +17,9 @@ use prometheus_client::registry::Registry;
 
 use crate::engine::Status;
 use crate::keys::State;
+use crate::overview::Overview;
 use crate::shared::Refusal;
+use crate::store::{Meters, StoreStatus};
 pub use intake::IntakeMetrics;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
@@ -81,6 +83,14 @@ pub struct Metrics {
     keys_file_broken: Gauge,
     keys: Family<StateLabel, Gauge>,
     node_keys_current: Family<NodeLabels, Gauge>,
+    /// What the store measures by itself.
+    pub store: Meters,
+    store_events: Gauge,
+    store_bytes: Gauge,
+    store_queue: Gauge,
+    store_unkept: Gauge,
+    store_failing: Gauge,
+    clock_jumps: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -118,11 +128,19 @@ impl Metrics {
             keys_file_broken: Gauge::default(),
             keys: Family::default(),
             node_keys_current: Family::default(),
+            store: Meters::default(),
+            store_events: Gauge::default(),
+            store_bytes: Gauge::default(),
+            store_queue: Gauge::default(),
+            store_unkept: Gauge::default(),
+            store_failing: Gauge::default(),
+            clock_jumps: Counter::default(),
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
         metrics.register_gauges();
         metrics.register_keys();
+        metrics.register_store();
         for kind in Refusal::kinds() {
             drop(metrics.events_refused.get_or_create(&KindLabel { kind }));
         }
@@ -237,9 +255,10 @@ impl Metrics {
     ///
     /// # Errors
     /// Only if text cannot be formatted, which does not happen in memory.
-    pub fn encode(&self, status: &Status) -> Result<String, fmt::Error> {
+    pub fn encode(&self, overview: &Overview) -> Result<String, fmt::Error> {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        self.set_gauges(status);
+        self.set_gauges(&overview.engine);
+        self.set_store_gauges(&overview.store);
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
         Ok(out)
@@ -268,6 +287,41 @@ impl Metrics {
                 self.source_age.get_or_create(&label).set(seconds(age_ms));
             }
         }
+    }
+}
+
+/// The store and the clock.
+impl Metrics {
+    fn register_store(&mut self) {
+        self.store.register(&mut self.registry);
+        let r = &mut self.registry;
+        r.register("store_events", "Events kept on the disk", self.store_events.clone());
+        r.register("store_bytes", "Size of the store's file", self.store_bytes.clone());
+        let help = "Changes that wait to be written to the store";
+        r.register("store_queue", help, self.store_queue.clone());
+        let help = "Events in force that are not kept: too much has waited for the disk";
+        r.register("store_unkept_events", help, self.store_unkept.clone());
+        r.register(
+            "store_failing",
+            "1 while the store cannot be written",
+            self.store_failing.clone(),
+        );
+        let help = "Times that the wall clock did not move as the time did";
+        r.register("clock_jumps", help, self.clock_jumps.clone());
+    }
+
+    fn set_store_gauges(&self, status: &StoreStatus) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.store_events.set(i64::try_from(status.events).unwrap_or(i64::MAX));
+        self.store_bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
+        self.store_queue.set(number(status.queue));
+        self.store_unkept.set(number(status.unkept));
+        self.store_failing.set(status.cause.is_some().into());
+    }
+
+    /// Counts a jump of the wall clock.
+    pub fn clock_jumped(&self) {
+        self.clock_jumps.inc();
     }
 }
 

@@ -15,10 +15,12 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::config::ConfigError;
-use crate::engine::{Engine, Now};
+use crate::engine::{Engine, NodeKey, Now};
 use crate::intake::{EventKeys, Intake};
 use crate::log::Pseudonyms;
 use crate::metrics::Metrics;
+use crate::overview::Overview;
+use crate::store::Keeper;
 use crate::throttle::Throttles;
 
 /// The wall clock; the Unix epoch if it stands before that.
@@ -32,6 +34,7 @@ pub fn wall_clock() -> UnixMicros {
 #[derive(Debug)]
 pub struct Shared {
     engine: Mutex<Engine>,
+    keeper: Keeper,
     started: Instant,
     changed: watch::Sender<()>,
     acknowledged: watch::Sender<()>,
@@ -44,11 +47,18 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Shares an engine; the daemon's time begins now.
+    /// Shares an engine that knows what the store keeps; the daemon's time begins now.
     #[must_use]
-    pub fn new(engine: Engine, intake: Intake, pseudonyms: Pseudonyms, metrics: Metrics) -> Self {
+    pub fn new(
+        engine: Engine,
+        keeper: Keeper,
+        intake: Intake,
+        pseudonyms: Pseudonyms,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             engine: Mutex::new(engine),
+            keeper,
             started: Instant::now(),
             changed: watch::Sender::new(()),
             acknowledged: watch::Sender::new(()),
@@ -68,6 +78,35 @@ impl Shared {
     /// The engine, for as short as possible. No method of it leaves it half changed if it panics.
     pub fn engine(&self) -> MutexGuard<'_, Engine> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is kept on the disk.
+    #[must_use]
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// The daemon at a glance.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        let engine = self.engine().status(self.now());
+        Overview { engine, store: self.keeper.status() }
+    }
+
+    /// Forgets what no longer matters; call it about once a second. Answers with the nodes that
+    /// have stopped polling since the last call.
+    pub fn sweep(&self) -> Vec<NodeKey> {
+        let now = self.now();
+        let mut engine = self.engine();
+        let swept = engine.sweep(now);
+        let age = engine.sources_age(now);
+        let forgotten = swept.forgotten.into_iter().map(|event| (event.subject, event.event_id));
+        self.keeper.update(None, forgotten);
+        drop(engine);
+        if let Some(age) = age {
+            self.keeper.note_sources_alive(now.wall.saturating_sub(age));
+        }
+        swept.gone
     }
 
     /// Rings when a held poll may have to be answered.

@@ -22,7 +22,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::bucket::Rate;
-use crate::name::Name;
+use crate::name::{EventId, Name};
 use crate::time::UnixMicros;
 
 use register::Topic;
@@ -181,8 +181,9 @@ impl State {
 
     /// Forgets what happened, and ended, longer than `retention` ago, and what was overruled by it:
     /// that must not come back. What is forgotten can no longer outrank an older event that arrives
-    /// later than that.
-    pub fn prune(&mut self, now: UnixMicros, retention: Duration) {
+    /// later than that. Answers with the events that are forgotten, each with the instant from
+    /// which on it may be: somebody with another clock can check that.
+    pub fn prune(&mut self, now: UnixMicros, retention: Duration) -> Vec<(EventId, UnixMicros)> {
         let horizon = now.saturating_sub(retention);
         let is_over = |register: &Register| {
             register.ends().is_some_and(|end| end < horizon)
@@ -196,8 +197,30 @@ impl State {
             register.is_liftable() && lifting.is_some_and(|lifting| !is_over(lifting))
         };
         let stays = |register: &Register| !is_over(register) || is_shield(register);
-        let kept = |register: &&Register| stays(register) && stays(self.decider(register));
-        self.registers = self.registers.iter().filter(kept).cloned().collect();
+        let (mut kept, mut forgotten) = (Vec::new(), Vec::new());
+        for register in &self.registers {
+            let decider = self.decider(register);
+            let over = if stays(register) { decider } else { register };
+            if stays(over) {
+                kept.push(register.clone());
+            } else {
+                forgotten.push((register.version.event_id.clone(), self.over_at(over, retention)));
+            }
+        }
+        self.registers = kept;
+        forgotten
+    }
+
+    /// The instant from which on a register that is over may be forgotten: not before the lifting
+    /// that it shields its topic from.
+    fn over_at(&self, register: &Register, retention: Duration) -> UnixMicros {
+        let (_, sort) = register.place();
+        let lifting = self.find((Topic::Everything, sort)).filter(|_| register.is_liftable());
+        let ends = [Some(register), lifting].into_iter().flatten().map(|register| {
+            let end = register.ends().unwrap_or_default().max(register.version.occurred_at);
+            end.saturating_add(retention)
+        });
+        ends.max().unwrap_or_default()
     }
 }
 

@@ -44,6 +44,7 @@ class Daemon:
             "api": {"listen": f"127.0.0.1:{self.port}", "ack_timeout": "2s"},
             "poll": {"listen": f"unix:{self.poll_socket}", "secret": SECRET},
             "sources": {"redis": {"url": redis_url}} if redis_url else {},
+            "store": {"directory": str(directory / "store")},
             "log": {"format": "json", "level": "info"},
         }
         for name, table in (settings or {}).items():

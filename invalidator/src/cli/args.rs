@@ -71,6 +71,10 @@ pub(super) struct Run {
     /// Only check the configuration
     #[arg(long)]
     pub(super) check: bool,
+    /// If the store is damaged or gone: move it aside, start with what can be read of it, and
+    /// read everything from Redis again
+    #[arg(long, conflicts_with = "check")]
+    pub(super) rebuild_store: bool,
 }
 
 #[derive(Args, Debug)]

@@ -31,8 +31,17 @@ use captured::CapturedError;
 const EXIT_REFUSED: u8 = 1;
 /// Bad usage or configuration (`EX_USAGE` of sysexits).
 const EXIT_USAGE: u8 = 64;
+/// What the store kept cannot be read (`EX_DATAERR`).
+const EXIT_LOSS: u8 = 65;
 /// The daemon cannot be reached, or cannot listen (`EX_UNAVAILABLE`).
 const EXIT_UNAVAILABLE: u8 = 69;
+
+/// How to go on without what the store kept.
+const REBUILD_HELP: &str = "\
+The daemon does not start without what it kept. Put the file back from a backup, or start it once with
+  portcullis run --rebuild-store --config FILE
+which moves the file aside as state.redb.corrupt-TIME, begins with what can be read of it, and reads everything
+from Redis again. Events that came through the API alone and cannot be read have to be published again.";
 
 /// What ends a command early.
 #[derive(Debug, Error)]
@@ -63,6 +72,7 @@ impl Failure {
             Self::Config(_) | Self::Input(..) | Self::NotJson(..) => EXIT_USAGE,
             Self::Usage(_) | Self::Captured(_) | Self::Sign(_) => EXIT_USAGE,
             Self::Daemon(error) if error.is_configuration() => EXIT_USAGE,
+            Self::Daemon(error) if error.is_loss() => EXIT_LOSS,
             Self::Api(ApiError::Address(_)) => EXIT_USAGE,
             Self::Daemon(_) | Self::Api(_) => EXIT_UNAVAILABLE,
             Self::Output(_) => EXIT_REFUSED,
@@ -85,6 +95,9 @@ pub fn main() -> ExitCode {
         Ok(false) => EXIT_REFUSED.into(),
         Err(failure) => {
             let _ = writeln!(io::stderr(), "portcullis: {failure}");
+            if matches!(&failure, Failure::Daemon(error) if error.is_loss()) {
+                let _ = writeln!(io::stderr(), "{REBUILD_HELP}");
+            }
             failure.exit_code().into()
         }
     }
@@ -118,7 +131,7 @@ fn run(run: &Run) -> Result<bool, Failure> {
         writeln!(io::stdout(), "{}: the configuration is valid", run.config.display())?;
         return Ok(true);
     }
-    daemon::run(config)?;
+    daemon::run(config, run.rebuild_store)?;
     Ok(true)
 }
 

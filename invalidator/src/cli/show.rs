@@ -47,11 +47,21 @@ fn not_enforced(json: &Value) -> String {
     for refusal in list(json, "refused") {
         reasons.push(format!("refused by {}: {}", text(refusal, "node"), text(refusal, "cause")));
     }
-    if reasons.is_empty() {
+    let enforced = json.get("enforced") == Some(&Value::Bool(true));
+    if !enforced && reasons.is_empty() {
         reasons.push("no node is connected".to_owned());
     }
+    let durable = json.get("durable") != Some(&Value::Bool(false));
+    if !durable {
+        reasons.push("not on the daemon's disk yet".to_owned());
+    }
+    let lack = match (enforced, durable) {
+        (true, _) => "enforced, but NOT durable",
+        (false, true) => "accepted, but NOT enforced everywhere",
+        (false, false) => "accepted, but NOT enforced everywhere and NOT durable",
+    };
     let reasons = reasons.join("; ");
-    format!("accepted, but NOT enforced everywhere: {reasons} (event {event}, sequence {sequence})")
+    format!("{lack}: {reasons} (event {event}, sequence {sequence})")
 }
 
 fn refused(json: &Value) -> String {
@@ -80,6 +90,9 @@ pub(super) fn status(json: &Value) -> String {
         let name = text(source, "name");
         let _ = writeln!(out, "source   {name}: {}, {age}", text(source, "state"));
     }
+    if let Some(store) = json.get("store") {
+        out.push_str(&store_line(store));
+    }
     let nodes = list(json, "nodes");
     if let Some(keys) = json.get("keys").filter(|keys| keys.is_object()) {
         out.push_str(&keys_line(keys, nodes));
@@ -92,6 +105,20 @@ pub(super) fn status(json: &Value) -> String {
     let rows = nodes.iter().map(node_row);
     out.push_str(&table(std::iter::once(header.map(str::to_owned)).chain(rows).collect()));
     out
+}
+
+/// What is kept, and whether it can be written.
+fn store_line(store: &Value) -> String {
+    let events = usize::try_from(number(store, "events")).unwrap_or(usize::MAX);
+    let mut line = format!("store    {}, {} kept", text(store, "state"), count(events, "event"));
+    if let Some(cause) = store.get("cause").and_then(Value::as_str) {
+        let _ = write!(line, "; NOT WRITABLE: {cause}");
+    }
+    if number(store, "unkept") > 0 {
+        let _ = write!(line, "; NOT KEPT: {}", number(store, "unkept"));
+    }
+    line.push('\n');
+    line
 }
 
 /// How many keys are valid, and which connected nodes do not have the set.

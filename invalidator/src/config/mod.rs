@@ -5,6 +5,7 @@
 mod dead_letters;
 mod events;
 mod raw;
+mod store;
 mod value;
 
 pub use dead_letters::DeadLetters;
@@ -12,6 +13,7 @@ pub use dead_letters::DeadLetters;
 pub(crate) use events::RawEvents;
 pub use events::{Events, FieldPath, Signatures};
 pub use raw::ACK_TIMEOUT_MAX;
+pub use store::Store;
 pub(crate) use value::{Place, Secret, parse_toml, read_bounded};
 
 use std::fmt;
@@ -57,6 +59,8 @@ pub struct Config {
     pub embedded: bool,
     /// The Redis source, if configured.
     pub redis: Option<Redis>,
+    /// Where what is known is kept.
+    pub store: Store,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
     /// Logs.

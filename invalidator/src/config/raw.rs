@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::dead_letters::RawDeadLetters;
 use super::events::RawEvents;
+use super::store::RawStore;
 use super::value::{self, Secret, Span};
 use super::{Api, Config, ConfigError, Limits, Log, LogFormat, Poll, Redis, SECRET_BYTES_MIN};
 
@@ -29,6 +30,7 @@ pub(super) struct RawConfig {
     #[serde(default)]
     api: RawApi,
     poll: RawPoll,
+    store: RawStore,
     #[serde(default)]
     sources: RawSources,
     #[serde(default)]
@@ -123,6 +125,7 @@ impl RawConfig {
             poll: self.poll.check()?,
             embedded,
             redis,
+            store: self.store.check()?,
             limits: self.limits.check()?,
             log: self.log.check()?,
             keys_file: self.keys.map(|keys| keys.file),

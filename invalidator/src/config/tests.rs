@@ -6,7 +6,8 @@ use secrecy::ExposeSecret;
 
 use super::*;
 
-const POLL: &str = "[poll]\nlisten = \"unix:/run/poll.sock\"\nsecret = \"0123456789abcdef\"\n";
+const POLL: &str = "[poll]\nlisten = \"unix:/run/poll.sock\"\nsecret = \"0123456789abcdef\"\n\
+                    [store]\ndirectory = \"/var/lib/portcullis\"\n";
 
 fn error(text: &str) -> String {
     Config::parse(text).map(|_| "no error").unwrap_err().to_string()
@@ -41,6 +42,8 @@ fn the_full_configuration_is_taken_as_written() {
         listen = "127.0.0.1:7701"
         secret = "0123456789abcdef"
         hold = "100ms"
+        [store]
+        directory = "/var/lib/portcullis"
         [sources.embedded]
         enabled = false
         [sources.redis]
@@ -73,7 +76,11 @@ fn secrets_come_from_files_and_the_environment_and_are_not_shown() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("secret");
     std::fs::write(&path, "from-a-file-0123456789\n").unwrap();
-    let text = |secret: &str| format!("[poll]\nlisten = \"127.0.0.1:1\"\nsecret = {secret}\n");
+    let text = |secret: &str| {
+        format!(
+            "[store]\ndirectory = \"/x\"\n[poll]\nlisten = \"127.0.0.1:1\"\nsecret = {secret}\n"
+        )
+    };
     let config = Config::parse(&text(&format!("{{ file = {path:?} }}"))).unwrap();
     assert_eq!(config.poll.secret.expose_secret(), "from-a-file-0123456789");
     assert!(!format!("{config:?}").contains("from-a-file"));
@@ -135,7 +142,7 @@ fn every_broken_rule_is_named_with_its_field() {
         ("[log]\nlevel = \"loud\"", "log.level: must be error, warn, info, debug or trace"),
         ("[log]\nformat = \"xml\"", "log.format: unknown variant `xml`, expected `json` or `text`"),
         ("[log]\npseudonym_key = \"short\"", "log.pseudonym_key: must be at least 16 bytes"),
-        ("log", "config line 4: "),
+        ("log", "config line 6: "),
     ];
     for (more, message) in cases {
         let error = error_with(more);
@@ -180,7 +187,7 @@ fn the_poll_table_has_rules_of_its_own() {
         ),
     ];
     for (text, message) in cases {
-        let error = error(text);
+        let error = error(&format!("{text}\n[store]\ndirectory = \"/x\"\n"));
         assert!(error.starts_with(message), "{text:?}: {error}");
         assert!(!error.contains("0123456789abcdef"), "{error}");
     }

@@ -27,6 +27,8 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use policy::event::Event;
 use policy::name::Name;
 use policy::push::{Batch, Poll};
@@ -47,8 +49,10 @@ pub use report::{
 use seen::SeenEvents;
 pub use sources::Source;
 use sources::Sources;
-use subjects::Subjects;
-pub use types::{IngestError, Ingested, Now, Polled, Progress, Settings, Verdict, View};
+use subjects::{Merged, Subjects};
+pub use types::{
+    Forgotten, IngestError, Ingested, Now, Polled, Progress, Settings, Swept, Verdict, View,
+};
 pub use waiters::WaiterId;
 use waiters::Waiters;
 
@@ -93,12 +97,15 @@ impl Engine {
     pub fn ingest(&mut self, event: Event, now: Now) -> Result<Ingested, IngestError> {
         let Event { subject, register, .. } = event;
         let identity = (subject.clone(), register.version.event_id.clone());
-        if let Some(covering) = self.seen.sequence_of(&identity) {
+        let seen = self.seen.sequence_of(&identity);
+        let held = || self.subjects.holds(&subject, &identity.1).then_some(0);
+        if let Some(covering) = seen.or_else(held) {
             // What nodes have, or could not store, is the subject's state of its last change.
             let sequence = self.subjects.sequence_of(&subject).unwrap_or(covering);
             let verdict = Verdict::Duplicate;
             let warnings = self.remaining(&subject, &register.effect, now);
-            return Ok(Ingested { verdict, sequence, unknown_names: 0, warnings });
+            let forgotten = Vec::new();
+            return Ok(Ingested { verdict, sequence, unknown_names: 0, warnings, forgotten });
         }
         let mut warnings = self.unknown_names(&register.effect, now);
         let unknown_names = u64::try_from(warnings.len()).unwrap_or(u64::MAX);
@@ -112,8 +119,9 @@ impl Engine {
         warnings.extend(warnings::over(&register.effect, now.wall));
         let effect = register.effect.clone();
         let next = self.log.last().saturating_add(1);
-        let (merge, sequence) =
-            self.subjects.merge(&subject, register, next, self.patience.time(now))?;
+        let prune_at = self.patience.time(now);
+        let merged = self.subjects.merge(&subject, register, next, prune_at)?;
+        let Merged { merge, sequence, forgotten } = merged;
         warnings.extend(self.remaining(&subject, &effect, now));
         let verdict = match merge {
             Merge::Applied => {
@@ -125,7 +133,7 @@ impl Engine {
             Merge::TooManyTopics => return Err(IngestError::TooManyTopics),
         };
         self.seen.insert(identity, sequence);
-        Ok(Ingested { verdict, sequence, unknown_names, warnings })
+        Ok(Ingested { verdict, sequence, unknown_names, warnings, forgotten })
     }
 
     fn remaining(&self, subject: &Subject, effect: &Effect, now: Now) -> Vec<String> {
@@ -264,6 +272,18 @@ impl Engine {
         self.sources.alive(name, now.mono);
     }
 
+    /// Notes for how long, at the start, it had been that every source was known to work: in an
+    /// earlier run, of which the state is known.
+    pub fn sources_were_alive(&mut self, ago: Duration) {
+        self.sources.were_alive(ago);
+    }
+
+    /// Time since every source was last known to work; nothing if one never was.
+    #[must_use]
+    pub fn sources_age(&self, now: Now) -> Option<Duration> {
+        self.sources.age(now.mono)
+    }
+
     /// Notes that a source's connection is gone.
     pub fn source_lost(&mut self, name: &str) {
         self.sources.lost(name);
@@ -283,10 +303,9 @@ impl Engine {
         }
     }
 
-    /// Forgets a bounded number of what no longer matters; call it about once a second. Answers
-    /// with the nodes that have stopped polling since the last call.
-    pub fn sweep(&mut self, now: Now) -> Vec<NodeKey> {
-        self.subjects.sweep(self.patience.time(now));
-        self.nodes.sweep(now.mono)
+    /// Forgets a bounded number of what no longer matters; call it about once a second.
+    pub fn sweep(&mut self, now: Now) -> Swept {
+        let forgotten = self.subjects.sweep(self.patience.time(now));
+        Swept { gone: self.nodes.sweep(now.mono), forgotten }
     }
 }

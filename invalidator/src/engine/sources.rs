@@ -18,6 +18,8 @@ pub struct Source {
 struct Health {
     source: Source,
     alive: Option<Duration>,
+    /// How long before the start it was last known to work, in an earlier run.
+    alive_before: Option<Duration>,
     connected: bool,
 }
 
@@ -29,8 +31,17 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn new(sources: Vec<Source>) -> Self {
-        let health = |source: Source| Health { source, alive: None, connected: source.built_in };
+        let health = |source: Source| {
+            let connected = source.built_in;
+            Health { source, alive: None, alive_before: None, connected }
+        };
         Self { health: sources.into_iter().map(health).collect() }
+    }
+
+    pub(super) fn were_alive(&mut self, ago: Duration) {
+        for health in &mut self.health {
+            health.alive_before = Some(ago);
+        }
     }
 
     pub(super) fn alive(&mut self, name: &str, now: Duration) {
@@ -78,6 +89,7 @@ impl Health {
         if self.source.built_in {
             return Some(Duration::ZERO);
         }
-        self.alive.map(|alive| now.saturating_sub(alive))
+        let before = || self.alive_before.map(|ago| ago.saturating_add(now));
+        self.alive.map(|alive| now.saturating_sub(alive)).or_else(before)
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
+use policy::name::EventId;
 use policy::state::{Merge, Register, State};
 use policy::subject::Subject;
 use policy::time::UnixMicros;
 
-use super::IngestError;
+use super::{Forgotten, IngestError};
 
 /// How long an event that has no effect any more is remembered, so that an older one that comes
 /// late cannot have its effect after all.
@@ -21,6 +22,14 @@ const SWEEP_SUBJECTS_MAX: usize = 1_000;
 struct Known {
     state: State,
     sequence: u64,
+}
+
+/// What has become of one event.
+pub(super) struct Merged {
+    pub(super) merge: Merge,
+    /// Of the subject's last change.
+    pub(super) sequence: u64,
+    pub(super) forgotten: Vec<Forgotten>,
 }
 
 /// At most a given number of subjects.
@@ -50,25 +59,41 @@ impl Subjects {
         self.known.get(subject).map(|known| known.sequence)
     }
 
+    /// Whether this very event is part of its subject's state.
+    pub(super) fn holds(&self, subject: &Subject, event_id: &EventId) -> bool {
+        let known = self.known.get(subject);
+        known.is_some_and(|known| event_ids(&known.state).any(|known| known == event_id))
+    }
+
     /// Merges one event; if that changes the state, `next` becomes the subject's sequence.
-    /// Answers with the sequence of the subject's last change.
+    ///
+    /// # Errors
+    /// If there is no room for it: then nothing has changed.
     pub(super) fn merge(
         &mut self,
         subject: &Subject,
         register: Register,
         next: u64,
-        now: UnixMicros,
-    ) -> Result<(Merge, u64), IngestError> {
+        prune_at: UnixMicros,
+    ) -> Result<Merged, IngestError> {
         if self.known.len() >= self.subjects_max && !self.known.contains_key(subject) {
             return Err(IngestError::SubjectsFull);
         }
         let known = self.known.entry(subject.clone()).or_default();
-        known.state.prune(now, RETENTION);
-        let merge = known.state.merge(register);
-        if merge == Merge::Applied {
-            known.sequence = next;
+        let mut state = known.state.clone();
+        let mut forgotten = forgotten(subject, state.prune(prune_at, RETENTION));
+        let before = state.clone();
+        let merge = state.merge(register);
+        match merge {
+            Merge::TooManyTopics => return Err(IngestError::TooManyTopics),
+            Merge::Applied => known.sequence = next,
+            Merge::Duplicate | Merge::Stale => {}
         }
-        Ok((merge, known.sequence))
+        let overtaken = event_ids(&before).filter(|id| event_ids(&state).all(|left| left != *id));
+        let overtaken = overtaken.map(|id| (id.clone(), UnixMicros(0)));
+        forgotten.extend(self::forgotten(subject, overtaken));
+        known.state = state;
+        Ok(Merged { merge, sequence: known.sequence, forgotten })
     }
 
     /// The subjects after a given one, in order; all of them without one.
@@ -82,13 +107,14 @@ impl Subjects {
     }
 
     /// Forgets what has had no effect for long, among the next [`SWEEP_SUBJECTS_MAX`] subjects.
-    pub(super) fn sweep(&mut self, now: UnixMicros) {
+    pub(super) fn sweep(&mut self, now: UnixMicros) -> Vec<Forgotten> {
         let start = self.swept.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = None;
-        let mut empty = Vec::new();
+        let (mut empty, mut forgotten) = (Vec::new(), Vec::new());
         let range = self.known.range_mut::<Subject, _>((start, Bound::Unbounded));
         for (subject, known) in range.take(SWEEP_SUBJECTS_MAX) {
-            known.state.prune(now, RETENTION);
+            let pruned = known.state.prune(now, RETENTION);
+            forgotten.extend(self::forgotten(subject, pruned));
             if known.state.is_empty() {
                 empty.push(subject.clone());
             }
@@ -98,5 +124,21 @@ impl Subjects {
             self.known.remove(&subject);
         }
         self.swept = last;
+        forgotten
     }
+}
+
+fn event_ids(state: &State) -> impl Iterator<Item = &EventId> {
+    state.registers().iter().map(|register| &register.version.event_id)
+}
+
+fn forgotten(
+    subject: &Subject,
+    events: impl IntoIterator<Item = (EventId, UnixMicros)>,
+) -> Vec<Forgotten> {
+    let forgotten = |(event_id, not_before)| {
+        let subject = subject.clone();
+        Forgotten { subject, event_id, not_before }
+    };
+    events.into_iter().map(forgotten).collect()
 }

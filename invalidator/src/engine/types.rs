@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use policy::name::EventId;
 use policy::state::State;
+use policy::subject::Subject;
 use policy::time::UnixMicros;
 use thiserror::Error;
 
@@ -89,6 +91,30 @@ pub struct Ingested {
     pub unknown_names: u64,
     /// What its publisher should know, in words.
     pub warnings: Vec<String>,
+    /// Events of its subject that no longer count: overtaken by this one, or over for long. No
+    /// more of them than a state has registers.
+    pub forgotten: Vec<Forgotten>,
+}
+
+/// An event that is not part of its subject's state any more, and need not be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Whom it was about.
+    pub subject: Subject,
+    /// Its id.
+    pub event_id: EventId,
+    /// When it may be forgotten: at once (0) if it was overtaken, else once it is over for long.
+    /// Whoever has another clock can check that.
+    pub not_before: UnixMicros,
+}
+
+/// What [`super::Engine::sweep`] has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Nodes that have stopped polling since the last call.
+    pub gone: Vec<NodeKey>,
+    /// Events that are over for long.
+    pub forgotten: Vec<Forgotten>,
 }
 
 /// A poll taken in: the answer, and what the shell should count.

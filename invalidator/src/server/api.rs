@@ -84,6 +84,7 @@ struct Published<'a> {
     sequence: u64,
     #[serde(flatten)]
     receipt: Receipt,
+    durable: bool,
     warnings: &'a [String],
 }
 
@@ -126,24 +127,30 @@ async fn publish(
     form.require(&bytes).map_err(|error| door.shared.refuse(origin, error))?;
     // Subscribed before the event is taken in, so that no acknowledgement is missed.
     let mut acknowledgements = door.shared.acknowledgements();
+    let mut durable = door.shared.keeper().durable();
     let deadline = Instant::now() + door.ack_timeout;
     let (accepted, waiter) = door.shared.ingest_and_wait(origin, &bytes)?;
     let waiting = Waiting { shared: &door.shared, waiter };
-    while !door.shared.engine().is_complete(waiter) {
+    let is_durable = || door.shared.keeper().is_durable(accepted.ticket);
+    while !(door.shared.engine().is_complete(waiter) && is_durable()) {
         tokio::select! {
-            // The sender lives in `shared`, so this cannot fail.
+            // Both senders live in `shared`, so this cannot fail.
             _ = acknowledgements.changed() => {}
+            _ = durable.changed() => {}
             () = sleep_until(deadline) => break,
         }
     }
     let receipt = waiting.finish();
-    let Accepted { event_id, ingested } = accepted;
-    let status = if receipt.enforced { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let durable = is_durable();
+    let Accepted { event_id, ingested, .. } = accepted;
+    let all_done = receipt.enforced && durable;
+    let status = if all_done { StatusCode::OK } else { StatusCode::ACCEPTED };
     let published = Published {
         event_id: event_id.as_str(),
         result: ingested.verdict.as_str(),
         sequence: ingested.sequence,
         receipt,
+        durable,
         warnings: &ingested.warnings,
     };
     Ok((status, Json(published)).into_response())
@@ -181,23 +188,19 @@ fn look(
 }
 
 async fn status(State(door): State<Door>) -> Response {
-    let status = door.shared.engine().status(door.shared.now());
-    Json(status).into_response()
+    Json(door.shared.overview()).into_response()
 }
 
-/// Ready when every source is connected. The poll listener is up before this one answers.
+/// Ready when every source is connected and the store can be written. The poll listener is up
+/// before this one answers.
 async fn ready(State(door): State<Door>) -> Response {
-    let status = door.shared.engine().status(door.shared.now());
-    let waiting = status.sources.iter().filter(|source| source.state != "connected");
-    let why: Vec<_> =
-        waiting.map(|source| format!("source {} is {}", source.name, source.state)).collect();
+    let why = door.shared.overview().not_ready();
     let code = if why.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(json!({ "ready": why.is_empty(), "why": why }))).into_response()
 }
 
 async fn metrics(State(door): State<Door>) -> Result<Response, Problem> {
-    let status = door.shared.engine().status(door.shared.now());
-    let text = door.shared.metrics.encode(&status).map_err(|_| {
+    let text = door.shared.metrics.encode(&door.shared.overview()).map_err(|_| {
         let title = "The metrics cannot be written";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title)
     })?;

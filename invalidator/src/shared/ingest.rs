@@ -2,13 +2,15 @@
 
 use policy::event::{EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
 use policy::name::EventId;
+use policy::record::Record;
 use policy::subject::Subject;
 use thiserror::Error;
 use tracing::{info, warn};
 
 use super::Shared;
-use crate::engine::{Engine, IngestError, Ingested, Now, WaiterId};
+use crate::engine::{Engine, IngestError, Ingested, Now, Verdict, WaiterId};
 use crate::intake::{Checked, Origin, Outcome, Path, Rejected};
+use crate::store::{KeptEvent, Ticket};
 
 /// Why an event was refused.
 #[derive(Debug, Error)]
@@ -60,6 +62,8 @@ pub struct Accepted {
     pub event_id: EventId,
     /// What became of it.
     pub ingested: Ingested,
+    /// What has to be durable so that a restart knows of it.
+    pub ticket: Ticket,
 }
 
 /// A refused event: why, and what could be read of it.
@@ -67,6 +71,14 @@ struct Refused {
     refusal: Refusal,
     event_id: Option<EventId>,
     signature: Option<Outcome>,
+}
+
+/// An event that was taken in, and what is noted of it.
+struct Taken {
+    known: Known,
+    signature: Option<Outcome>,
+    ingested: Ingested,
+    ticket: Ticket,
 }
 
 /// What is logged of an event.
@@ -125,10 +137,11 @@ impl Shared {
     ) -> Result<(Accepted, T), Refusal> {
         let now = self.now();
         match self.take(origin, bytes, now, then) {
-            Ok((known, signature, ingested, then)) => {
+            Ok((taken, then)) => {
                 self.ring_changed();
-                self.note_accepted(origin, &known, signature, &ingested);
-                Ok((Accepted { event_id: known.event_id, ingested }, then))
+                self.note_accepted(origin, &taken);
+                let Taken { known, ingested, ticket, .. } = taken;
+                Ok((Accepted { event_id: known.event_id, ingested, ticket }, then))
             }
             Err(refused) => {
                 self.note_refused(origin, &refused);
@@ -144,8 +157,9 @@ impl Shared {
         bytes: &[u8],
         now: Now,
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
-    ) -> Result<(Known, Option<Outcome>, Ingested, T), Refused> {
-        let Checked { event, signature, .. } = self.intake.check(origin, bytes, now.wall)?;
+    ) -> Result<(Taken, T), Refused> {
+        let Checked { event, signature, json, first_heard } =
+            self.intake.check(origin, bytes, now.wall)?;
         let known = Known::of(&event);
         let mut engine = self.engine();
         let ingested = engine.ingest(event, now).map_err(|error| Refused {
@@ -153,8 +167,28 @@ impl Shared {
             event_id: Some(known.event_id.clone()),
             signature,
         })?;
+        let source = origin.source.into();
+        let record = Record { first_heard, source, event: json.into() };
+        // Under the engine's lock: in the order in which it merges.
+        let ticket = self.keep(&known, &ingested, record);
         let then = then(&mut engine, (&known.subject, ingested.sequence, now));
-        Ok((known, signature, ingested, then))
+        Ok((Taken { known, signature, ingested, ticket }, then))
+    }
+
+    /// Brings the store in step with what the engine has done.
+    fn keep(&self, event: &Known, ingested: &Ingested, record: Record) -> Ticket {
+        let (subject, event_id) = (event.subject.clone(), event.event_id.clone());
+        let save = match ingested.verdict {
+            Verdict::Applied => true,
+            // Known and in force, but there was no room to keep it when it came first.
+            Verdict::Duplicate if self.keeper.lacks(&subject, &event_id) => true,
+            Verdict::Duplicate => return self.keeper.ticket_of(&subject, &event_id),
+            Verdict::Stale => false,
+        };
+        let kept = save.then_some(KeptEvent { subject, event_id, record });
+        let forgotten = ingested.forgotten.iter();
+        let forgotten = forgotten.map(|event| (event.subject.clone(), event.event_id.clone()));
+        self.keeper.update(kept, forgotten)
     }
 
     /// Counts and logs an event that was not even read because of its size.
@@ -186,15 +220,9 @@ impl Shared {
     }
 
     /// The one place where an event that was taken in is noted: applied, duplicate or stale.
-    fn note_accepted(
-        &self,
-        origin: Origin,
-        event: &Known,
-        signature: Option<Outcome>,
-        ingested: &Ingested,
-    ) {
-        let Known { event_id, event_type, subject } = event;
-        let Ingested { verdict, sequence, unknown_names, warnings } = ingested;
+    fn note_accepted(&self, origin: Origin, taken: &Taken) {
+        let Known { event_id, event_type, subject } = &taken.known;
+        let Ingested { verdict, sequence, unknown_names, warnings, .. } = &taken.ingested;
         let (source, replayed) = (origin.source, origin.path == Path::Replayed);
         let result = verdict.as_str();
         let subject = self.pseudonyms.of(subject);
@@ -205,7 +233,7 @@ impl Shared {
             warn!(%event_id, warning, "event may not do what it says");
         }
         self.metrics.event(source, result);
-        self.metrics.intake.signature(source, signature);
+        self.metrics.intake.signature(source, taken.signature);
         self.metrics.unknown_names(*unknown_names);
     }
 }

@@ -145,7 +145,8 @@ fn the_keys_file_and_the_commands_for_operators_are_as_documented() {
     let files = &blocks("keys.md", "Where keys are")["toml"];
     private(directory.path(), "globex", SECRET);
     private(directory.path(), "keys.toml", &here(&files[1]));
-    let poll = "[poll]\nlisten = \"unix:/run/x.sock\"\nsecret = \"0123456789abcdef\"\n";
+    let poll = "[poll]\nlisten = \"unix:/run/x.sock\"\nsecret = \"0123456789abcdef\"\n\
+                [store]\ndirectory = \"/x\"\n";
     file(directory.path(), "portcullis.toml", &(poll.to_owned() + &here(&files[0])));
     let mut check = portcullis();
     check.current_dir(directory.path()).args(["run", "--check", "--config", "portcullis.toml"]);

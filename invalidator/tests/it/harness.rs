@@ -118,8 +118,9 @@ impl Daemon {
         let config = directory.path().join("portcullis.toml");
         let text = format!(
             "poll.listen = \"unix:{}\"\npoll.secret = \"{SECRET}\"\n\
-             api.listen = \"127.0.0.1:{port}\"\n{more}",
-            socket.display()
+             api.listen = \"127.0.0.1:{port}\"\nstore.directory = \"{}\"\n{more}",
+            socket.display(),
+            directory.path().join("store").display()
         );
         std::fs::write(&config, text).unwrap();
         let log = std::fs::File::create(directory.path().join("log")).unwrap();

@@ -154,7 +154,7 @@ fn keys_that_cannot_be_used_end_the_start() {
     let config = |keys: &Path| {
         let text = format!(
             "poll = {{ listen = \"unix:/run/x.sock\", secret = \"0123456789abcdef\" }}\n\
-             keys.file = {keys:?}\n"
+             store.directory = \"/x\"\nkeys.file = {keys:?}\n"
         );
         file(directory.path(), "portcullis.toml", &text)
     };

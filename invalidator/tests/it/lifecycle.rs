@@ -12,7 +12,8 @@ use crate::node::{Node, Running, is_synced};
 #[test]
 fn wrong_configurations_exit_64_and_name_the_field() {
     let directory = tempfile::tempdir().unwrap();
-    let poll = "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\n";
+    let poll = "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\n\
+                [store]\ndirectory = \"/x\"\n";
     let cases = [
         (String::new(), "config: missing field `poll`"),
         ("poll = ".to_owned(), "config line 1:"),
@@ -36,7 +37,8 @@ fn wrong_configurations_exit_64_and_name_the_field() {
 #[test]
 fn a_configuration_can_be_checked_without_running() {
     let directory = tempfile::tempdir().unwrap();
-    let config = "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\n";
+    let config = "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\n\
+                  [store]\ndirectory = \"/var/lib/portcullis\"\n";
     let path = file(directory.path(), "good.toml", config);
     let output = portcullis().args(["run", "--check", "--config"]).arg(&path).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -56,7 +58,8 @@ fn an_address_that_is_taken_exits_69() {
     for (poll, port, field) in cases {
         let config = format!(
             "[poll]\nlisten = \"{poll}\"\nsecret = \"0123456789abcdef\"\n\
-             [api]\nlisten = \"127.0.0.1:{port}\"\n"
+             [api]\nlisten = \"127.0.0.1:{port}\"\n[store]\ndirectory = \"{}\"\n",
+            directory.path().join("store").display()
         );
         let path = file(directory.path(), "taken.toml", &config);
         let output = portcullis().args(["run", "--config"]).arg(&path).output().unwrap();
@@ -144,7 +147,7 @@ fn a_restarted_daemon_gives_its_nodes_a_snapshot_of_its_new_epoch() {
     });
     let after = after.unwrap();
     assert_ne!(before.epoch, after.epoch);
-    assert_eq!((after.kind(), after.sequence, after.last), (Kind::Snapshot, 0, true));
-    assert_eq!(node.states.len(), 1, "the node keeps what it knows");
+    assert_eq!((after.kind(), after.sequence, after.last), (Kind::Snapshot, 1, true));
+    assert_eq!((after.changes.len(), node.states.len()), (1, 1));
     drop(next);
 }

@@ -90,8 +90,9 @@ fn polls_work_over_tcp_too() {
     let directory = tempfile::tempdir().unwrap();
     let config = format!(
         "[poll]\nlisten = \"127.0.0.1:{port}\"\nsecret = \"{SECRET}\"\n\
-         [api]\nlisten = \"127.0.0.1:{}\"\n",
-        free_port()
+         [api]\nlisten = \"127.0.0.1:{}\"\n[store]\ndirectory = \"{}\"\n",
+        free_port(),
+        directory.path().join("store").display()
     );
     let path = crate::harness::file(directory.path(), "tcp.toml", &config);
     let child = crate::harness::portcullis()

@@ -94,9 +94,10 @@ fn ended_blocks_have_no_effect_and_are_forgotten_in_time() {
     assert_eq!(state.blocks(UnixMicros(499)).count(), 2);
     assert_eq!(state.blocks(UnixMicros(500)).count(), 1);
     let retention = Duration::from_secs(1);
-    state.prune(UnixMicros(1_000_500), retention);
+    assert_eq!(state.prune(UnixMicros(1_000_500), retention), []);
     assert_eq!(state.registers().len(), 2, "not yet");
-    state.prune(UnixMicros(1_000_501), retention);
+    let forgotten = state.prune(UnixMicros(1_000_501), retention);
+    assert_eq!(forgotten, [(EventId::parse("a").unwrap(), UnixMicros(1_000_500))]);
     assert_eq!(state.registers().len(), 1, "a block without an end is never forgotten");
 }
 

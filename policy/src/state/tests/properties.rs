@@ -111,7 +111,10 @@ proptest! {
     ) {
         let state = merged(history);
         let mut pruned = state.clone();
-        pruned.prune(UnixMicros(now), Duration::from_micros(retention));
+        let forgotten = pruned.prune(UnixMicros(now), Duration::from_micros(retention));
+        prop_assert_eq!(pruned.registers().len() + forgotten.len(), state.registers().len());
+        // Whoever forgets by these instants alone forgets nothing too early.
+        prop_assert!(forgotten.iter().all(|(_, from)| *from < UnixMicros(now)));
         for later in [now, now + 5, now + 200] {
             let effects = |state: &State| {
                 let effects = state.in_effect(UnixMicros(later)).map(|r| r.effect.clone());

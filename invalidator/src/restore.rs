@@ -1,0 +1,224 @@
+//! From the store into the engine, at the start: before any node is answered.
+
+use policy::event::Event;
+use policy::name::EventId;
+use policy::subject::Subject;
+use thiserror::Error;
+
+use crate::engine::{Engine, IngestError, Ingested, Now, Verdict};
+use crate::store::{Keeper, KeptEvent};
+
+/// The store keeps more than the configuration has room for.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("must be raised: the store keeps more users and sessions than that")]
+pub struct TooFull;
+
+/// Takes events out of the store, in whatever order.
+#[derive(Debug)]
+pub struct Restore {
+    engine: Engine,
+    now: Now,
+    /// Found no room yet: an event that is still to come may end what stands in the way.
+    later: Vec<KeptEvent>,
+    /// Kept, but overtaken: a crash came before they were removed.
+    leftover: Vec<(Subject, EventId)>,
+    full: bool,
+}
+
+impl Restore {
+    /// Begins with an engine that knows nothing.
+    #[must_use]
+    pub fn new(engine: Engine, now: Now) -> Self {
+        Self { engine, now, later: Vec::new(), leftover: Vec::new(), full: false }
+    }
+
+    /// Takes in one kept event.
+    ///
+    /// # Errors
+    /// In words, if it is not the event that it is kept as, or none that this program understands.
+    pub fn take(&mut self, kept: KeptEvent) -> Result<(), String> {
+        if let Err(IngestError::TooManyTopics) = self.merge(&kept)? {
+            self.later.push(kept);
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, kept: &KeptEvent) -> Result<Result<(), IngestError>, String> {
+        let KeptEvent { subject, event_id, record } = kept;
+        let event =
+            Event::parse(&record.event, record.first_heard).map_err(|error| error.to_string())?;
+        if (&event.subject, &event.register.version.event_id) != (subject, event_id) {
+            return Err("it is kept under another name than its own".to_owned());
+        }
+        Ok(match self.engine.ingest(event, self.now) {
+            Ok(Ingested { verdict, forgotten, .. }) => {
+                let forgotten = forgotten.into_iter().map(|event| (event.subject, event.event_id));
+                self.leftover.extend(forgotten);
+                if verdict == Verdict::Stale {
+                    self.leftover.push((subject.clone(), event_id.clone()));
+                }
+                Ok(())
+            }
+            Err(IngestError::SubjectsFull) => {
+                self.full = true;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    /// The engine that knows all of it. What is kept without need is removed from the store.
+    ///
+    /// # Errors
+    /// If there is no room for all of it.
+    pub fn finish(mut self, keeper: &Keeper) -> Result<Engine, TooFull> {
+        for kept in std::mem::take(&mut self.later) {
+            // A second time: what still finds no room is more than the filter would take.
+            let (event_id, merged) = (kept.event_id.clone(), self.merge(&kept));
+            if let Ok(Err(cause)) = merged {
+                tracing::error!(%event_id, %cause, "a kept event finds no room");
+            }
+        }
+        if self.full {
+            return Err(TooFull);
+        }
+        keeper.update(None, self.leftover);
+        Ok(self.engine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use policy::record::Record;
+    use policy::time::UnixMicros;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::Limits;
+    use crate::engine::{BatchBounds, Settings};
+    use crate::store::{self, Meters};
+
+    /// 2026-11-22T12:00:00Z: nothing is over for so long that it may be forgotten.
+    const NOW: UnixMicros = UnixMicros(1_795_348_800_000_000);
+
+    fn now() -> Now {
+        Now { wall: NOW, mono: std::time::Duration::ZERO }
+    }
+
+    fn engine(subjects_max: usize) -> Engine {
+        Engine::new(Settings {
+            epoch: "this-run".to_owned(),
+            limits: Limits { subjects_max, ..Limits::default() },
+            batch: BatchBounds::default(),
+            connected_for: std::time::Duration::from_secs(3),
+            sources: Vec::new(),
+        })
+    }
+
+    fn kept(id: &str, user: &str, second: u8, payload: serde_json::Value) -> KeptEvent {
+        let event = json!({
+            "event_id": id, "event_type": "test", "schema_version": "1.0",
+            "occurred_at": format!("2026-11-22T11:00:{second:02}Z"),
+            "key": { "user_id": user }, "payload": payload,
+        });
+        let event = event.to_string().into_bytes().into();
+        KeptEvent {
+            subject: Subject::user(user).unwrap(),
+            event_id: EventId::parse(id).unwrap(),
+            record: Record { first_heard: NOW, source: "test".into(), event },
+        }
+    }
+
+    fn block(id: &str, second: u8, reason: &str) -> KeptEvent {
+        kept(id, "alice", second, json!({ "action": "block", "reason": reason }))
+    }
+
+    fn keeper(directory: &tempfile::TempDir) -> Keeper {
+        let directory = directory.path().join("store");
+        store::open(&directory, false, Meters::default(), NOW, |_| Ok(())).unwrap().keeper
+    }
+
+    #[test]
+    fn what_is_not_the_event_that_it_is_kept_as_is_refused() {
+        let mut restore = Restore::new(engine(9), now());
+        let other = KeptEvent { event_id: EventId::parse("2").unwrap(), ..block("1", 0, "fraud") };
+        assert!(restore.take(other).unwrap_err().contains("under another name"));
+        let mut foreign = block("1", 0, "fraud");
+        foreign.record.event = b"{}".as_slice().into();
+        assert!(restore.take(foreign).unwrap_err().contains("schema_version"));
+    }
+
+    #[test]
+    fn more_subjects_than_the_configuration_allows_are_no_silent_loss() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut restore = Restore::new(engine(1), now());
+        for user in ["alice", "bob"] {
+            restore.take(kept("1", user, 0, json!({ "action": "block" }))).unwrap();
+        }
+        assert_eq!(restore.finish(&keeper(&directory)).unwrap_err(), TooFull);
+    }
+
+    #[test]
+    fn what_stands_in_the_way_may_be_ended_by_an_event_that_comes_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let keeper = keeper(&directory);
+        let mut restore = Restore::new(engine(9), now());
+        // As after a crash before anything was removed.
+        for number in 0..16 {
+            restore.take(block(&format!("a{number}"), 1, &format!("r{number}"))).unwrap();
+        }
+        restore.take(block("b", 3, "another")).unwrap();
+        restore.take(kept("c", "alice", 2, json!({ "action": "unblock" }))).unwrap();
+        let engine = restore.finish(&keeper).unwrap();
+        let state = engine.view(&Subject::user("alice").unwrap(), now()).unwrap().state;
+        let blocks: Vec<_> = state.blocks(NOW).map(|(block, _)| block.reason.as_str()).collect();
+        assert_eq!(blocks, ["another"]);
+    }
+
+    proptest! {
+        /// What the engine says that it needs no more, it does not need: the rest gives the same
+        /// state, in any order.
+        #[test]
+        fn the_kept_events_give_the_state_again(
+            events in prop::collection::vec((0u8..4, 0u8..20, 0u8..5), 1..40),
+        ) {
+            let mut first = engine(9);
+            let mut keep = BTreeSet::new();
+            let all: Vec<_> = events.iter().enumerate().map(|(index, (user, second, what))| {
+                let payload = match what {
+                    0 => json!({ "action": "block", "reason": "fraud" }),
+                    1 => json!({ "action": "block", "reason": "kyc" }),
+                    2 => json!({ "action": "unblock" }),
+                    3 => json!({ "action": "unblock", "reason": "kyc" }),
+                    _ => json!({ "action": "zero" }),
+                };
+                kept(&format!("e{index}"), &format!("u{user}"), *second, payload)
+            }).collect();
+            for (index, event) in all.iter().enumerate() {
+                let parsed = Event::parse(&event.record.event, NOW).unwrap();
+                let ingested = first.ingest(parsed, now()).unwrap();
+                if ingested.verdict == Verdict::Applied {
+                    keep.insert(index);
+                }
+                for gone in ingested.forgotten {
+                    keep.retain(|kept| {
+                        (&all[*kept].subject, &all[*kept].event_id) != (&gone.subject, &gone.event_id)
+                    });
+                }
+            }
+            let mut restore = Restore::new(engine(9), now());
+            for index in keep.iter().rev() {
+                restore.take(all[*index].clone()).unwrap();
+            }
+            prop_assert!(restore.leftover.is_empty() && restore.later.is_empty());
+            for user in 0..4 {
+                let user = Subject::user(&format!("u{user}")).unwrap();
+                let state = |engine: &Engine| engine.view(&user, now()).map(|view| view.state);
+                prop_assert_eq!(state(&restore.engine), state(&first));
+            }
+        }
+    }
+}
