@@ -20,12 +20,13 @@ use uuid::Uuid;
 
 use crate::clock::JumpWatch;
 use crate::config::{self, Config, ConfigError, Listen, Signatures};
+use crate::deadletter::DeadLetters;
 use crate::engine::{BatchBounds, Engine, Now, Settings, Source};
 use crate::intake::{EMBEDDED, Intake, load_keys};
 use crate::keys::{self, Load, Reading, Stamps};
 use crate::log::{self, Pseudonyms};
 use crate::metrics::Metrics;
-use crate::restore::Restore;
+use crate::restore::{Restore, Restored};
 use crate::server::api;
 use crate::server::listen::{self, SocketFile};
 use crate::server::{Bounds, DRAIN_MAX, Shutdown, poll, serve};
@@ -37,6 +38,8 @@ use crate::store::{self, Keeper, Opened, Start, StoreError};
 const POLL_LATE_MAX: Duration = Duration::from_secs(2);
 /// How often what no longer matters is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest wait at the end for dead letters that are still to be written.
+const LETTERS_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest wait at the end for what is still to be written to the store.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// Connections beyond the requests and nodes that the limits allow: probes, scrapes, reconnects.
@@ -116,9 +119,21 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
             metrics.intake.show_signatures(source);
         }
     }
-    let (engine, keeper) = restore(engine, &config.store, rebuild_store, &metrics)?;
     let intake = Intake::new(config.events);
-    let shared = Arc::new(Shared::new(engine, keeper.clone(), intake, pseudonyms, metrics));
+    if let Some(file) = &event_keys_file {
+        intake.set_keys(file.keys.clone());
+    }
+    let (restored, keeper) = restore(engine, &intake, &config.store, rebuild_store, &metrics)?;
+    let dead_letters = DeadLetters::start(
+        &config.store.directory,
+        config.dead_letters,
+        metrics.dead_letters.clone(),
+    )?;
+    let letters = dead_letters.clone();
+    let Restored { engine, refused } = restored;
+    let shared =
+        Arc::new(Shared::new(engine, keeper.clone(), intake, dead_letters, pseudonyms, metrics));
+    shared.note_not_restored(refused);
     let to = Arc::clone(&shared);
     let watcher = keys_file.map(|file| file.watch(move |keys| to.keys_read(keys)));
     let to = Arc::clone(&shared);
@@ -169,7 +184,11 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
     for watcher in watcher.into_iter().chain(event_watcher) {
         watcher.abort();
     }
-    let closed = tokio::task::spawn_blocking(move || keeper.close(STORE_PATIENCE)).await;
+    let close = move || {
+        letters.flush(LETTERS_PATIENCE);
+        keeper.close(STORE_PATIENCE)
+    };
+    let closed = tokio::task::spawn_blocking(close).await;
     if !closed.unwrap_or_default() {
         error!("not everything in force could be written to the store: the next start may lack it");
     }
@@ -180,22 +199,23 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
 /// Reads back what earlier runs knew: nobody is answered before.
 fn restore(
     engine: Engine,
+    intake: &Intake,
     config: &config::Store,
     rebuild: bool,
     metrics: &Metrics,
-) -> Result<(Engine, Keeper), DaemonError> {
+) -> Result<(Restored, Keeper), DaemonError> {
     let (started, wall) = (Instant::now(), wall_clock());
-    let mut restore = Restore::new(engine, Now { wall, mono: Duration::ZERO });
+    let mut restore = Restore::new(engine, intake, Now { wall, mono: Duration::ZERO });
     let (directory, meters) = (&config.directory, metrics.store.clone());
     let opened = store::open(directory, rebuild, meters, wall, |kept| restore.take(kept))?;
     let Opened { keeper, start, sources_alive } = opened;
-    let mut engine = restore.finish(&keeper).map_err(|error| ConfigError {
+    let mut restored = restore.finish(&keeper).map_err(|error| ConfigError {
         field: "limits.subjects_max".to_owned(),
         rule: error.to_string(),
     })?;
     // A clock that was put back would make what is known look newer than it is.
     if let Some(alive) = sources_alive.filter(|alive| *alive <= wall) {
-        engine.sources_were_alive(wall.since(alive));
+        restored.engine.sources_were_alive(wall.since(alive));
     }
     let (path, events) = (keeper.path().display(), keeper.status().events);
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -206,7 +226,7 @@ fn restore(
             warn!(%path, events, took_ms, "store rebuilt: some events may be missing")
         }
     }
-    Ok((engine, keeper))
+    Ok((restored, keeper))
 }
 
 /// A keys file as the daemon starts with it. Without the keys that it is configured with it would

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod deadletter;
 pub mod engine;
 pub mod intake;
 pub mod keys;

@@ -1,5 +1,6 @@
 //! What `/metrics` shows, in the OpenMetrics text format. No label ever holds a user's id.
 
+mod dead_letters;
 mod intake;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::keys::State;
 use crate::overview::Overview;
 use crate::shared::Refusal;
 use crate::store::{Meters, StoreStatus};
+pub use dead_letters::DeadLetterMetrics;
 pub use intake::IntakeMetrics;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
@@ -64,6 +66,8 @@ pub struct Metrics {
     events_refused: Family<KindLabel, Counter>,
     /// What is counted of events before the engine has them.
     pub intake: IntakeMetrics,
+    /// What is counted of dead letters.
+    pub dead_letters: DeadLetterMetrics,
     unknown_names: Counter,
     ack_seconds: Histogram,
     refused_changes: Counter,
@@ -109,6 +113,7 @@ impl Metrics {
             events: Family::default(),
             events_refused: Family::default(),
             intake: IntakeMetrics::default(),
+            dead_letters: DeadLetterMetrics::default(),
             unknown_names: Counter::default(),
             ack_seconds: Histogram::new(ACK_SECONDS),
             refused_changes: Counter::default(),
@@ -138,6 +143,7 @@ impl Metrics {
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
+        metrics.dead_letters.register(&mut metrics.registry);
         metrics.register_gauges();
         metrics.register_keys();
         metrics.register_store();

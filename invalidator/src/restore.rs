@@ -1,11 +1,13 @@
 //! From the store into the engine, at the start: before any node is answered.
 
-use policy::event::Event;
+use policy::event::{EventError, EventErrorKind};
 use policy::name::EventId;
 use policy::subject::Subject;
 use thiserror::Error;
 
 use crate::engine::{Engine, IngestError, Ingested, Now, Verdict};
+use crate::intake::{Checked, EMBEDDED, Intake, Origin, Path};
+use crate::source::redis::REDIS;
 use crate::store::{Keeper, KeptEvent};
 
 /// The store keeps more than the configuration has room for.
@@ -13,11 +15,34 @@ use crate::store::{Keeper, KeptEvent};
 #[error("must be raised: the store keeps more users and sessions than that")]
 pub struct TooFull;
 
+/// Most kept events with a wrong signature that are told one by one.
+const REFUSED_MAX: usize = 1_000;
+
+/// What the store had to give.
+#[derive(Debug)]
+pub struct Restored {
+    /// It knows every kept event.
+    pub engine: Engine,
+    /// But these, which are not signed as the configuration asks for; at most 1,000 of them.
+    pub refused: Vec<NotRestored>,
+}
+
+/// A kept event that is not signed as it has to be. It stays in the store: the key may come back.
+#[derive(Debug)]
+pub struct NotRestored {
+    /// It, as it is kept.
+    pub kept: KeptEvent,
+    /// The rule that it breaks.
+    pub error: EventError,
+}
+
 /// Takes events out of the store, in whatever order.
 #[derive(Debug)]
-pub struct Restore {
+pub struct Restore<'a> {
     engine: Engine,
+    intake: &'a Intake,
     now: Now,
+    refused: Vec<NotRestored>,
     /// Found no room yet: an event that is still to come may end what stands in the way.
     later: Vec<KeptEvent>,
     /// Kept, but overtaken: a crash came before they were removed.
@@ -25,11 +50,12 @@ pub struct Restore {
     full: bool,
 }
 
-impl Restore {
+impl<'a> Restore<'a> {
     /// Begins with an engine that knows nothing.
     #[must_use]
-    pub fn new(engine: Engine, now: Now) -> Self {
-        Self { engine, now, later: Vec::new(), leftover: Vec::new(), full: false }
+    pub fn new(engine: Engine, intake: &'a Intake, now: Now) -> Self {
+        let refused = Vec::new();
+        Self { engine, intake, now, refused, later: Vec::new(), leftover: Vec::new(), full: false }
     }
 
     /// Takes in one kept event.
@@ -45,8 +71,19 @@ impl Restore {
 
     fn merge(&mut self, kept: &KeptEvent) -> Result<Result<(), IngestError>, String> {
         let KeptEvent { subject, event_id, record } = kept;
-        let event =
-            Event::parse(&record.event, record.first_heard).map_err(|error| error.to_string())?;
+        let source = if &*record.source == EMBEDDED { EMBEDDED } else { REDIS };
+        let origin = Origin { source, path: Path::Kept(record.first_heard) };
+        let event = match self.intake.check(origin, &record.event, self.now.wall) {
+            Ok(Checked { event, .. }) => event,
+            Err(rejected) if is_about_signature(rejected.error.kind) => {
+                if self.refused.len() < REFUSED_MAX {
+                    let error = rejected.error;
+                    self.refused.push(NotRestored { kept: kept.clone(), error });
+                }
+                return Ok(Ok(()));
+            }
+            Err(rejected) => return Err(rejected.error.to_string()),
+        };
         if (&event.subject, &event.register.version.event_id) != (subject, event_id) {
             return Err("it is kept under another name than its own".to_owned());
         }
@@ -67,11 +104,11 @@ impl Restore {
         })
     }
 
-    /// The engine that knows all of it. What is kept without need is removed from the store.
+    /// All of it. What is kept without need is removed from the store.
     ///
     /// # Errors
     /// If there is no room for all of it.
-    pub fn finish(mut self, keeper: &Keeper) -> Result<Engine, TooFull> {
+    pub fn finish(mut self, keeper: &Keeper) -> Result<Restored, TooFull> {
         for kept in std::mem::take(&mut self.later) {
             // A second time: what still finds no room is more than the filter would take.
             let (event_id, merged) = (kept.event_id.clone(), self.merge(&kept));
@@ -83,14 +120,26 @@ impl Restore {
             return Err(TooFull);
         }
         keeper.update(None, self.leftover);
-        Ok(self.engine)
+        Ok(Restored { engine: self.engine, refused: self.refused })
     }
+}
+
+fn is_about_signature(kind: EventErrorKind) -> bool {
+    matches!(
+        kind,
+        EventErrorKind::SignatureMissing
+            | EventErrorKind::UnknownKey
+            | EventErrorKind::ExpiredKey
+            | EventErrorKind::BadSignature
+            | EventErrorKind::PublisherNotAllowed
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
+    use policy::event::Event;
     use policy::record::Record;
     use policy::time::UnixMicros;
     use proptest::prelude::*;
@@ -143,7 +192,8 @@ mod tests {
 
     #[test]
     fn what_is_not_the_event_that_it_is_kept_as_is_refused() {
-        let mut restore = Restore::new(engine(9), now());
+        let intake = Intake::default();
+        let mut restore = Restore::new(engine(9), &intake, now());
         let other = KeptEvent { event_id: EventId::parse("2").unwrap(), ..block("1", 0, "fraud") };
         assert!(restore.take(other).unwrap_err().contains("under another name"));
         let mut foreign = block("1", 0, "fraud");
@@ -154,7 +204,8 @@ mod tests {
     #[test]
     fn more_subjects_than_the_configuration_allows_are_no_silent_loss() {
         let directory = tempfile::tempdir().unwrap();
-        let mut restore = Restore::new(engine(1), now());
+        let intake = Intake::default();
+        let mut restore = Restore::new(engine(1), &intake, now());
         for user in ["alice", "bob"] {
             restore.take(kept("1", user, 0, json!({ "action": "block" }))).unwrap();
         }
@@ -165,14 +216,15 @@ mod tests {
     fn what_stands_in_the_way_may_be_ended_by_an_event_that_comes_later() {
         let directory = tempfile::tempdir().unwrap();
         let keeper = keeper(&directory);
-        let mut restore = Restore::new(engine(9), now());
+        let intake = Intake::default();
+        let mut restore = Restore::new(engine(9), &intake, now());
         // As after a crash before anything was removed.
         for number in 0..16 {
             restore.take(block(&format!("a{number}"), 1, &format!("r{number}"))).unwrap();
         }
         restore.take(block("b", 3, "another")).unwrap();
         restore.take(kept("c", "alice", 2, json!({ "action": "unblock" }))).unwrap();
-        let engine = restore.finish(&keeper).unwrap();
+        let engine = restore.finish(&keeper).unwrap().engine;
         let state = engine.view(&Subject::user("alice").unwrap(), now()).unwrap().state;
         let blocks: Vec<_> = state.blocks(NOW).map(|(block, _)| block.reason.as_str()).collect();
         assert_eq!(blocks, ["another"]);
@@ -209,7 +261,8 @@ mod tests {
                     });
                 }
             }
-            let mut restore = Restore::new(engine(9), now());
+            let intake = Intake::default();
+            let mut restore = Restore::new(engine(9), &intake, now());
             for index in keep.iter().rev() {
                 restore.take(all[*index].clone()).unwrap();
             }

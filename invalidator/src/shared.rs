@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::config::ConfigError;
+use crate::deadletter::DeadLetters;
 use crate::engine::{Engine, NodeKey, Now};
 use crate::intake::{EventKeys, Intake};
 use crate::log::Pseudonyms;
@@ -40,6 +41,8 @@ pub struct Shared {
     acknowledged: watch::Sender<()>,
     pseudonyms: Pseudonyms,
     intake: Intake,
+    /// Where events go that cannot be applied.
+    pub dead_letters: DeadLetters,
     /// What `/metrics` shows.
     pub metrics: Metrics,
     /// What keeps the log from being filled.
@@ -53,6 +56,7 @@ impl Shared {
         engine: Engine,
         keeper: Keeper,
         intake: Intake,
+        dead_letters: DeadLetters,
         pseudonyms: Pseudonyms,
         metrics: Metrics,
     ) -> Self {
@@ -64,6 +68,7 @@ impl Shared {
             acknowledged: watch::Sender::new(()),
             pseudonyms,
             intake,
+            dead_letters,
             metrics,
             throttles: Throttles::default(),
         }

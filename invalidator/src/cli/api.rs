@@ -71,6 +71,24 @@ impl Api {
         self.reply(self.agent.get(format!("{}/v1/status", self.base)).call())
     }
 
+    /// Dead letters, by the parameters of the query.
+    pub(super) fn dead_letters(&self, query: &[(&str, &str)]) -> Result<Reply, ApiError> {
+        let url = format!("{}/v1/dead-letters", self.base);
+        self.reply(self.agent.get(url).query_pairs(query.iter().copied()).call())
+    }
+
+    /// One dead letter. An id that is none is that of no letter.
+    pub(super) fn dead_letter(&self, id: &str) -> Result<Reply, ApiError> {
+        let id: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
+        self.reply(self.agent.get(format!("{}/v1/dead-letters/{id}", self.base)).call())
+    }
+
+    pub(super) fn replay(&self, order: &str) -> Result<Reply, ApiError> {
+        let url = format!("{}/v1/dead-letters/replay", self.base);
+        let sent = self.agent.post(url).content_type("application/json").send(order);
+        self.reply(sent)
+    }
+
     fn reply(
         &self,
         sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use policy::time::{DURATION_RULE, UnixMicros, parse_duration};
 
+use super::dlq::Dlq;
 use super::keys::Keys;
 use super::sign::Sign;
 use super::verify::Verify;
@@ -53,6 +54,8 @@ pub(super) enum Command {
     Publish(Publish),
     /// Show sources, nodes and how far behind they are
     Status(Client),
+    /// List, show or replay dead letters: events that could not be applied
+    Dlq(Dlq),
     /// List or rotate the keys that partners sign requests with
     Keys(Keys),
     /// Sign a request as a partner would: prints the headers, and a curl line that sends them

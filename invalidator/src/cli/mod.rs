@@ -3,6 +3,7 @@
 mod api;
 mod args;
 mod captured;
+mod dlq;
 mod event;
 mod input;
 mod keys;
@@ -109,6 +110,7 @@ fn command(arguments: Arguments) -> Result<bool, Failure> {
         Command::Run(run) => self::run(&run),
         Command::Status(client) => status(&client),
         Command::Keys(keys) => keys::run(keys),
+        Command::Dlq(dlq) => dlq::run(dlq),
         Command::Sign(sign) => sign::run(&sign),
         Command::Verify(verify) => verify::run(verify),
         Command::Publish(publish) => self::publish(&publish.client, &publish.file),

@@ -183,7 +183,7 @@ fn node_row(node: &Value) -> [String; 7] {
 }
 
 /// Columns padded to their widest cell.
-fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
+pub(super) fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
     };
@@ -210,15 +210,15 @@ fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-fn text<'a>(json: &'a Value, name: &str) -> &'a str {
+pub(super) fn text<'a>(json: &'a Value, name: &str) -> &'a str {
     json.get(name).and_then(Value::as_str).unwrap_or("?")
 }
 
-fn number(json: &Value, name: &str) -> u64 {
+pub(super) fn number(json: &Value, name: &str) -> u64 {
     json.get(name).and_then(Value::as_u64).unwrap_or_default()
 }
 
-fn list<'a>(json: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn list<'a>(json: &'a Value, name: &str) -> &'a [Value] {
     json.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 

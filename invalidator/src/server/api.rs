@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRef, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{self, BodyError};
+use super::dead_letters;
 use super::form::Form;
 use super::host::loopback_only;
 use super::problem::Problem;
@@ -39,6 +40,12 @@ struct Door {
     slots: Arc<Semaphore>,
 }
 
+impl FromRef<Door> for Arc<Shared> {
+    fn from_ref(door: &Door) -> Self {
+        Self::clone(&door.shared)
+    }
+}
+
 /// Routes of the API listener.
 pub fn router(
     shared: Arc<Shared>,
@@ -53,6 +60,9 @@ pub fn router(
         .route("/v1/users/{id}", get(user))
         .route("/v1/sessions/{id}", get(session))
         .route("/v1/status", get(status))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/replay", post(dead_letters::replay_some))
+        .route("/v1/dead-letters/{id}", get(dead_letters::show))
         .route_layer(middleware::from_fn_with_state(door.clone(), bounded))
         .route("/healthz", get(|| async { Json(json!({ "healthy": true })) }))
         .route("/readyz", get(ready))

@@ -3,6 +3,7 @@
 
 pub mod api;
 mod body;
+mod dead_letters;
 mod form;
 mod host;
 pub mod listen;

@@ -5,11 +5,14 @@ use policy::name::EventId;
 use policy::record::Record;
 use policy::subject::Subject;
 use thiserror::Error;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Shared;
+use crate::deadletter::{Cause, Fresh};
 use crate::engine::{Engine, IngestError, Ingested, Now, Verdict, WaiterId};
-use crate::intake::{Checked, Origin, Outcome, Path, Rejected};
+use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected};
+use crate::restore::NotRestored;
+use crate::source::redis::REDIS;
 use crate::store::{KeptEvent, Ticket};
 
 /// Why an event was refused.
@@ -52,6 +55,15 @@ impl Refusal {
                 (field.to_owned(), rule.to_owned())
             }
         }
+    }
+}
+
+impl Refusal {
+    /// The same as it is kept with a dead letter.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let (field, rule) = self.broken();
+        Cause { kind: self.kind().to_owned(), field, rule }
     }
 }
 
@@ -144,7 +156,7 @@ impl Shared {
                 Ok((Accepted { event_id: known.event_id, ingested, ticket }, then))
             }
             Err(refused) => {
-                self.note_refused(origin, &refused);
+                self.note_refused(origin, bytes, &refused);
                 Err(refused.refusal)
             }
         }
@@ -201,12 +213,12 @@ impl Shared {
     /// Counts and logs an event that was refused before it was read.
     pub fn refuse(&self, origin: Origin, error: EventError) -> Refusal {
         let refused = Refused::from(Rejected::unread(error));
-        self.note_refused(origin, &refused);
+        self.note_refused(origin, &[], &refused);
         refused.refusal
     }
 
     /// The one place where a refused event is noted.
-    fn note_refused(&self, origin: Origin, refused: &Refused) {
+    fn note_refused(&self, origin: Origin, bytes: &[u8], refused: &Refused) {
         let Refused { refusal, event_id, signature } = refused;
         let source = origin.source;
         self.metrics.event(source, "refused");
@@ -216,6 +228,32 @@ impl Shared {
             let event_id = event_id.as_ref().map(EventId::as_str);
             let kind = refusal.kind();
             warn!(source, event_id, kind, cause = %refusal, left_out, "event refused");
+        }
+        // Through the API its publisher, and of a replay the operator, has the answer.
+        let is_told = match origin.path {
+            Path::Live => source == EMBEDDED,
+            Path::Replayed => true,
+            Path::Written(_) | Path::Kept(_) => false,
+        };
+        if !is_told {
+            let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);
+            self.dead_letters.keep(Fresh::new(source, cause, event_id, bytes, at));
+        }
+    }
+
+    /// Notes kept events that the start has refused: they are not enforced.
+    pub fn note_not_restored(&self, refused: Vec<NotRestored>) {
+        if !refused.is_empty() {
+            let count = refused.len();
+            error!(count, "kept events are NOT in force: not signed as [events] asks for");
+        }
+        for NotRestored { kept, error } in refused {
+            let KeptEvent { event_id, record, .. } = kept;
+            let source = if &*record.source == EMBEDDED { EMBEDDED } else { REDIS };
+            let origin = Origin { source, path: Path::Kept(record.first_heard) };
+            let event_id = Some(event_id);
+            let refused = Refused { refusal: error.into(), event_id, signature: None };
+            self.note_refused(origin, &record.event, &refused);
         }
     }
 

@@ -1,0 +1,219 @@
+//! The letters on disk: by id, and found by time and by the event's id. Plain and synchronous.
+
+use policy::time::UnixMicros;
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+    WriteTransaction,
+};
+
+use super::letter::{Fresh, Letter, Replay};
+use crate::config;
+use crate::store::file;
+
+/// What the file says that it keeps.
+pub(super) const KIND: &str = "dead letters";
+/// Version of the tables and of what is in them.
+pub(super) const FORMAT: u64 = 1;
+/// Most expired letters that one write removes; the next removes more.
+const EXPIRED_MAX: usize = 1_000;
+
+const LETTERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("letters");
+const BY_TIME: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("by_time");
+const BY_EVENT: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("by_event");
+
+/// What a write has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Letters there are now.
+    pub(super) stored: u64,
+    /// Letters that made room for newer ones.
+    pub(super) dropped_count: u64,
+    /// Letters that were kept for long enough.
+    pub(super) dropped_age: u64,
+}
+
+/// Which letters to look for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only those that came first at this time or later.
+    pub from: Option<UnixMicros>,
+    /// Only those that came first before this time.
+    pub to: Option<UnixMicros>,
+    /// Only those of the event with this id.
+    pub event_id: Option<String>,
+    /// Only those after this place in the order of time and id.
+    pub after: Option<(u64, String)>,
+}
+
+/// A letter with its id.
+pub type Named = (String, Letter);
+
+struct Tables<'a> {
+    letters: Table<'a, &'static str, &'static [u8]>,
+    by_time: Table<'a, (u64, &'static str), ()>,
+    by_event: Table<'a, (&'static str, &'static str), ()>,
+}
+
+impl<'a> Tables<'a> {
+    fn open(transaction: &'a WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            letters: transaction.open_table(LETTERS)?,
+            by_time: transaction.open_table(BY_TIME)?,
+            by_event: transaction.open_table(BY_EVENT)?,
+        })
+    }
+
+    fn get(&self, id: &str) -> Result<Option<Letter>, redb::Error> {
+        let row = self.letters.get(id)?;
+        row.map(|row| decode(row.value())).transpose()
+    }
+
+    fn put(&mut self, id: &str, letter: &Letter) -> Result<(), redb::Error> {
+        let bytes = letter.encode().map_err(|error| corrupted(&error))?;
+        self.letters.insert(id, bytes.as_slice())?;
+        self.by_time.insert((letter.first_at, id), ())?;
+        if let Some(event_id) = letter.event_id.as_deref() {
+            self.by_event.insert((event_id, id), ())?;
+        }
+        Ok(())
+    }
+
+    fn oldest(&self) -> Result<Option<(u64, String)>, redb::Error> {
+        let row = self.by_time.first()?;
+        Ok(row.map(|(key, _)| (key.value().0, key.value().1.to_owned())))
+    }
+
+    fn remove(&mut self, (first_at, id): &(u64, String)) -> Result<(), redb::Error> {
+        let event_id = self.get(id)?.and_then(|letter| letter.event_id);
+        if let Some(event_id) = event_id {
+            self.by_event.remove((event_id.as_str(), id.as_str()))?;
+        }
+        self.by_time.remove((*first_at, id.as_str()))?;
+        self.letters.remove(id.as_str())?;
+        Ok(())
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Letter, redb::Error> {
+    Letter::decode(bytes).map_err(|error| corrupted(&error))
+}
+
+fn corrupted(error: &serde_json::Error) -> redb::Error {
+    redb::Error::Corrupted(format!("a letter cannot be read or written: {error}"))
+}
+
+/// Adds letters, counts those that are there, and drops the oldest ones beyond the bounds.
+pub(super) fn put(
+    database: &Database,
+    fresh: &[Fresh],
+    bounds: config::DeadLetters,
+    now: UnixMicros,
+) -> Result<Written, redb::Error> {
+    let transaction = file::begin(database)?;
+    let mut written = Written::default();
+    {
+        let mut tables = Tables::open(&transaction)?;
+        for fresh in fresh {
+            let id = fresh.id();
+            match tables.get(id)? {
+                Some(mut letter) => {
+                    letter.came_again(fresh.at);
+                    tables.put(id, &letter)?;
+                }
+                None => tables.put(id, &fresh.clone().into())?,
+            }
+        }
+        let letters_max = u64::try_from(bounds.letters_max).unwrap_or(u64::MAX);
+        while tables.letters.len()? > letters_max
+            && let Some(oldest) = tables.oldest()?
+        {
+            tables.remove(&oldest)?;
+            written.dropped_count += 1;
+        }
+        let expired_before = now.saturating_sub(bounds.retention).0;
+        for _ in 0..EXPIRED_MAX {
+            let Some(oldest) = tables.oldest()?.filter(|(at, _)| *at < expired_before) else {
+                break;
+            };
+            tables.remove(&oldest)?;
+            written.dropped_age += 1;
+        }
+        written.stored = tables.letters.len()?;
+    }
+    transaction.commit()?;
+    Ok(written)
+}
+
+/// Notes tries to replay letters; those that are gone meanwhile are left out.
+pub(super) fn note(database: &Database, replays: &[(String, Replay)]) -> Result<(), redb::Error> {
+    let transaction = file::begin(database)?;
+    {
+        let mut tables = Tables::open(&transaction)?;
+        for (id, replay) in replays {
+            if let Some(mut letter) = tables.get(id)? {
+                letter.note(replay.clone());
+                tables.put(id, &letter)?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// One letter.
+pub(super) fn get(database: &Database, id: &str) -> Result<Option<Letter>, redb::Error> {
+    let letters = database.begin_read()?.open_table(LETTERS)?;
+    let row = letters.get(id)?;
+    row.map(|row| decode(row.value())).transpose()
+}
+
+/// At most `limit` letters, the oldest first.
+pub(super) fn list(
+    database: &Database,
+    filter: &Filter,
+    limit: usize,
+) -> Result<Vec<Named>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let letters = transaction.open_table(LETTERS)?;
+    let read = |id: &str| -> Result<Option<Letter>, redb::Error> {
+        letters.get(id)?.map(|row| decode(row.value())).transpose()
+    };
+    let (from, to) = (filter.from.unwrap_or_default().0, filter.to.map_or(u64::MAX, |to| to.0));
+    let in_time = |at: u64| (from..to).contains(&at) || (at == to && filter.to.is_none());
+    let is_after = |at: u64, id: &str| {
+        filter.after.as_ref().is_none_or(|(after, last)| (at, id) > (*after, last.as_str()))
+    };
+    let mut found = Vec::new();
+    if let Some(event_id) = filter.event_id.as_deref() {
+        let by_event = transaction.open_table(BY_EVENT)?;
+        for row in by_event.range((event_id, "")..)? {
+            let (key, _) = row?;
+            let (of, id) = key.value();
+            if of != event_id {
+                break;
+            }
+            let Some(letter) = read(id)? else { continue };
+            if in_time(letter.first_at) && is_after(letter.first_at, id) {
+                found.push((id.to_owned(), letter));
+            }
+        }
+        found.sort_by(|(a, x), (b, y)| (x.first_at, a).cmp(&(y.first_at, b)));
+        found.truncate(limit);
+        return Ok(found);
+    }
+    let by_time = transaction.open_table(BY_TIME)?;
+    let start = filter.after.as_ref().map_or(from, |(after, _)| from.max(*after));
+    for row in by_time.range((start, "")..)? {
+        let (key, _) = row?;
+        let (at, id) = key.value();
+        if found.len() >= limit || !in_time(at) {
+            break;
+        }
+        if is_after(at, id)
+            && let Some(letter) = read(id)?
+        {
+            found.push((id.to_owned(), letter));
+        }
+    }
+    Ok(found)
+}
