@@ -73,7 +73,9 @@ fn the_oldest_make_room_and_the_old_go() {
 fn letters_are_found_by_time_and_event_and_listed_page_by_page() {
     let file = file();
     let letters: Vec<_> = (0..9)
-        .map(|n: u64| fresh(&n.to_string(), Some(if n % 2 == 0 { "even" } else { "odd" }), n / 2))
+        .map(|n: u64| {
+            fresh(&n.to_string(), Some(if n.is_multiple_of(2) { "even" } else { "odd" }), n / 2)
+        })
         .collect();
     file.put(&letters, 100, 9);
     let range = Filter { from: Some(UnixMicros(1)), to: Some(UnixMicros(3)), ..Filter::default() };
@@ -99,7 +101,7 @@ fn letters_are_found_by_time_and_event_and_listed_page_by_page() {
 fn a_long_event_is_cut_and_says_so() {
     let file = file();
     let text = "x".repeat(RAW_BYTES_MAX + 1);
-    file.put(&[fresh(&text, None, 1), fresh(&text[1..], None, 2)], 10, 2);
+    file.put(&[fresh(&text, None, 1), fresh(&"y".repeat(RAW_BYTES_MAX), None, 2)], 10, 2);
     let letters = table::list(&file.database, &Filter::default(), 10).unwrap();
     let cut: Vec<_> = letters
         .iter()
