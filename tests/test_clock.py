@@ -53,13 +53,31 @@ def test_known_blocks_outlast_a_jump(tmp_path, user, jump_s):
         swept(stack)
         assert stack.edge.get("/", user).status == 403
         set_ahead(stack, clock, 0)
-        # The new Envoy knows only what the daemon still does.
-        stack.edge.process.kill()
-        stack.edge.start()
-        stack.wait_synced()
+        # The new Envoy knows only what the daemon still does, then only what is on its disk.
+        for parts in ([stack.edge], [stack.daemon, stack.edge]):
+            start_again(stack, parts)
+            assert stack.edge.get("/", user).status == 403
+            assert stack.edge.get("/", forever).status == 403
+            assert stack.edge.get("/", lifted).status == 200
+
+
+def test_known_blocks_outlast_a_start_with_a_clock_that_is_ahead(tmp_path, user):
+    with with_clock(tmp_path) as (stack, clock):
+        stack.daemon.block(user, duration="24h")
+        clock.ahead(30 * DAY_S)
+        start_again(stack, [stack.daemon])
+        swept(stack)
+        clock.ahead(0)
+        start_again(stack, [stack.daemon, stack.edge])
         assert stack.edge.get("/", user).status == 403
-        assert stack.edge.get("/", forever).status == 403
-        assert stack.edge.get("/", lifted).status == 200
+
+
+def start_again(stack, parts) -> None:
+    for part in parts:
+        part.process.kill()
+    for part in parts:
+        part.start()
+    stack.wait_synced()
 
 
 def test_polls_and_receipts_go_by_no_clock_that_jumps(tmp_path, user):
