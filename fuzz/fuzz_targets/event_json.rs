@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::event::Event;
+use policy::event::{Document, Event, protobuf};
 use policy::push;
 use policy::state::State;
 
@@ -13,6 +13,14 @@ fuzz_target!(|data: &[u8]| {
             state.merge(event.register);
             let wire = push::State::from(&state);
             assert!(State::try_from(wire).is_ok_and(|read| read == state));
+            // The same in the other form.
+            let document = Document::read(data).expect("it was read before");
+            if let Ok(bytes) = protobuf::write(&document)
+                && let Ok(read) = protobuf::read(&bytes)
+            {
+                let event = Event::of(&document, fuzz::NOW).map(|(event, _)| event);
+                assert_eq!(Event::of(&read, fuzz::NOW).map(|(event, _)| event), event);
+            }
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }

@@ -8,6 +8,7 @@ use policy::time::{DURATION_RULE, UnixMicros, parse_duration};
 use super::dlq::Dlq;
 use super::keys::Keys;
 use super::sign::Sign;
+use super::signing::Signing;
 use super::verify::Verify;
 
 const SIGN_HELP: &str = "\
@@ -107,6 +108,11 @@ pub(super) struct Target {
     /// The event's id, to repeat a command without repeating its effect [default: a new one]
     #[arg(long, value_name = "ID")]
     pub(super) event_id: Option<String>,
+    /// Who publishes the event: keys may be for certain publishers only
+    #[arg(long, value_name = "NAME")]
+    pub(super) publisher: Option<String>,
+    #[command(flatten)]
+    pub(super) signing: Signing,
 }
 
 /// How long an effect lasts; until it is lifted when neither is given.
@@ -193,6 +199,11 @@ pub(super) struct Publish {
     /// A file of events, or - for standard input
     #[arg(value_name = "FILE|-")]
     pub(super) file: String,
+    #[command(flatten)]
+    pub(super) signing: Signing,
+    /// Print each event on a line of its own instead, to be published elsewhere
+    #[arg(long)]
+    pub(super) print: bool,
     #[command(flatten)]
     pub(super) client: Client,
 }

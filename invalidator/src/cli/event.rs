@@ -65,12 +65,14 @@ fn scope(payload: &mut Map<String, Value>, groups: &[String]) {
 fn event(action: &str, target: &Target, payload: Map<String, Value>) -> Value {
     let key = if target.session { "session_id" } else { "user_id" };
     let id = target.event_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
-    json!({
-        "event_id": id,
-        "event_type": format!("operator.{action}"),
-        "schema_version": "1.0",
-        "occurred_at": wall_clock().to_string(),
-        "key": { key: target.id },
-        "payload": payload,
-    })
+    let mut event = Map::from_iter([
+        ("event_id".to_owned(), id.into()),
+        ("event_type".to_owned(), format!("operator.{action}").into()),
+        ("schema_version".to_owned(), "1.0".into()),
+        ("occurred_at".to_owned(), wall_clock().to_string().into()),
+        ("key".to_owned(), json!({ key: target.id })),
+        ("payload".to_owned(), payload.into()),
+    ]);
+    insert(&mut event, "publisher", target.publisher.as_deref());
+    event.into()
 }

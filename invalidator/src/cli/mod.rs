@@ -9,6 +9,7 @@ mod input;
 mod keys;
 mod show;
 mod sign;
+mod signing;
 mod verify;
 
 use std::fs::File;
@@ -25,7 +26,7 @@ use crate::config::{Config, ConfigError};
 use crate::daemon::{self, DaemonError};
 use crate::keys::Reading;
 use api::{Api, ApiError, Reply};
-use args::{Arguments, Client, Command, Run};
+use args::{Arguments, Client, Command, Publish, Run, Target};
 use captured::CapturedError;
 
 /// An event was refused, or is not enforced everywhere.
@@ -113,11 +114,15 @@ fn command(arguments: Arguments) -> Result<bool, Failure> {
         Command::Dlq(dlq) => dlq::run(dlq),
         Command::Sign(sign) => sign::run(&sign),
         Command::Verify(verify) => verify::run(verify),
-        Command::Publish(publish) => self::publish(&publish.client, &publish.file),
-        Command::Block(block) => send(&block.client, &event::block(&block)),
-        Command::Unblock(unblock) => send(&unblock.client, &event::unblock(&unblock)),
-        Command::Zero(zero) => send(&zero.client, &event::zero(&zero)),
-        Command::Override(change) => send(&change.client, &event::override_limit(&change)),
+        Command::Publish(publish) => self::publish(&publish),
+        Command::Block(block) => send(&block.client, &block.target, &event::block(&block)),
+        Command::Unblock(unblock) => {
+            send(&unblock.client, &unblock.target, &event::unblock(&unblock))
+        }
+        Command::Zero(zero) => send(&zero.client, &zero.target, &event::zero(&zero)),
+        Command::Override(change) => {
+            send(&change.client, &change.target, &event::override_limit(&change))
+        }
     }
 }
 
@@ -144,13 +149,17 @@ fn status(client: &Client) -> Result<bool, Failure> {
     Ok(reply.status == 200)
 }
 
-fn send(client: &Client, event: &Value) -> Result<bool, Failure> {
-    let reply = Api::new(&client.api)?.publish(&event.to_string())?;
+fn send(client: &Client, target: &Target, event: &Value) -> Result<bool, Failure> {
+    let signer = target.signing.signer()?;
+    let event = signing::signed(signer.as_ref(), event.to_string())?;
+    let reply = Api::new(&client.api)?.publish(&event)?;
     report(client, &reply)
 }
 
 /// Publishes each JSON value of the input in order; goes on after one that is refused.
-fn publish(client: &Client, name: &str) -> Result<bool, Failure> {
+fn publish(publish: &Publish) -> Result<bool, Failure> {
+    let Publish { client, file: name, signing, print } = publish;
+    let signer = signing.signer()?;
     let cannot = |error| Failure::Input(name.to_owned(), error);
     let input: Box<dyn Read> = if name == "-" {
         Box::new(io::stdin())
@@ -165,7 +174,12 @@ fn publish(client: &Client, name: &str) -> Result<bool, Failure> {
             Some(kind) => cannot(kind.into()),
             None => Failure::NotJson(index.saturating_add(1), error),
         })?;
-        all_enforced &= report(client, &api.publish(event.get())?)?;
+        let event = signing::signed(signer.as_ref(), event.get().to_owned())?;
+        if *print {
+            writeln!(io::stdout(), "{event}")?;
+        } else {
+            all_enforced &= report(client, &api.publish(&event)?)?;
+        }
     }
     Ok(all_enforced)
 }
