@@ -26,6 +26,20 @@ const OUTCOMES: [&str; 3] = ["denied", "would_deny", "failed_open"];
 /// A signed body that is too large to be verified.
 const TOO_LARGE: &str = "too_large";
 
+/// What is counted of answers to polls, and of the lease.
+const PUSH: [&str; 10] = [
+    "batches",
+    "changes",
+    "urgent",
+    "checked",
+    "repaired",
+    "refused",
+    "snapshots",
+    "superseded",
+    "failed",
+    "lease_taken",
+];
+
 /// Key ids that have a histogram of their own; the skew of further ones is not recorded.
 const KEY_IDS_MAX: usize = 256;
 
@@ -77,9 +91,7 @@ impl Metrics {
             })
         });
         let signatures = signatures.collect();
-        let push =
-            ["batches", "changes", "refused", "snapshots", "superseded", "failed", "lease_taken"];
-        let push = push.iter().filter_map(|name| Some((*name, counter(format!("push.{name}"))?)));
+        let push = PUSH.iter().filter_map(|name| Some((*name, counter(format!("push.{name}"))?)));
         Self {
             allowed: counter("allowed".to_owned()),
             by_cause: causes.collect(),
@@ -183,6 +195,9 @@ impl Metrics {
             Ok(report) => {
                 push("batches", 1);
                 push("changes", report.changes);
+                push("urgent", report.urgent);
+                push("checked", report.checked);
+                push("repaired", report.repaired);
                 push("refused", report.refused);
                 push("snapshots", usize::from(report.is_snapshot));
             }

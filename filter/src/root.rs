@@ -101,7 +101,7 @@ impl Root {
 
     fn apply(&mut self, plugin: &Plugin, body: &[u8]) -> Result<Report, Failure> {
         #[cfg(feature = "trap")]
-        crate::trap::on_batch(body);
+        crate::trap::on_batch(body, plugin.gate.config().storage.slabs);
         let rank = self.rank();
         let Some(poller) = &mut self.poller else { return Ok(Report::default()) };
         poller.on_answer(body, &plugin.gate, &mut SharedData, rank, &HostClock)
@@ -129,9 +129,12 @@ impl Context for Root {
         self.note_health(report.as_ref().err());
         plugin.metrics.count_push(&report);
         match report {
-            Ok(Report { refused, keys, next, .. }) => {
+            Ok(Report { refused, repaired, keys, next, .. }) => {
                 if refused > 0 {
                     log::error!("{refused} changes could not be stored and are not enforced");
+                }
+                if repaired > 0 {
+                    log::error!("{repaired} states had got lost from memory, and are there again");
                 }
                 match keys {
                     Some(Ok(())) => plugin.warn_of_crowds(),

@@ -1,15 +1,27 @@
-//! For tests only: a VM that traps at the worst moment, once per Envoy process.
+//! For tests only: what must never happen in a node, at the worst moment, once per Envoy process.
 
 use proxy_wasm::hostcalls;
 
-const MARK: &[u8] = b"test-trap";
-const DONE: &str = "portcullis/test/trapped";
+/// Traps the VM.
+const TRAP: &str = "test-trap";
 
-/// Traps if the batch holds a block with the reason `test-trap` and no VM has trapped before.
-pub(crate) fn on_batch(body: &[u8]) {
-    let is_marked = body.windows(MARK.len()).any(|window| window == MARK);
-    let is_first = || hostcalls::set_shared_data(DONE, Some(b"1"), Some(u32::MAX)).is_ok();
-    if is_marked && is_first() {
+/// Forgets all slabs, as if memory had been damaged.
+const FORGET: &str = "test-forget";
+
+/// Does what the batch asks for by the reason of a block, unless a VM has done so before.
+pub(crate) fn on_batch(body: &[u8], slabs: u32) {
+    if is_asked_first(body, TRAP) {
         std::process::abort();
     }
+    if is_asked_first(body, FORGET) {
+        for index in 0..slabs {
+            let _ = hostcalls::set_shared_data(&format!("portcullis/slab/{index:x}"), None, None);
+        }
+    }
+}
+
+fn is_asked_first(body: &[u8], what: &str) -> bool {
+    let is_marked = body.windows(what.len()).any(|window| window == what.as_bytes());
+    let done = format!("portcullis/{what}");
+    is_marked && hostcalls::set_shared_data(&done, Some(b"1"), Some(u32::MAX)).is_ok()
 }

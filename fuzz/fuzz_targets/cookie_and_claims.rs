@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::gate::Freshness;
+use policy::gate::{Freshness, HeadersDecision};
+use policy::node::KeyCache;
 use policy::response;
 
 fuzz_target!(|data: &[u8]| {
@@ -10,7 +11,10 @@ fuzz_target!(|data: &[u8]| {
     let (gate, mut memory) = (&*fuzz::GATE, fuzz::Memory::default());
     let request = fuzz::Arbitrary::new(cookies, address, claim);
     for _ in 0..4 {
-        let decision = gate.decide(&request, &mut memory, &fuzz::Stopped, Freshness::Fresh);
+        let (clock, mut keys) = (fuzz::Stopped, KeyCache::default());
+        let decision =
+            gate.decide_headers(&request, &mut memory, &clock, Freshness::Fresh, &mut keys);
+        let HeadersDecision::Done(decision) = decision else { panic!("nothing is signed here") };
         let _ = response::rate_limit(gate.config(), &decision.quotas);
         assert!(decision.quotas.len() <= 3);
     }

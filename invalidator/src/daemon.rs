@@ -106,6 +106,7 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
         limits: config.limits,
         batch: BatchBounds::default(),
         connected_for: config.poll.hold.saturating_add(POLL_LATE_MAX),
+        scrub: config.poll.scrub,
         sources: embedded.into_iter().chain(heard).collect(),
     });
     // Whatever may be wrong with the configuration shows before anything is written.

@@ -71,6 +71,7 @@ pub struct Metrics {
     unknown_names: Counter,
     ack_seconds: Histogram,
     refused_changes: Counter,
+    repaired: Counter,
     poll_auth_failures: Counter,
     polls_malformed: Counter,
     nodes_refused: Counter,
@@ -117,6 +118,7 @@ impl Metrics {
             unknown_names: Counter::default(),
             ack_seconds: Histogram::new(ACK_SECONDS),
             refused_changes: Counter::default(),
+            repaired: Counter::default(),
             poll_auth_failures: Counter::default(),
             polls_malformed: Counter::default(),
             nodes_refused: Counter::default(),
@@ -163,6 +165,8 @@ impl Metrics {
         r.register("push_ack_seconds", help, self.ack_seconds.clone());
         let help = "Changes that a node could not store, and so does not enforce";
         r.register("refused_changes", help, self.refused_changes.clone());
+        let help = "States that a node had acknowledged and lacked, found by checks and put back";
+        r.register("repaired", help, self.repaired.clone());
         let help = "Polls with a missing or wrong secret";
         r.register("poll_auth_failures", help, self.poll_auth_failures.clone());
         let help = "Polls with the right secret that break the protocol";
@@ -235,6 +239,11 @@ impl Metrics {
     /// Counts a change that a node could not store.
     pub fn change_refused(&self) {
         self.refused_changes.inc();
+    }
+
+    /// Counts states that a node lacked.
+    pub fn repaired(&self, count: u64) {
+        self.repaired.inc_by(count);
     }
 
     /// Counts a poll with a wrong secret.

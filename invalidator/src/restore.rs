@@ -163,6 +163,7 @@ mod tests {
             limits: Limits { subjects_max, ..Limits::default() },
             batch: BatchBounds::default(),
             connected_for: std::time::Duration::from_secs(3),
+            scrub: 0,
             sources: Vec::new(),
         })
     }

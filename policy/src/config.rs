@@ -244,12 +244,6 @@ impl Config {
         numbered.find(|(_, one)| LimitMatch::any(&one.matchers, groups, method, path))
     }
 
-    /// The limit of this name.
-    #[must_use]
-    pub fn limit(&self, name: &Name) -> Option<&Limit> {
-        self.limits.iter().find(|limit| limit.name == *name)
-    }
-
     /// The route groups that a request is in.
     #[must_use]
     pub fn groups(&self, method: &[u8], path: &[u8]) -> Groups {

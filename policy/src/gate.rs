@@ -92,22 +92,6 @@ impl Gate {
         &self.hash_key
     }
 
-    /// Decides on one request without its body, and takes its tokens if it is allowed. One whose
-    /// body would have to be held is rejected.
-    pub fn decide(
-        &self,
-        request: &impl Request,
-        shared: &mut impl Shared,
-        clock: &impl Clock,
-        freshness: Freshness,
-    ) -> Decision {
-        let keys = &mut KeyCache::default();
-        match self.decide_headers(request, shared, clock, freshness, keys) {
-            HeadersDecision::Done(decision) => decision,
-            HeadersDecision::NeedBody(pending) => pending.abandon(self),
-        }
-    }
-
     /// Decides on a request as far as its headers allow. Tokens are taken if they allow it, except
     /// from the limits per partner where the body is awaited.
     pub fn decide_headers(

@@ -25,7 +25,7 @@ use crate::shared::{Contention, Key, Shared, Step, update};
 use crate::time::MonotonicNanos;
 
 #[cfg(test)]
-pub(crate) use apply::Place;
+pub(crate) use apply::{Applied, Place};
 pub use keys::KeyCache;
 pub use lease::{LEASE, Rank};
 pub use poller::{Failure, Poller, Report};

@@ -46,7 +46,7 @@ pub fn is_node_name(text: &str) -> bool {
     fits && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The most refusals that one poll reports.
+/// The most refusals that one poll reports, and so the most changes of all kinds in one batch.
 pub const REFUSALS_MAX: usize = 1_024;
 
 impl fmt::Debug for SigningKey {

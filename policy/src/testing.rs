@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::gate::{Clock, Gate};
 use crate::hash::HashKey;
 use crate::name::{EventId, Name};
-use crate::node::Place;
+use crate::node::{Applied, Place};
 use crate::push;
 use crate::shared::Shared;
 use crate::state::{Block, Effect, Override, Register, Scope, State, Version, Zero};
@@ -140,7 +140,7 @@ pub(crate) fn apply(
     clock: &impl Clock,
     subject: &Subject,
     state: &State,
-) -> Result<(), String> {
+) -> Result<Applied, String> {
     let place = Place {
         hash_key: gate.hash_key(),
         slabs: gate.config().storage.slabs,

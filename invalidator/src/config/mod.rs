@@ -91,6 +91,8 @@ pub struct Poll {
     pub secret: SecretString,
     /// How long a poll is held when there is nothing to say.
     pub hold: Duration,
+    /// How many states each Envoy is asked to check in a second; 0 for none.
+    pub scrub: u32,
 }
 
 /// Where the poll endpoint listens.

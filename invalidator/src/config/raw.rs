@@ -21,6 +21,10 @@ const SPAN_MIN: Duration = Duration::from_millis(10);
 pub const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 /// Longest interval and time to death of a source's connection.
 const DEAD_AFTER_MAX: Duration = Duration::from_secs(60);
+/// How many states each Envoy is asked to check in a second: a million of them in an hour.
+const SCRUB_DEFAULT: u32 = 256;
+/// Most of them that may be configured.
+const SCRUB_MAX: u32 = 4_096;
 /// Longest name of a Pub/Sub channel, in bytes.
 const CHANNEL_BYTES_MAX: usize = 256;
 
@@ -64,6 +68,7 @@ struct RawPoll {
     socket_mode: Option<String>,
     secret: Secret,
     hold: Option<Span>,
+    scrub: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -165,7 +170,12 @@ impl RawPoll {
             );
             return Err(ConfigError::new("poll.secret", rule));
         }
+        let scrub = self.scrub.unwrap_or(SCRUB_DEFAULT);
+        if scrub > SCRUB_MAX {
+            return Err(ConfigError::new("poll.scrub", format!("must be 0 to {SCRUB_MAX}")));
+        }
         Ok(Poll {
+            scrub,
             listen: value::listen(&self.listen, self.socket_mode.as_deref())?,
             secret,
             hold: span(self.hold, "poll.hold", Duration::from_secs(1), HOLD_MAX)?,

@@ -7,6 +7,8 @@ use policy::push::{self, Batch, Change, Message, PROTOCOL, Poll};
 use policy::state::State;
 use policy::subject::Subject;
 
+use super::extras::URGENT_CHANGES_MAX;
+use super::sent::Draft;
 use super::{Engine, Now, Ticket};
 
 /// Most changes in one batch.
@@ -26,11 +28,18 @@ pub struct BatchBounds {
     pub bytes: usize,
     /// Most entries of the log looked at; at least 1.
     pub scan_max: usize,
+    /// Most changes ahead of their turn; at least 1.
+    pub urgent_max: usize,
 }
 
 impl Default for BatchBounds {
     fn default() -> Self {
-        Self { changes_max: BATCH_CHANGES_MAX, bytes: BATCH_BYTES, scan_max: BATCH_SCAN_MAX }
+        Self {
+            changes_max: BATCH_CHANGES_MAX,
+            bytes: BATCH_BYTES,
+            scan_max: BATCH_SCAN_MAX,
+            urgent_max: URGENT_CHANGES_MAX,
+        }
     }
 }
 
@@ -55,25 +64,27 @@ pub(super) enum Position {
 }
 
 /// Changes gathered up to the bounds.
-struct Gathered {
-    changes: Vec<Change>,
+pub(super) struct Gathered {
+    pub(super) changes: Vec<Change>,
+    pub(super) subjects: Vec<(u64, Subject)>,
     bytes: usize,
     bounds: BatchBounds,
 }
 
 impl Gathered {
-    fn new(bounds: BatchBounds) -> Self {
-        Self { changes: Vec::new(), bytes: 0, bounds }
+    pub(super) fn new(bounds: BatchBounds) -> Self {
+        Self { changes: Vec::new(), subjects: Vec::new(), bytes: 0, bounds }
     }
 
     /// Adds a subject's state; `false` if there is no room for it.
-    fn add(&mut self, subject: &Subject, state: &State, sequence: u64) -> bool {
+    pub(super) fn add(&mut self, subject: &Subject, state: &State, sequence: u64) -> bool {
         let change = Change { sequence, subject: Some(subject.into()), state: Some(state.into()) };
         let bytes = self.bytes.saturating_add(change.encoded_len());
         let fits = self.changes.len() < self.bounds.changes_max && bytes <= self.bounds.bytes;
         if fits || self.changes.is_empty() {
             self.bytes = bytes;
             self.changes.push(change);
+            self.subjects.push((sequence, subject.clone()));
             return true;
         }
         false
@@ -104,33 +115,32 @@ impl Engine {
         let version = self.keys.version();
         let lacks_keys = ticket.keys_version != version;
         let is_due = lacks_keys && self.nodes.keys_sent(&ticket.key) != version;
-        let mut batch = match self.news(&ticket.position, now) {
-            Answer::Hold if !is_due => return Answer::Hold,
-            Answer::Hold => self.heartbeat_at(&ticket.position, now),
-            Answer::Batch(batch) => batch,
+        let mut draft = match self.news(&ticket.position, now) {
+            None if !is_due => return Answer::Hold,
+            None => self.heartbeat_at(&ticket.position, now).into(),
+            Some(draft) => draft,
         };
+        self.add_extras(&mut draft, &ticket.key, now);
         if lacks_keys {
-            batch.keys = Some(self.keys.to_wire());
+            draft.batch.keys = Some(self.keys.to_wire());
             if let Some(node) = self.nodes.get_mut(&ticket.key) {
                 node.keys_sent = version;
             }
         }
-        Answer::Batch(batch)
+        Answer::Batch(draft.batch)
     }
 
-    /// What has changed since a position, apart from keys.
-    fn news(&self, position: &Position, now: Now) -> Answer {
-        match position {
-            Position::Fresh => Answer::Batch(self.snapshot(self.log.last(), None, now)),
-            Position::Snapshot { sequence, after } => {
-                Answer::Batch(self.snapshot(*sequence, Some(after), now))
+    /// What has changed since a position, apart from keys; nothing if nothing has.
+    fn news(&self, position: &Position, now: Now) -> Option<Draft> {
+        Some(match position {
+            Position::Fresh => self.snapshot(self.log.last(), None, now),
+            Position::Snapshot { sequence, after } => self.snapshot(*sequence, Some(after), now),
+            Position::Applied(applied) if *applied == self.log.last() => return None,
+            Position::Applied(applied) => {
+                let changes = self.changes(*applied, now);
+                changes.unwrap_or_else(|| self.snapshot(self.log.last(), None, now))
             }
-            Position::Applied(applied) if *applied == self.log.last() => Answer::Hold,
-            Position::Applied(applied) => Answer::Batch(
-                self.changes(*applied, now)
-                    .unwrap_or_else(|| self.snapshot(self.log.last(), None, now)),
-            ),
-        }
+        })
     }
 
     pub(super) fn heartbeat_at(&self, position: &Position, now: Now) -> Batch {
@@ -143,7 +153,7 @@ impl Engine {
 
     /// The states of the subjects changed after `applied`; nothing if the log does not reach back
     /// that far.
-    fn changes(&self, applied: u64, now: Now) -> Option<Batch> {
+    fn changes(&self, applied: u64, now: Now) -> Option<Draft> {
         let mut gathered = Gathered::new(self.batch);
         let mut sequence = applied;
         let mut sent = HashSet::new();
@@ -159,11 +169,13 @@ impl Engine {
             }
             sequence = at;
         }
-        Some(self.batch(Kind::Changes, sequence, gathered.changes, now))
+        let Gathered { changes, subjects, .. } = gathered;
+        let batch = self.batch(Kind::Changes, sequence, changes, now);
+        Some(Draft { batch, subjects })
     }
 
     /// The next chunk of a snapshot that stands for `sequence`.
-    fn snapshot(&self, sequence: u64, after: Option<&Subject>, now: Now) -> Batch {
+    fn snapshot(&self, sequence: u64, after: Option<&Subject>, now: Now) -> Draft {
         let mut gathered = Gathered::new(self.batch);
         let mut cursor = None;
         let mut last = true;
@@ -176,7 +188,9 @@ impl Engine {
         }
         let cursor = cursor.filter(|_| !last).map(|at| push::Subject::from(at).encode_to_vec());
         let cursor = cursor.unwrap_or_default();
-        Batch { cursor, last, ..self.batch(Kind::Snapshot, sequence, gathered.changes, now) }
+        let Gathered { changes, subjects, .. } = gathered;
+        let batch = self.batch(Kind::Snapshot, sequence, changes, now);
+        Draft { batch: Batch { cursor, last, ..batch }, subjects }
     }
 
     fn batch(&self, kind: Kind, sequence: u64, changes: Vec<Change>, now: Now) -> Batch {

@@ -9,6 +9,7 @@
 
 mod acknowledge;
 mod answer;
+mod extras;
 mod keys;
 mod log;
 mod node;
@@ -16,6 +17,7 @@ mod nodes;
 mod patience;
 mod report;
 mod seen;
+mod sent;
 mod sources;
 mod subjects;
 mod types;
@@ -36,10 +38,13 @@ use policy::sign::key::KeySet;
 use policy::state::{Effect, Merge};
 use policy::subject::Subject;
 
+use acknowledge::Heard;
 use answer::Position;
 pub use answer::{Answer, BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds};
+pub use extras::{CHECK_CHANGES_MAX, URGENT_CHANGES_MAX};
 use keys::Keys;
 use log::SequenceLog;
+use node::Asked;
 use nodes::Nodes;
 pub use nodes::{NODE_EXPIRES_AFTER, NodeKey, PollError, Ticket};
 use patience::Patience;
@@ -69,13 +74,17 @@ pub struct Engine {
     sources: Sources,
     keys: Keys,
     patience: Patience,
+    /// The id of the last batch that has one.
+    batches: u64,
+    /// States checked per second and node.
+    scrub: u32,
 }
 
 impl Engine {
     /// An engine that knows nothing yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { epoch, limits, batch, connected_for, sources } = settings;
+        let Settings { epoch, limits, batch, connected_for, scrub, sources } = settings;
         Self {
             epoch,
             batch,
@@ -87,6 +96,8 @@ impl Engine {
             sources: Sources::new(sources),
             keys: Keys::default(),
             patience: Patience::default(),
+            batches: 0,
+            scrub,
         }
     }
 
@@ -125,7 +136,7 @@ impl Engine {
         warnings.extend(self.remaining(&subject, &effect, now));
         let verdict = match merge {
             Merge::Applied => {
-                self.log.push(subject, now.mono);
+                self.log.push(subject, now.mono, extras::is_urgent(&effect, now.wall));
                 Verdict::Applied
             }
             Merge::Duplicate => Verdict::Duplicate,
@@ -180,32 +191,37 @@ impl Engine {
     /// If the poll breaks a rule of the protocol, or there is no room for another node.
     pub fn poll(&mut self, poll: &Poll, now: Now) -> Result<Polled, PollError> {
         let position = match self.position(poll) {
-            Position::Applied(_) if self.nodes.is_to_retry(poll, now.mono) => Position::Fresh,
+            Position::Applied(_) if self.nodes.needs_snapshot(poll, now.mono) => Position::Fresh,
+            _ if self.nodes.has_not_begun(poll) => Position::Fresh,
             position => position,
         };
         let keys_before = self.nodes.keys_version(poll);
         let (ticket, superseded) = self.nodes.arrive(poll, position, now.mono)?;
         self.keys.outrank(poll.keys_version);
         let keys_taken = Some(poll.keys_version).filter(|version| *version != keys_before);
-        let mut progress = None;
-        let mut latencies = Vec::new();
-        match ticket.position {
-            Position::Applied(applied) => {
-                let first = !self.nodes.is_synced(&ticket.key);
-                progress = first.then_some(Progress::Synchronized);
-                latencies = self.acknowledge(&ticket.key, applied, &poll.refused, now.mono);
-            }
-            Position::Fresh => {
-                progress = Some(Progress::Started);
-                self.nodes.start_over(&ticket.key);
-            }
-            Position::Snapshot { .. } => {
-                self.note_refusals(&ticket.key, &poll.refused, now.mono);
-            }
+        let first = !self.nodes.is_synced(&ticket.key);
+        let progress = match ticket.position {
+            Position::Applied(_) => first.then_some(Progress::Synchronized),
+            Position::Fresh => Some(Progress::Started),
+            Position::Snapshot { .. } => None,
+        };
+        let Heard { latencies, refused, repaired } = self.acknowledge(&ticket, poll, now.mono);
+        if ticket.position == Position::Fresh {
+            let ahead = self.log.before_last_urgent(extras::AHEAD_OF_SNAPSHOT_MAX);
+            self.nodes.start_over(&ticket.key, ahead, self.batches.saturating_add(1));
         }
         let answer = self.answer(&ticket, now);
         self.nodes.set_held(&ticket, answer == Answer::Hold);
-        Ok(Polled { ticket, answer, superseded, progress, keys_taken, latencies })
+        Ok(Polled {
+            ticket,
+            answer,
+            superseded,
+            progress,
+            keys_taken,
+            latencies,
+            refused,
+            repaired,
+        })
     }
 
     /// What to answer to a poll that is held; a heartbeat when a newer poll took its place.
@@ -220,9 +236,13 @@ impl Engine {
 
     /// The answer to a poll that has been held long enough.
     #[must_use]
-    pub fn heartbeat(&self, ticket: &Ticket, now: Now) -> Batch {
+    pub fn heartbeat(&mut self, ticket: &Ticket, now: Now) -> Batch {
+        let mut draft = self.heartbeat_at(&ticket.position, now).into();
+        if self.nodes.is_current(ticket) {
+            self.add_extras(&mut draft, &ticket.key, now);
+        }
         let keys = (ticket.keys_version != self.keys.version()).then(|| self.keys.to_wire());
-        Batch { keys, ..self.heartbeat_at(&ticket.position, now) }
+        Batch { keys, ..draft.batch }
     }
 
     /// Notes that the poll is not held any more, whether it was answered or its node went away.
@@ -233,8 +253,9 @@ impl Engine {
     /// Starts to wait until every connected node has applied `sequence`.
     pub fn wait(&mut self, subject: &Subject, sequence: u64, now: Now) -> WaiterId {
         let current = self.subjects.sequence_of(subject).unwrap_or(sequence);
-        let standings = self.nodes.standings(subject, sequence, current, now.mono);
-        self.waiters.start(subject.clone(), sequence, standings, now.mono)
+        let is_urgent = self.log.is_urgent(sequence);
+        let asked = Asked { subject, sequence, current, is_urgent };
+        self.waiters.start(asked, self.nodes.standings(asked, now.mono), now.mono)
     }
 
     /// Whether nobody is waited for any more.
@@ -252,7 +273,9 @@ impl Engine {
     #[must_use]
     pub fn view(&self, subject: &Subject, now: Now) -> Option<View> {
         let (state, sequence) = self.subjects.get(subject)?;
-        let nodes = self.nodes.enforcing(sequence, now.mono);
+        let is_urgent = self.log.is_urgent(sequence);
+        let asked = Asked { subject, sequence, current: sequence, is_urgent };
+        let nodes = self.nodes.enforcing(asked, now.mono);
         Some(View { state: state.clone(), sequence, nodes })
     }
 

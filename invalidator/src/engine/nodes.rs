@@ -7,17 +7,14 @@ use policy::name::Name;
 use policy::push::{
     NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, is_node_name,
 };
-use policy::subject::Subject;
 use thiserror::Error;
 
 use super::answer::{Position, millis};
-use super::node::{Node, Standing};
+use super::node::{Asked, Node, Standing};
 use super::report::NodeStatus;
 
 /// How long a node that no longer polls is remembered.
 pub const NODE_EXPIRES_AFTER: Duration = Duration::from_secs(10 * 60);
-/// How long after a refusal a node is given everything once more.
-pub(super) const RETRY_REFUSED_AFTER: Duration = Duration::from_secs(60);
 /// How long after a node was turned away publishers are told so: its next poll is due before.
 const TURNED_AWAY_FOR: Duration = Duration::from_secs(60);
 /// Longest cursor, in bytes: a subject and its framing.
@@ -113,6 +110,8 @@ impl Nodes {
             node.limits.clone_from(&poll.limits);
         }
         node.keys_version = poll.keys_version;
+        node.takes_extras = poll.takes_extras;
+        node.begins_with = node.begins_with.filter(|first| poll.batch < *first);
         let keys_version = poll.keys_version;
         Ok((Ticket { key, position, keys_version, generation }, superseded))
     }
@@ -137,26 +136,28 @@ impl Nodes {
         self.nodes.iter().filter(move |(_, node)| self.is_connected(node, now))
     }
 
-    pub(super) fn get(&self, key: &NodeKey) -> Option<&Node> {
-        self.nodes.get(key)
-    }
-
     pub(super) fn get_mut(&mut self, key: &NodeKey) -> Option<&mut Node> {
         self.nodes.get_mut(key)
     }
 
-    /// The node has to get a snapshot: what it has applied counts no more.
-    pub(super) fn start_over(&mut self, key: &NodeKey) {
+    /// See [`Node::start_over`].
+    pub(super) fn start_over(&mut self, key: &NodeKey, ahead: u64, first_batch: u64) {
         if let Some(node) = self.nodes.get_mut(key) {
-            node.start_over();
+            node.start_over(ahead, first_batch);
         }
     }
 
-    /// Whether this node has been without a change that it could not store for long enough to try
-    /// again: room may have come free.
-    pub(super) fn is_to_retry(&self, poll: &Poll, now: Duration) -> bool {
-        let refused_at = self.nodes.get(&key_of(poll)).and_then(|node| node.refused_at);
-        refused_at.is_some_and(|at| now.saturating_sub(at) >= RETRY_REFUSED_AFTER)
+    /// Whether it is time to try again what this node could not store, and only a snapshot has all
+    /// of that.
+    pub(super) fn needs_snapshot(&self, poll: &Poll, now: Duration) -> bool {
+        let node = self.nodes.get(&key_of(poll));
+        node.is_some_and(|node| node.is_to_retry(now) && node.needs_snapshot())
+    }
+
+    /// Whether this node was to begin with a snapshot, and got none of it.
+    pub(super) fn has_not_begun(&self, poll: &Poll) -> bool {
+        let begins_with = self.nodes.get(&key_of(poll)).and_then(|node| node.begins_with);
+        begins_with.is_some_and(|first| poll.batch < first)
     }
 
     /// Whether no newer poll of the same node has arrived.
@@ -186,17 +187,16 @@ impl Nodes {
     /// Each connected node, and how it stands to a subject's change; see [`Node::standing`].
     pub(super) fn standings(
         &self,
-        subject: &Subject,
-        sequence: u64,
-        current: u64,
+        asked: Asked<'_>,
         now: Duration,
     ) -> impl Iterator<Item = (&NodeKey, Standing<'_>)> {
-        self.connected(now).map(move |(key, node)| (key, node.standing(subject, sequence, current)))
+        self.connected(now).map(move |(key, node)| (key, node.standing(asked)))
     }
 
-    /// Each connected node, and whether it enforces the sequence.
-    pub(super) fn enforcing(&self, sequence: u64, now: Duration) -> Vec<(NodeKey, bool)> {
-        self.connected(now).map(|(key, node)| (key.clone(), node.enforces(sequence))).collect()
+    /// Each connected node, and whether it enforces a subject's change.
+    pub(super) fn enforcing(&self, asked: Asked<'_>, now: Duration) -> Vec<(NodeKey, bool)> {
+        let standings = self.standings(asked, now);
+        standings.map(|(key, standing)| (key.clone(), standing == Standing::Stored)).collect()
     }
 
     /// The version of the keys that a node said it has, when it last polled.
@@ -252,6 +252,7 @@ impl Nodes {
             staleness_ms: millis(now.saturating_sub(node.polled_at)),
             connected: self.is_connected(node, now),
             refused: node.unstored(),
+            repaired: node.repaired.unwrap_or(0),
             route_groups: node.route_groups.clone(),
             keys_version: node.keys_version,
         };

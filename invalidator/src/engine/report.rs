@@ -116,6 +116,8 @@ pub struct NodeStatus {
     pub connected: bool,
     /// How many changes it could not store and so does not enforce.
     pub refused: usize,
+    /// How many states checks found missing in its memory, since the start of it.
+    pub repaired: u64,
     /// The names it knows for scopes.
     pub route_groups: Vec<String>,
     /// The version of the keys it has; 0 for none.

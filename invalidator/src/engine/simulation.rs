@@ -1,19 +1,21 @@
 //! Random interleavings of events, polls, restarts and lost answers, against one invariant: a node
 //! that merges what it is sent ends with the state of a store that merged every event directly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policy::push::batch::Kind;
-use policy::push::{Batch, Poll};
+use policy::push::{Batch, Change, Poll, Refusal};
 use policy::state::State;
 use policy::subject::Subject;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::tests::keys::keys;
-use super::tests::{at, engine, event};
+use super::tests::{at, engine, event, settings};
 use super::*;
 use crate::config::Limits;
+
+mod world;
 
 /// Polls in which a node that nobody disturbs must have caught up.
 const CATCH_UP_POLLS_MAX: usize = 200;
@@ -23,6 +25,7 @@ const CATCH_UP_POLLS_MAX: usize = 200;
 struct Node {
     boot: u32,
     states: BTreeMap<Subject, State>,
+    no_room_for: BTreeSet<Subject>,
     next: Poll,
     /// The last subject of the last chunk: cursors may only go up.
     chunk_end: Option<Subject>,
@@ -34,26 +37,53 @@ impl Node {
             protocol: 1,
             node: "edge-1".into(),
             boot_id: format!("boot-{boot}"),
+            takes_extras: true,
             ..Poll::default()
         };
         Self { boot, next, ..Self::default() }
     }
 
-    /// Merges a batch, and makes the poll that acknowledges it.
+    /// Merges a change; says whether that was news.
+    fn merge(&mut self, change: Change) -> bool {
+        let subject = Subject::try_from(change.subject.unwrap()).unwrap();
+        if self.no_room_for.contains(&subject) {
+            let refusal = Refusal { sequence: change.sequence, cause: "full".into() };
+            self.next.refused.push(refusal);
+            return false;
+        }
+        let state = State::try_from(change.state.unwrap()).unwrap();
+        let known = self.states.entry(subject).or_default();
+        let before = known.clone();
+        known.merge_state(state);
+        *known != before
+    }
+
+    /// Merges a batch, and makes the poll that acknowledges it. A subject for whom there is no room
+    /// is refused.
     fn take(&mut self, batch: Batch, bounds: BatchBounds) {
         assert!(batch.changes.len() <= bounds.changes_max);
+        assert!(batch.urgent.len() <= bounds.urgent_max);
+        self.next.refused.clear();
+        self.next.batch = batch.id;
         let kind = batch.kind();
+        for change in batch.urgent {
+            self.merge(change);
+        }
         if kind == Kind::Snapshot && !self.next.in_snapshot {
             self.chunk_end = None;
         }
         for change in batch.changes {
-            let subject = Subject::try_from(change.subject.unwrap()).unwrap();
-            let state = State::try_from(change.state.unwrap()).unwrap();
             if kind == Kind::Snapshot {
+                let subject = Subject::try_from(change.subject.clone().unwrap()).unwrap();
                 assert!(self.chunk_end.as_ref().is_none_or(|end| *end < subject));
-                self.chunk_end = Some(subject.clone());
+                self.chunk_end = Some(subject);
             }
-            self.states.entry(subject).or_default().merge_state(state);
+            self.merge(change);
+        }
+        for change in batch.check {
+            if self.merge(change) {
+                self.next.repaired += 1;
+            }
         }
         if let Some(keys) = batch.keys {
             assert!(keys.version > self.next.keys_version, "the same or older keys");
@@ -114,7 +144,7 @@ proptest! {
         scan_max in 1..6_usize,
         log_entries_max in 1..20_usize,
     ) {
-        let bounds = BatchBounds { changes_max, bytes, scan_max };
+        let bounds = BatchBounds { changes_max, bytes, scan_max, ..BatchBounds::default() };
         let mut engine = engine(Limits { log_entries_max, ..Limits::default() }, bounds);
         let mut node = Node::new(0);
         let mut oracle: BTreeMap<Subject, State> = BTreeMap::new();

@@ -15,18 +15,24 @@ use crate::config::Limits;
 pub(super) mod keys;
 mod receipts;
 mod refusals;
+mod urgent;
 mod warnings;
 
 const EPOCH: &str = "this-run";
 
 pub(super) fn engine(limits: Limits, batch: BatchBounds) -> Engine {
-    Engine::new(Settings {
+    Engine::new(settings(limits, batch))
+}
+
+pub(super) fn settings(limits: Limits, batch: BatchBounds) -> Settings {
+    Settings {
         epoch: EPOCH.to_owned(),
         limits,
         batch,
         connected_for: Duration::from_secs(3),
+        scrub: 0,
         sources: vec![Source { name: "embedded", built_in: true }],
-    })
+    }
 }
 
 /// A given number of milliseconds after the start.

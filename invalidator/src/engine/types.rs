@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use policy::name::EventId;
+use policy::push::Refusal;
 use policy::state::State;
 use policy::subject::Subject;
 use policy::time::UnixMicros;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub batch: BatchBounds,
     /// How long after its last poll a node counts as connected.
     pub connected_for: Duration,
+    /// How many states each node is asked to check in a second; 0 for none.
+    pub scrub: u32,
     /// The sources that feed this engine.
     pub sources: Vec<Source>,
 }
@@ -132,6 +135,10 @@ pub struct Polled {
     pub keys_taken: Option<u64>,
     /// For each change that this poll acknowledges: the time since it was taken in.
     pub latencies: Vec<Duration>,
+    /// What the node could not store, unless it has said so before.
+    pub refused: Vec<Refusal>,
+    /// How many states the node has found missing in its memory, and put back.
+    pub repaired: u64,
 }
 
 /// A step in a node's life.

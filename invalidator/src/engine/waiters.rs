@@ -6,7 +6,7 @@ use std::time::Duration;
 use policy::subject::Subject;
 
 use super::NodeKey;
-use super::node::{Node, Standing};
+use super::node::{Asked, Node, Standing};
 use super::report::{Acknowledged, Receipt, Refused};
 
 /// Names one waiter; never used again.
@@ -17,6 +17,7 @@ pub struct WaiterId(u64);
 struct Waiter {
     subject: Subject,
     sequence: u64,
+    is_urgent: bool,
     since: Duration,
     pending: BTreeSet<NodeKey>,
     receipt: Receipt,
@@ -52,13 +53,14 @@ impl Waiters {
     /// Starts a waiter, given how each connected node stands to the change.
     pub(super) fn start<'a>(
         &mut self,
-        subject: Subject,
-        sequence: u64,
+        asked: Asked<'a>,
         standings: impl Iterator<Item = (&'a NodeKey, Standing<'a>)>,
         now: Duration,
     ) -> WaiterId {
         let (pending, receipt) = (BTreeSet::new(), Receipt::default());
-        let mut waiter = Waiter { subject, sequence, since: now, pending, receipt };
+        let Asked { subject, sequence, is_urgent, .. } = asked;
+        let subject = subject.clone();
+        let mut waiter = Waiter { subject, sequence, is_urgent, since: now, pending, receipt };
         for (key, standing) in standings {
             waiter.note(key, standing, 0.0);
         }
@@ -78,7 +80,9 @@ impl Waiters {
     ) {
         for waiter in self.waiters.values_mut().filter(|waiter| waiter.pending.contains(key)) {
             let current = current(&waiter.subject).unwrap_or(waiter.sequence);
-            let standing = node.standing(&waiter.subject, waiter.sequence, current);
+            let Waiter { subject, sequence, is_urgent, .. } = &*waiter;
+            let (sequence, is_urgent) = (*sequence, *is_urgent);
+            let standing = node.standing(Asked { subject, sequence, current, is_urgent });
             if standing != Standing::Pending {
                 let ms = whole_micros_in_ms(now.saturating_sub(waiter.since));
                 waiter.receipt.elapsed_ms = ms;

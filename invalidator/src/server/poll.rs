@@ -139,16 +139,22 @@ fn note(shared: &Shared, poll: &Poll, polled: &Polled) {
     if let Some(version) = polled.keys_taken {
         info!(node, boot_id, version, "node has keys");
     }
-    for refusal in &poll.refused {
+    for refusal in &polled.refused {
         let (sequence, cause) = (refusal.sequence, &refusal.cause);
         shared.metrics.change_refused();
         error!(node, boot_id, sequence, cause, "node could not store a change");
     }
+    if polled.repaired > 0 {
+        let repaired = polled.repaired;
+        shared.metrics.repaired(repaired);
+        error!(node, boot_id, repaired, "node lacked states that it had acknowledged: repaired");
+    }
     if polled.superseded {
         shared.ring_changed();
     }
-    if polled.ticket.is_applied() {
-        shared.metrics.acknowledged(&polled.latencies);
+    shared.metrics.acknowledged(&polled.latencies);
+    // In the middle of a snapshot only an urgent change may have been acknowledged.
+    if polled.ticket.is_applied() || poll.batch > 0 {
         shared.ring_acknowledged();
     }
 }

@@ -19,6 +19,22 @@ mod races;
 mod shadow;
 mod signed;
 
+impl Gate {
+    /// Decides on one request without its body. One whose body would have to be held is rejected.
+    fn decide(
+        &self,
+        request: &impl Request,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        freshness: Freshness,
+    ) -> Decision {
+        match self.decide_headers(request, shared, clock, freshness, &mut KeyCache::default()) {
+            HeadersDecision::Done(decision) => decision,
+            HeadersDecision::NeedBody(pending) => pending.abandon(self),
+        }
+    }
+}
+
 /// A gate with its memory and clocks.
 struct Bench {
     gate: Gate,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::hash::HashKey;
-use crate::push::{self, Message};
+use crate::push::{self, Message, Refusal};
 use crate::shared::{Key, Shared, Step, update};
 use crate::slab::{self, SlabError};
 use crate::state::{Merge, State};
@@ -22,7 +22,47 @@ pub(crate) struct Place<'a> {
     pub(crate) wall: UnixMicros,
 }
 
+/// What stands in memory about a subject once a change is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// What stood there before: all of it was known, or is over.
+    Known,
+    /// Something else than before.
+    New,
+}
+
+/// What became of several changes.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// How many were applied, or known already.
+    pub(super) stored: usize,
+    /// How many of these were not known.
+    pub(super) new: usize,
+    pub(super) refused: Vec<Refusal>,
+}
+
 impl Place<'_> {
+    /// Applies changes, each by itself.
+    pub(super) fn apply_all(
+        &self,
+        shared: &mut impl Shared,
+        changes: impl IntoIterator<Item = push::Change>,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        for change in changes {
+            let sequence = change.sequence;
+            match self.apply(shared, change) {
+                Ok(applied) => {
+                    outcome.stored = outcome.stored.saturating_add(1);
+                    let is_new = usize::from(applied == Applied::New);
+                    outcome.new = outcome.new.saturating_add(is_new);
+                }
+                Err(cause) => outcome.refused.push(Refusal { sequence, cause }),
+            }
+        }
+        outcome
+    }
+
     /// Applies one change.
     ///
     /// # Errors
@@ -31,7 +71,7 @@ impl Place<'_> {
         &self,
         shared: &mut impl Shared,
         change: push::Change,
-    ) -> Result<(), String> {
+    ) -> Result<Applied, String> {
         let subject = change.subject.unwrap_or_default();
         let subject = Subject::try_from(subject).map_err(|error| error.to_string())?;
         let new = State::try_from(change.state.unwrap_or_default()).map_err(|e| e.to_string())?;
@@ -47,14 +87,14 @@ impl Place<'_> {
             };
             // What is over must not stand in the way of what is new.
             state.prune(self.wall, RETENTION);
+            let before = state.clone();
             let merged = state.merge_state(new.clone());
-            if merged == Merge::Duplicate {
-                return Step::Keep(Ok(()));
-            }
+            // What is over by now is not kept, and so was not lacking either.
             state.prune(self.wall, RETENTION);
             let answer = match merged {
                 Merge::TooManyTopics => Err("the subject has too many topics"),
-                _ => Ok(()),
+                _ if state == before => return Step::Keep(Ok(Applied::Known)),
+                _ => Ok(Applied::New),
             };
             let status = push::State::from(&state).encode_to_vec();
             match slab::with_status(slab, hash, &status, self.now, |other| self.is_over(other)) {

@@ -3,16 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::apply::Place;
+use super::apply::{Outcome, Place};
 use super::keys;
 use super::lease::{self, Rank};
-use super::messages::{Progress, Refusal};
+use super::messages::Progress;
 use super::read_progress;
 use crate::config::Config;
 use crate::gate::{Clock, Gate};
 use crate::hash::fingerprint;
 use crate::push::batch::Kind;
-use crate::push::{self, BATCH_BYTES_MAX, Batch, HOLD_MAX, Message, PROTOCOL, Poll, REFUSALS_MAX};
+use crate::push::{
+    BATCH_BYTES_MAX, Batch, HOLD_MAX, Message, PROTOCOL, Poll, REFUSALS_MAX, Refusal,
+};
 use crate::shared::{Key, Shared, Step, update};
 use crate::time::MonotonicNanos;
 
@@ -64,6 +66,12 @@ impl std::error::Error for Failure {}
 pub struct Report {
     /// Changes that were applied, or known already.
     pub changes: usize,
+    /// How many of these came ahead of their turn.
+    pub urgent: usize,
+    /// States that the node was asked to check, and has.
+    pub checked: usize,
+    /// How many of these it had lacked.
+    pub repaired: usize,
     /// Changes that could not be stored.
     pub refused: usize,
     /// Whether this was a chunk of a snapshot.
@@ -114,10 +122,13 @@ impl Poller {
             applied: progress.applied,
             in_snapshot: progress.in_snapshot,
             cursor: progress.cursor,
-            refused: on_wire(&progress.refused),
+            refused: progress.refused,
             route_groups: config.route_groups.iter().map(|g| g.name.to_string()).collect(),
             limits: config.limits.iter().map(|limit| limit.name.to_string()).collect(),
             keys_version: keys::version(shared),
+            takes_extras: true,
+            batch: progress.batch,
+            repaired: progress.repaired,
         };
         self.sent = Some((now, poll.clone()));
         poll
@@ -167,16 +178,20 @@ impl Poller {
             now,
             wall: clock.wall(),
         };
-        let mut report =
-            Report { is_snapshot: batch.kind() == Kind::Snapshot, ..Report::default() };
-        let mut refused = Vec::new();
-        for change in batch.changes.iter().cloned() {
-            let sequence = change.sequence;
-            match place.apply(shared, change) {
-                Ok(()) => report.changes = report.changes.saturating_add(1),
-                Err(cause) => refused.push(Refusal { sequence, cause }),
-            }
-        }
+        let mut batch = batch;
+        let urgent = place.apply_all(shared, std::mem::take(&mut batch.urgent));
+        let turn = place.apply_all(shared, std::mem::take(&mut batch.changes));
+        let check = place.apply_all(shared, std::mem::take(&mut batch.check));
+        let mut report = Report {
+            changes: urgent.stored.saturating_add(turn.stored),
+            urgent: urgent.stored,
+            checked: check.stored,
+            repaired: check.new,
+            is_snapshot: batch.kind() == Kind::Snapshot,
+            ..Report::default()
+        };
+        let refused = [urgent, turn, check].into_iter().flat_map(|Outcome { refused, .. }| refused);
+        let refused: Vec<_> = refused.collect();
         report.refused = refused.len();
         report.keys = batch.keys.as_ref().and_then(|new| match keys::store(shared, new) {
             Ok(has_changed) => has_changed.then_some(Ok(())),
@@ -184,7 +199,8 @@ impl Poller {
         });
         // What the invalidator said was true when it answered, however late it is heard here.
         let said_at = now.min(sent_at.saturating_add(nanos(HOLD_MAX)));
-        let is_ahead = advance(shared, &poll, &batch, refused, said_at);
+        let news = News { batch: &batch, refused, repaired: report.repaired, said_at };
+        let is_ahead = advance(shared, &poll, &news);
         let is_ahead = is_ahead || report.keys == Some(Ok(()));
         if is_ahead || now.saturating_sub(sent_at) >= nanos(HOLD_MIN) {
             report.next = Some(self.poll(gate.config(), shared, now));
@@ -200,31 +216,28 @@ fn read(body: &[u8]) -> Option<Batch> {
     }
     let batch = Batch::decode(body).ok()?;
     // Every change may have to be refused, and the next poll then has to say so.
-    let fits = batch.changes.len() <= REFUSALS_MAX;
+    let parts = [&batch.urgent, &batch.changes, &batch.check];
+    let fits = parts.iter().map(|part| part.len()).sum::<usize>() <= REFUSALS_MAX;
     (fits && batch.protocol == PROTOCOL && !batch.epoch.is_empty()).then_some(batch)
 }
 
-fn on_wire(refused: &[Refusal]) -> Vec<push::Refusal> {
-    let on_wire = |Refusal { sequence, cause }: &Refusal| push::Refusal {
-        sequence: *sequence,
-        cause: cause.clone(),
-    };
-    refused.iter().map(on_wire).collect()
+/// An applied batch, and what came of it.
+struct News<'a> {
+    batch: &'a Batch,
+    refused: Vec<Refusal>,
+    repaired: usize,
+    said_at: MonotonicNanos,
 }
 
 /// Records what the node has applied and what it could not store, unless another VM has got further
 /// meanwhile. What the poll reported is delivered by now. Says whether the node got further.
-fn advance(
-    shared: &mut impl Shared,
-    poll: &Poll,
-    batch: &Batch,
-    refused: Vec<Refusal>,
-    said_at: MonotonicNanos,
-) -> bool {
+fn advance(shared: &mut impl Shared, poll: &Poll, news: &News<'_>) -> bool {
+    let News { batch, refused, repaired, said_at } = news;
+    let repaired = u64::try_from(*repaired).unwrap_or(u64::MAX);
     let advanced = update(shared, Key::Progress, |value| {
         let current = value.and_then(|value| Progress::decode(value).ok()).unwrap_or_default();
-        let asked_from = (&*poll.epoch, poll.applied, poll.in_snapshot, &*poll.cursor);
-        if position(&current) != asked_from {
+        let place = (&*poll.epoch, poll.applied, poll.in_snapshot, &*poll.cursor);
+        if position(&current) != (place, poll.batch) {
             return Step::Keep(false);
         }
         let mut next = current.clone();
@@ -241,7 +254,9 @@ fn advance(
                 next.cursor = if batch.last { Vec::new() } else { batch.cursor.clone() };
             }
         }
-        next.refused.clone_from(&refused);
+        next.refused.clone_from(refused);
+        next.batch = batch.id;
+        next.repaired = next.repaired.saturating_add(repaired);
         // Only a node that is not in the middle of a snapshot knows everything.
         if let Some(age_ms) = batch.source_age_ms.filter(|_| !next.in_snapshot) {
             let known_at = said_at.saturating_sub(nanos(Duration::from_millis(age_ms)));
@@ -254,9 +269,10 @@ fn advance(
     advanced.unwrap_or(false)
 }
 
-/// Where the node stands, as a poll says it.
-fn position(progress: &Progress) -> (&str, u64, bool, &[u8]) {
-    (&progress.epoch, progress.applied, progress.in_snapshot, &progress.cursor)
+/// Where the node stands, as a poll says it, and which batch it had last.
+fn position(progress: &Progress) -> ((&str, u64, bool, &[u8]), u64) {
+    let Progress { epoch, applied, in_snapshot, cursor, batch, .. } = progress;
+    ((epoch, *applied, *in_snapshot, cursor), *batch)
 }
 
 fn nanos(span: Duration) -> u64 {

@@ -8,8 +8,9 @@ use crate::shared::testing::{Intruder, Memory};
 use crate::slab;
 use crate::state::{Effect, Register, State};
 use crate::subject::Subject;
-use crate::testing::{Time, base, block, change, event, gate, lift, user};
+use crate::testing::{Time, base, block, change, event, gate, lift, state, user};
 
+mod extras;
 mod follow;
 mod join;
 mod keys;

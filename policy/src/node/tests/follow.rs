@@ -18,6 +18,7 @@ fn the_first_poll_says_who_asks() {
         boot_id: "05".repeat(16),
         route_groups: vec!["bet".into(), "public".into()],
         limits: vec!["per-user".into()],
+        takes_extras: true,
         ..Poll::default()
     };
     assert_eq!(poll, expected);
