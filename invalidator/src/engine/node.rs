@@ -147,7 +147,8 @@ impl Node {
     pub(super) fn standing(&self, asked: Asked<'_>) -> Standing<'_> {
         let Asked { subject, sequence, current, is_urgent } = asked;
         let in_turn = self.synced && self.applied >= sequence;
-        if !in_turn && !(is_urgent && self.has_ahead(sequence)) {
+        let has_come = in_turn || (is_urgent && self.has_ahead(sequence));
+        if !has_come {
             return Standing::Pending;
         }
         if self.unstored_unknown {
