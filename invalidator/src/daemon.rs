@@ -42,6 +42,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const LETTERS_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest wait at the end for what is still to be written to the store.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// The signal of a file that would become larger than is allowed, on Linux.
+const SIGXFSZ: i32 = 25;
 /// Connections beyond the requests and nodes that the limits allow: probes, scrapes, reconnects.
 const CONNECTIONS_SPARE: usize = 64;
 
@@ -96,6 +98,8 @@ pub fn run(config: Config, rebuild_store: bool) -> Result<(), DaemonError> {
 }
 
 async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonError> {
+    // A limit of a file's size is then an error of writing, and not the end of the daemon.
+    let _file_size = signal(SignalKind::from_raw(SIGXFSZ))?;
     let redis = config.redis.map(RedisSource::new).transpose()?;
     let pseudonyms = Pseudonyms::new(config.log.pseudonym_key.as_ref()).map_err(io::Error::from)?;
     let epoch = Uuid::new_v4().simple().to_string();
@@ -157,16 +161,9 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
     let listener = tcp("api.listen", config.api.listen).await?;
     let requests_max = config.limits.api_requests_max;
     let timeout = config.api.ack_timeout;
-    let options = api::Options {
-        access: Arc::new(config.api.access),
-        metrics_public: config.api.metrics_public,
-        embedded: config.embedded,
-        ack_timeout: timeout,
-        requests_max,
-    };
-    let router = api::router(Arc::clone(&shared), options);
+    let router = api::router(Arc::clone(&shared), config.embedded, timeout, requests_max);
     let bounds = Bounds {
-        connections_max: requests_max.saturating_mul(2).saturating_add(CONNECTIONS_SPARE),
+        connections_max: requests_max.saturating_add(CONNECTIONS_SPARE),
         drain_max: timeout.saturating_add(DRAIN_MAX),
     };
     let api = tokio::spawn(serve(listener, router, bounds, api_shutdown.clone()));

@@ -19,7 +19,10 @@ pub fn init(config: &Log) {
     let lines = tracing_subscriber::fmt()
         .with_max_level(config.level)
         .with_target(false)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // It would say so on standard error, and end the program if that fails too: a full disk
+        // below the log must not end enforcement.
+        .log_internal_errors(false);
     // Only a second call could fail, and the first one's choice would stand.
     let _ = match config.format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),

@@ -83,8 +83,7 @@ class Side:
         """A good answer of the daemon's API."""
         client = Client(self.daemon.port, _API_TIMEOUT_S)
         try:
-            headers = f"authorization: {self.daemon.bearer()}\r\n"
-            status, body = await client.request("GET", path, headers)
+            status, body = await client.request("GET", path)
         finally:
             client.close()
         if status != 200:

@@ -46,8 +46,8 @@ pub(super) struct Inner {
     pub(super) health: Mutex<Health>,
     pub(super) meters: Meters,
     pub(super) mark_file: MarkFile,
-    /// Held as long as anybody has the store.
-    pub(super) _lock: DirectoryLock,
+    /// Held until the writer has ended.
+    pub(super) lock: Mutex<Option<DirectoryLock>>,
 }
 
 #[derive(Debug)]
@@ -225,7 +225,7 @@ impl Keeper {
         StoreStatus { state, failing_since, cause, queue: waiting, unkept, events, bytes }
     }
 
-    /// Writes what still waits and ends the writer. Whether everything is on the disk then: it is
+    /// Writes what still waits, ends the writer and lets go of the files. Whether everything is on the disk then: it is
     /// not waited for longer than `patience`.
     pub fn close(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;

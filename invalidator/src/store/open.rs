@@ -107,7 +107,7 @@ pub fn open(
         health: Mutex::new(health),
         meters,
         mark_file,
-        _lock: lock,
+        lock: Mutex::new(Some(lock)),
     }));
     let inner = Arc::clone(&keeper.0);
     thread::Builder::new()

@@ -4,12 +4,15 @@
 //! without that check, and then the library may panic; so it is read on threads that may die.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::panic::{self, PanicHookInfo};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use redb::{Builder, ReadOnlyDatabase, ReadableDatabase, ReadableTable};
+use redb::{Builder, ConcurrencyMode, ReadableDatabase, ReadableTable};
 use tracing::warn;
 
 use super::StoreError;
@@ -19,31 +22,64 @@ use super::table::{self, EVENTS};
 
 /// Name of the threads that may die.
 const THREAD: &str = "store-salvage";
+/// Where the library's file format has its flags, and the one of them that says that
+/// the file was not closed.
+const FLAGS_OFFSET: u64 = 9;
+const REPAIR_FLAG: u8 = 2;
 /// Events on their way from such a thread.
 const CHANNEL_EVENTS_MAX: usize = 1_024;
+
+/// Ways to read a damaged file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// As it is, from the first event to where it is damaged.
+    Forwards,
+    /// As it is, from the last event to where it is damaged.
+    Backwards,
+    /// After the library's own repair, which may go back to an older state: if nothing else helps.
+    Repaired,
+}
 
 /// Every event in the file whose record is whole. `copy` is where a copy may be put for a while.
 pub(super) fn read(path: &Path, copy: &Path) -> Result<Vec<KeptEvent>, StoreError> {
     let mut found: BTreeMap<Identity, KeptEvent> = BTreeMap::new();
-    for backwards in [false, true] {
+    for way in [Way::Forwards, Way::Backwards, Way::Repaired] {
         // Opening it may write to it: what the operator may want to look at stays as it is.
         std::fs::copy(path, copy).map_err(StoreError::system(copy))?;
-        for event in from_thread(copy, backwards) {
-            found.insert((event.subject.clone(), event.event_id.clone()), event);
+        if way != Way::Repaired {
+            make_readable(copy).map_err(StoreError::system(copy))?;
+        }
+        for event in from_thread(copy, way) {
+            found.entry((event.subject.clone(), event.event_id.clone())).or_insert(event);
         }
         std::fs::remove_file(copy).map_err(StoreError::system(copy))?;
+        if way == Way::Backwards && !found.is_empty() {
+            break;
+        }
     }
     Ok(found.into_values().collect())
 }
 
-fn from_thread(path: &Path, backwards: bool) -> Vec<KeptEvent> {
+/// A file that was not closed is opened for reading only once it has been repaired, and a damaged
+/// one cannot be. What was committed last is where its header says all the same.
+fn make_readable(path: &Path) -> io::Result<()> {
+    let file = File::options().read(true).write(true).open(path)?;
+    let mut flags = [0];
+    match file.read_exact_at(&mut flags, FLAGS_OFFSET) {
+        Ok(()) => file.write_all_at(&flags.map(|flags| flags & !REPAIR_FLAG), FLAGS_OFFSET),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn from_thread(path: &Path, way: Way) -> Vec<KeptEvent> {
     let (sender, receiver) = sync_channel(CHANNEL_EVENTS_MAX);
     let path = path.to_owned();
     let last_words = sender.clone();
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info| on_panic(info, &last_words)));
     let reader = move || {
-        if let Err(cause) = send_all(&path, backwards, &sender) {
+        if let Err(cause) = send_all(&path, way, &sender) {
             warn!(%cause, "the damaged store cannot be read to its end");
         }
         let _ = sender.send(None);
@@ -74,19 +110,24 @@ fn on_panic(info: &PanicHookInfo<'_>, last_words: &SyncSender<Option<KeptEvent>>
 
 fn send_all(
     path: &Path,
-    backwards: bool,
+    way: Way,
     sender: &SyncSender<Option<KeptEvent>>,
 ) -> Result<(), redb::Error> {
-    // Read-only where that is possible: a repair may fail, or roll back more than needed.
-    let read_only: Result<ReadOnlyDatabase, _> = Builder::new().open_read_only(path);
-    let transaction = match read_only {
-        Ok(database) => database.begin_read()?,
-        Err(_) => Builder::new().open(path)?.begin_read()?,
+    // Both are kept: closing the database ends its transactions.
+    let (read_only, repaired);
+    let transaction = if way == Way::Repaired {
+        repaired = Builder::new().open(path)?;
+        repaired.begin_read()?
+    } else {
+        // As a reader beside a writer: it believes the header, and needs nothing but the tables.
+        let mode = ConcurrencyMode::SingleWriter;
+        read_only = Builder::new().set_concurrency_mode(mode).open_read_only(path)?;
+        read_only.begin_read()?
     };
     let table = transaction.open_table(EVENTS)?;
     let mut entries = table.iter()?;
     loop {
-        let entry = if backwards { entries.next_back() } else { entries.next() };
+        let entry = if way == Way::Backwards { entries.next_back() } else { entries.next() };
         let Some(entry) = entry else { return Ok(()) };
         let (key, value) = entry?;
         match table::kept(key.value(), value.value(), path) {

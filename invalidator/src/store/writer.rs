@@ -38,6 +38,8 @@ pub(super) fn run(inner: &Inner) {
             }
         }
     }
+    inner.set_database(None);
+    inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     inner.queue().stopped = true;
     inner.wake.notify_all();
 }

@@ -9,7 +9,6 @@
     reason = "a test fails by panicking"
 )]
 
-mod access;
 mod cli;
 mod connections;
 mod documents;
@@ -22,3 +21,4 @@ mod publish;
 mod redis_source;
 mod schema;
 mod sign;
+mod store;
