@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::keys::EventKeys;
 use crate::config::Signatures;
 
-/// The largest whole number that every reader of JSON takes for the same: 2^53 - 1.
-const EXACT_MAX: u64 = (1 << 53) - 1;
+/// Up to here, every reader of JSON takes a whole number for the same: 2^53 - 1. What is larger is
+/// refused however it is written, since the canonical form of 1E20 reads as a whole number.
+const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
 
 /// What became of the question whether an event is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,14 +110,14 @@ pub(super) fn judge(
 /// What is signed: the canonical JSON (RFC 8785) of the event without its signature.
 ///
 /// # Errors
-/// If it has a whole number that not every reader takes for the same (I-JSON, RFC 7493): two
+/// If it has a number so large that not every reader takes it for the same (I-JSON, RFC 7493): two
 /// different events would have one signature.
 pub fn canonical(document: &Document) -> Result<Vec<u8>, EventError> {
     let mut members = document.members().clone();
     members.remove(MEMBER);
     for (name, value) in &members {
         if !is_exact(value) {
-            let rule = "must not have whole numbers beyond 2^53 - 1 in a signed event";
+            let rule = "must not have numbers beyond 2^53 - 1 in a signed event";
             return Err(EventError {
                 kind: EventErrorKind::Invalid,
                 field: shown(name),
@@ -138,10 +139,7 @@ fn shown(name: &str) -> Box<str> {
 
 fn is_exact(value: &Value) -> bool {
     match value {
-        Value::Number(number) => {
-            let whole = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
-            whole.is_none_or(|whole| whole <= EXACT_MAX)
-        }
+        Value::Number(number) => number.as_f64().is_some_and(|n| n.abs() <= EXACT_MAX),
         Value::Array(values) => values.iter().all(is_exact),
         Value::Object(members) => members.values().all(is_exact),
         Value::Null | Value::Bool(_) | Value::String(_) => true,
@@ -150,6 +148,9 @@ fn is_exact(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Map;
+
     use super::*;
 
     fn canonical_of(json: &str) -> Result<String, String> {
@@ -161,12 +162,12 @@ mod tests {
     #[test]
     fn the_canonical_form_is_that_of_the_standard() {
         // RFC 8785, section 3.2.2, and the order of names by UTF-16 of section 3.2.3.
-        let json = r#"{"numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
+        let json = r#"{"numbers": [333333333.33333329, 1E3, 4.50, 2e-3, 0.000000000000000000000000001],
             "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/", "sig": {"mac": "x"},
             "literals": [null, true, false], "\ufb33": 1, "\ud83d\ude00": 2, "a": -0}"#;
         let expected = concat!(
             r#"{"a":0,"literals":[null,true,false],"#,
-            r#""numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],"#,
+            r#""numbers":[333333333.3333333,1000,4.5,0.002,1e-27],"#,
             r#""string":"€$\u000f\nA'B\"\\\\\"/","😀":2,"#,
             "\"\u{fb33}\":1}"
         );
@@ -183,9 +184,64 @@ mod tests {
             r#"{"sequence": 9007199254740992}"#,
             r#"{"sequence": [{"a": -9007199254740992}]}"#,
             r#"{"sequence": 18446744073709551615}"#,
+            r#"{"sequence": 1e17}"#,
+            r#"{"sequence": -9007199254740991.5}"#,
         ] {
             let error = canonical_of(json).unwrap_err();
-            assert!(error.starts_with("sequence: must not have whole numbers"), "{error}");
+            assert!(error.starts_with("sequence: must not have numbers"), "{error}");
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-(1i64 << 53) + 1..1i64 << 53).prop_map(Value::from),
+            any::<f64>()
+                .prop_filter("not too large", |n| n.abs() <= EXACT_MAX)
+                .prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..4)
+                    .prop_map(|members| members.into_iter().collect::<Map<_, _>>().into()),
+            ]
+        })
+    }
+
+    proptest! {
+        /// However an event is written, what is signed is the same; and it says all that the
+        /// event does.
+        #[test]
+        fn one_event_has_one_canonical_form(
+            members in prop::collection::btree_map(any::<String>(), any_json(), 0..5),
+        ) {
+            let members: Map<String, Value> =
+                members.into_iter().filter(|(name, _)| name != MEMBER).collect();
+            let compact = Value::from(members.clone()).to_string();
+            let first = canonical_of(&compact).unwrap();
+            let pretty = serde_json::to_string_pretty(&members).unwrap();
+            prop_assert_eq!(&canonical_of(&pretty).unwrap(), &first);
+            prop_assert_eq!(&canonical_of(&first).unwrap(), &first);
+            let back: Value = serde_json::from_str(&first).unwrap();
+            prop_assert!(same(&back, &members.into()));
+        }
+    }
+
+    /// Equal, where a number is its value: 1.0 is written as 1.
+    fn same(a: &Value, b: &Value) -> bool {
+        match (a, b) {
+            (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+            (Value::Array(a), Value::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+            }
+            (Value::Object(a), Value::Object(b)) => {
+                a.len() == b.len()
+                    && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
+            }
+            (a, b) => a == b,
         }
     }
 }

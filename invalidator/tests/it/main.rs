@@ -13,6 +13,7 @@ mod cli;
 mod connections;
 mod documents;
 mod harness;
+mod intake;
 mod keys;
 mod lifecycle;
 mod node;
