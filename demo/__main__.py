@@ -81,9 +81,10 @@ Portcullis is up.
   edge             {edge}  (Envoy, 2 workers; users by the header x-user-id)
   Envoy's admin    http://127.0.0.1:{stack.edge.admin_port}/stats?filter=portcullis
   invalidator API  http://127.0.0.1:{stack.daemon.port}/v1/status
-  configurations and logs in {directory}
+  configurations, logs, and the token made for this demo in {directory}
 
 Try, in another terminal in this folder:
+  export PORTCULLIS_TOKEN_FILE={stack.daemon.token_file}
   curl -i -H 'x-user-id: alice' {edge}/bet
   {cli} block alice --reason cooling_off --scope bet,deposit --for 24h
   curl -i -H 'x-user-id: alice' {edge}/bet

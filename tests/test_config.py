@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import artifacts, certificates, plugin
-from harness.daemon import SECRET, toml
+from harness.daemon import SECRET, new_token, toml, token_entry
 from harness.envoy import Options, bootstrap, validate
 from harness.events import new_user
 from harness.stack import running
@@ -214,6 +214,7 @@ WRONG_DAEMON = {
     ),
     "api not loopback": ({"poll": POLL, "api": {"listen": "0.0.0.0:7700"}}, ["api.listen"]),
     "api no address": ({"poll": POLL, "api": {"listen": "here"}}, ["api.listen"]),
+    "api for nobody": ({"poll": POLL, "api": {"tokens": []}}, ["api.tokens", "token new --name"]),
     "ack_timeout no span": ({"poll": POLL, "api": {"ack_timeout": "2"}}, ["api.ack_timeout"]),
     "poll no address": ({"poll": {**POLL, "listen": "here"}}, ["poll.listen"]),
     "socket path relative": ({"poll": {**POLL, "listen": "unix:p.sock"}}, ["poll.listen"]),
@@ -245,7 +246,10 @@ def run_daemon(config: Path) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("tables, parts", WRONG_DAEMON.values(), ids=WRONG_DAEMON.keys())
 def test_wrong_daemon_configuration_exits_64(tmp_path, tables, parts):
     file = tmp_path / "portcullis.toml"
-    file.write_text(toml({"store": {"directory": "/nonexistent"}, **tables}))
+    callers = [token_entry("ops", "operator", new_token())]
+    api = {"tokens": callers, **tables.get("api", {})}
+    tables = {"store": {"directory": "/nonexistent"}, **tables, "api": api}
+    file.write_text(toml(tables))
     answer = run_daemon(file)
     assert answer.returncode == 64
     for part in parts:

@@ -272,7 +272,9 @@ def test_poll_socket_serves_nothing_else(stack):
         assert connection.get("/v1/status").status == 404
         assert connection.request("POST", "/v1/invalidations", b"{}").status == 404
     with Connection(stack.daemon.port) as api:
-        assert api.request("POST", "/v1/poll", authorization=f"Bearer {SECRET}").status == 404
+        assert api.request("POST", "/v1/poll", authorization=f"Bearer {SECRET}").status == 401
+        operator = stack.daemon.bearer()
+        assert api.request("POST", "/v1/poll", authorization=operator).status == 404
 
 
 def test_poll_over_tcp(user):

@@ -161,9 +161,16 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
     let listener = tcp("api.listen", config.api.listen).await?;
     let requests_max = config.limits.api_requests_max;
     let timeout = config.api.ack_timeout;
-    let router = api::router(Arc::clone(&shared), config.embedded, timeout, requests_max);
+    let options = api::Options {
+        access: Arc::new(config.api.access),
+        metrics_public: config.api.metrics_public,
+        embedded: config.embedded,
+        ack_timeout: timeout,
+        requests_max,
+    };
+    let router = api::router(Arc::clone(&shared), options);
     let bounds = Bounds {
-        connections_max: requests_max.saturating_add(CONNECTIONS_SPARE),
+        connections_max: requests_max.saturating_mul(2).saturating_add(CONNECTIONS_SPARE),
         drain_max: timeout.saturating_add(DRAIN_MAX),
     };
     let api = tokio::spawn(serve(listener, router, bounds, api_shutdown.clone()));

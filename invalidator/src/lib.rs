@@ -4,6 +4,7 @@
 //! What an event means and which of two is newer is decided in `policy`; what to tell which node
 //! is decided in [`engine`], which is plain data without clock or sockets. The rest moves bytes.
 
+pub mod access;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,5 +1,6 @@
 //! What `/metrics` shows, in the OpenMetrics text format. No label ever holds a user's id.
 
+mod access;
 mod dead_letters;
 mod intake;
 
@@ -21,6 +22,7 @@ use crate::keys::State;
 use crate::overview::Overview;
 use crate::shared::Refusal;
 use crate::store::{Meters, StoreStatus};
+pub use access::AccessMetrics;
 pub use dead_letters::DeadLetterMetrics;
 pub use intake::IntakeMetrics;
 
@@ -96,6 +98,8 @@ pub struct Metrics {
     store_unkept: Gauge,
     store_failing: Gauge,
     clock_jumps: Counter,
+    /// Who was turned away from the API.
+    pub access: AccessMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -142,6 +146,7 @@ impl Metrics {
             store_unkept: Gauge::default(),
             store_failing: Gauge::default(),
             clock_jumps: Counter::default(),
+            access: AccessMetrics::default(),
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
@@ -149,6 +154,7 @@ impl Metrics {
         metrics.register_gauges();
         metrics.register_keys();
         metrics.register_store();
+        metrics.access.register(&mut metrics.registry);
         for kind in Refusal::kinds() {
             drop(metrics.events_refused.get_or_create(&KindLabel { kind }));
         }

@@ -51,6 +51,10 @@ pub struct Throttles {
     pub bad_events: Throttle,
     /// Polls with a missing or wrong secret.
     pub wrong_secrets: Throttle,
+    /// Requests to the API with missing or wrong credentials.
+    pub denied_callers: Throttle,
+    /// Requests to the API that the caller's role does not allow.
+    pub forbidden: Throttle,
     /// Polls that break the protocol.
     pub malformed_polls: Throttle,
     /// Polls of nodes for which there is no room.

@@ -152,10 +152,9 @@ class Publisher:
         client = Client(side.daemon.port, _API_TIMEOUT_S)
         try:
             async with self._slots:
-                json_body = "content-type: application/json\r\n"
-                status, answer = await client.request(
-                    "POST", "/v1/invalidations", json_body, body
-                )
+                token = side.daemon.bearer("publisher")
+                headers = f"content-type: application/json\r\nauthorization: {token}\r\n"
+                status, answer = await client.request("POST", "/v1/invalidations", headers, body)
         except (OSError, EOFError, TimeoutError):
             return False
         finally:

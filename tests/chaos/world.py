@@ -83,7 +83,8 @@ class Side:
         """A good answer of the daemon's API."""
         client = Client(self.daemon.port, _API_TIMEOUT_S)
         try:
-            status, body = await client.request("GET", path)
+            headers = f"authorization: {self.daemon.bearer()}\r\n"
+            status, body = await client.request("GET", path, headers)
         finally:
             client.close()
         if status != 200:

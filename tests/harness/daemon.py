@@ -1,7 +1,9 @@
 """The invalidator daemon, and a client of its API."""
 
+import hashlib
 import json
 import os
+import secrets
 import subprocess
 from pathlib import Path
 
@@ -10,18 +12,42 @@ from harness.client import Connection, Response
 from harness.proc import Process, wait_until
 
 SECRET = "an-end-to-end-test-secret"
+ROLES = ["operator", "publisher", "auditor"]
 
 
 def toml(tables: dict) -> str:
-    """Nested dicts of strings, numbers, booleans: JSON's scalars are TOML's too."""
+    """Nested dicts, and lists of them, of JSON's scalars, which are TOML's too."""
     lines = []
     for name, table in tables.items():
-        plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
-        nested = {f"{name}.{k}": v for k, v in table.items() if isinstance(v, dict)}
+        if isinstance(table, list):
+            lines += [_table(f"[[{name}]]", entry) for entry in table]
+            continue
+        nested = {f"{name}.{k}": v for k, v in table.items() if _is_nested(v)}
+        plain = {k: v for k, v in table.items() if not _is_nested(v)}
         if plain or not nested:
-            lines += [f"[{name}]", *(f"{k} = {json.dumps(v)}" for k, v in plain.items()), ""]
-        lines.append(toml(nested) if nested else "")
+            lines.append(_table(f"[{name}]", plain))
+        lines.append(toml(nested))
     return "\n".join(lines)
+
+
+def _table(heading: str, values: dict) -> str:
+    return "\n".join([heading, *(f"{k} = {json.dumps(v)}" for k, v in values.items()), ""])
+
+
+def _is_nested(value: object) -> bool:
+    entries = value if isinstance(value, list) else [value]
+    return any(isinstance(entry, dict) for entry in entries)
+
+
+def new_token() -> str:
+    """A token for the API, as `portcullis token new` makes them."""
+    return f"pct_{secrets.token_urlsafe(32)}"
+
+
+def token_entry(name: str, role: str, token: str, **more) -> dict:
+    """An entry of `api.tokens`: the daemon knows only the hash."""
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    return {"name": name, "role": role, "hash": f"sha256:{digest}", **more}
 
 
 class Daemon:
@@ -40,8 +66,14 @@ class Daemon:
         self._env = {**os.environ, **(env or {})}
         self.port = port or ports.free()
         self.poll_socket = directory / "poll.sock"
+        self.tokens = {role: new_token() for role in ROLES}
+        # For command lines, whoever starts them.
+        self.token_file = directory / "operator.token"
+        self.token_file.touch(mode=0o600)
+        self.token_file.write_text(self.tokens["operator"])
+        callers = [token_entry(role, role, token) for role, token in self.tokens.items()]
         tables = {
-            "api": {"listen": f"127.0.0.1:{self.port}", "ack_timeout": "2s"},
+            "api": {"listen": f"127.0.0.1:{self.port}", "ack_timeout": "2s", "tokens": callers},
             "poll": {"listen": f"unix:{self.poll_socket}", "secret": SECRET},
             "sources": {"redis": {"url": redis_url}} if redis_url else {},
             "store": {"directory": str(directory / "store")},
@@ -66,15 +98,25 @@ class Daemon:
         self.process.ensure_alive()
         return self.get("/healthz").status == 200
 
-    def get(self, path: str) -> Response:
-        with Connection(self.port) as api:
-            return api.get(path)
+    def bearer(self, role: str = "operator") -> str:
+        """What a caller of this role sends as `Authorization`."""
+        return f"Bearer {self.tokens[role]}"
 
-    def post(self, body: dict | bytes, content_type: str | None = "application/json") -> Response:
+    def get(self, path: str, role: str = "operator") -> Response:
+        with Connection(self.port) as api:
+            return api.get(path, authorization=self.bearer(role))
+
+    def post(
+        self,
+        body: dict | bytes,
+        content_type: str | None = "application/json",
+        role: str = "operator",
+    ) -> Response:
         """Any body, any answer."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"content_type": content_type, "authorization": self.bearer(role)}
         with Connection(self.port) as api:
-            return api.request("POST", "/v1/invalidations", raw, content_type=content_type)
+            return api.request("POST", "/v1/invalidations", raw, **headers)
 
     def publish(self, event: dict) -> dict:
         """A good event. Returns the receipt after every node has acknowledged."""
@@ -105,7 +147,11 @@ class Daemon:
 
     def cli(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess:
         """The command line client, pointed at this daemon."""
-        env = {**os.environ, "PORTCULLIS_API": f"http://127.0.0.1:{self.port}"}
+        env = {
+            **os.environ,
+            "PORTCULLIS_API": f"http://127.0.0.1:{self.port}",
+            "PORTCULLIS_TOKEN_FILE": str(self.token_file),
+        }
         argv = [str(artifacts.daemon()), *arguments]
         return subprocess.run(
             argv, input=stdin, env=env, capture_output=True, text=True, timeout=30, check=False

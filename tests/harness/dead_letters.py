@@ -31,9 +31,8 @@ def wait_for(daemon: Daemon, event_id: str) -> dict:
 
 def replay(daemon: Daemon, **order) -> list[dict]:
     body = json.dumps({"operator": "jane", "reason": "a test", **order}).encode()
+    headers = {"content_type": "application/json", "authorization": daemon.bearer()}
     with Connection(daemon.port) as api:
-        answer = api.request(
-            "POST", "/v1/dead-letters/replay", body, content_type="application/json"
-        )
+        answer = api.request("POST", "/v1/dead-letters/replay", body, **headers)
     assert answer.status == 200, answer.body
     return answer.json()["results"]

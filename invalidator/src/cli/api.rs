@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use thiserror::Error;
+use ureq::RequestBuilder;
 
-use crate::config::ACK_TIMEOUT_MAX;
+use super::args::Client;
+use crate::access::Token;
+use crate::config::{ACK_TIMEOUT_MAX, read_bounded};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -13,6 +16,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = ACK_TIMEOUT_MAX.saturating_add(Duration::from_secs(5));
 /// Largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// The type of the problem that the caller's role does not allow something.
+const FORBIDDEN: &str = "urn:portcullis:problem:forbidden";
+/// Largest file of a token, in bytes.
+const TOKEN_FILE_BYTES_MAX: u64 = 4_096;
+/// The environment variable of a token.
+const TOKEN_VARIABLE: &str = "PORTCULLIS_TOKEN";
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -23,6 +32,17 @@ pub(super) enum ApiError {
     Unreachable(String, Box<ureq::Error>),
     #[error("{0} does not answer like a Portcullis daemon (status {1})")]
     Foreign(String, u16),
+    #[error("{place}: {rule}")]
+    Token { place: String, rule: String },
+    #[error("{0}")]
+    Denied(String),
+}
+
+impl ApiError {
+    /// Whether it is about how the command was given.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, Self::Address(_) | Self::Token { .. })
+    }
 }
 
 /// An answer of the daemon, good or bad.
@@ -42,10 +62,12 @@ impl Reply {
 pub(super) struct Api {
     base: String,
     agent: ureq::Agent,
+    token: Option<Token>,
 }
 
 impl Api {
-    pub(super) fn new(base: &str) -> Result<Self, ApiError> {
+    pub(super) fn new(client: &Client) -> Result<Self, ApiError> {
+        let base = client.api.as_str();
         let host = base.strip_prefix("http://").filter(|host| !host.is_empty());
         if host.is_none() {
             return Err(ApiError::Address(base.to_owned()));
@@ -58,35 +80,46 @@ impl Api {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_global(Some(ANSWER_TIMEOUT))
             .build();
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), agent: config.into() })
+        let base = base.trim_end_matches('/').to_owned();
+        Ok(Self { base, agent: config.into(), token: token(client)? })
     }
 
     pub(super) fn publish(&self, event: &str) -> Result<Reply, ApiError> {
         let url = format!("{}/v1/invalidations", self.base);
-        let sent = self.agent.post(url).content_type("application/json").send(event);
-        self.reply(sent)
+        let request = self.agent.post(url).content_type("application/json");
+        self.reply(self.showing_token(request).send(event))
     }
 
     pub(super) fn status(&self) -> Result<Reply, ApiError> {
-        self.reply(self.agent.get(format!("{}/v1/status", self.base)).call())
+        let request = self.agent.get(format!("{}/v1/status", self.base));
+        self.reply(self.showing_token(request).call())
+    }
+
+    fn showing_token<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {}", token.expose())),
+            None => request,
+        }
     }
 
     /// Dead letters, by the parameters of the query.
     pub(super) fn dead_letters(&self, query: &[(&str, &str)]) -> Result<Reply, ApiError> {
         let url = format!("{}/v1/dead-letters", self.base);
-        self.reply(self.agent.get(url).query_pairs(query.iter().copied()).call())
+        let request = self.agent.get(url).query_pairs(query.iter().copied());
+        self.reply(self.showing_token(request).call())
     }
 
     /// One dead letter. An id that is none is that of no letter.
     pub(super) fn dead_letter(&self, id: &str) -> Result<Reply, ApiError> {
         let id: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
-        self.reply(self.agent.get(format!("{}/v1/dead-letters/{id}", self.base)).call())
+        let request = self.agent.get(format!("{}/v1/dead-letters/{id}", self.base));
+        self.reply(self.showing_token(request).call())
     }
 
     pub(super) fn replay(&self, order: &str) -> Result<Reply, ApiError> {
         let url = format!("{}/v1/dead-letters/replay", self.base);
-        let sent = self.agent.post(url).content_type("application/json").send(order);
-        self.reply(sent)
+        let request = self.agent.post(url).content_type("application/json");
+        self.reply(self.showing_token(request).send(order))
     }
 
     fn reply(
@@ -100,6 +133,52 @@ impl Api {
         let text = body.read_to_string().map_err(unreachable)?;
         let json = serde_json::from_str(&text)
             .map_err(|_| ApiError::Foreign(self.base.clone(), status))?;
-        Ok(Reply { status, text, json })
+        match status {
+            401 => Err(ApiError::Denied(self.unknown(&json))),
+            // An event may be refused with 403 as well: that is about the event.
+            403 if json.get("type").is_some_and(|kind| kind == FORBIDDEN) => {
+                Err(ApiError::Denied(format!("not allowed: {}", rule(&json))))
+            }
+            _ => Ok(Reply { status, text, json }),
+        }
     }
+
+    /// What to do about a daemon that does not know the caller.
+    fn unknown(&self, json: &Value) -> String {
+        let help = match self.token {
+            Some(_) => {
+                "check the token given with --token-file, PORTCULLIS_TOKEN_FILE or \
+                        PORTCULLIS_TOKEN"
+            }
+            None => {
+                "give a token with --token-file FILE, or in PORTCULLIS_TOKEN; \
+                     \"portcullis token new\" makes one"
+            }
+        };
+        format!("the daemon does not know you: {}; {help}", rule(json))
+    }
+}
+
+/// The field at fault and its rule, as a problem says them.
+fn rule(json: &Value) -> String {
+    let text = |name| json.get(name).and_then(Value::as_str).unwrap_or("?");
+    format!("{}: {}", text("field"), text("rule"))
+}
+
+/// The token to show, if one is given: in a file, or in the environment.
+fn token(client: &Client) -> Result<Option<Token>, ApiError> {
+    let refuse = |place: &str, rule: String| ApiError::Token { place: place.to_owned(), rule };
+    let (place, text) = match &client.token_file {
+        Some(file) => {
+            let bytes = read_bounded(file, TOKEN_FILE_BYTES_MAX);
+            let bytes = bytes.map_err(|rule| refuse("--token-file", rule))?;
+            ("--token-file", String::from_utf8(bytes).unwrap_or_default())
+        }
+        None => match std::env::var(TOKEN_VARIABLE) {
+            Ok(text) if !text.is_empty() => (TOKEN_VARIABLE, text),
+            _ => return Ok(None),
+        },
+    };
+    let token = Token::parse(text.trim_ascii()).ok_or_else(|| refuse(place, Token::RULE.into()))?;
+    Ok(Some(token))
 }

@@ -9,6 +9,7 @@ use super::dlq::Dlq;
 use super::keys::Keys;
 use super::sign::Sign;
 use super::signing::Signing;
+use super::token::Tokens;
 use super::verify::Verify;
 
 const SIGN_HELP: &str = "\
@@ -32,7 +33,8 @@ Example:
     version,
     after_help = "Exit codes: 0 done; 1 refused, stale, or not enforced everywhere in time; \
                   64 wrong usage or configuration; \
-                  69 the daemon cannot be reached or cannot listen."
+                  69 the daemon cannot be reached or cannot listen; \
+                  77 the daemon does not know the caller, or its role does not allow it."
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -59,6 +61,9 @@ pub(super) enum Command {
     Dlq(Dlq),
     /// List or rotate the keys that partners sign requests with
     Keys(Keys),
+    /// Make a token for the API
+    #[command(name = "token")]
+    Tokens(Tokens),
     /// Sign a request as a partner would: prints the headers, and a curl line that sends them
     #[command(after_help = SIGN_HELP)]
     Sign(Sign),
@@ -91,6 +96,9 @@ pub(super) struct Client {
         default_value = "http://127.0.0.1:7700"
     )]
     pub(super) api: String,
+    /// A file with the token to show [default: the token in PORTCULLIS_TOKEN]
+    #[arg(long, value_name = "FILE", env = "PORTCULLIS_TOKEN_FILE")]
+    pub(super) token_file: Option<PathBuf>,
     /// Print the daemon's answer as JSON
     #[arg(long)]
     pub(super) json: bool,

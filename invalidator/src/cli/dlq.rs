@@ -123,7 +123,7 @@ fn refused(client: &Client, reply: &Reply) -> Result<bool, Failure> {
 }
 
 fn list_letters(asked: &List) -> Result<bool, Failure> {
-    let api = Api::new(&asked.client.api)?;
+    let api = Api::new(&asked.client)?;
     let mut letters = Vec::new();
     let mut after = None::<String>;
     while letters.len() < asked.limit {
@@ -188,7 +188,7 @@ fn letters_in_words(letters: &[Value], more: bool) -> String {
 }
 
 fn show(asked: &Show) -> Result<bool, Failure> {
-    let reply = Api::new(&asked.client.api)?.dead_letter(&asked.id)?;
+    let reply = Api::new(&asked.client)?.dead_letter(&asked.id)?;
     if reply.status != 200 {
         return refused(&asked.client, &reply);
     }
@@ -253,7 +253,7 @@ fn replay(asked: &Replay) -> Result<bool, Failure> {
     }
     order.insert("reason".to_owned(), asked.reason.as_str().into());
     order.insert("operator".to_owned(), asked.operator.as_str().into());
-    let reply = Api::new(&asked.client.api)?.replay(&Value::from(order).to_string())?;
+    let reply = Api::new(&asked.client)?.replay(&Value::from(order).to_string())?;
     if reply.status != 200 {
         return refused(&asked.client, &reply);
     }

@@ -10,6 +10,7 @@ mod keys;
 mod show;
 mod sign;
 mod signing;
+mod token;
 mod verify;
 
 use std::fs::File;
@@ -44,6 +45,8 @@ The daemon does not start without what it kept. Put the file back from a backup,
   portcullis run --rebuild-store --config FILE
 which moves the file aside as state.redb.corrupt-TIME, begins with what can be read of it, and reads everything
 from Redis again. Events that came through the API alone and cannot be read have to be published again.";
+/// The daemon lets the caller not in, or not do this (`EX_NOPERM`).
+const EXIT_DENIED: u8 = 77;
 
 /// What ends a command early.
 #[derive(Debug, Error)]
@@ -75,7 +78,8 @@ impl Failure {
             Self::Usage(_) | Self::Captured(_) | Self::Sign(_) => EXIT_USAGE,
             Self::Daemon(error) if error.is_configuration() => EXIT_USAGE,
             Self::Daemon(error) if error.is_loss() => EXIT_LOSS,
-            Self::Api(ApiError::Address(_)) => EXIT_USAGE,
+            Self::Api(error) if error.is_usage() => EXIT_USAGE,
+            Self::Api(ApiError::Denied(_)) => EXIT_DENIED,
             Self::Daemon(_) | Self::Api(_) => EXIT_UNAVAILABLE,
             Self::Output(_) => EXIT_REFUSED,
         }
@@ -112,6 +116,7 @@ fn command(arguments: Arguments) -> Result<bool, Failure> {
         Command::Status(client) => status(&client),
         Command::Keys(keys) => keys::run(keys),
         Command::Dlq(dlq) => dlq::run(dlq),
+        Command::Tokens(tokens) => token::run(&tokens),
         Command::Sign(sign) => sign::run(&sign),
         Command::Verify(verify) => verify::run(verify),
         Command::Publish(publish) => self::publish(&publish),
@@ -143,7 +148,7 @@ fn run(run: &Run) -> Result<bool, Failure> {
 }
 
 fn status(client: &Client) -> Result<bool, Failure> {
-    let reply = Api::new(&client.api)?.status()?;
+    let reply = Api::new(client)?.status()?;
     let text = if client.json { format!("{}\n", reply.text) } else { show::status(&reply.json) };
     io::stdout().write_all(text.as_bytes())?;
     Ok(reply.status == 200)
@@ -152,7 +157,7 @@ fn status(client: &Client) -> Result<bool, Failure> {
 fn send(client: &Client, target: &Target, event: &Value) -> Result<bool, Failure> {
     let signer = target.signing.signer()?;
     let event = signing::signed(signer.as_ref(), event.to_string())?;
-    let reply = Api::new(&client.api)?.publish(&event)?;
+    let reply = Api::new(client)?.publish(&event)?;
     report(client, &reply)
 }
 
@@ -166,7 +171,7 @@ fn publish(publish: &Publish) -> Result<bool, Failure> {
     } else {
         Box::new(File::open(name).map_err(cannot)?)
     };
-    let api = Api::new(&client.api)?;
+    let api = Api::new(client)?;
     let mut all_enforced = true;
     let events = serde_json::Deserializer::from_reader(io::BufReader::new(input));
     for (index, event) in events.into_iter::<Box<RawValue>>().enumerate() {

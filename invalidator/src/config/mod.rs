@@ -2,6 +2,7 @@
 //!
 //! Every error names the field and the rule it breaks. Nothing here opens a socket.
 
+mod api;
 mod dead_letters;
 mod events;
 mod raw;
@@ -14,7 +15,7 @@ pub(crate) use events::RawEvents;
 pub use events::{Events, FieldPath, Signatures};
 pub use raw::ACK_TIMEOUT_MAX;
 pub use store::Store;
-pub(crate) use value::{Place, Secret, parse_toml, read_bounded};
+pub(crate) use value::{Place, Secret, TIME_RULE, Time, parse_toml, read_bounded};
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
+use crate::access::Access;
 use raw::RawConfig;
 
 /// Shortest secret that the poll endpoint accepts, in bytes.
@@ -76,10 +78,14 @@ pub struct Config {
 /// `[api]`
 #[derive(Debug)]
 pub struct Api {
-    /// Loopback only: the API asks for no credentials.
+    /// Where it listens.
     pub listen: SocketAddr,
     /// How long a publisher waits for every node's acknowledgement.
     pub ack_timeout: Duration,
+    /// Whether anybody may scrape the metrics.
+    pub metrics_public: bool,
+    /// Who may call.
+    pub access: Access,
 }
 
 /// `[poll]`

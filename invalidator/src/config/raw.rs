@@ -9,11 +9,12 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 
+use super::api::RawApi;
 use super::dead_letters::RawDeadLetters;
 use super::events::RawEvents;
 use super::store::RawStore;
 use super::value::{self, Secret, Span};
-use super::{Api, Config, ConfigError, Limits, Log, LogFormat, Poll, Redis, SECRET_BYTES_MIN};
+use super::{Config, ConfigError, Limits, Log, LogFormat, Poll, Redis, SECRET_BYTES_MIN};
 
 /// Shortest wait or interval that may be configured.
 const SPAN_MIN: Duration = Duration::from_millis(10);
@@ -52,13 +53,6 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields)]
 struct RawKeys {
     file: PathBuf,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawApi {
-    listen: Option<String>,
-    ack_timeout: Option<Span>,
 }
 
 #[derive(Deserialize)]
@@ -141,23 +135,13 @@ impl RawConfig {
 }
 
 /// The span as configured, within the bounds; the default if absent.
-fn span(
+pub(super) fn span(
     raw: Option<Span>,
     field: &str,
     default: Duration,
     max: Duration,
 ) -> Result<Duration, ConfigError> {
     raw.map_or(Ok(default), |span| span.within(field, SPAN_MIN, max))
-}
-
-impl RawApi {
-    fn check(self) -> Result<Api, ConfigError> {
-        let default = Duration::from_secs(2);
-        Ok(Api {
-            listen: value::loopback(self.listen.as_deref().unwrap_or("127.0.0.1:7700"))?,
-            ack_timeout: span(self.ack_timeout, "api.ack_timeout", default, ACK_TIMEOUT_MAX)?,
-        })
-    }
 }
 
 impl RawPoll {

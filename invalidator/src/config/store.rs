@@ -34,9 +34,13 @@ mod tests {
 
     const POLL: &str = "[poll]\nlisten = \"unix:/run/poll.sock\"\nsecret = \"0123456789abcdef\"\n";
 
+    const TOKENS: &str = "[[api.tokens]]\nname = \"ops\"\nrole = \"operator\"\nhash = \
+        \"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n";
+
     #[test]
     fn the_directory_is_required_and_absolute() {
-        let config = Config::parse(&format!("{POLL}[store]\ndirectory = \"/var/lib/portcullis\""));
+        let store = "[store]\ndirectory = \"/var/lib/portcullis\"\n";
+        let config = Config::parse(&format!("{POLL}{store}{TOKENS}"));
         assert_eq!(config.unwrap().store.directory.to_str(), Some("/var/lib/portcullis"));
         let cases = [
             ("", "config: missing field `store`"),
@@ -46,7 +50,7 @@ mod tests {
             ("[store]\ndirectory = \"/x\"\nsync = false", "store.sync: unknown field `sync`"),
         ];
         for (more, message) in cases {
-            let error = Config::parse(&format!("{POLL}{more}")).unwrap_err().to_string();
+            let error = Config::parse(&format!("{POLL}{more}\n{TOKENS}")).unwrap_err().to_string();
             assert!(error.starts_with(message), "{more:?}: {error}");
         }
     }

@@ -8,9 +8,12 @@ use super::*;
 
 const POLL: &str = "[poll]\nlisten = \"unix:/run/poll.sock\"\nsecret = \"0123456789abcdef\"\n\
                     [store]\ndirectory = \"/var/lib/portcullis\"\n";
+/// Somebody who may call, as lines to stand after all others.
+const TOKENS: &str = "\n[[api.tokens]]\nname = \"ops\"\nrole = \"operator\"\nhash = \
+    \"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n";
 
 fn error(text: &str) -> String {
-    Config::parse(text).map(|_| "no error").unwrap_err().to_string()
+    Config::parse(&format!("{text}{TOKENS}")).map(|_| "no error").unwrap_err().to_string()
 }
 
 /// The message for the usual `[poll]` and some more.
@@ -20,7 +23,7 @@ fn error_with(more: &str) -> String {
 
 #[test]
 fn the_least_configuration_has_the_documented_defaults() {
-    let config = Config::parse(POLL).unwrap();
+    let config = Config::parse(&format!("{POLL}{TOKENS}")).unwrap();
     assert_eq!(config.api.listen.to_string(), "127.0.0.1:7700");
     assert_eq!(config.api.ack_timeout, Duration::from_secs(2));
     assert_eq!(config.poll.listen, Listen::Unix { path: "/run/poll.sock".into(), mode: 0o600 });
@@ -61,6 +64,12 @@ fn the_full_configuration_is_taken_as_written() {
         format = "text"
         level = "debug"
         pseudonym_key = "fedcba9876543210"
+        [[api.tokens]]
+        name = "risk-engine"
+        role = "publisher"
+        hash = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+        not_after = 2027-01-01T00:00:00Z
+        rate = { max_tokens = 20, tokens_per_fill = 10, fill_interval = "1m" }
         "#,
     )
     .unwrap();
@@ -77,9 +86,8 @@ fn secrets_come_from_files_and_the_environment_and_are_not_shown() {
     let path = directory.path().join("secret");
     std::fs::write(&path, "from-a-file-0123456789\n").unwrap();
     let text = |secret: &str| {
-        format!(
-            "[store]\ndirectory = \"/x\"\n[poll]\nlisten = \"127.0.0.1:1\"\nsecret = {secret}\n"
-        )
+        let store = "[store]\ndirectory = \"/x\"";
+        format!("{store}\n[poll]\nlisten = \"127.0.0.1:1\"\nsecret = {secret}\n{TOKENS}")
     };
     let config = Config::parse(&text(&format!("{{ file = {path:?} }}"))).unwrap();
     assert_eq!(config.poll.secret.expose_secret(), "from-a-file-0123456789");
@@ -94,7 +102,7 @@ fn secrets_come_from_files_and_the_environment_and_are_not_shown() {
         ("7", "poll.secret: must be a string, { file"),
     ];
     for (secret, message) in cases {
-        let error = error(&text(secret));
+        let error = Config::parse(&text(secret)).unwrap_err().to_string();
         assert!(error.starts_with(message), "{secret}: {error}");
     }
 }
@@ -107,7 +115,7 @@ fn every_broken_rule_is_named_with_its_field() {
         ("[api]\nack_timeout = \"1\"", "api.ack_timeout: must be a whole number and a unit"),
         ("[api]\nack_timeout = 1", "api.ack_timeout: invalid type: integer"),
         ("[api]\nack_timeout = \"1ms\"", "api.ack_timeout: must be between 10ms and 30s"),
-        ("[api]\nport = 1", "api.port: unknown field `port`, expected `listen` or `ack_timeout`"),
+        ("[api]\nport = 1", "api.port: unknown field `port`, expected one of `listen`"),
         ("[apis]", "apis: unknown field `apis`, expected one of"),
         ("[sources.kafka]", "sources.kafka: unknown field `kafka`"),
         ("[sources.embedded]\nenabled = false", "sources: at least one source has to be enabled"),
@@ -148,6 +156,41 @@ fn every_broken_rule_is_named_with_its_field() {
         let error = error_with(more);
         assert!(error.starts_with(message), "{more:?}: {error}");
     }
+}
+
+#[test]
+fn callers_have_rules_of_their_own() {
+    let hash = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    let token = |name: &str, role: &str, hash: &str, more: &str| {
+        let who = format!("name = \"{name}\"\nrole = \"{role}\"");
+        format!("[[api.tokens]]\n{who}\nhash = \"{hash}\"\n{more}\n")
+    };
+    let one = |more: &str| token("one", "auditor", hash, more);
+    let cases = [
+        (token("One", "auditor", hash, ""), "api.tokens[0].name: must be 1 to 64 characters"),
+        (token("one", "king", hash, ""), "api.tokens[0].role: unknown variant `king`, expected"),
+        (token("one", "auditor", "sha256:00", ""), "api.tokens[0].hash: must be \"sha256:\" and"),
+        (token("one", "auditor", "pct_hunter2", ""), "api.tokens[0].hash: must be \"sha256:\""),
+        (one("not_after = \"soon\""), "api.tokens[0].not_after: must be an RFC 3339 time"),
+        (one("until = \"2027\""), "api.tokens[0].until: unknown field"),
+        (one("rate = 5"), "api.tokens[0].rate: invalid type: integer"),
+        (
+            one("rate = { max_tokens = 0, tokens_per_fill = 1 }"),
+            "api.tokens[0].rate.max_tokens: must be at least 1",
+        ),
+        (
+            one("rate = { max_tokens = 1, tokens_per_fill = 1, fill_interval = \"2h\" }"),
+            "api.tokens[0].rate.fill_interval: must be between 1ms and 3600s",
+        ),
+        (one("") + &one(""), "api.tokens[1].hash: is the hash of another token already"),
+    ];
+    for (more, message) in cases {
+        let error = error_with(&more);
+        assert!(error.starts_with(message), "{more}: {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let error = Config::parse(POLL).unwrap_err().to_string();
+    assert!(error.starts_with("api.tokens: somebody has to be let in"), "{error}");
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Values of the configuration file that need more than serde knows: secrets, spans, addresses.
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use policy::time::{DURATION_RULE, parse_duration};
+use policy::time::{DURATION_RULE, UnixMicros, parse_duration};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -42,6 +41,27 @@ impl Span {
             return Ok(self.0);
         }
         Err(ConfigError::new(field, format!("must be between {min:?} and {max:?}")))
+    }
+}
+
+/// What a time has to look like, for error messages.
+pub(crate) const TIME_RULE: &str = "must be an RFC 3339 time such as \"2026-11-22T12:00:00Z\"";
+
+/// A time as text, or as TOML's own.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be an RFC 3339 time such as \"2026-11-22T12:00:00Z\"")]
+pub(crate) enum Time {
+    Text(String),
+    Toml(toml::value::Datetime),
+}
+
+impl Time {
+    /// The time, if it follows [`TIME_RULE`].
+    pub(crate) fn parse(&self) -> Option<UnixMicros> {
+        match self {
+            Self::Text(text) => UnixMicros::parse_rfc3339(text),
+            Self::Toml(time) => UnixMicros::parse_rfc3339(&time.to_string()),
+        }
     }
 }
 
@@ -121,16 +141,6 @@ pub(super) fn listen(text: &str, mode: Option<&str>) -> Result<Listen, ConfigErr
 fn octal(text: &str) -> Option<u32> {
     let mode = u32::from_str_radix(text, 8).ok()?;
     (mode <= 0o777 && mode & 0o600 == 0o600).then_some(mode)
-}
-
-/// Parses the address of the API, which has to be a loopback one.
-pub(super) fn loopback(text: &str) -> Result<SocketAddr, ConfigError> {
-    let rule = "must be a loopback address such as \"127.0.0.1:7700\": the API asks for no \
-                credentials";
-    let address: Option<SocketAddr> = text.parse().ok();
-    address
-        .filter(|address| address.ip().is_loopback())
-        .ok_or_else(|| ConfigError::new("api.listen", rule))
 }
 
 /// Parses a TOML file; `name` stands for the file itself in errors. Messages never quote the text:

@@ -9,8 +9,8 @@ use policy::sign::key::{ALGORITHM, KEYS_MAX, KeyId, Secret as KeySecret};
 use policy::time::UnixMicros;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, Secret, parse_toml};
-use crate::keys::{Stamps, State, Time, resolve, text, times, validity};
+use crate::config::{ConfigError, Secret, Time, parse_toml};
+use crate::keys::{Stamps, State, resolve, text, times, validity};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

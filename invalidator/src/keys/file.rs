@@ -7,10 +7,7 @@ use policy::sign::key::{ALGORITHM, KEYS_MAX, KeyId};
 use policy::time::UnixMicros;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, Secret, parse_toml};
-
-/// What a time has to look like.
-const TIME_RULE: &str = "must be an RFC 3339 time such as \"2026-11-22T12:00:00Z\"";
+use crate::config::{ConfigError, Secret, TIME_RULE, Time, parse_toml};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,23 +26,6 @@ struct RawKey {
     not_after: Option<Time>,
     integrations: Option<Vec<String>>,
     algorithms: Option<Vec<String>>,
-}
-
-/// A time as text, or as TOML's own.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "must be an RFC 3339 time such as \"2026-11-22T12:00:00Z\"")]
-pub(crate) enum Time {
-    Text(String),
-    Toml(toml::value::Datetime),
-}
-
-impl Time {
-    fn parse(&self) -> Option<UnixMicros> {
-        match self {
-            Self::Text(text) => UnixMicros::parse_rfc3339(text),
-            Self::Toml(time) => UnixMicros::parse_rfc3339(&time.to_string()),
-        }
-    }
 }
 
 /// When a key begins and ends to be valid.

@@ -19,8 +19,8 @@ use policy::sign::key::{KEYS_BYTES_MAX, Key, KeySet, Secret as KeySecret};
 use secrecy::ExposeSecret;
 
 use crate::config::{ConfigError, Place, Secret};
+pub(crate) use file::times;
 pub use file::{Entry, State, parse, validity};
-pub(crate) use file::{Time, times};
 pub use rotate::{Ended, Fresh, Rotated, Rotation, Scope};
 pub use store::Stamp;
 use store::{Draft, read_private};

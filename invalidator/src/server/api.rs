@@ -5,25 +5,27 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRef, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::{FromRef, Path, State};
+use axum::handler::Handler;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use policy::event::EVENT_BYTES_MAX;
 use policy::subject::Subject;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{self, BodyError};
 use super::dead_letters;
 use super::form::Form;
+use super::guard::{Gate, guard};
 use super::host::loopback_only;
 use super::problem::Problem;
 use super::view::Shown;
+use crate::access::{Access, Needs, Permission};
 use crate::engine::{Receipt, WaiterId};
 use crate::intake::{EMBEDDED, Origin};
 use crate::shared::{Accepted, Shared};
@@ -33,11 +35,10 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 
 /// What the handlers need.
 #[derive(Clone)]
-struct Door {
-    shared: Arc<Shared>,
+pub(super) struct Door {
+    pub(super) shared: Arc<Shared>,
     embedded: bool,
     ack_timeout: Duration,
-    slots: Arc<Semaphore>,
 }
 
 impl FromRef<Door> for Arc<Shared> {
@@ -46,44 +47,96 @@ impl FromRef<Door> for Arc<Shared> {
     }
 }
 
-/// Routes of the API listener.
-pub fn router(
-    shared: Arc<Shared>,
-    embedded: bool,
-    ack_timeout: Duration,
-    requests_max: usize,
-) -> Router {
-    let slots = Arc::new(Semaphore::new(requests_max));
-    let door = Door { shared, embedded, ack_timeout, slots };
-    Router::new()
-        .route("/v1/invalidations", post(publish))
-        .route("/v1/users/{id}", get(user))
-        .route("/v1/sessions/{id}", get(session))
-        .route("/v1/status", get(status))
-        .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/replay", post(dead_letters::replay_some))
-        .route("/v1/dead-letters/{id}", get(dead_letters::show))
-        .route_layer(middleware::from_fn_with_state(door.clone(), bounded))
-        .route("/healthz", get(|| async { Json(json!({ "healthy": true })) }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .fallback(|| async {
-            Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path")
-        })
-        .method_not_allowed_fallback(|| async {
-            let title = "The path does not know this method";
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title)
-        })
-        .layer(middleware::from_fn(loopback_only))
-        .with_state(door)
+/// One route of the API, and what it asks of its caller.
+#[derive(Debug)]
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path, with its parameters in braces.
+    pub path: &'static str,
+    /// What the caller has to be.
+    pub needs: Needs,
+    handler: fn() -> MethodRouter<Door>,
 }
 
-/// Answers at once, rather than late, when too many requests are under way.
-async fn bounded(State(door): State<Door>, request: Request, next: Next) -> Response {
-    match door.slots.try_acquire() {
-        Ok(_slot) => next.run(request).await,
-        Err(_) => Problem::busy("Too many requests are under way").into_response(),
+impl Route {
+    const fn get(path: &'static str, needs: Needs, handler: fn() -> MethodRouter<Door>) -> Self {
+        Self { method: Method::GET, path, needs, handler }
     }
+
+    const fn post(
+        path: &'static str,
+        needs: Permission,
+        handler: fn() -> MethodRouter<Door>,
+    ) -> Self {
+        Self { method: Method::POST, path, needs: Needs::Permission(needs), handler }
+    }
+}
+
+const SUBJECTS: Needs = Needs::Permission(Permission::ReadSubjects);
+const STATUS: Needs = Needs::Permission(Permission::ReadStatus);
+const DEAD_LETTERS: Needs = Needs::Permission(Permission::ReadDeadLetters);
+/// Nothing with `api.metrics_public`.
+const METRICS: Needs = Needs::Permission(Permission::ReadMetrics);
+
+/// Every route there is: the router is made of this table and of nothing else, so that no route
+/// can forget to say what it needs. `GET` answers `HEAD` as well.
+pub static ROUTES: [Route; 10] = [
+    Route::post("/v1/invalidations", Permission::Publish, || post(publish)),
+    Route::get("/v1/users/{id}", SUBJECTS, || get(user)),
+    Route::get("/v1/sessions/{id}", SUBJECTS, || get(session)),
+    Route::get("/v1/status", STATUS, || get(status)),
+    Route::get("/v1/dead-letters", DEAD_LETTERS, || get(dead_letters::list)),
+    Route::get("/v1/dead-letters/{id}", DEAD_LETTERS, || get(dead_letters::show)),
+    Route::post("/v1/dead-letters/replay", Permission::ReplayDeadLetters, || {
+        post(dead_letters::replay_some)
+    }),
+    Route::get("/healthz", Needs::Nothing, || get(healthy)),
+    Route::get("/readyz", Needs::Nothing, || get(ready)),
+    Route::get("/metrics", METRICS, || get(metrics)),
+];
+
+/// What the API is to do.
+#[derive(Debug)]
+pub struct Options {
+    /// Who may call.
+    pub access: Arc<Access>,
+    /// Whether anybody may scrape the metrics.
+    pub metrics_public: bool,
+    /// Whether `POST /v1/invalidations` is a source.
+    pub embedded: bool,
+    /// How long a publisher waits for every node's acknowledgement.
+    pub ack_timeout: Duration,
+    /// Requests being answered at once: so many that publish, and so many others.
+    pub requests_max: usize,
+}
+
+/// Routes of the API listener.
+pub fn router(shared: Arc<Shared>, options: Options) -> Router {
+    let Options { access, metrics_public, embedded, ack_timeout, requests_max } = options;
+    let gate = Gate::new(Arc::clone(&shared), access, requests_max);
+    let guarded = |needs| middleware::from_fn_with_state((gate.clone(), needs), guard);
+    let mut router = Router::new();
+    for route in &ROUTES {
+        let public = route.needs == METRICS && metrics_public;
+        let needs = if public { Needs::Nothing } else { route.needs };
+        router = router.route(route.path, (route.handler)().route_layer(guarded(needs)));
+    }
+    // Only who is known is told that there is nothing.
+    router
+        .fallback(nothing.layer(guarded(Needs::Caller)))
+        .method_not_allowed_fallback(another_method.layer(guarded(Needs::Caller)))
+        .layer(middleware::from_fn(loopback_only))
+        .with_state(Door { shared, embedded, ack_timeout })
+}
+
+async fn nothing() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path")
+}
+
+async fn another_method() -> Problem {
+    let title = "The path does not know this method";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title)
 }
 
 /// The answer to a published event.
@@ -199,6 +252,11 @@ fn look(
 
 async fn status(State(door): State<Door>) -> Response {
     Json(door.shared.overview()).into_response()
+}
+
+/// While the daemon answers at all.
+async fn healthy() -> Response {
+    Json(json!({ "healthy": true })).into_response()
 }
 
 /// Ready when every source is connected and the store can be written. The poll listener is up

@@ -5,6 +5,7 @@ pub mod api;
 mod body;
 mod dead_letters;
 mod form;
+mod guard;
 mod host;
 pub mod listen;
 pub mod poll;

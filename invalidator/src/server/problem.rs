@@ -1,5 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457), with the field at fault and its rule.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,12 +22,15 @@ pub(super) struct Problem {
     field: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
+    /// Whole seconds after which to try again.
+    #[serde(skip)]
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, kind: &str, title: &'static str) -> Self {
         let kind = format!("urn:portcullis:problem:{kind}");
-        Self { kind, title, status: status.as_u16(), field: None, rule: None }
+        Self { kind, title, status: status.as_u16(), field: None, rule: None, retry_after_s: None }
     }
 
     /// The same problem, with the field that breaks a rule.
@@ -35,6 +40,13 @@ impl Problem {
 
     pub(super) fn busy(title: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title)
+    }
+
+    /// Too many requests: try again after `wait`, rounded up to whole seconds.
+    pub(super) fn too_many(title: &'static str, wait: Duration) -> Self {
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", title);
+        Self { retry_after_s: Some(seconds), ..problem }
     }
 }
 
@@ -70,11 +82,13 @@ fn status_of(kind: EventErrorKind) -> StatusCode {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let unavailable = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        let retry_after_s = self.retry_after_s.or(unavailable);
         let mut response = (status, Json(self)).into_response();
         let json = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

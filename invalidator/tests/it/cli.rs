@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, block, event, file, free_port, portcullis, text};
+use crate::harness::{Daemon, OPERATOR, block, event, file, free_port, portcullis, text};
 use crate::node::Running;
 
 #[test]
@@ -80,6 +80,7 @@ fn publish_takes_a_file_or_standard_input_and_goes_on_after_a_refusal() {
     let lines = format!("{bad}\n{}\n", block("2", "bob"));
     let mut child = portcullis()
         .env("PORTCULLIS_API", &daemon.api)
+        .env("PORTCULLIS_TOKEN", OPERATOR)
         .args(["publish", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use policy::push::Message;
 
-use crate::harness::Daemon;
+use crate::harness::{Daemon, OPERATOR};
 use crate::node::{Node, bearer, connect};
 
 /// Far longer than a new connection may stay silent, and shorter than an idle one may stay.
@@ -86,7 +86,9 @@ fn a_web_page_does_not_reach_the_api_by_a_name_of_its_own() {
     for path in ["/v1/status", "/metrics", "/healthz"] {
         for (host, status) in hosts {
             let mut stream = TcpStream::connect(address).unwrap();
-            let request = format!("GET {path} HTTP/1.1\r\n{host}connection: close\r\n\r\n");
+            let token = format!("authorization: Bearer {OPERATOR}\r\n");
+            let end = "connection: close\r\n\r\n";
+            let request = format!("GET {path} HTTP/1.1\r\n{token}{host}{end}");
             stream.write_all(request.as_bytes()).unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();

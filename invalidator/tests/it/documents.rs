@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use policy::sign::Profile;
 
-use crate::harness::{file, portcullis, private, text};
+use crate::harness::{file, portcullis, private, text, tokens};
 
 /// What the examples sign with.
 const SECRET: &str = "whsec_cG9ydGN1bGxpcyBkb2N1bWVudGF0aW9uIGtleSAx";
@@ -147,7 +147,7 @@ fn the_keys_file_and_the_commands_for_operators_are_as_documented() {
     private(directory.path(), "keys.toml", &here(&files[1]));
     let poll = "[poll]\nlisten = \"unix:/run/x.sock\"\nsecret = \"0123456789abcdef\"\n\
                 [store]\ndirectory = \"/x\"\n";
-    file(directory.path(), "portcullis.toml", &(poll.to_owned() + &here(&files[0])));
+    file(directory.path(), "portcullis.toml", &(poll.to_owned() + &here(&files[0]) + &tokens()));
     let mut check = portcullis();
     check.current_dir(directory.path()).args(["run", "--check", "--config", "portcullis.toml"]);
     assert!(check.output().unwrap().status.success());

@@ -10,11 +10,17 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use invalidator::access::Token;
 use policy::time::UnixMicros;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use ureq::RequestBuilder;
 
 pub(crate) const SECRET: &str = "a-secret-for-the-tests";
+/// Tokens of a caller of each role.
+pub(crate) const OPERATOR: &str = "pct_operator-token-for-the-tests-0123456789abcd";
+pub(crate) const PUBLISHER: &str = "pct_publisher-token-for-the-tests-0123456789abc";
+pub(crate) const AUDITOR: &str = "pct_auditor-token-for-the-tests-0123456789abcde";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until the condition holds.
@@ -79,18 +85,39 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) content_type: String,
     pub(crate) text: String,
+    headers: ureq::http::HeaderMap,
 }
 
 impl Answer {
+    /// A header, or nothing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
     }
 }
 
+/// The command line, without what it would take from the environment.
 pub(crate) fn portcullis() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.env_remove("PORTCULLIS_API").stdin(Stdio::null());
+    for name in ["API", "TOKEN", "TOKEN_FILE", "CA_FILE", "CERT_FILE", "KEY_FILE"] {
+        command.env_remove(format!("PORTCULLIS_{name}"));
+    }
+    command.stdin(Stdio::null());
     command
+}
+
+/// Lines of a configuration that let the callers of the tests in, to stand after all others.
+pub(crate) fn tokens() -> String {
+    [("operator", OPERATOR), ("publisher", PUBLISHER), ("auditor", AUDITOR)]
+        .map(|(role, token)| {
+            let hash = Token::parse(token).unwrap().digest();
+            let name = format!("test-{role}");
+            format!("\n[[api.tokens]]\nname = \"{name}\"\nrole = \"{role}\"\nhash = \"{hash}\"\n")
+        })
+        .concat()
 }
 
 impl Daemon {
@@ -118,9 +145,10 @@ impl Daemon {
         let config = directory.path().join("portcullis.toml");
         let text = format!(
             "poll.listen = \"unix:{}\"\npoll.secret = \"{SECRET}\"\n\
-             api.listen = \"127.0.0.1:{port}\"\nstore.directory = \"{}\"\n{more}",
+             api.listen = \"127.0.0.1:{port}\"\nstore.directory = \"{}\"\n{more}{}",
             socket.display(),
-            directory.path().join("store").display()
+            directory.path().join("store").display(),
+            tokens()
         );
         std::fs::write(&config, text).unwrap();
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
@@ -135,7 +163,16 @@ impl Daemon {
     }
 
     fn try_get(&self, path: &str) -> Option<Answer> {
-        answer(agent().get(format!("{}{path}", self.api)).call())
+        self.try_get_as(Some(OPERATOR), path)
+    }
+
+    fn try_get_as(&self, token: Option<&str>, path: &str) -> Option<Answer> {
+        answer(showing(token, agent().get(format!("{}{path}", self.api))).call())
+    }
+
+    /// With the token, or none.
+    pub(crate) fn get_as(&self, token: Option<&str>, path: &str) -> Answer {
+        self.try_get_as(token, path).expect("no answer")
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -148,7 +185,8 @@ impl Daemon {
 
     pub(crate) fn post_as(&self, content_type: &str, body: &str) -> Answer {
         let url = format!("{}/v1/invalidations", self.api);
-        answer(agent().post(url).content_type(content_type).send(body)).expect("no answer")
+        let request = showing(Some(OPERATOR), agent().post(url).content_type(content_type));
+        answer(request.send(body)).expect("no answer")
     }
 
     pub(crate) fn status(&self) -> Value {
@@ -163,7 +201,36 @@ impl Daemon {
     }
 
     pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
-        portcullis().env("PORTCULLIS_API", &self.api).args(arguments).output().unwrap()
+        let mut command = portcullis();
+        command.env("PORTCULLIS_API", &self.api).env("PORTCULLIS_TOKEN", OPERATOR);
+        command.args(arguments).output().unwrap()
+    }
+}
+
+/// Any request at all; only those with a body have the body.
+pub(crate) fn request(
+    api: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut request = ureq::http::Request::builder().method(method).uri(format!("{api}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let sent = match method {
+        "POST" => agent().run(request.body(body.to_owned()).unwrap()),
+        _ => agent().run(request.body(()).unwrap()),
+    };
+    answer(sent).expect("no answer")
+}
+
+/// A request that shows a token.
+fn showing<B>(token: Option<&str>, request: RequestBuilder<B>) -> RequestBuilder<B> {
+    match token {
+        Some(token) => request.header("authorization", format!("Bearer {token}")),
+        None => request,
     }
 }
 
@@ -181,7 +248,8 @@ fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option
     let content_type = content_type.map_or("", |value| value.to_str().unwrap()).to_owned();
     let mut text = String::new();
     response.body_mut().as_reader().read_to_string(&mut text).ok()?;
-    Some(Answer { status: response.status().as_u16(), content_type, text })
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Some(Answer { status, content_type, text, headers })
 }
 
 /// Some seconds before the time at which every event of this run occurred. The order of those is

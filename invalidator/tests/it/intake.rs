@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Daemon, Redis, block, event, free_port, portcullis, private, text, wait_until,
+    Daemon, Redis, block, event, free_port, portcullis, private, text, tokens, wait_until,
 };
 
 const SECRET: &str = "0123456789abcdef";
@@ -52,9 +52,10 @@ fn keys_of_publishers_that_cannot_be_used_end_the_start_and_fail_the_check() {
         "portcullis.toml",
         &format!(
             "poll.listen = \"unix:{0}/poll\"\npoll.secret = \"{SECRET}\"\n\
-             store.directory = \"{0}/store\"\nevents.keys_file = \"{1}\"\n",
+             store.directory = \"{0}/store\"\nevents.keys_file = \"{1}\"\n{2}",
             directory.path().display(),
-            keys.display()
+            keys.display(),
+            tokens()
         ),
     );
     for more in [&["--check"][..], &[]] {

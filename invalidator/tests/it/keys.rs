@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use policy::push::batch::Kind;
 use serde_json::Value;
 
-use crate::harness::{Daemon, file, portcullis, private, text, wait_until};
+use crate::harness::{Daemon, file, portcullis, private, text, tokens, wait_until};
 use crate::node::Node;
 
 /// Stands in every secret here, and must stand nowhere else.
@@ -156,7 +156,7 @@ fn keys_that_cannot_be_used_end_the_start() {
             "poll = {{ listen = \"unix:/run/x.sock\", secret = \"0123456789abcdef\" }}\n\
              store.directory = \"/x\"\nkeys.file = {keys:?}\n"
         );
-        file(directory.path(), "portcullis.toml", &text)
+        file(directory.path(), "portcullis.toml", &(text + &tokens()))
     };
     for (keys, field, rule) in cases {
         for check in [true, false] {

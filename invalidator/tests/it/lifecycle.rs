@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use policy::push::batch::Kind;
 
-use crate::harness::{Daemon, block, file, free_port, portcullis, text, wait_until};
+use crate::harness::{Daemon, block, file, free_port, portcullis, text, tokens, wait_until};
 use crate::node::{Node, Running, is_synced};
 
 #[test]
@@ -22,7 +22,7 @@ fn wrong_configurations_exit_64_and_name_the_field() {
         (format!("{poll}[surprise]"), "surprise: unknown field"),
     ];
     for (config, message) in cases {
-        let path = file(directory.path(), "wrong.toml", &config);
+        let path = file(directory.path(), "wrong.toml", &(config + &tokens()));
         let output = portcullis().args(["run", "--config"]).arg(&path).output().unwrap();
         assert_eq!(output.status.code(), Some(64));
         let stderr = text(&output.stderr);
@@ -39,7 +39,7 @@ fn a_configuration_can_be_checked_without_running() {
     let directory = tempfile::tempdir().unwrap();
     let config = "[poll]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\n\
                   [store]\ndirectory = \"/var/lib/portcullis\"\n";
-    let path = file(directory.path(), "good.toml", config);
+    let path = file(directory.path(), "good.toml", &(config.to_owned() + &tokens()));
     let output = portcullis().args(["run", "--check", "--config"]).arg(&path).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).ends_with("good.toml: the configuration is valid\n"));
@@ -58,8 +58,9 @@ fn an_address_that_is_taken_exits_69() {
     for (poll, port, field) in cases {
         let config = format!(
             "[poll]\nlisten = \"{poll}\"\nsecret = \"0123456789abcdef\"\n\
-             [api]\nlisten = \"127.0.0.1:{port}\"\n[store]\ndirectory = \"{}\"\n",
-            directory.path().join("store").display()
+             [api]\nlisten = \"127.0.0.1:{port}\"\n[store]\ndirectory = \"{}\"\n{}",
+            directory.path().join("store").display(),
+            tokens()
         );
         let path = file(directory.path(), "taken.toml", &config);
         let output = portcullis().args(["run", "--config"]).arg(&path).output().unwrap();

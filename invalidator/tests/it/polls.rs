@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use policy::push::batch::Kind;
 use policy::push::{Batch, Message};
 
-use crate::harness::{Daemon, SECRET, block, free_port, wait_until};
+use crate::harness::{Daemon, SECRET, block, free_port, tokens, wait_until};
 use crate::node::{Node, Running, bearer, connect, exchange};
 
 #[test]
@@ -90,9 +90,10 @@ fn polls_work_over_tcp_too() {
     let directory = tempfile::tempdir().unwrap();
     let config = format!(
         "[poll]\nlisten = \"127.0.0.1:{port}\"\nsecret = \"{SECRET}\"\n\
-         [api]\nlisten = \"127.0.0.1:{}\"\n[store]\ndirectory = \"{}\"\n",
+         [api]\nlisten = \"127.0.0.1:{}\"\n[store]\ndirectory = \"{}\"\n{}",
         free_port(),
-        directory.path().join("store").display()
+        directory.path().join("store").display(),
+        tokens()
     );
     let path = crate::harness::file(directory.path(), "tcp.toml", &config);
     let child = crate::harness::portcullis()

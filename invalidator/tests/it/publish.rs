@@ -190,10 +190,11 @@ fn more_requests_than_allowed_are_told_to_come_back() {
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| daemon.post(&block("evt-1", "alice")));
         node.poll();
-        let busy = daemon.get("/v1/status");
+        let busy = daemon.post(&block("evt-2", "bob"));
         assert_eq!((busy.status, busy.content_type.as_str()), (503, "application/problem+json"));
         assert_eq!(busy.json()["type"], "urn:portcullis:problem:busy");
         assert_eq!(daemon.get("/healthz").status, 200, "probes always get through");
+        assert_eq!(daemon.get("/v1/status").status, 200, "who looks waits for no publisher");
         node.try_poll().unwrap();
         assert_eq!(waiting.join().unwrap().status, 200);
     });

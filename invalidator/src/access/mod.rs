@@ -1,0 +1,17 @@
+//! Who may use the API, and for what: roles, tokens, client certificates, and how fast each caller
+//! may ask.
+//!
+//! It is plain, synchronous code: it is given headers, names and the time, and
+//! says yes or no. No error, log line or `Debug` of this module shows a token.
+
+mod caller;
+mod pace;
+mod role;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub use caller::{Access, CALLERS_MAX, Caller, Denied, Grant, Known, Peer};
+pub use pace::{Lane, Pace, RATE_DEFAULT};
+pub use role::{Needs, Permission, Role};
+pub use token::{Digest, Token};

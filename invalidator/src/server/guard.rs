@@ -1,0 +1,147 @@
+//! Stands before every route of the API: who is calling, may they, and not too fast.
+//!
+//! What is decided here is decided in [`crate::access`]; this turns it into answers, counts it, and
+//! tells handlers and other middleware who the [`Caller`] is.
+//!
+//! Whoever is not known does not stay connected, and the answers to failed attempts are throttled
+//! together. That bounds log lines and work, and is not what keeps tokens safe: 256 random bits do.
+//! Known callers are never held up by the failures of others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::problem::Problem;
+use crate::access::{Access, Caller, Denied, Known, Lane, Needs, Peer, Permission};
+use crate::shared::Shared;
+
+/// What the guard of every route needs.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    pub(super) shared: Arc<Shared>,
+    pub(super) access: Arc<Access>,
+    /// Publishing has slots of its own: no flood of reads keeps a block out.
+    pub(super) publishing: Arc<Semaphore>,
+    pub(super) others: Arc<Semaphore>,
+}
+
+impl Gate {
+    pub(super) fn new(shared: Arc<Shared>, access: Arc<Access>, requests_max: usize) -> Self {
+        let slots = || Arc::new(Semaphore::new(requests_max));
+        Self { shared, access, publishing: slots(), others: slots() }
+    }
+
+    fn slots(&self, lane: Lane) -> &Semaphore {
+        match lane {
+            Lane::Publishing => &self.publishing,
+            Lane::Other => &self.others,
+        }
+    }
+
+    fn identify(&self, request: &Request) -> Result<&Known, Denied> {
+        let headers = request.headers().get_all(header::AUTHORIZATION);
+        let headers = headers.iter().map(HeaderValue::as_bytes);
+        let peer = request.extensions().get::<Arc<Peer>>().map(|peer| &**peer);
+        self.access.identify(headers, peer, self.shared.now().wall)
+    }
+
+    /// Counts a failed attempt, and answers it.
+    fn denied(&self, denied: Denied) -> Problem {
+        self.shared.metrics.access.denied(denied);
+        let now = self.shared.now().mono;
+        let Some(left_out) = self.shared.throttles.denied_callers.admit(now) else {
+            let title = "Too many requests come with missing or wrong credentials";
+            return Problem::too_many(title, Duration::from_secs(1));
+        };
+        warn!(cause = denied.as_str(), left_out, "nobody knows who calls the API");
+        let title = "The API has to know who calls";
+        let (field, rule) = denied.rule();
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", title).broken(field, rule)
+    }
+
+    fn too_fast(&self, lane: Lane, wait: Duration) -> Problem {
+        self.shared.metrics.access.rate_limited(lane);
+        Problem::too_many("The caller asks faster than its rate allows", wait)
+    }
+
+    fn forbidden(&self, caller: &Caller, permission: Permission) -> Problem {
+        self.shared.metrics.access.forbidden();
+        if let Some(left_out) = self.shared.throttles.forbidden.admit(self.shared.now().mono) {
+            let (caller, role) = (&*caller.name, caller.role.as_str());
+            warn!(caller, role, ?permission, left_out, "the caller's role does not allow this");
+        }
+        let rule = format!("is {}, and must be {}", caller.role, permission.roles_in_words());
+        let title = "The caller's role does not allow this";
+        Problem::new(StatusCode::FORBIDDEN, "forbidden", title).broken("role", rule)
+    }
+
+    /// Lets the request pass, or says why not.
+    async fn pass(
+        &self,
+        needs: Needs,
+        known: &Known,
+        mut request: Request,
+        next: Next,
+    ) -> Response {
+        let lane = Lane::of(needs);
+        // Before the role is looked at: who asks for what it may not is bounded too.
+        if let Err(wait) = known.pace.take(lane, self.shared.now().mono) {
+            return self.too_fast(lane, wait).into_response();
+        }
+        if let Needs::Permission(permission) = needs
+            && !known.caller.role.may(permission)
+        {
+            return self.forbidden(&known.caller, permission).into_response();
+        }
+        // At once, rather than late.
+        let Ok(_slot) = self.slots(lane).try_acquire() else {
+            return Problem::busy("Too many requests are under way").into_response();
+        };
+        request.extensions_mut().insert(known.caller.clone());
+        next.run(request).await
+    }
+}
+
+/// The guard of one route.
+pub(super) async fn guard(
+    State((gate, needs)): State<(Gate, Needs)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if needs == Needs::Nothing {
+        let known = gate.identify(&request).is_ok();
+        let response = next.run(request).await;
+        return if known { response } else { strangers_leave(response) };
+    }
+    match gate.identify(&request) {
+        Ok(known) => {
+            let mut response = gate.pass(needs, known, request, next).await;
+            // For whoever looks at answers from outside, such as at those to forbidden requests.
+            response.extensions_mut().insert(known.caller.clone());
+            response
+        }
+        Err(denied) => {
+            let mut response = gate.denied(denied).into_response();
+            if response.status() == StatusCode::UNAUTHORIZED {
+                set(response.headers_mut(), header::WWW_AUTHENTICATE, "Bearer");
+            }
+            strangers_leave(response)
+        }
+    }
+}
+
+/// Ends the connection after the answer: who is not known must not keep others out by staying.
+fn strangers_leave(mut response: Response) -> Response {
+    set(response.headers_mut(), header::CONNECTION, "close");
+    response
+}
+
+fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &'static str) {
+    headers.insert(name, HeaderValue::from_static(value));
+}
