@@ -1,5 +1,6 @@
 """What happens when a part dies, hangs or lies: no block is lost, nobody gets a free pass."""
 
+import shutil
 import threading
 import time
 from collections import Counter
@@ -159,6 +160,8 @@ def test_redis_absent_at_the_start_is_not_synced():
         stack.daemon.process.kill()
         stack.edge.process.kill()
         stack.redis.kill()
+        # Nothing is known from before: this is a daemon that never heard Redis.
+        shutil.rmtree(stack.daemon.store)
         stack.daemon.start()
         stack.edge.start()
         wait_until(stack.node, "the first poll")

@@ -65,6 +65,7 @@ class Daemon:
         self._directory = directory
         self._env = {**os.environ, **(env or {})}
         self.port = port or ports.free()
+        self.store = directory / "store"
         self.poll_socket = directory / "poll.sock"
         self.tokens = {role: new_token() for role in ROLES}
         # For command lines, whoever starts them.
@@ -76,7 +77,7 @@ class Daemon:
             "api": {"listen": f"127.0.0.1:{self.port}", "ack_timeout": "2s", "tokens": callers},
             "poll": {"listen": f"unix:{self.poll_socket}", "secret": SECRET},
             "sources": {"redis": {"url": redis_url}} if redis_url else {},
-            "store": {"directory": str(directory / "store")},
+            "store": {"directory": str(self.store)},
             "log": {"format": "json", "level": "info"},
         }
         for name, table in (settings or {}).items():
