@@ -13,8 +13,14 @@ fuzz_target!(|data: &[u8]| {
     assert!(poller.on_tick(gate.config(), &mut memory, Rank::Singleton, 1).is_some());
     let answer = poller.on_answer(data, gate, &mut memory, Rank::Singleton, &fuzz::Stopped);
     if let Ok(report) = answer {
-        let next = report.next.map_or(0, |poll| poll.encoded_len());
+        let next = report.next.as_ref().map_or(0, |poll| poll.encoded_len());
         assert!(next <= POLL_BYTES_MAX, "{next}");
+        // Nothing is missing the second time.
+        if let Some(sent) = report.next {
+            let again = poller.on_answer(data, gate, &mut memory, Rank::Singleton, &fuzz::Stopped);
+            let repaired = again.map_or(0, |report| report.repaired);
+            assert_eq!(repaired, 0, "{sent:?}");
+        }
     }
     let _ = KeyCache::new(gate.config()).get(&mut memory);
 });

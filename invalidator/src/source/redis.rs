@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use redis::aio::{PubSubSink, PubSubStream};
-use redis::{Client, RedisError, TlsCertificates};
+use redis::{Client, Msg, RedisError, TlsCertificates};
 use secrecy::ExposeSecret;
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -20,6 +20,7 @@ use crate::config::{self, ConfigError};
 use crate::intake::Origin;
 use crate::server::Shutdown;
 use crate::shared::Shared;
+use crate::source::waiting::{TURN, Waiting, may_be_urgent};
 
 /// Name of this source.
 pub const REDIS: &str = "redis";
@@ -135,12 +136,33 @@ impl RedisSource {
     }
 }
 
-/// Hands each message over. A refused one is counted and logged there, and changes nothing here.
+/// Hands each message over, blocks before all others. A refused one is counted and logged there,
+/// and changes nothing here.
 async fn hear(shared: &Shared, mut stream: PubSubStream) -> Lost {
-    while let Some(message) = stream.next().await {
-        let _ = shared.ingest(Origin::live(REDIS), message.get_payload_bytes());
+    let take_in =
+        |message: &Msg| drop(shared.ingest(Origin::live(REDIS), message.get_payload_bytes()));
+    let mut waiting = Waiting::new();
+    loop {
+        let heard = if waiting.is_empty() {
+            Some(stream.next().await)
+        } else if waiting.has_room() {
+            stream.next().now_or_never()
+        } else {
+            None
+        };
+        match heard {
+            Some(Some(message)) if may_be_urgent(message.get_payload_bytes()) => take_in(&message),
+            Some(Some(message)) => waiting.push(message.get_payload_bytes().len(), message),
+            Some(None) => {
+                std::iter::from_fn(|| waiting.pop()).for_each(|message| take_in(&message));
+                return Lost::Closed;
+            }
+            None => {
+                std::iter::from_fn(|| waiting.pop()).take(TURN).for_each(|m| take_in(&m));
+                tokio::task::yield_now().await;
+            }
+        }
     }
-    Lost::Closed
 }
 
 fn backoff() -> impl Iterator<Item = Duration> {
