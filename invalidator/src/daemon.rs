@@ -174,6 +174,9 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
         drain_max: timeout.saturating_add(DRAIN_MAX),
     };
     let api = tokio::spawn(serve(listener, router, bounds, api_shutdown.clone()));
+    if let Some(redis) = &redis {
+        shared.set_outbox(redis.outbox());
+    }
     let source = redis.map(|source| tokio::spawn(source.run(Arc::clone(&shared), api_shutdown)));
     let sweeper = tokio::spawn(sweep(Arc::clone(&shared)));
     let (api_listen, poll_listen) = (config.api.listen, poll.listen.to_string());

@@ -3,6 +3,7 @@
 mod access;
 mod dead_letters;
 mod intake;
+mod redis;
 
 use std::fmt;
 use std::sync::Mutex;
@@ -21,10 +22,12 @@ use crate::engine::Status;
 use crate::keys::State;
 use crate::overview::Overview;
 use crate::shared::Refusal;
+use crate::source;
 use crate::store::{Meters, StoreStatus};
 pub use access::AccessMetrics;
 pub use dead_letters::DeadLetterMetrics;
 pub use intake::IntakeMetrics;
+use redis::RedisMetrics;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
 const ACK_SECONDS: [f64; 12] =
@@ -100,6 +103,8 @@ pub struct Metrics {
     clock_jumps: Counter,
     /// Who was turned away from the API.
     pub access: AccessMetrics,
+    /// Of Redis.
+    pub redis: RedisMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -147,6 +152,7 @@ impl Metrics {
             store_failing: Gauge::default(),
             clock_jumps: Counter::default(),
             access: AccessMetrics::default(),
+            redis: RedisMetrics::default(),
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
@@ -155,6 +161,7 @@ impl Metrics {
         metrics.register_keys();
         metrics.register_store();
         metrics.access.register(&mut metrics.registry);
+        metrics.redis.register(&mut metrics.registry, source::redis::reasons_to_read());
         for kind in Refusal::kinds() {
             drop(metrics.events_refused.get_or_create(&KindLabel { kind }));
         }

@@ -6,12 +6,12 @@ mod ingest;
 
 pub use ingest::{Accepted, Refusal};
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use policy::sign::key::KeySet;
 use policy::time::UnixMicros;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
 use crate::config::ConfigError;
@@ -21,6 +21,7 @@ use crate::intake::{EventKeys, Intake};
 use crate::log::Pseudonyms;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
+use crate::source::redis::Outbox;
 use crate::store::Keeper;
 use crate::throttle::Throttles;
 
@@ -47,6 +48,7 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What keeps the log from being filled.
     pub throttles: Throttles,
+    outbox: OnceLock<Arc<Outbox>>,
 }
 
 impl Shared {
@@ -71,6 +73,7 @@ impl Shared {
             dead_letters,
             metrics,
             throttles: Throttles::default(),
+            outbox: OnceLock::new(),
         }
     }
 
@@ -89,6 +92,33 @@ impl Shared {
     #[must_use]
     pub fn keeper(&self) -> &Keeper {
         &self.keeper
+    }
+
+    /// Where events go that are to be written to Redis; nothing without Redis.
+    #[must_use]
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.outbox.get().map(|outbox| &**outbox)
+    }
+
+    /// Hands over an event that did not come from Redis, to be written there: also one that was
+    /// known before, since nobody can say here whether Redis has that. The answer comes when Redis
+    /// has it, or need not have it since a newer event has overtaken it. Nothing without Redis.
+    pub fn write_to_redis(&self, accepted: &Accepted) -> Option<oneshot::Receiver<()>> {
+        let outbox = self.outbox()?;
+        let Accepted { subject, event_id, json, urgent, .. } = accepted;
+        if self.engine().events_of(subject).contains(event_id) {
+            let identity = (subject.clone(), event_id.clone());
+            return Some(outbox.offer(identity, json.clone(), *urgent));
+        }
+        let (answer, answered) = oneshot::channel();
+        // The receiver is at hand.
+        let _ = answer.send(());
+        Some(answered)
+    }
+
+    /// From now on events are to be written to Redis. Only the first call has an effect.
+    pub fn set_outbox(&self, outbox: Arc<Outbox>) {
+        let _ = self.outbox.set(outbox);
     }
 
     /// The daemon at a glance.

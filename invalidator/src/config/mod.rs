@@ -6,6 +6,7 @@ mod api;
 mod dead_letters;
 mod events;
 mod raw;
+mod redis;
 mod store;
 mod value;
 
@@ -127,16 +128,52 @@ impl fmt::Display for Listen {
 /// `[sources.redis]`
 #[derive(Debug)]
 pub struct Redis {
-    /// `redis://` or `rediss://`, with credentials if any.
-    pub url: SecretString,
+    /// What sort of installation it is.
+    pub mode: RedisMode,
+    /// `redis://` or `rediss://`, with credentials if any: one for a single server, the Sentinels,
+    /// or some nodes of the Cluster. All with the same credentials and the same sort.
+    pub urls: Vec<SecretString>,
+    /// User of the Redis servers, instead of one in the URLs.
+    pub user: Option<String>,
+    /// Password of the Redis servers, instead of one in the URLs.
+    pub password: Option<SecretString>,
     /// The Pub/Sub channel.
     pub channel: String,
-    /// PEM certificates to trust instead of the system's.
-    pub tls_ca: Option<Vec<u8>>,
+    /// What the names of all keys begin with.
+    pub prefix: String,
+    /// About how many events the stream keeps for daemons that were away.
+    pub stream_entries_max: u64,
+    /// Certificates.
+    pub tls: RedisTls,
     /// How often the connection is asked for a sign of life.
     pub ping_interval: Duration,
     /// How long after the last sign of life the connection is given up.
     pub dead_after: Duration,
+    /// How often what Redis holds is compared with what is known here.
+    pub digest_interval: Duration,
+}
+
+/// What sort of installation of Redis it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server.
+    Standalone,
+    /// A master and replicas, watched over by Sentinels.
+    Sentinel {
+        /// What the Sentinels call the master.
+        master_name: String,
+    },
+    /// Redis Cluster.
+    Cluster,
+}
+
+/// Certificates for connections to Redis.
+#[derive(Debug)]
+pub struct RedisTls {
+    /// PEM certificates to trust instead of the system's.
+    pub ca: Option<Vec<u8>>,
+    /// The certificate to show, and its key, both PEM.
+    pub client: Option<(Vec<u8>, SecretString)>,
 }
 
 /// `[limits]`

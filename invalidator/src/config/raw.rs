@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use policy::push::HOLD_MAX;
-use redis::IntoConnectionInfo;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
@@ -12,22 +11,19 @@ use tracing::level_filters::LevelFilter;
 use super::api::RawApi;
 use super::dead_letters::RawDeadLetters;
 use super::events::RawEvents;
+use super::redis::RawRedis;
 use super::store::RawStore;
 use super::value::{self, Secret, Span};
-use super::{Config, ConfigError, Limits, Log, LogFormat, Poll, Redis, SECRET_BYTES_MIN};
+use super::{Config, ConfigError, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN};
 
 /// Shortest wait or interval that may be configured.
 const SPAN_MIN: Duration = Duration::from_millis(10);
 /// Longest wait for acknowledgements.
 pub const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(30);
-/// Longest interval and time to death of a source's connection.
-const DEAD_AFTER_MAX: Duration = Duration::from_secs(60);
 /// How many states each Envoy is asked to check in a second: a million of them in an hour.
 const SCRUB_DEFAULT: u32 = 256;
 /// Most of them that may be configured.
 const SCRUB_MAX: u32 = 4_096;
-/// Longest name of a Pub/Sub channel, in bytes.
-const CHANNEL_BYTES_MAX: usize = 256;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,16 +72,6 @@ struct RawSources {
 #[serde(deny_unknown_fields)]
 struct RawEmbedded {
     enabled: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRedis {
-    url: Secret,
-    channel: Option<String>,
-    tls_ca_file: Option<PathBuf>,
-    ping_interval: Option<Span>,
-    dead_after: Option<Span>,
 }
 
 #[derive(Default, Deserialize)]
@@ -164,39 +150,6 @@ impl RawPoll {
             secret,
             hold: span(self.hold, "poll.hold", Duration::from_secs(1), HOLD_MAX)?,
         })
-    }
-}
-
-impl RawRedis {
-    fn check(self) -> Result<Redis, ConfigError> {
-        let url = self.url.resolve("sources.redis.url")?;
-        let tls = url.expose_secret().starts_with("rediss://");
-        let known = tls || url.expose_secret().starts_with("redis://");
-        // The library's own message may quote the URL, and with it the password.
-        if !known || url.expose_secret().into_connection_info().is_err() {
-            let rule = "must be redis://[user:password@]host[:port][/db], or rediss:// for TLS";
-            return Err(ConfigError::new("sources.redis.url", rule));
-        }
-        if self.tls_ca_file.is_some() && !tls {
-            let rule = "belongs to a rediss:// url only";
-            return Err(ConfigError::new("sources.redis.tls_ca_file", rule));
-        }
-        let read = |path: PathBuf| value::read(&path, "sources.redis.tls_ca_file");
-        let channel = self.channel.unwrap_or_else(|| "portcullis.invalidations".to_owned());
-        if channel.is_empty() || channel.len() > CHANNEL_BYTES_MAX {
-            let rule = format!("must be 1 to {CHANNEL_BYTES_MAX} bytes");
-            return Err(ConfigError::new("sources.redis.channel", rule));
-        }
-        let second = Duration::from_secs(1);
-        let ping = span(self.ping_interval, "sources.redis.ping_interval", second, DEAD_AFTER_MAX)?;
-        let dead_field = "sources.redis.dead_after";
-        let dead_default = Duration::from_millis(2500);
-        let dead_after = span(self.dead_after, dead_field, dead_default, DEAD_AFTER_MAX)?;
-        if dead_after <= ping {
-            return Err(ConfigError::new(dead_field, "must be longer than ping_interval"));
-        }
-        let tls_ca = self.tls_ca_file.map(read).transpose()?;
-        Ok(Redis { url, channel, tls_ca, ping_interval: ping, dead_after })
     }
 }
 

@@ -119,7 +119,7 @@ fn every_broken_rule_is_named_with_its_field() {
         ("[apis]", "apis: unknown field `apis`, expected one of"),
         ("[sources.kafka]", "sources.kafka: unknown field `kafka`"),
         ("[sources.embedded]\nenabled = false", "sources: at least one source has to be enabled"),
-        ("[sources.redis]", "sources.redis: missing field `url`"),
+        ("[sources.redis]", "sources.redis.url: must be given"),
         ("[sources.redis]\nurl = \"http://x\"", "sources.redis.url: must be redis://"),
         ("[sources.redis]\nurl = \"redis://\"", "sources.redis.url: must be redis://"),
         (

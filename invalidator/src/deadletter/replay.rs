@@ -121,7 +121,11 @@ fn one(shared: &Shared, letter: &Letter) -> (&'static str, Option<Cause>, bool) 
     }
     let source = if letter.source == EMBEDDED { EMBEDDED } else { REDIS };
     match shared.ingest(Origin { source, path: Path::Replayed }, &letter.raw()) {
-        Ok(accepted) => (accepted.ingested.verdict.as_str(), None, true),
+        Ok(accepted) => {
+            // Nobody waits for it: it is in force here, and Redis gets it when it can.
+            drop(shared.write_to_redis(&accepted));
+            (accepted.ingested.verdict.as_str(), None, true)
+        }
         Err(refusal) => ("refused", Some(refusal.cause()), true),
     }
 }

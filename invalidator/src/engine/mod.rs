@@ -9,7 +9,9 @@
 
 mod acknowledge;
 mod answer;
+mod digest;
 mod extras;
+mod kept;
 mod keys;
 mod log;
 mod node;
@@ -32,7 +34,7 @@ mod tests;
 use std::time::Duration;
 
 use policy::event::Event;
-use policy::name::Name;
+use policy::name::{EventId, Name};
 use policy::push::{Batch, Poll};
 use policy::sign::key::KeySet;
 use policy::state::{Effect, Merge};
@@ -41,7 +43,10 @@ use policy::subject::Subject;
 use acknowledge::Heard;
 use answer::Position;
 pub use answer::{Answer, BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds};
+pub use digest::Digest;
 pub use extras::{CHECK_CHANGES_MAX, URGENT_CHANGES_MAX};
+use kept::event_ids;
+pub use kept::{Dropped, prune};
 use keys::Keys;
 use log::SequenceLog;
 use node::Asked;
@@ -114,6 +119,7 @@ impl Engine {
             // What nodes have, or could not store, is the subject's state of its last change.
             let sequence = self.subjects.sequence_of(&subject).unwrap_or(covering);
             let verdict = Verdict::Duplicate;
+            self.subjects.drop_again(&subject, &register);
             let warnings = self.remaining(&subject, &register.effect, now);
             let forgotten = Vec::new();
             return Ok(Ingested { verdict, sequence, unknown_names: 0, warnings, forgotten });
@@ -288,6 +294,47 @@ impl Engine {
     /// Notes why the newest keys are not in force: those before them stay.
     pub fn keys_failed(&mut self, cause: String) {
         self.keys.fail(cause);
+    }
+
+    /// The ids of the events that a subject's state consists of.
+    #[must_use]
+    pub fn events_of(&self, subject: &Subject) -> Vec<EventId> {
+        self.subjects.get(subject).map_or_else(Vec::new, |(state, _)| event_ids(state))
+    }
+
+    /// The events of the next subjects after a given one, in order; from the first on without one.
+    #[must_use]
+    pub fn events_after(
+        &self,
+        after: Option<&Subject>,
+        max: usize,
+    ) -> Vec<(Subject, Vec<EventId>)> {
+        let subjects = self.subjects.after(after).take(max);
+        subjects.map(|(subject, state, _)| (subject.clone(), event_ids(state))).collect()
+    }
+
+    /// Whether an event has been taken in, as far as that is remembered.
+    #[must_use]
+    pub fn knows(&self, subject: &Subject, event_id: &EventId) -> bool {
+        self.seen.sequence_of(&(subject.clone(), event_id.clone())).is_some()
+            || self.events_of(subject).contains(event_id)
+    }
+
+    /// The digest of all events that the states consist of.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.subjects.digest()
+    }
+
+    /// Some events that the states no longer consist of; each is given once. Whoever stores
+    /// events need not store these.
+    pub fn take_dropped(&mut self, max: usize) -> Vec<Dropped> {
+        self.subjects.take_dropped(max)
+    }
+
+    /// Says what is wrong with a source that is connected, or that nothing is any more.
+    pub fn source_trouble(&mut self, name: &str, trouble: Option<&'static str>) {
+        self.sources.set_trouble(name, trouble);
     }
 
     /// Notes a sign of life of a source.

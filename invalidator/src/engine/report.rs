@@ -95,6 +95,9 @@ pub struct SourceStatus {
     pub state: &'static str,
     /// Milliseconds since it was last known to work; nothing if it never was.
     pub age_ms: Option<u64>,
+    /// What is wrong with it although it is connected, if anything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<&'static str>,
 }
 
 /// One node: an Envoy process that polls.

@@ -21,6 +21,7 @@ struct Health {
     /// How long before the start it was last known to work, in an earlier run.
     alive_before: Option<Duration>,
     connected: bool,
+    trouble: Option<&'static str>,
 }
 
 /// The sources of this daemon.
@@ -33,7 +34,7 @@ impl Sources {
     pub(super) fn new(sources: Vec<Source>) -> Self {
         let health = |source: Source| {
             let connected = source.built_in;
-            Health { source, alive: None, alive_before: None, connected }
+            Health { source, alive: None, alive_before: None, connected, trouble: None }
         };
         Self { health: sources.into_iter().map(health).collect() }
     }
@@ -54,6 +55,12 @@ impl Sources {
     pub(super) fn lost(&mut self, name: &str) {
         if let Some(health) = self.find(name) {
             health.connected = false;
+        }
+    }
+
+    pub(super) fn set_trouble(&mut self, name: &str, trouble: Option<&'static str>) {
+        if let Some(health) = self.find(name) {
+            health.trouble = trouble;
         }
     }
 
@@ -79,6 +86,7 @@ impl Sources {
                 (false, None) => "connecting",
             },
             age_ms: health.age(now).map(millis),
+            trouble: health.trouble,
         };
         self.health.iter().map(status).collect()
     }

@@ -9,11 +9,12 @@ use policy::state::{Merge, Register, State};
 use policy::subject::Subject;
 use policy::time::UnixMicros;
 
-use super::{Forgotten, IngestError};
+use super::kept::{Dropped, Kept};
+use super::{Digest, Forgotten, IngestError};
 
 /// How long an event that has no effect any more is remembered, so that an older one that comes
 /// late cannot have its effect after all.
-const RETENTION: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+pub(super) const RETENTION: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// Most subjects looked at in one sweep.
 const SWEEP_SUBJECTS_MAX: usize = 1_000;
 
@@ -37,13 +38,14 @@ pub(super) struct Merged {
 pub(super) struct Subjects {
     known: BTreeMap<Subject, Known>,
     subjects_max: usize,
+    kept: Kept,
     /// Where the next sweep goes on.
     swept: Option<Subject>,
 }
 
 impl Subjects {
     pub(super) fn new(subjects_max: usize) -> Self {
-        Self { known: BTreeMap::new(), subjects_max, swept: None }
+        Self { known: BTreeMap::new(), subjects_max, kept: Kept::default(), swept: None }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -81,19 +83,43 @@ impl Subjects {
         }
         let known = self.known.entry(subject.clone()).or_default();
         let mut state = known.state.clone();
-        let mut forgotten = forgotten(subject, state.prune(prune_at, RETENTION));
+        let over = state.prune(prune_at, RETENTION);
         let before = state.clone();
+        let new = register.version.event_id.clone();
         let merge = state.merge(register);
         match merge {
             Merge::TooManyTopics => return Err(IngestError::TooManyTopics),
             Merge::Applied => known.sequence = next,
             Merge::Duplicate | Merge::Stale => {}
         }
-        let overtaken = event_ids(&before).filter(|id| event_ids(&state).all(|left| left != *id));
-        let overtaken = overtaken.map(|id| (id.clone(), UnixMicros(0)));
+        let is_gone = |id: &&EventId| event_ids(&state).all(|left| left != *id);
+        let overtaken: Vec<_> = event_ids(&before).filter(is_gone).cloned().collect();
+        let late = Some(new).filter(|id| is_gone(&id)).into_iter();
+        self.kept.changed(subject, &known.state, &state);
+        self.kept.over(subject, &over);
+        self.kept.overtaken(subject, overtaken.iter().cloned().chain(late).collect());
+        let mut forgotten = forgotten(subject, over);
+        let overtaken = overtaken.into_iter().map(|id| (id, UnixMicros(0)));
         forgotten.extend(self::forgotten(subject, overtaken));
         known.state = state;
         Ok(Merged { merge, sequence: known.sequence, forgotten })
+    }
+
+    /// The digest of all events that the states consist of.
+    pub(super) fn digest(&self) -> Digest {
+        self.kept.digest()
+    }
+
+    /// Some events that the states no longer consist of; each is given once.
+    pub(super) fn take_dropped(&mut self, max: usize) -> Vec<Dropped> {
+        self.kept.take_dropped(max)
+    }
+
+    /// Gives a known event, that came again, as dropped again if a newer one has overtaken it.
+    pub(super) fn drop_again(&mut self, subject: &Subject, register: &Register) {
+        if let Some(known) = self.known.get(subject) {
+            self.kept.drop_again(subject, &known.state, register);
+        }
     }
 
     /// The subjects after a given one, in order; all of them without one.
@@ -113,7 +139,10 @@ impl Subjects {
         let (mut empty, mut forgotten) = (Vec::new(), Vec::new());
         let range = self.known.range_mut::<Subject, _>((start, Bound::Unbounded));
         for (subject, known) in range.take(SWEEP_SUBJECTS_MAX) {
+            let before = known.state.clone();
             let pruned = known.state.prune(now, RETENTION);
+            self.kept.changed(subject, &before, &known.state);
+            self.kept.over(subject, &pruned);
             forgotten.extend(self::forgotten(subject, pruned));
             if known.state.is_empty() {
                 empty.push(subject.clone());

@@ -25,6 +25,7 @@ use super::guard::{Gate, guard};
 use super::host::loopback_only;
 use super::problem::Problem;
 use super::view::Shown;
+use super::written::{NOT_IN_REDIS, Written};
 use crate::access::{Access, Needs, Permission};
 use crate::engine::{Receipt, WaiterId};
 use crate::intake::{EMBEDDED, Origin};
@@ -148,6 +149,9 @@ struct Published<'a> {
     #[serde(flatten)]
     receipt: Receipt,
     durable: bool,
+    /// Whether Redis has it; nothing without Redis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<bool>,
     warnings: &'a [String],
 }
 
@@ -194,6 +198,7 @@ async fn publish(
     let deadline = Instant::now() + door.ack_timeout;
     let (accepted, waiter) = door.shared.ingest_and_wait(origin, &bytes)?;
     let waiting = Waiting { shared: &door.shared, waiter };
+    let written = Written::offer(&door.shared, &accepted);
     let is_durable = || door.shared.keeper().is_durable(accepted.ticket);
     while !(door.shared.engine().is_complete(waiter) && is_durable()) {
         tokio::select! {
@@ -204,9 +209,13 @@ async fn publish(
         }
     }
     let receipt = waiting.finish();
+    let redis = written.finish(&door.shared, deadline).await;
     let durable = is_durable();
-    let Accepted { event_id, ingested, .. } = accepted;
-    let all_done = receipt.enforced && durable;
+    let Accepted { event_id, mut ingested, .. } = accepted;
+    if redis == Some(false) {
+        ingested.warnings.push(NOT_IN_REDIS.to_owned());
+    }
+    let all_done = receipt.enforced && durable && redis != Some(false);
     let status = if all_done { StatusCode::OK } else { StatusCode::ACCEPTED };
     let published = Published {
         event_id: event_id.as_str(),
@@ -214,6 +223,7 @@ async fn publish(
         sequence: ingested.sequence,
         receipt,
         durable,
+        redis,
         warnings: &ingested.warnings,
     };
     Ok((status, Json(published)).into_response())

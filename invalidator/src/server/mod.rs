@@ -11,6 +11,7 @@ pub mod listen;
 pub mod poll;
 mod problem;
 mod view;
+mod written;
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use policy::event::{EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
 use policy::name::EventId;
 use policy::record::Record;
+use policy::state::Effect;
 use policy::subject::Subject;
 use thiserror::Error;
 use tracing::{error, info, warn};
@@ -70,8 +71,14 @@ impl Refusal {
 /// An event that was taken in.
 #[derive(Debug)]
 pub struct Accepted {
+    /// Whom it is about.
+    pub subject: Subject,
     /// Its id.
     pub event_id: EventId,
+    /// The event in its JSON form: what is written down of it.
+    pub json: Vec<u8>,
+    /// Whether it takes something away from its subject, and so goes before everything else.
+    pub urgent: bool,
     /// What became of it.
     pub ingested: Ingested,
     /// What has to be durable so that a restart knows of it.
@@ -91,6 +98,7 @@ struct Taken {
     signature: Option<Outcome>,
     ingested: Ingested,
     ticket: Ticket,
+    json: Vec<u8>,
 }
 
 /// What is logged of an event.
@@ -98,6 +106,7 @@ struct Known {
     event_id: EventId,
     event_type: Box<str>,
     subject: Subject,
+    urgent: bool,
 }
 
 impl Known {
@@ -106,6 +115,7 @@ impl Known {
             event_id: event.register.version.event_id.clone(),
             event_type: event.event_type.clone(),
             subject: event.subject.clone(),
+            urgent: matches!(event.register.effect, Effect::Block(_) | Effect::Zero(_)),
         }
     }
 }
@@ -152,8 +162,10 @@ impl Shared {
             Ok((taken, then)) => {
                 self.ring_changed();
                 self.note_accepted(origin, &taken);
-                let Taken { known, ingested, ticket, .. } = taken;
-                Ok((Accepted { event_id: known.event_id, ingested, ticket }, then))
+                let Taken { known, ingested, ticket, json, .. } = taken;
+                let Known { event_id, subject, urgent, .. } = known;
+                let accepted = Accepted { subject, event_id, json, urgent, ingested, ticket };
+                Ok((accepted, then))
             }
             Err(refused) => {
                 self.note_refused(origin, bytes, &refused);
@@ -180,11 +192,11 @@ impl Shared {
             signature,
         })?;
         let source = origin.source.into();
-        let record = Record { first_heard, source, event: json.into() };
+        let record = Record { first_heard, source, event: json.as_slice().into() };
         // Under the engine's lock: in the order in which it merges.
         let ticket = self.keep(&known, &ingested, record);
         let then = then(&mut engine, (&known.subject, ingested.sequence, now));
-        Ok((Taken { known, signature, ingested, ticket }, then))
+        Ok((Taken { known, signature, ingested, ticket, json }, then))
     }
 
     /// Brings the store in step with what the engine has done.
@@ -259,7 +271,7 @@ impl Shared {
 
     /// The one place where an event that was taken in is noted: applied, duplicate or stale.
     fn note_accepted(&self, origin: Origin, taken: &Taken) {
-        let Known { event_id, event_type, subject } = &taken.known;
+        let Known { event_id, event_type, subject, .. } = &taken.known;
         let Ingested { verdict, sequence, unknown_names, warnings, .. } = &taken.ingested;
         let (source, replayed) = (origin.source, origin.path == Path::Replayed);
         let result = verdict.as_str();

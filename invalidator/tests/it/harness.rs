@@ -281,12 +281,22 @@ pub(crate) fn text(output: &[u8]) -> String {
 pub(crate) struct Redis {
     pub(crate) process: Process,
     pub(crate) port: u16,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Redis {
     pub(crate) fn start(port: u16, more: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), port, more)
+    }
+
+    /// Kills it; what it has left behind is for the next one.
+    pub(crate) fn kill(mut self) -> (u16, TempDir) {
+        self.process.signal("-KILL");
+        self.process.exit_code();
+        (self.port, self.directory)
+    }
+
+    pub(crate) fn start_in(directory: TempDir, port: u16, more: &[&str]) -> Self {
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--dir"])
@@ -295,11 +305,22 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is needed: apt-get install redis-server");
-        Self { process: Process(child), port, _directory: directory }
+        Self { process: Process(child), port, directory }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A connection, once it answers.
+    pub(crate) fn connect(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = None;
+        wait_until("Redis to answer", || {
+            connection = client.get_connection_with_timeout(PATIENCE).ok();
+            connection.is_some()
+        });
+        connection.unwrap()
     }
 
     /// Publishes once somebody listens: to how many.

@@ -41,7 +41,7 @@ fn after_kill_9_and_without_redis_every_acknowledged_block_is_pushed_again() {
     let daemon = Daemon::start(NO_REDIS);
     let node = Running::start(&daemon, "edge-1", "a");
     let answer = daemon.post(&block("evt-1", "alice"));
-    assert_eq!((answer.status, &answer.json()["durable"]), (200, &json!(true)), "{}", answer.text);
+    assert_eq!((answer.status, &answer.json()["durable"]), (202, &json!(true)), "{}", answer.text);
     let directory = killed(daemon);
     drop(node);
     let daemon = Daemon::spawn(NO_REDIS, directory);

@@ -1,0 +1,117 @@
+//! What `/metrics` shows of Redis.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhereLabel {
+    r#where: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabel {
+    why: &'static str,
+}
+
+/// Metrics of the Redis source.
+#[derive(Debug, Default)]
+pub struct RedisMetrics {
+    repaired: Family<WhereLabel, Counter>,
+    data_lost: Counter,
+    reads: Family<WhyLabel, Counter>,
+    writes: Family<ResultLabel, Counter>,
+    bare: Counter,
+    forgotten: Counter,
+    left_out: Counter,
+    outbox: Gauge,
+    skew: Gauge<f64, AtomicU64>,
+}
+
+impl RedisMetrics {
+    /// Adds them to those of the daemon, each kind with a zero.
+    pub(super) fn register(&self, r: &mut Registry, reads: impl Iterator<Item = &'static str>) {
+        for side in ["daemon", "redis"] {
+            drop(self.repaired.get_or_create(&WhereLabel { r#where: side }));
+        }
+        for result in ["written", "duplicate", "failed"] {
+            drop(self.writes.get_or_create(&ResultLabel { result }));
+        }
+        for why in reads {
+            drop(self.reads.get_or_create(&WhyLabel { why }));
+        }
+        let help = "Events that one side had lost and got back from the other";
+        r.register("repaired", help, self.repaired.clone());
+        let help = "Times that Redis was found to have less than it had";
+        r.register("redis_data_lost", help, self.data_lost.clone());
+        let help = "Times that everything was read from Redis, by cause";
+        r.register("redis_reads", help, self.reads.clone());
+        let help = "Events written to Redis by result";
+        r.register("redis_writes", help, self.writes.clone());
+        let help = "Events heard by Pub/Sub that nobody had written";
+        r.register("redis_bare_events", help, self.bare.clone());
+        let help = "Events forgotten in Redis because nobody needs them any more";
+        r.register("redis_forgotten", help, self.forgotten.clone());
+        let help = "Events left out of the queue to Redis for want of room, to be repaired later";
+        r.register("redis_outbox_left_out", help, self.left_out.clone());
+        r.register("redis_outbox", "Events waiting to be written to Redis", self.outbox.clone());
+        let help = "Redis's clock less ours";
+        r.register("redis_clock_skew_seconds", help, self.skew.clone());
+    }
+
+    /// Counts events that this daemon lacked.
+    pub fn repaired_here(&self, events: u64) {
+        self.repaired.get_or_create(&WhereLabel { r#where: "daemon" }).inc_by(events);
+    }
+
+    /// Counts events that Redis lacked.
+    pub fn repaired_there(&self, events: u64) {
+        self.repaired.get_or_create(&WhereLabel { r#where: "redis" }).inc_by(events);
+    }
+
+    /// Counts a loss of data in Redis.
+    pub fn data_lost(&self) {
+        self.data_lost.inc();
+    }
+
+    /// Counts a reading of everything.
+    pub fn read(&self, why: &'static str) {
+        self.reads.get_or_create(&WhyLabel { why }).inc();
+    }
+
+    /// Counts an event written: `written`, `duplicate` or `failed`.
+    pub fn wrote(&self, result: &'static str) {
+        self.writes.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts bare events.
+    pub fn bare(&self, events: u64) {
+        self.bare.inc_by(events);
+    }
+
+    /// Counts forgotten events.
+    pub fn forgotten(&self, events: u64) {
+        self.forgotten.inc_by(events);
+    }
+
+    /// Shows how many events wait, and counts those left out.
+    pub fn outbox(&self, waiting: usize, left_out: u64) {
+        self.outbox.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.left_out.inc_by(left_out);
+    }
+
+    /// Shows how far Redis's clock is ahead of ours, in microseconds.
+    pub fn skew(&self, micros: i64) {
+        let millis = i32::try_from(micros / 1_000).unwrap_or(i32::MAX);
+        self.skew.set(f64::from(millis) / 1_000.0);
+    }
+}

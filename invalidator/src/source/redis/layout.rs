@@ -1,0 +1,109 @@
+//! Where things are in Redis: the names of the keys, subjects and stream ids as text.
+//!
+//! All keys carry the prefix as their hash tag: they live in one slot of a Cluster, so that one
+//! script can write them all.
+
+use std::fmt;
+
+use policy::subject::Subject;
+use policy::time::UnixMicros;
+
+/// Most events of one subject in Redis: several times what its state can consist of.
+pub(super) const EVENTS_PER_SUBJECT_MAX: usize = 256;
+
+/// The names of the keys.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    tag: String,
+    pub(super) subjects: String,
+    pub(super) stream: String,
+    pub(super) digest: String,
+}
+
+impl Layout {
+    pub(super) fn new(prefix: &str) -> Self {
+        let tag = format!("{{{prefix}}}");
+        let name = |last: &str| format!("{tag}:{last}");
+        Self { subjects: name("subjects"), stream: name("stream"), digest: name("digest"), tag }
+    }
+
+    /// The hash of a subject's events.
+    pub(super) fn state(&self, subject: &Subject) -> String {
+        format!("{}:state:{}", self.tag, subject.to_text())
+    }
+
+    /// The same by the subject's name as it stands in Redis, which may be anything.
+    pub(super) fn state_of(&self, subject: &[u8]) -> Vec<u8> {
+        [self.tag.as_bytes(), b":state:", subject].concat()
+    }
+}
+
+/// A place in the stream; ids grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct StreamId {
+    /// Unix time in milliseconds, by Redis's clock.
+    pub(super) ms: u64,
+    /// Tells apart what was written in the same millisecond.
+    pub(super) sequence: u64,
+}
+
+impl StreamId {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (ms, sequence) = text.split_once('-')?;
+        Some(Self { ms: ms.parse().ok()?, sequence: sequence.parse().ok()? })
+    }
+
+    /// When the entry was written, by Redis's clock.
+    pub(super) fn written_at(self) -> UnixMicros {
+        UnixMicros(self.ms.saturating_mul(1_000))
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.sequence)
+    }
+}
+
+/// Takes apart a field's value in a subject's hash: when the event was written, and the event.
+pub(super) fn parse_kept(value: &[u8]) -> Option<(StreamId, &[u8])> {
+    let space = value.iter().position(|byte| *byte == b' ')?;
+    let (id, event) = value.split_at_checked(space)?;
+    let id = StreamId::parse(std::str::from_utf8(id).ok()?)?;
+    Some((id, event.get(1..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_keys_share_one_hash_tag() {
+        let layout = Layout::new("pc");
+        let subject = Subject::user("a{b}:c").unwrap();
+        assert_eq!(layout.state(&subject), "{pc}:state:user:a{b}:c");
+        assert_eq!(
+            [layout.subjects, layout.stream, layout.digest],
+            ["{pc}:subjects", "{pc}:stream", "{pc}:digest"]
+        );
+    }
+
+    #[test]
+    fn stream_ids_are_ordered_as_redis_orders_them() {
+        let id = |text| StreamId::parse(text).unwrap();
+        assert!(id("9-5") < id("10-0") && id("10-2") < id("10-11"));
+        assert_eq!(id("1700000000123-7").to_string(), "1700000000123-7");
+        assert_eq!(id("2-1").written_at(), UnixMicros(2_000));
+        for wrong in ["", "1", "1-", "-1", "a-b", "1-2-3"] {
+            assert_eq!(StreamId::parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_kept_event_has_its_time_before_it() {
+        let kept = parse_kept(b"5-0 {\"a\": 1}");
+        assert_eq!(kept, Some((StreamId { ms: 5, sequence: 0 }, b"{\"a\": 1}".as_slice())));
+        assert_eq!(parse_kept(b"5-0"), None);
+        assert_eq!(parse_kept(b"{} {}"), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! The Redis source: what is published there is heard at once, by Pub/Sub, and without gaps, from
+//! a stream; what Redis has lost gets back there, and what this daemon has missed is read.
+//!
+//! Two connections are kept for as long as the daemon runs, each on its own: the one that listens
+//! ([`listen`]), and the session ([`session`]), which follows the stream, writes what waits, and
+//! compares. The source counts as alive only while it listens and has caught up.
+//!
+//! What to do is decided in modules that are plain and synchronous: [`decide`], [`reconcile`],
+//! [`outbox`], [`bare`], [`compact`]. How things lie in Redis is in [`layout`] and docs/redis.md.
+
+mod bare;
+mod compact;
+mod connect;
+mod decide;
+mod follow;
+mod layout;
+mod listen;
+mod outbox;
+mod read;
+mod reconcile;
+mod scripts;
+mod session;
+mod tidy;
+mod write;
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use policy::name::EventId;
+use policy::subject::Subject;
+use policy::time::UnixMicros;
+use redis::RedisError;
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::sync::watch;
+
+pub use outbox::Outbox;
+
+use crate::config::{self, ConfigError};
+use crate::server::Shutdown;
+use crate::shared::{Shared, wall_clock};
+use bare::Unseen;
+use compact::Chores;
+use connect::Servers;
+use decide::{Watch, Why};
+use layout::StreamId;
+use scripts::Scripts;
+
+/// Name of this source.
+pub const REDIS: &str = "redis";
+/// First pause before connecting again; doubled each time, with jitter.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Longest pause before connecting again.
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Most events in Redis that are remembered as refused.
+const REFUSED_MAX: usize = 65_536;
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+enum Lost {
+    #[error("{0}")]
+    Redis(#[from] RedisError),
+    #[error("no sign of life in time")]
+    Silent,
+    #[error("the connection was closed")]
+    Closed,
+    #[error("the stream was cut off before it was read")]
+    Gap,
+}
+
+/// A source that is ready to run.
+#[derive(Debug)]
+pub struct RedisSource {
+    servers: Servers,
+    scripts: Scripts,
+    config: config::Redis,
+    outbox: Arc<Outbox>,
+    unseen: Mutex<Unseen>,
+    chores: Mutex<Chores>,
+    watch: Mutex<Watch>,
+    /// Up to where the stream has been taken in, and everything before it.
+    position: Mutex<Option<StreamId>>,
+    /// Redis's clock less ours, in microseconds.
+    skew_us: AtomicI64,
+    /// Hashes of events in Redis that were refused, so as not to refuse them again and again.
+    refused: Mutex<HashSet<u64>>,
+    hasher: RandomState,
+    listening: watch::Sender<bool>,
+    caught_up: AtomicBool,
+}
+
+/// The causes for which everything is read, as metrics spell them.
+pub(crate) fn reasons_to_read() -> impl Iterator<Item = &'static str> {
+    Why::ALL.into_iter().map(Why::as_str)
+}
+
+impl RedisSource {
+    /// Checks what can be checked without connecting.
+    ///
+    /// # Errors
+    /// If the library does not accept a URL or the certificates.
+    pub fn new(config: config::Redis) -> Result<Self, ConfigError> {
+        Ok(Self {
+            servers: Servers::new(&config)?,
+            scripts: Scripts::new(&config.prefix, &config.channel, config.stream_entries_max),
+            outbox: Arc::new(Outbox::default()),
+            unseen: Mutex::default(),
+            chores: Mutex::default(),
+            watch: Mutex::new(Watch::new(config.digest_interval)),
+            position: Mutex::default(),
+            skew_us: AtomicI64::new(0),
+            refused: Mutex::default(),
+            hasher: RandomState::new(),
+            listening: watch::Sender::new(false),
+            caught_up: AtomicBool::new(false),
+            config,
+        })
+    }
+
+    /// Where events that are published elsewhere are handed over to be written.
+    #[must_use]
+    pub fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
+    }
+
+    /// Hears and writes events until the shutdown.
+    pub async fn run(self, shared: Arc<Shared>, mut shutdown: Shutdown) {
+        *locked(&self.position) =
+            shared.keeper().position(REDIS).as_deref().and_then(StreamId::parse);
+        tokio::select! {
+            () = self.listen_forever(&shared) => {}
+            () = self.serve_forever(&shared) => {}
+            () = self.write_bare_forever(&shared) => {}
+            () = shutdown.requested() => {}
+        }
+    }
+
+    /// Notes a sign of life, if both connections are there and nothing is missing.
+    fn note_alive(&self, shared: &Shared) {
+        if *self.listening.borrow() && self.caught_up.load(Ordering::Relaxed) {
+            shared.source_alive(REDIS);
+        }
+    }
+
+    fn is_refused(&self, event: (&Subject, &EventId)) -> bool {
+        locked(&self.refused).contains(&self.hasher.hash_one(event))
+    }
+
+    fn note_refused(&self, event: (&Subject, &EventId)) {
+        let mut refused = locked(&self.refused);
+        if refused.len() >= REFUSED_MAX {
+            refused.clear();
+        }
+        refused.insert(self.hasher.hash_one(event));
+    }
+
+    /// The time by Redis's clock.
+    fn redis_time(&self) -> UnixMicros {
+        let skew = self.skew_us.load(Ordering::Relaxed);
+        UnixMicros(wall_clock().0.saturating_add_signed(skew))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn backoff() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(BACKOFF_MIN)
+        .with_max_delay(BACKOFF_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+#[derive(Deserialize)]
+struct Names {
+    event_id: String,
+    key: Key,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    user_id: Option<String>,
+    session_id: Option<String>,
+}
+
+/// Whom an event is about, and its id: only to tell whether it is known. Nothing if that cannot be
+/// said without reading it properly.
+fn names(event: &[u8]) -> Option<(Subject, EventId)> {
+    let Names { event_id, key } = serde_json::from_slice(event).ok()?;
+    let subject = match (&key.user_id, &key.session_id) {
+        (Some(id), None) => Subject::user(id)?,
+        (None, Some(id)) => Subject::session(id)?,
+        _ => return None,
+    };
+    Some((subject, EventId::parse(&event_id)?))
+}

@@ -1,0 +1,261 @@
+//! Events on their way to Redis: those published through the API, and those heard by Pub/Sub that
+//! nobody has written yet.
+//!
+//! Blocks and zeros go before everything else. When there is no room, something else than a block
+//! is left out: it is in our own store, and the comparison of digests will bring it to Redis later.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use policy::name::EventId;
+use policy::subject::Subject;
+use tokio::sync::{Notify, oneshot};
+
+/// Most events that wait.
+pub(super) const ENTRIES_MAX: usize = 65_536;
+/// Most bytes of events that wait.
+pub(super) const BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Why an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It was published here: those who listen have to be told as well.
+    Publish,
+    /// It was heard by Pub/Sub, and is not in the stream.
+    Bare,
+    /// Redis has lost it.
+    Repair,
+}
+
+/// One event that waits to be written.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) subject: Subject,
+    pub(super) event_id: EventId,
+    /// The event as it was published.
+    pub(super) event: Vec<u8>,
+    /// Whether it goes before everything else.
+    pub(super) urgent: bool,
+    /// Why it is written.
+    pub(super) purpose: Purpose,
+    /// Where to say that it is written.
+    pub(super) answer: Option<oneshot::Sender<()>>,
+}
+
+/// What waits; plain and synchronous.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    urgent: VecDeque<Entry>,
+    rest: VecDeque<Entry>,
+    bytes: usize,
+    in_flight: usize,
+    left_out: u64,
+}
+
+impl Queue {
+    /// Puts an event last among its like. Says whether there was room.
+    pub(super) fn push(&mut self, entry: Entry) -> bool {
+        let len = entry.event.len();
+        while !self.has_room(len) {
+            let newest = if entry.urgent { self.rest.pop_back() } else { None };
+            self.left_out = self.left_out.saturating_add(1);
+            match newest {
+                Some(newest) => self.bytes = self.bytes.saturating_sub(newest.event.len()),
+                None => return false,
+            }
+        }
+        self.bytes = self.bytes.saturating_add(len);
+        self.line(entry.urgent).push_back(entry);
+        true
+    }
+
+    fn has_room(&self, len: usize) -> bool {
+        let waiting = self.len().saturating_add(self.in_flight);
+        waiting < ENTRIES_MAX && self.bytes.saturating_add(len) <= BYTES_MAX
+    }
+
+    fn line(&mut self, urgent: bool) -> &mut VecDeque<Entry> {
+        if urgent { &mut self.urgent } else { &mut self.rest }
+    }
+
+    /// The next events, which are in flight from now on: each ends with [`Queue::written`] or
+    /// [`Queue::put_back`].
+    pub(super) fn take(&mut self, max: usize) -> Vec<Entry> {
+        let mut taken = Vec::new();
+        while taken.len() < max {
+            let Some(entry) = self.urgent.pop_front().or_else(|| self.rest.pop_front()) else {
+                break;
+            };
+            self.bytes = self.bytes.saturating_sub(entry.event.len());
+            self.in_flight = self.in_flight.saturating_add(1);
+            taken.push(entry);
+        }
+        taken
+    }
+
+    /// One event in flight is written, or given up.
+    pub(super) fn written(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// One event in flight was not written: it is the next one of its like again.
+    pub(super) fn put_back(&mut self, entry: Entry) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.bytes = self.bytes.saturating_add(entry.event.len());
+        self.line(entry.urgent).push_front(entry);
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.urgent.len().saturating_add(self.rest.len())
+    }
+
+    /// Whether anything waits or is in flight.
+    pub(super) fn is_busy(&self) -> bool {
+        self.len() > 0 || self.in_flight > 0
+    }
+
+    /// How many were left out for want of room since the last call.
+    pub(super) fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
+    }
+}
+
+/// A [`Queue`] that tasks share.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    open: AtomicBool,
+    queue: Mutex<Queue>,
+    filled: Notify,
+}
+
+impl Outbox {
+    /// Hands over an event to be written, and told to everybody who listens. The answer comes once
+    /// Redis has it; it never comes if there is no room.
+    pub fn offer(
+        &self,
+        (subject, event_id): (Subject, EventId),
+        event: Vec<u8>,
+        urgent: bool,
+    ) -> oneshot::Receiver<()> {
+        let (answer, answered) = oneshot::channel();
+        let answer = Some(answer);
+        self.push(Entry { subject, event_id, event, urgent, purpose: Purpose::Publish, answer });
+        answered
+    }
+
+    /// Whether there is a connection to write to, as far as is known.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::Relaxed);
+    }
+
+    pub(super) fn push(&self, entry: Entry) {
+        // What is left out is counted in the queue.
+        let _ = self.queue().push(entry);
+        self.filled.notify_one();
+    }
+
+    /// The queue, for as short as possible.
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next events, once there are any.
+    pub(super) async fn take(&self, max: usize) -> Vec<Entry> {
+        loop {
+            let taken = self.queue().take(max);
+            if !taken.is_empty() {
+                return taken;
+            }
+            self.filled.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(id: usize, urgent: bool, bytes: usize) -> Entry {
+        Entry {
+            subject: Subject::user("alice").unwrap(),
+            event_id: EventId::parse(&format!("evt-{id}")).unwrap(),
+            event: vec![b'x'; bytes],
+            urgent,
+            purpose: Purpose::Publish,
+            answer: None,
+        }
+    }
+
+    fn ids(entries: &[Entry]) -> Vec<&str> {
+        entries.iter().map(|entry| entry.event_id.as_str()).collect()
+    }
+
+    #[test]
+    fn blocks_go_first_and_the_rest_keeps_its_order() {
+        let mut queue = Queue::default();
+        for (id, urgent) in [(0, false), (1, true), (2, false), (3, true)] {
+            assert!(queue.push(entry(id, urgent, 1)));
+        }
+        let mut first = queue.take(3);
+        assert_eq!(ids(&first), ["evt-1", "evt-3", "evt-0"]);
+        queue.put_back(first.pop().unwrap());
+        queue.put_back(first.pop().unwrap());
+        queue.written();
+        assert_eq!(ids(&queue.take(9)), ["evt-3", "evt-0", "evt-2"]);
+        assert!(queue.is_busy(), "in flight");
+        for _ in 0..3 {
+            queue.written();
+        }
+        assert!(!queue.is_busy());
+    }
+
+    #[test]
+    fn a_block_finds_room_at_the_cost_of_the_newest_of_the_rest() {
+        let mut queue = Queue::default();
+        let half = BYTES_MAX / 2;
+        assert!(queue.push(entry(0, false, half)) && queue.push(entry(1, false, half)));
+        assert!(!queue.push(entry(2, false, 1)));
+        assert_eq!(queue.take_left_out(), 1);
+        assert!(queue.push(entry(3, true, 1)));
+        assert_eq!(queue.take_left_out(), 1);
+        assert_eq!(ids(&queue.take(9)), ["evt-3", "evt-0"]);
+        let mut queue = Queue::default();
+        assert!(queue.push(entry(0, true, BYTES_MAX)));
+        assert!(!queue.push(entry(1, true, 1)), "blocks do not push out blocks");
+    }
+
+    proptest! {
+        #[test]
+        fn it_stays_within_its_bounds(
+            steps in prop::collection::vec((0u8..4, any::<bool>(), 0usize..BYTES_MAX / 3), 0..40),
+        ) {
+            let mut queue = Queue::default();
+            let mut in_flight = Vec::new();
+            for (step, urgent, bytes) in steps {
+                match step {
+                    0 | 1 => drop(queue.push(entry(0, urgent, bytes))),
+                    2 => in_flight.extend(queue.take(2)),
+                    _ => {
+                        if let Some(entry) = in_flight.pop() {
+                            // Only what came since may have to make room for it.
+                            queue.put_back(entry);
+                        }
+                    }
+                }
+                let waiting: usize =
+                    queue.urgent.iter().chain(&queue.rest).map(|entry| entry.event.len()).sum();
+                prop_assert_eq!(queue.bytes, waiting);
+                prop_assert_eq!(queue.in_flight, in_flight.len());
+                prop_assert!(queue.bytes <= 2 * BYTES_MAX);
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Everything that Redis holds, read and compared subject by subject: what is missing here is taken
+//! in, what is missing there is written back, and a digest that does not fit is put right.
+//!
+//! Bounded: some subjects at a time, and while others wait for Redis too, with pauses.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Instant;
+
+use policy::name::EventId;
+use policy::subject::Subject;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::layout::{StreamId, parse_kept};
+use super::outbox::{Entry, Purpose};
+use super::reconcile::{Held, Plan, plan};
+use super::scripts::Look;
+use super::session::{SETTLE_INTERVAL, Session};
+use super::{Lost, REDIS};
+use crate::engine::{Digest, Verdict};
+use crate::intake::{Origin, Path};
+
+/// How many subjects one step of the scan looks for.
+const SCAN_COUNT: usize = 256;
+/// Subjects whose events are read at once.
+const SUBJECTS_AT_ONCE: usize = 16;
+/// Our subjects looked at at once.
+const OURS_AT_ONCE: usize = 256;
+/// Most repairs that wait to be written, so that what is published meanwhile finds room.
+const REPAIRS_WAITING_MAX: usize = 256;
+
+/// An event as it lies in Redis: its id, and its time and bytes.
+pub(super) type Field = (Vec<u8>, Vec<u8>);
+
+/// What reading everything has found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Events that were missing here, and have been taken in.
+    pub(super) taken: u64,
+    /// Events that were missing there, and wait to be written.
+    pub(super) written: u64,
+    /// Events that stay there, and are none of ours.
+    pub(super) foreign: Digest,
+    /// All that is there.
+    counted: Digest,
+}
+
+/// Subjects that have been looked at: a scan may name one twice.
+#[derive(Default)]
+struct Visited {
+    hasher: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Visited {
+    fn insert(&mut self, subject: &[u8]) -> bool {
+        self.hashes.insert(self.hasher.hash_one(subject))
+    }
+
+    fn contains(&self, subject: &[u8]) -> bool {
+        self.hashes.contains(&self.hasher.hash_one(subject))
+    }
+}
+
+impl Session<'_> {
+    /// See the module's description. With `paced`, as much time passes in pauses as in reading.
+    pub(super) async fn read_everything(&self, paced: bool) -> Result<Found, Lost> {
+        let scripts = &self.source.scripts;
+        let mut link = self.link.clone();
+        let before = scripts.look(&mut link).await?;
+        let (mut found, mut visited) = (Found::default(), Visited::default());
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = redis::cmd("SSCAN");
+            scan.arg(&scripts.layout.subjects).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
+            let (next, mut subjects): (u64, Vec<Vec<u8>>) = scan.query_async(&mut link).await?;
+            subjects.retain(|subject| visited.insert(subject));
+            for subjects in subjects.chunks(SUBJECTS_AT_ONCE) {
+                let started = Instant::now();
+                self.read_some(&mut found, subjects).await?;
+                if paced {
+                    sleep(started.elapsed()).await;
+                }
+            }
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        self.mend_digest(&before, found.counted).await?;
+        self.write_missing(&mut found, &visited).await?;
+        Ok(found)
+    }
+
+    async fn read_some(&self, found: &mut Found, subjects: &[Vec<u8>]) -> Result<(), Lost> {
+        let scripts = &self.source.scripts;
+        let mut link = self.link.clone();
+        let mut ask = redis::pipe();
+        for subject in subjects {
+            ask.hgetall(scripts.layout.state_of(subject));
+        }
+        let all: Vec<Vec<Field>> = ask.query_async(&mut link).await?;
+        for (name, fields) in subjects.iter().zip(all) {
+            for (event_id, _) in &fields {
+                found.counted.add_text(name, event_id);
+            }
+            let subject = std::str::from_utf8(name).ok().and_then(Subject::from_text);
+            let Some(subject) = subject else {
+                for (event_id, _) in &fields {
+                    found.foreign.add_text(name, event_id);
+                }
+                continue;
+            };
+            let plan = self.compare(found, &subject, &fields);
+            self.write_back(found, &subject, &plan.write).await;
+            if !plan.forget.is_empty() || fields.is_empty() {
+                let forgotten = scripts.forget(&mut link, &subject, &plan.forget).await?;
+                self.shared.metrics.redis.forgotten(forgotten);
+            }
+            for event_id in &plan.foreign {
+                found.foreign.add(&subject, event_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what is missing here of one subject, and says what to do about it there.
+    pub(super) fn compare(&self, found: &mut Found, subject: &Subject, fields: &[Field]) -> Plan {
+        let mut accepted = Vec::new();
+        for (name, value) in fields {
+            let event_id = std::str::from_utf8(name).ok().and_then(EventId::parse);
+            let Some(event_id) = event_id else {
+                found.foreign.add_text(subject.to_text().as_bytes(), name);
+                continue;
+            };
+            let kept = parse_kept(value);
+            let taken = kept.is_some_and(|kept| self.take(found, (subject, &event_id), kept));
+            accepted.push((event_id, kept.filter(|_| taken)));
+        }
+        let known = self.shared.engine().events_of(subject);
+        let held: Vec<_> = accepted
+            .into_iter()
+            .map(|(event_id, kept)| match kept {
+                Some((id, event)) => Held::accepted(subject, event_id, event, id.written_at()),
+                None => Held { event_id, register: None },
+            })
+            .collect();
+        plan(&held, &known, self.source.redis_time())
+    }
+
+    /// Takes in one event, unless it is known. Says whether it is accepted.
+    fn take(
+        &self,
+        found: &mut Found,
+        identity: (&Subject, &EventId),
+        (id, event): (StreamId, &[u8]),
+    ) -> bool {
+        let source = self.source;
+        if self.shared.engine().knows(identity.0, identity.1) {
+            return true;
+        }
+        if source.is_refused(identity) {
+            return false;
+        }
+        let path = Path::Written(id.written_at());
+        match self.shared.ingest(Origin { source: REDIS, path }, event) {
+            Ok(accepted) => {
+                if accepted.ingested.verdict == Verdict::Applied {
+                    found.taken = found.taken.saturating_add(1);
+                }
+                true
+            }
+            Err(_) => {
+                source.note_refused(identity);
+                false
+            }
+        }
+    }
+
+    /// Hands over what Redis lacks of one subject, as it is kept here, and waits for room.
+    async fn write_back(&self, found: &mut Found, subject: &Subject, missing: &[EventId]) {
+        for event_id in missing {
+            let Some(record) = self.shared.keeper().event(subject, event_id) else {
+                warn!(source = REDIS, %event_id, "an event that Redis lacks is not kept here");
+                continue;
+            };
+            while self.source.outbox.queue().len() > REPAIRS_WAITING_MAX {
+                sleep(SETTLE_INTERVAL).await;
+            }
+            self.source.outbox.push(Entry {
+                subject: subject.clone(),
+                event_id: event_id.clone(),
+                event: record.event.to_vec(),
+                urgent: false,
+                purpose: Purpose::Repair,
+                answer: None,
+            });
+            found.written = found.written.saturating_add(1);
+        }
+    }
+
+    /// Hands over everything about subjects that Redis does not name at all.
+    async fn write_missing(&self, found: &mut Found, visited: &Visited) -> Result<(), Lost> {
+        let mut after = None;
+        loop {
+            let ours = self.shared.engine().events_after(after.as_ref(), OURS_AT_ONCE);
+            let Some((last, _)) = ours.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (subject, events) in ours {
+                if !visited.contains(subject.to_text().as_bytes()) {
+                    self.write_back(found, &subject, &events).await;
+                }
+            }
+        }
+    }
+
+    /// Puts the digest right, if nothing has changed while everything was counted.
+    async fn mend_digest(&self, before: &Look, counted: Digest) -> Result<(), Lost> {
+        let scripts = &self.source.scripts;
+        let mut link = self.link.clone();
+        let now = scripts.look(&mut link).await?;
+        let quiet = now.digest == before.digest && now.last == before.last;
+        if quiet && now.digest.unwrap_or_default() != counted {
+            let mended = scripts.mend(&mut link, now.digest, counted).await?;
+            warn!(source = REDIS, mended, "the digest in Redis did not fit what is stored there");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! The scripts that change and read what is in Redis; see `redis/*.lua` and docs/redis.md.
+
+use policy::name::EventId;
+use policy::subject::Subject;
+use policy::time::UnixMicros;
+use redis::aio::ConnectionLike;
+use redis::{RedisResult, Script};
+
+use super::layout::{EVENTS_PER_SUBJECT_MAX, Layout, StreamId};
+use crate::engine::Digest;
+
+/// The code of the error that says a subject has [`EVENTS_PER_SUBJECT_MAX`] events.
+pub(super) const SUBJECT_FULL: &str = "PORTCULLIS_SUBJECT_FULL";
+
+/// Every script, for one set of keys.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) layout: Layout,
+    channel: String,
+    stream_entries_max: u64,
+    publish: Script,
+    forget: Script,
+    look: Script,
+    mend: Script,
+}
+
+/// What became of an event written with the script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Its place in the stream, of now or of then.
+    pub(super) id: Option<StreamId>,
+    /// Whether it had been there before.
+    pub(super) duplicate: bool,
+}
+
+/// What there is in Redis at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Redis's clock.
+    pub(super) time: UnixMicros,
+    /// The digest that the scripts keep; nothing if it is missing.
+    pub(super) digest: Option<Digest>,
+    /// Names the life of the digest: another one after a loss of data.
+    pub(super) since: String,
+    /// The id of the last entry ever written to the stream; zero without a stream.
+    pub(super) last: StreamId,
+    /// The first entry that is still there.
+    pub(super) first: Option<StreamId>,
+    /// Whether every entry that was ever written is still there; not known before Redis 7.
+    pub(super) whole: bool,
+}
+
+type RawLook = (u64, u64, String, String, String, String, String, String, String);
+
+impl Scripts {
+    pub(super) fn new(prefix: &str, channel: &str, stream_entries_max: u64) -> Self {
+        Self {
+            layout: Layout::new(prefix),
+            channel: channel.to_owned(),
+            stream_entries_max,
+            publish: Script::new(include_str!("../../../redis/publish.lua")),
+            forget: Script::new(include_str!("../../../redis/forget.lua")),
+            look: Script::new(include_str!("../../../redis/look.lua")),
+            mend: Script::new(include_str!("../../../redis/mend.lua")),
+        }
+    }
+
+    /// Writes an event, and tells everybody unless they have heard it already.
+    pub(super) async fn publish(
+        &self,
+        redis: &mut impl ConnectionLike,
+        (subject, event_id): (&Subject, &EventId),
+        event: &[u8],
+        tell: bool,
+    ) -> RedisResult<Written> {
+        let layout = &self.layout;
+        let mut call = self.publish.prepare_invoke();
+        call.key(layout.state(subject))
+            .key(&layout.subjects)
+            .key(&layout.stream)
+            .key(&layout.digest)
+            .arg(if tell { self.channel.as_str() } else { "" })
+            .arg(subject.to_text())
+            .arg(event_id.as_str())
+            .arg(event)
+            .arg(self.stream_entries_max)
+            .arg(EVENTS_PER_SUBJECT_MAX);
+        let (id, what): (String, String) = call.invoke_async(redis).await?;
+        Ok(Written { id: StreamId::parse(&id), duplicate: what == "duplicate" })
+    }
+
+    /// Forgets events, each not before its time by Redis's clock; says how many were forgotten.
+    pub(super) async fn forget(
+        &self,
+        redis: &mut impl ConnectionLike,
+        subject: &Subject,
+        events: &[(EventId, UnixMicros)],
+    ) -> RedisResult<u64> {
+        let layout = &self.layout;
+        let mut call = self.forget.prepare_invoke();
+        call.key(layout.state(subject)).key(&layout.subjects).key(&layout.digest);
+        call.arg(subject.to_text());
+        for (event_id, not_before) in events {
+            call.arg(event_id.as_str()).arg(not_before.0.div_ceil(1_000));
+        }
+        call.invoke_async(redis).await
+    }
+
+    /// What there is now.
+    pub(super) async fn look(&self, redis: &mut impl ConnectionLike) -> RedisResult<Look> {
+        let mut call = self.look.prepare_invoke();
+        call.key(&self.layout.digest).key(&self.layout.stream);
+        let raw: RawLook = call.invoke_async(redis).await?;
+        Ok(Look::of(raw))
+    }
+
+    /// Replaces the digest, if it still is the one that was seen; says whether it was.
+    pub(super) async fn mend(
+        &self,
+        redis: &mut impl ConnectionLike,
+        seen: Option<Digest>,
+        counted: Digest,
+    ) -> RedisResult<bool> {
+        let text = |seen: Option<u64>| seen.map_or_else(String::new, |seen| seen.to_string());
+        let mut call = self.mend.prepare_invoke();
+        call.key(&self.layout.digest)
+            .arg(text(seen.map(|digest| digest.count)))
+            .arg(text(seen.map(|digest| digest.sum)))
+            .arg(counted.count)
+            .arg(counted.sum);
+        call.invoke_async(redis).await
+    }
+}
+
+impl Look {
+    fn of(raw: RawLook) -> Self {
+        let (seconds, micros, count, sum, since, last, first, length, added) = raw;
+        let digest = match (count.parse(), sum.parse()) {
+            (Ok(count), Ok(sum)) => Some(Digest { count, sum }),
+            _ => None,
+        };
+        Self {
+            time: UnixMicros(seconds.saturating_mul(1_000_000).saturating_add(micros)),
+            digest,
+            since,
+            last: StreamId::parse(&last).unwrap_or_default(),
+            first: StreamId::parse(&first),
+            whole: added == length,
+        }
+    }
+}

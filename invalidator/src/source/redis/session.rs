@@ -1,0 +1,259 @@
+//! One life of the connections that carry commands: look, read everything if need be, follow the
+//! stream, and from then on look and compare again and again.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use policy::time::UnixMicros;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{error, info, warn};
+
+use super::connect::Link;
+use super::decide::{Seen, Why, before_following};
+use super::layout::StreamId;
+use super::scripts::Look;
+use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
+use crate::engine::Digest;
+use crate::shared::{Shared, wall_clock};
+
+/// How long a first comparison may wait for what is on its way. Then everything is read.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+/// How often it is tried in that time.
+pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
+/// What the status says after a loss of data, until it is repaired.
+const DATA_LOST: &str =
+    "Redis has lost data; what is known here stays in force and is written back";
+
+/// See the module's description.
+pub(super) struct Session<'a> {
+    pub(super) source: &'a RedisSource,
+    pub(super) shared: &'a Shared,
+    /// For commands that are answered at once. Clones share the connection.
+    pub(super) link: Link,
+    /// Up to where the stream has been followed.
+    pub(super) reached: watch::Sender<StreamId>,
+    /// Whether all that was written before that has been taken in, so that it may be noted.
+    complete: AtomicBool,
+}
+
+impl RedisSource {
+    /// One session after the other.
+    pub(super) async fn serve_forever(&self, shared: &Shared) {
+        let mut pauses = backoff();
+        loop {
+            let lost = self.serve(shared).await;
+            if self.caught_up.swap(false, Ordering::Relaxed) {
+                pauses = backoff();
+            }
+            self.outbox.set_open(false);
+            shared.engine().source_lost(REDIS);
+            let pause = pauses.next().unwrap_or(BACKOFF_MAX);
+            let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            warn!(source = REDIS, part = "stream", cause = %lost, retry_ms, "source lost");
+            sleep(pause).await;
+        }
+    }
+
+    async fn serve(&self, shared: &Shared) -> Lost {
+        // Listening comes first: what is published while we read is heard. If it cannot be had,
+        // the stream alone is better than nothing.
+        let mut listening = self.listening.subscribe();
+        let _ = timeout(self.config.dead_after, listening.wait_for(|listening| *listening)).await;
+        match self.connect(shared).await {
+            Ok((session, stream, look, why)) => {
+                self.outbox.set_open(true);
+                tokio::select! {
+                    lost = session.follow(stream) => lost,
+                    lost = session.write() => lost,
+                    lost = session.tidy() => lost,
+                    lost = session.supervise(look, why) => lost,
+                }
+            }
+            Err(lost) => lost,
+        }
+    }
+
+    async fn connect<'a>(
+        &'a self,
+        shared: &'a Shared,
+    ) -> Result<(Session<'a>, Link, Look, Option<Why>), Lost> {
+        let mut link = self.servers.connect(self.config.dead_after).await?;
+        // Of its own, since a command that waits for news holds up all others.
+        let stream = self.servers.connect(self.config.dead_after).await?;
+        let look = self.scripts.look(&mut link).await?;
+        let position = *locked(&self.position);
+        let why = before_following(position, &look);
+        let from = match (why, position) {
+            (None, Some(position)) => position,
+            _ => look.last,
+        };
+        let session = Session {
+            source: self,
+            shared,
+            link,
+            reached: watch::Sender::new(from),
+            complete: AtomicBool::new(false),
+        };
+        Ok((session, stream, look, why))
+    }
+}
+
+impl Session<'_> {
+    /// Notes how far the stream has been followed, if nothing before it is missing.
+    pub(super) fn save_position(&self) {
+        if self.complete.load(Ordering::Relaxed) {
+            let reached = *self.reached.borrow();
+            *locked(&self.source.position) = Some(reached);
+            self.shared.keeper().set_position(REDIS, &reached.to_string());
+        }
+    }
+
+    async fn supervise(&self, look: Look, why: Option<Why>) -> Lost {
+        match self.catch_up(look, why).await {
+            Ok(()) => self.compare_forever().await,
+            Err(lost) => lost,
+        }
+    }
+
+    /// Until everything is known here that Redis holds.
+    async fn catch_up(&self, look: Look, why: Option<Why>) -> Result<(), Lost> {
+        if let Some(why) = why {
+            self.read(why, false).await?;
+        }
+        self.complete.store(true, Ordering::Relaxed);
+        self.save_position();
+        let mut reached = self.reached.subscribe();
+        // The sender is ours, so this cannot fail.
+        let _ = reached.wait_for(|reached| *reached >= look.last).await;
+        let doubt = if why.is_none() { self.first_comparison().await? } else { None };
+        if doubt.is_some_and(|why| why != Why::Unsettled) {
+            self.read(Why::Differs, false).await?;
+        }
+        self.source.caught_up.store(true, Ordering::Relaxed);
+        self.source.note_alive(self.shared);
+        info!(source = REDIS, position = %*self.reached.borrow(), "source connected: caught up");
+        if doubt == Some(Why::Unsettled) {
+            self.read(Why::Unsettled, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether Redis holds what is known here. If that cannot be said in time, everything is read.
+    async fn first_comparison(&self) -> Result<Option<Why>, Lost> {
+        let mut patience = SETTLE_MAX;
+        loop {
+            let before = self.known();
+            let look = self.look().await?;
+            let (lost, same) = {
+                let seen = self.seen(&look, before);
+                let mut watch = locked(&self.source.watch);
+                (watch.is_lost(&seen), watch.is_same(&seen))
+            };
+            match same {
+                _ if lost => {
+                    self.alarm();
+                    return Ok(Some(Why::Lost));
+                }
+                Some(true) => return Ok(None),
+                Some(false) => return Ok(Some(Why::Differs)),
+                None if patience.is_zero() => return Ok(Some(Why::Unsettled)),
+                None => {
+                    sleep(SETTLE_INTERVAL).await;
+                    patience = patience.saturating_sub(SETTLE_INTERVAL);
+                }
+            }
+        }
+    }
+
+    async fn compare_forever(&self) -> Lost {
+        let mut ticks = interval(self.source.config.ping_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let before = self.known();
+            let look = match self.look().await {
+                Ok(look) => look,
+                Err(lost) => return lost,
+            };
+            self.source.note_alive(self.shared);
+            let (same, why) = {
+                let seen = self.seen(&look, before);
+                let mut watch = locked(&self.source.watch);
+                (watch.is_same(&seen), watch.judge(&seen))
+            };
+            if same == Some(true) {
+                self.shared.engine().source_trouble(REDIS, None);
+            }
+            if let Some(why) = why
+                && let Err(lost) = self.read(why, true).await
+            {
+                return lost;
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Look, Lost> {
+        let config = &self.source.config;
+        let patience = config.dead_after.saturating_sub(config.ping_interval);
+        let mut link = self.link.clone();
+        let asked = wall_clock();
+        let look = timeout(patience, self.source.scripts.look(&mut link)).await;
+        let look = look.map_err(|_| Lost::Silent)??;
+        self.note_skew(asked, look.time);
+        Ok(look)
+    }
+
+    /// The answer was given somewhere between question and now.
+    fn note_skew(&self, asked: UnixMicros, told: UnixMicros) {
+        let middle = UnixMicros(asked.0.midpoint(wall_clock().0));
+        let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        let skew = micros(told.since(middle)).saturating_sub(micros(middle.since(told)));
+        self.source.skew_us.store(skew, Ordering::Relaxed);
+        self.shared.metrics.redis.skew(skew);
+    }
+
+    /// The events known here, and whether something is on its way to Redis.
+    fn known(&self) -> (Digest, bool) {
+        let source = self.source;
+        let ours = self.shared.engine().digest();
+        let busy = source.outbox.queue().is_busy()
+            || !locked(&source.unseen).is_empty()
+            || !locked(&source.chores).is_empty();
+        (ours, busy)
+    }
+
+    /// What was on its way while we looked can be compared with nothing: hence `before`.
+    fn seen<'a>(&self, look: &'a Look, before: (Digest, bool)) -> Seen<'a> {
+        let (ours, busy) = self.known();
+        let busy = busy || before != (ours, false);
+        let (position, now) = (*self.reached.borrow(), self.shared.now().mono);
+        Seen { look, ours, position, busy, now }
+    }
+
+    /// Reads everything, sounding the alarm first if data was lost.
+    async fn read(&self, why: Why, paced: bool) -> Result<(), Lost> {
+        if why == Why::Lost {
+            self.alarm();
+        }
+        self.shared.metrics.redis.read(why.as_str());
+        info!(source = REDIS, why = why.as_str(), "reading everything");
+        let found = self.read_everything(paced).await?;
+        let (taken, written) = (found.taken, found.written);
+        if why != Why::NoPosition {
+            self.shared.metrics.redis.repaired_here(taken);
+        }
+        let look = self.look().await?;
+        let now = self.shared.now().mono;
+        locked(&self.source.watch).has_read(found.foreign, &look.since, now);
+        let foreign = found.foreign.count;
+        info!(source = REDIS, taken, written, foreign, "everything has been read");
+        Ok(())
+    }
+
+    fn alarm(&self) {
+        self.shared.metrics.redis.data_lost();
+        self.shared.engine().source_trouble(REDIS, Some(DATA_LOST));
+        error!(source = REDIS, "{DATA_LOST}");
+    }
+}

@@ -1,0 +1,289 @@
+//! The scripts in `redis/`, in a real Redis, beside an oracle that keeps sets.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use redis::{Connection, RedisResult, Script};
+use sha1::{Digest as _, Sha1};
+
+use crate::harness::{Redis, free_port, wait_until};
+
+pub(crate) const PUBLISH: &str = include_str!("../../redis/publish.lua");
+pub(crate) const FORGET: &str = include_str!("../../redis/forget.lua");
+const MEND: &str = include_str!("../../redis/mend.lua");
+
+const CHANNEL: &str = "portcullis.invalidations";
+
+struct Store {
+    redis: Redis,
+    connection: Connection,
+}
+
+impl Store {
+    fn start() -> Self {
+        let redis = Redis::start(free_port(), &[]);
+        let connection = redis.connect();
+        Self { redis, connection }
+    }
+
+    fn publish(&mut self, subject: &str, id: &str, event: &str) -> RedisResult<(String, String)> {
+        self.publish_with(subject, id, event, (CHANNEL, 1_000, 256))
+    }
+
+    fn publish_with(
+        &mut self,
+        subject: &str,
+        id: &str,
+        event: &str,
+        (channel, entries_max, events_max): (&str, u32, u32),
+    ) -> RedisResult<(String, String)> {
+        Script::new(PUBLISH)
+            .key(format!("{{portcullis}}:state:{subject}"))
+            .key("{portcullis}:subjects")
+            .key("{portcullis}:stream")
+            .key("{portcullis}:digest")
+            .arg(channel)
+            .arg(subject)
+            .arg(id)
+            .arg(event)
+            .arg(entries_max)
+            .arg(events_max)
+            .invoke(&mut self.connection)
+    }
+
+    fn forget(&mut self, subject: &str, events: &[(&str, u64)]) -> u64 {
+        let script = Script::new(FORGET);
+        let mut call = script.prepare_invoke();
+        call.key(format!("{{portcullis}}:state:{subject}"))
+            .key("{portcullis}:subjects")
+            .key("{portcullis}:digest")
+            .arg(subject);
+        for (id, not_before_ms) in events {
+            call.arg(*id).arg(not_before_ms.to_string());
+        }
+        call.invoke(&mut self.connection).unwrap()
+    }
+
+    fn ask<T: redis::FromRedisValue>(&mut self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(*word);
+        }
+        command.query(&mut self.connection).unwrap()
+    }
+
+    fn digest(&mut self) -> (u64, u64) {
+        let fields: HashMap<String, String> = self.ask(&["HGETALL", "{portcullis}:digest"]);
+        let number = |name: &str| fields.get(name).map_or(0, |text| text.parse().unwrap());
+        (number("count"), number("sum"))
+    }
+
+    fn clock_ms(&mut self) -> u64 {
+        let (seconds, micros): (u64, u64) = self.ask(&["TIME"]);
+        seconds * 1_000 + micros / 1_000
+    }
+}
+
+fn hash(subject: &str, id: &str) -> u64 {
+    let digest = Sha1::digest(format!("{subject}\n{id}"));
+    digest.iter().take(6).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+}
+
+#[test]
+fn an_event_is_written_once_everywhere() {
+    let mut store = Store::start();
+    let mut listener = store.redis.connect();
+    let mut listener = listener.as_pubsub();
+    listener.subscribe(CHANNEL).unwrap();
+    let (id, what) = store.publish("user:alice", "evt-1", "{\"a\": 1}").unwrap();
+    assert_eq!(what, "written");
+    let state: HashMap<String, String> = store.ask(&["HGETALL", "{portcullis}:state:user:alice"]);
+    assert_eq!(state, [("evt-1".to_owned(), format!("{id} {{\"a\": 1}}"))].into());
+    let subjects: Vec<String> = store.ask(&["SMEMBERS", "{portcullis}:subjects"]);
+    assert_eq!(subjects, ["user:alice"]);
+    let stream: Vec<(String, BTreeMap<String, String>)> =
+        store.ask(&["XRANGE", "{portcullis}:stream", "-", "+"]);
+    let entry = [("event", "{\"a\": 1}"), ("subject", "user:alice")];
+    let entry = entry.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(stream, [(id.clone(), entry.into())]);
+    assert_eq!(store.digest(), (1, hash("user:alice", "evt-1")));
+    assert_eq!(listener.get_message().unwrap().get_payload_bytes(), b"{\"a\": 1}");
+
+    let again = store.publish("user:alice", "evt-1", "{\"b\": 2}").unwrap();
+    assert_eq!(again, (id, "duplicate".to_owned()));
+    assert_eq!(store.ask::<u64>(&["XLEN", "{portcullis}:stream"]), 1);
+    assert_eq!(store.digest().0, 1);
+    store.publish_with("user:bob", "evt-1", "quiet", ("", 1_000, 256)).unwrap();
+    store.publish("user:bob", "evt-2", "loud").unwrap();
+    let next = listener.get_message().unwrap();
+    assert_eq!(next.get_payload_bytes(), b"loud", "neither a duplicate nor a quiet one is told");
+}
+
+#[test]
+fn a_subject_has_its_most_events_and_no_more() {
+    let mut store = Store::start();
+    let bounds = ("", 1_000, 2);
+    for id in ["a", "b"] {
+        store.publish_with("user:alice", id, "{}", bounds).unwrap();
+    }
+    let before = store.digest();
+    let full = store.publish_with("user:alice", "c", "{}", bounds).unwrap_err();
+    assert_eq!(full.code(), Some("PORTCULLIS_SUBJECT_FULL"));
+    assert_eq!(store.publish_with("user:alice", "a", "{}", bounds).unwrap().1, "duplicate");
+    assert_eq!((store.digest(), store.ask(&["XLEN", "{portcullis}:stream"])), (before, 2));
+    assert_eq!(store.forget("user:alice", &[("a", 0)]), 1);
+    assert_eq!(store.publish_with("user:alice", "c", "{}", bounds).unwrap().1, "written");
+}
+
+#[test]
+fn the_stream_keeps_about_as_many_entries_as_it_is_told_to() {
+    let mut store = Store::start();
+    for number in 0..1_000 {
+        let id = format!("evt-{number}");
+        store.publish_with("user:alice", &id, "{}", ("", 100, 10_000)).unwrap();
+    }
+    let length: u64 = store.ask(&["XLEN", "{portcullis}:stream"]);
+    assert!((100..=300).contains(&length), "{length}");
+}
+
+#[test]
+fn nothing_is_forgotten_before_its_time_by_rediss_clock() {
+    let mut store = Store::start();
+    for id in ["overtaken", "ended", "holds", "forever"] {
+        store.publish("user:alice", id, "{}").unwrap();
+    }
+    let now = store.clock_ms();
+    let all =
+        [("overtaken", 0), ("ended", now), ("holds", now + 60_000), ("forever", u64::MAX / 1_000)];
+    assert_eq!(store.forget("user:alice", &all), 2);
+    let left: BTreeSet<String> = store.ask(&["HKEYS", "{portcullis}:state:user:alice"]);
+    assert_eq!(left, ["forever", "holds"].map(str::to_owned).into());
+    assert_eq!(store.forget("user:alice", &all), 0, "what is gone is not counted again");
+    // Whatever its caller's clock says, what is no number forgets nothing.
+    let script = Script::new(FORGET);
+    let mut call = script.prepare_invoke();
+    call.key("{portcullis}:state:user:alice").key("{portcullis}:subjects");
+    call.key("{portcullis}:digest").arg("user:alice").arg("holds").arg("soon");
+    assert_eq!(call.invoke::<u64>(&mut store.connection).unwrap(), 0);
+}
+
+#[test]
+fn a_key_of_a_wrong_type_leaves_nothing_half_done() {
+    for key in ["subjects", "stream", "digest", "state:user:alice"] {
+        let mut store = Store::start();
+        let key = format!("{{portcullis}}:{key}");
+        store.ask::<()>(&["SET", &key, "x"]);
+        store.publish("user:alice", "evt-1", "{}").unwrap_err();
+        assert_eq!(store.ask::<Vec<String>>(&["KEYS", "*"]), [key]);
+    }
+}
+
+#[test]
+fn the_digest_is_put_right_only_if_it_is_as_seen() {
+    let mut store = Store::start();
+    store.publish("user:alice", "evt-1", "{}").unwrap();
+    let (count, sum) = store.digest();
+    let mend = |store: &mut Store, seen: (&str, &str), to: (u64, u64)| -> u64 {
+        let script = Script::new(MEND);
+        let mut call = script.key("{portcullis}:digest");
+        call.arg(seen.0).arg(seen.1).arg(to.0).arg(to.1).invoke(&mut store.connection).unwrap()
+    };
+    assert_eq!(mend(&mut store, ("7", "7"), (9, 9)), 0);
+    assert_eq!(store.digest(), (count, sum));
+    assert_eq!(mend(&mut store, (&count.to_string(), &sum.to_string()), (9, 8)), 1);
+    assert_eq!(store.digest(), (9, 8));
+    store.ask::<()>(&["DEL", "{portcullis}:digest"]);
+    assert_eq!(mend(&mut store, ("", ""), (1, 2)), 1);
+    assert_eq!(store.digest(), (1, 2));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Publish(usize, usize),
+    Forget(usize, Vec<(usize, bool)>),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let forget = (0usize..3, prop::collection::vec((0usize..6, any::<bool>()), 0..4));
+    prop_oneof![
+        2 => (0usize..3, 0usize..6).prop_map(|(subject, id)| Step::Publish(subject, id)),
+        1 => forget.prop_map(|(subject, ids)| Step::Forget(subject, ids)),
+    ]
+}
+
+#[test]
+fn after_any_steps_state_subjects_and_digest_are_those_of_the_oracle() {
+    const EVENTS_MAX: u32 = 4;
+    let mut store = Store::start();
+    let far = store.clock_ms() + 3_600_000;
+    let mut runner = TestRunner::new(Config { cases: 64, ..Config::default() });
+    let steps = prop::collection::vec(any_step(), 0..40);
+    let store = std::cell::RefCell::new(&mut store);
+    runner
+        .run(&steps, |steps| {
+            let mut store = store.borrow_mut();
+            store.ask::<()>(&["FLUSHALL"]);
+            let subjects = ["user:a", "user:b{x}", "session:a"];
+            let mut oracle: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+            let mut written = 0;
+            for step in steps {
+                match step {
+                    Step::Publish(subject, id) => {
+                        let (subject, id) = (subjects[subject], format!("evt-{id}"));
+                        let bounds = ("", 1_000, EVENTS_MAX);
+                        let done = store.publish_with(subject, &id, "{}", bounds);
+                        let known = oracle.entry(subject).or_default();
+                        let expected = match known.len() {
+                            _ if known.contains(&id) => "duplicate",
+                            4.. => "PORTCULLIS_SUBJECT_FULL",
+                            _ => "written",
+                        };
+                        match done {
+                            Ok((_, done)) => prop_assert_eq!(done, expected),
+                            Err(error) => prop_assert_eq!(error.code(), Some(expected)),
+                        }
+                        if expected == "written" {
+                            written += 1;
+                            known.insert(id);
+                        }
+                    }
+                    Step::Forget(subject, ids) => {
+                        let subject = subjects[subject];
+                        let names: Vec<_> =
+                            ids.iter().map(|(id, early)| (format!("evt-{id}"), *early)).collect();
+                        let pairs: Vec<_> = names
+                            .iter()
+                            .map(|(id, early)| (id.as_str(), if *early { far } else { 0 }))
+                            .collect();
+                        let known = oracle.entry(subject).or_default();
+                        let gone = names.iter().filter(|(id, early)| !early && known.remove(id));
+                        let gone = gone.count() as u64;
+                        prop_assert_eq!(store.forget(subject, &pairs), gone);
+                    }
+                }
+            }
+            let (mut count, mut sum) = (0, 0);
+            oracle.retain(|_, ids| !ids.is_empty());
+            for (subject, ids) in &oracle {
+                let key = format!("{{portcullis}}:state:{subject}");
+                prop_assert_eq!(&store.ask::<BTreeSet<String>>(&["HKEYS", &key]), ids);
+                count += ids.len() as u64;
+                sum = ids.iter().fold(sum, |sum, id| (sum + hash(subject, id)) % (1 << 48));
+            }
+            prop_assert_eq!(store.digest(), (count, sum));
+            let named: BTreeSet<String> = store.ask(&["SMEMBERS", "{portcullis}:subjects"]);
+            prop_assert!(named.iter().map(String::as_str).eq(oracle.keys().copied()));
+            prop_assert_eq!(store.ask::<u64>(&["XLEN", "{portcullis}:stream"]), written);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn scripts_survive_a_restart_of_redis_that_forgets_them() {
+    let mut store = Store::start();
+    store.publish("user:alice", "evt-1", "{}").unwrap();
+    store.ask::<()>(&["SCRIPT", "FLUSH"]);
+    wait_until("it to be loaded again", || store.publish("user:alice", "evt-2", "{}").is_ok());
+}
