@@ -18,6 +18,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
+use crate::audit::entry::{Fact, Start as Started};
+use crate::audit::{Audit, AuditError};
 use crate::clock::JumpWatch;
 use crate::config::{self, Config, ConfigError, Listen, Signatures};
 use crate::deadletter::DeadLetters;
@@ -56,6 +58,9 @@ pub enum DaemonError {
     /// What is known cannot be read back, or not kept.
     #[error("store.directory: {0}")]
     Store(#[from] StoreError),
+    /// The audit log cannot be gone on with.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// An address that cannot be listened on.
     #[error("{field}: cannot listen on {address}: {cause}")]
     Listen {
@@ -81,7 +86,11 @@ impl DaemonError {
     /// Whether the configuration is at fault.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Config(_))
+        match self {
+            Self::Config(_) => true,
+            Self::Audit(error) => error.is_configuration(),
+            _ => false,
+        }
     }
 }
 
@@ -100,9 +109,14 @@ pub fn run(config: Config, rebuild_store: bool) -> Result<(), DaemonError> {
 async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonError> {
     // A limit of a file's size is then an error of writing, and not the end of the daemon.
     let _file_size = signal(SignalKind::from_raw(SIGXFSZ))?;
+    let started = Started {
+        version: env!("CARGO_PKG_VERSION"),
+        epoch: Uuid::new_v4().simple().to_string(),
+        config: config.digest(),
+    };
     let redis = config.redis.map(RedisSource::new).transpose()?;
     let pseudonyms = Pseudonyms::new(config.log.pseudonym_key.as_ref()).map_err(io::Error::from)?;
-    let epoch = Uuid::new_v4().simple().to_string();
+    let epoch = started.epoch.clone();
     let embedded = config.embedded.then_some(Source { name: EMBEDDED, built_in: true });
     let heard = redis.as_ref().map(|_| Source { name: REDIS, built_in: false });
     let engine = Engine::new(Settings {
@@ -134,10 +148,14 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
         config.dead_letters,
         metrics.dead_letters.clone(),
     )?;
+    let (audit, audit_writer) =
+        Audit::start(&config.audit, &config.store.directory, metrics.audit.clone())?;
+    audit.note(None, Fact::Start(started));
     let letters = dead_letters.clone();
     let Restored { engine, refused } = restored;
-    let shared =
-        Arc::new(Shared::new(engine, keeper.clone(), intake, dead_letters, pseudonyms, metrics));
+    let (kept, noted) = (keeper.clone(), audit.clone());
+    let shared = Shared::new(engine, kept, intake, dead_letters, noted, pseudonyms, metrics);
+    let shared = Arc::new(shared);
     shared.note_not_restored(refused);
     let to = Arc::clone(&shared);
     let watcher = keys_file.map(|file| file.watch(move |keys| to.keys_read(keys)));
@@ -178,7 +196,7 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
         shared.set_outbox(redis.outbox());
     }
     let source = redis.map(|source| tokio::spawn(source.run(Arc::clone(&shared), api_shutdown)));
-    let sweeper = tokio::spawn(sweep(Arc::clone(&shared)));
+    let sweeper = tokio::spawn(sweep(Arc::clone(&shared), timeout));
     let (api_listen, poll_listen) = (config.api.listen, poll.listen.to_string());
     info!(epoch, %api_listen, poll_listen, version = env!("CARGO_PKG_VERSION"), "daemon started");
 
@@ -207,6 +225,8 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
     if !closed.unwrap_or_default() {
         error!("not everything in force could be written to the store: the next start may lack it");
     }
+    audit.note(None, Fact::Stop {});
+    let _ = tokio::task::spawn_blocking(|| audit_writer.finish()).await;
     info!("daemon stopped");
     Ok(())
 }
@@ -308,7 +328,7 @@ async fn tcp(
     }))
 }
 
-async fn sweep(shared: Arc<Shared>) {
+async fn sweep(shared: Arc<Shared>, ack_timeout: Duration) {
     let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clock = JumpWatch::new(shared.now());
@@ -320,6 +340,9 @@ async fn sweep(shared: Arc<Shared>) {
         }
         for key in shared.sweep() {
             warn!(node = %key.node, boot_id = %key.boot_id, "node is gone: it polls no more");
+            shared.record_node(key, "gone", None);
         }
+        let overdue = shared.engine().overdue(ack_timeout, shared.now());
+        shared.record_overdue(overdue);
     }
 }

@@ -5,6 +5,7 @@
 //! is decided in [`engine`], which is plain data without clock or sockets. The rest moves bytes.
 
 pub mod access;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::audit::AuditMetrics;
 use crate::engine::Status;
 use crate::keys::State;
 use crate::overview::Overview;
@@ -93,6 +94,8 @@ pub struct Metrics {
     keys_file_broken: Gauge,
     keys: Family<StateLabel, Gauge>,
     node_keys_current: Family<NodeLabels, Gauge>,
+    /// What the audit log counts.
+    pub audit: AuditMetrics,
     /// What the store measures by itself.
     pub store: Meters,
     store_events: Gauge,
@@ -144,6 +147,7 @@ impl Metrics {
             keys_file_broken: Gauge::default(),
             keys: Family::default(),
             node_keys_current: Family::default(),
+            audit: AuditMetrics::default(),
             store: Meters::default(),
             store_events: Gauge::default(),
             store_bytes: Gauge::default(),
@@ -159,6 +163,7 @@ impl Metrics {
         metrics.dead_letters.register(&mut metrics.registry);
         metrics.register_gauges();
         metrics.register_keys();
+        metrics.audit.register(&mut metrics.registry);
         metrics.register_store();
         metrics.access.register(&mut metrics.registry);
         metrics.redis.register(&mut metrics.registry, source::redis::reasons_to_read());
@@ -243,7 +248,7 @@ impl Metrics {
     }
 
     /// Records the times from taking changes in to one node's acknowledgement.
-    pub fn acknowledged(&self, latencies: &[Duration]) {
+    pub fn acknowledged(&self, latencies: impl Iterator<Item = Duration>) {
         for latency in latencies {
             self.ack_seconds.observe(latency.as_secs_f64());
         }

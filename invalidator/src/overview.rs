@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::audit::AuditStatus;
 use crate::engine::Status;
 use crate::store::StoreStatus;
 
@@ -13,6 +14,8 @@ pub struct Overview {
     pub engine: Status,
     /// What is kept on the disk.
     pub store: StoreStatus,
+    /// What is noted for whoever asks later.
+    pub audit: AuditStatus,
 }
 
 impl Overview {
@@ -21,6 +24,7 @@ impl Overview {
     pub fn not_ready(&self) -> Vec<String> {
         let sources = self.engine.sources.iter().filter(|source| source.state != "connected");
         let sources = sources.map(|source| format!("source {} is {}", source.name, source.state));
-        sources.chain(self.store.trouble()).collect()
+        let audit = self.audit.failing.iter().map(|cause| format!("audit: {cause}"));
+        sources.chain(self.store.trouble()).chain(audit).collect()
     }
 }

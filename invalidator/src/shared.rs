@@ -3,6 +3,7 @@
 //! The lock is held for plain computation only, never across an await.
 
 mod ingest;
+mod record;
 
 pub use ingest::{Accepted, Refusal};
 
@@ -14,6 +15,8 @@ use policy::time::UnixMicros;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
+use crate::audit::Audit;
+use crate::audit::entry::{Fact, KeysFact};
 use crate::config::ConfigError;
 use crate::deadletter::DeadLetters;
 use crate::engine::{Engine, NodeKey, Now};
@@ -44,6 +47,8 @@ pub struct Shared {
     intake: Intake,
     /// Where events go that cannot be applied.
     pub dead_letters: DeadLetters,
+    /// Where everything is noted that somebody may ask about later.
+    pub audit: Audit,
     /// What `/metrics` shows.
     pub metrics: Metrics,
     /// What keeps the log from being filled.
@@ -59,6 +64,7 @@ impl Shared {
         keeper: Keeper,
         intake: Intake,
         dead_letters: DeadLetters,
+        audit: Audit,
         pseudonyms: Pseudonyms,
         metrics: Metrics,
     ) -> Self {
@@ -71,6 +77,7 @@ impl Shared {
             pseudonyms,
             intake,
             dead_letters,
+            audit,
             metrics,
             throttles: Throttles::default(),
             outbox: OnceLock::new(),
@@ -125,7 +132,7 @@ impl Shared {
     #[must_use]
     pub fn overview(&self) -> Overview {
         let engine = self.engine().status(self.now());
-        Overview { engine, store: self.keeper.status() }
+        Overview { engine, store: self.keeper.status(), audit: self.audit.status() }
     }
 
     /// Forgets what no longer matters; call it about once a second. Answers with the nodes that
@@ -182,11 +189,17 @@ impl Shared {
                 self.metrics.keys_reloaded();
                 self.ring_changed();
                 info!(count, changed, "keys file read");
+                let (count, changed) = (Some(count), Some(changed));
+                let fact = KeysFact { file: "keys.file", result: "loaded", count, changed };
+                self.audit.note(None, Fact::Keys(fact));
             }
             Err(cause) => {
                 self.metrics.keys_reload_failed();
                 error!(%cause, "keys file cannot be used: the keys before it stay in force");
                 self.engine().keys_failed(cause.to_string());
+                let result = "failed";
+                let fact = KeysFact { file: "keys.file", result, count: None, changed: None };
+                self.audit.note(None, Fact::Keys(fact));
             }
         }
     }
@@ -194,6 +207,10 @@ impl Shared {
     /// Puts keys of publishers in force as they were read, or leaves those before them.
     pub fn event_keys_read(&self, keys: Result<EventKeys, ConfigError>) {
         self.metrics.intake.keys_read(keys.is_ok());
+        let result = if keys.is_ok() { "loaded" } else { "failed" };
+        let count = keys.as_ref().ok().map(EventKeys::len);
+        let fact = KeysFact { file: "events.keys_file", result, count, changed: None };
+        self.audit.note(None, Fact::Keys(fact));
         match keys {
             Ok(keys) => {
                 info!(count = keys.len(), "keys of publishers read");

@@ -59,6 +59,8 @@ pub struct Throttles {
     pub malformed_polls: Throttle,
     /// Polls of nodes for which there is no room.
     pub nodes_refused: Throttle,
+    /// Lines in the audit log about who was not let in at the API.
+    pub audited_denials: Throttle,
 }
 
 #[cfg(test)]

@@ -90,6 +90,13 @@ impl Api {
         self.reply(self.showing_token(request).send(event))
     }
 
+    /// Posts JSON to a path of the API.
+    pub(super) fn post(&self, path: &str, body: &str) -> Result<Reply, ApiError> {
+        let url = format!("{}{path}", self.base);
+        let request = self.agent.post(url).content_type("application/json");
+        self.reply(self.showing_token(request).send(body))
+    }
+
     pub(super) fn status(&self) -> Result<Reply, ApiError> {
         let request = self.agent.get(format!("{}/v1/status", self.base));
         self.reply(self.showing_token(request).call())

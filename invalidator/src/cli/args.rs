@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use policy::time::{DURATION_RULE, UnixMicros, parse_duration};
 
+use super::audit::Audit;
 use super::dlq::Dlq;
+use super::erase::Erase;
 use super::keys::Keys;
 use super::sign::Sign;
 use super::signing::Signing;
@@ -59,6 +61,10 @@ pub(super) enum Command {
     Status(Client),
     /// List, show or replay dead letters: events that could not be applied
     Dlq(Dlq),
+    /// Check the audit log, or show what is in it
+    Audit(Audit),
+    /// Make a user a stranger to the audit log, and say what is still known of them
+    Erase(Erase),
     /// List or rotate the keys that partners sign requests with
     Keys(Keys),
     /// Make a token for the API
@@ -217,7 +223,7 @@ pub(super) struct Publish {
 }
 
 /// White space around an id is a slip of copying: it would be the id of nobody.
-fn id(text: &str) -> Result<String, &'static str> {
+pub(super) fn id(text: &str) -> Result<String, &'static str> {
     let rule = "must not begin or end with white space";
     Some(text.to_owned()).filter(|text| text.trim_ascii() == text).ok_or(rule)
 }

@@ -2,8 +2,10 @@
 
 mod api;
 mod args;
+mod audit;
 mod captured;
 mod dlq;
+mod erase;
 mod event;
 mod input;
 mod keys;
@@ -114,6 +116,8 @@ fn command(arguments: Arguments) -> Result<bool, Failure> {
     match arguments.command {
         Command::Run(run) => self::run(&run),
         Command::Status(client) => status(&client),
+        Command::Audit(audit) => audit::run(audit),
+        Command::Erase(erase) => erase::run(&erase),
         Command::Keys(keys) => keys::run(keys),
         Command::Dlq(dlq) => dlq::run(dlq),
         Command::Tokens(tokens) => token::run(&tokens),

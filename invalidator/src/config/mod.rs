@@ -3,6 +3,7 @@
 //! Every error names the field and the rule it breaks. Nothing here opens a socket.
 
 mod api;
+mod audit;
 mod dead_letters;
 mod events;
 mod raw;
@@ -10,6 +11,7 @@ mod redis;
 mod store;
 mod value;
 
+pub use audit::{Audit, AuditPlace, Fsync};
 pub use dead_letters::DeadLetters;
 #[cfg(test)]
 pub(crate) use events::RawEvents;
@@ -28,6 +30,7 @@ use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
 use crate::access::Access;
+use crate::audit::line::{Hash, Seal};
 use raw::RawConfig;
 
 /// Shortest secret that the poll endpoint accepts, in bytes.
@@ -64,6 +67,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Where what is known is kept.
     pub store: Store,
+    /// The audit log.
+    pub audit: Audit,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
     /// Logs.
@@ -251,6 +256,22 @@ impl Config {
         let raw: RawConfig = parse_toml(&read_config(path)?, "config")?;
         let rule = || ConfigError::new("keys.file", format!("is not set in {}", path.display()));
         raw.keys_file().ok_or_else(rule)
+    }
+
+    /// Where the audit log of a configuration is, and its key, without looking at the rest: whoever
+    /// checks the log need not be able to read the daemon's other secrets.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the key cannot.
+    pub fn audit_of(path: &Path) -> Result<AuditPlace, ConfigError> {
+        parse_toml::<RawConfig>(&read_config(path)?, "config")?.audit_place()
+    }
+
+    /// SHA-256 of everything that is configured, defaults included and secrets left out, so that two
+    /// starts can be compared. Another version of the daemon may have another one.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        Seal::new(None).hash(format!("{self:?}").as_bytes())
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 
 use super::api::RawApi;
+use super::audit::{AuditPlace, RawAudit};
 use super::dead_letters::RawDeadLetters;
 use super::events::RawEvents;
 use super::redis::RawRedis;
@@ -32,6 +33,8 @@ pub(super) struct RawConfig {
     api: RawApi,
     poll: RawPoll,
     store: RawStore,
+    #[serde(default)]
+    audit: RawAudit,
     #[serde(default)]
     sources: RawSources,
     #[serde(default)]
@@ -98,6 +101,10 @@ impl RawConfig {
         self.keys.map(|keys| keys.file)
     }
 
+    pub(super) fn audit_place(self) -> Result<AuditPlace, ConfigError> {
+        self.audit.place(&self.store.check()?.directory)
+    }
+
     pub(super) fn check(self) -> Result<Config, ConfigError> {
         let embedded = self.sources.embedded.is_none_or(|embedded| embedded.enabled);
         let redis = self.sources.redis.map(RawRedis::check).transpose()?;
@@ -105,12 +112,14 @@ impl RawConfig {
             let rule = "at least one source has to be enabled";
             return Err(ConfigError::new("sources", rule));
         }
+        let store = self.store.check()?;
         Ok(Config {
             api: self.api.check()?,
             poll: self.poll.check()?,
             embedded,
             redis,
-            store: self.store.check()?,
+            audit: self.audit.check(&store.directory)?,
+            store,
             limits: self.limits.check()?,
             log: self.log.check()?,
             keys_file: self.keys.map(|keys| keys.file),

@@ -4,6 +4,7 @@
 //! They are no part of what is enforced: if they cannot be kept, that is logged and counted, and
 //! everything else goes on. The file holds what publishers sent, so it is personal data.
 
+mod erase;
 mod letter;
 mod replay;
 mod table;

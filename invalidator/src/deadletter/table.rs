@@ -217,3 +217,16 @@ pub(super) fn list(
     }
     Ok(found)
 }
+
+/// Removes letters, given when they came first and their ids.
+pub(super) fn remove(database: &Database, letters: &[(u64, String)]) -> Result<(), redb::Error> {
+    let transaction = file::begin(database)?;
+    {
+        let mut tables = Tables::open(&transaction)?;
+        for letter in letters {
+            tables.remove(letter)?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}

@@ -7,13 +7,13 @@ use policy::push::{Poll, Refusal};
 
 use super::answer::Position;
 use super::sent::Sent;
-use super::{BATCH_SCAN_MAX, Engine, Ticket};
+use super::{BATCH_SCAN_MAX, Change, Engine, Ticket};
 
 /// What one poll has brought, for whoever counts.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    /// For each change that it acknowledges: the time since it was taken in.
-    pub(super) latencies: Vec<Duration>,
+    /// Each change that it acknowledges.
+    pub(super) acknowledged: Vec<Change>,
     /// Which of its refusals were not known.
     pub(super) refused: Vec<Refusal>,
     /// How many states the node has found missing since its last poll.
@@ -74,7 +74,7 @@ impl Engine {
             let new = entries.take_while(|(sequence, _)| *sequence <= applied);
             for (sequence, entry) in new.take(BATCH_SCAN_MAX) {
                 if !(self.log.is_urgent(sequence) && node.has_ahead(sequence)) {
-                    heard.latencies.push(now.saturating_sub(entry.at));
+                    heard.acknowledged.push(Change::of(sequence, entry, now));
                 }
                 stored.insert(&entry.subject);
             }
@@ -90,8 +90,8 @@ impl Engine {
         node.stored(&sent.subjects.iter().map(|(_, subject)| subject).collect());
         let (from, ahead) = node.ahead;
         let new = self.log.urgent_after(ahead.max(node.applied));
-        for (_, entry) in new.take_while(|(sequence, _)| *sequence <= sent.ahead) {
-            heard.latencies.push(now.saturating_sub(entry.at));
+        for (sequence, entry) in new.take_while(|(sequence, _)| *sequence <= sent.ahead) {
+            heard.acknowledged.push(Change::of(sequence, entry, now));
         }
         node.ahead = (from, ahead.max(sent.ahead));
         if let Some(check) = &sent.check {

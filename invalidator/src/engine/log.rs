@@ -5,12 +5,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use policy::name::EventId;
 use policy::subject::Subject;
 
 /// One change.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) subject: Subject,
+    /// The event that made it.
+    pub(super) event_id: EventId,
     /// When it was taken in, on the monotonic clock.
     pub(super) at: Duration,
 }
@@ -36,11 +39,17 @@ impl SequenceLog {
     }
 
     /// Adds the next change, and forgets the oldest if there are too many.
-    pub(super) fn push(&mut self, subject: Subject, at: Duration, is_urgent: bool) {
+    pub(super) fn push(
+        &mut self,
+        subject: Subject,
+        event_id: EventId,
+        at: Duration,
+        is_urgent: bool,
+    ) {
         if self.entries.len() >= self.entries_max {
             self.entries.pop_front();
         }
-        self.entries.push_back(Entry { subject, at });
+        self.entries.push_back(Entry { subject, event_id, at });
         self.last = self.last.saturating_add(1);
         if is_urgent {
             self.urgent.push_back(self.last);

@@ -16,6 +16,7 @@ mod keys;
 mod log;
 mod node;
 mod nodes;
+mod overdue;
 mod patience;
 mod report;
 mod seen;
@@ -52,6 +53,7 @@ use log::SequenceLog;
 use node::Asked;
 use nodes::Nodes;
 pub use nodes::{NODE_EXPIRES_AFTER, NodeKey, PollError, Ticket};
+pub use overdue::{Change, Overdue};
 use patience::Patience;
 pub use report::{
     Acknowledged, KeyStatus, KeysStatus, NodeStatus, Receipt, Refused, SourceStatus, Status,
@@ -142,7 +144,9 @@ impl Engine {
         warnings.extend(self.remaining(&subject, &effect, now));
         let verdict = match merge {
             Merge::Applied => {
-                self.log.push(subject, now.mono, extras::is_urgent(&effect, now.wall));
+                let event_id = identity.1.clone();
+                let is_urgent = extras::is_urgent(&effect, now.wall);
+                self.log.push(subject, event_id, now.mono, is_urgent);
                 Verdict::Applied
             }
             Merge::Duplicate => Verdict::Duplicate,
@@ -211,7 +215,7 @@ impl Engine {
             Position::Fresh => Some(Progress::Started),
             Position::Snapshot { .. } => None,
         };
-        let Heard { latencies, refused, repaired } = self.acknowledge(&ticket, poll, now.mono);
+        let Heard { acknowledged, refused, repaired } = self.acknowledge(&ticket, poll, now.mono);
         if ticket.position == Position::Fresh {
             let ahead = self.log.before_last_urgent(extras::AHEAD_OF_SNAPSHOT_MAX);
             self.nodes.start_over(&ticket.key, ahead, self.batches.saturating_add(1));
@@ -224,7 +228,7 @@ impl Engine {
             superseded,
             progress,
             keys_taken,
-            latencies,
+            acknowledged,
             refused,
             repaired,
         })

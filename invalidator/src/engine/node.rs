@@ -64,6 +64,8 @@ pub(super) struct Node {
     pub(super) polled_at: Duration,
     pub(super) held: bool,
     pub(super) generation: u64,
+    /// Up to here it was said which changes it has not acknowledged in time.
+    pub(super) overdue: u64,
     /// Its disappearance has been reported.
     pub(super) reported_gone: bool,
     unstored: BTreeMap<u64, Unstored>,
@@ -100,6 +102,7 @@ impl Node {
             polled_at: now,
             held: false,
             generation: 0,
+            overdue: 0,
             reported_gone: false,
             unstored: BTreeMap::new(),
             unstored_unknown: false,

@@ -136,6 +136,17 @@ impl Nodes {
         self.nodes.iter().filter(move |(_, node)| self.is_connected(node, now))
     }
 
+    /// Each connected node, to change what is noted of it.
+    pub(super) fn connected_mut(
+        &mut self,
+        now: Duration,
+    ) -> impl Iterator<Item = (&NodeKey, &mut Node)> {
+        let connected_for = self.connected_for;
+        self.nodes.iter_mut().filter(move |(_, node)| {
+            node.held || now.saturating_sub(node.polled_at) < connected_for
+        })
+    }
+
     pub(super) fn get_mut(&mut self, key: &NodeKey) -> Option<&mut Node> {
         self.nodes.get_mut(key)
     }

@@ -13,6 +13,7 @@ use super::*;
 use crate::config::Limits;
 
 pub(super) mod keys;
+mod overdue;
 mod receipts;
 mod refusals;
 mod urgent;
@@ -250,7 +251,8 @@ fn publishers_wait_for_connected_nodes_only() {
     let waiter = engine.wait(&user("alice"), done.sequence, at(5_000));
     assert!(!engine.is_complete(waiter));
     let polled = engine.poll(&applied("a", 1), at(5_002)).unwrap();
-    assert_eq!(polled.latencies, [Duration::from_millis(2)]);
+    let after: Vec<_> = polled.acknowledged.iter().map(|change| change.after).collect();
+    assert_eq!(after, [Duration::from_millis(2)]);
     assert!(engine.is_complete(waiter));
     let receipt = engine.finish(waiter).unwrap();
     assert!(receipt.enforced);

@@ -9,7 +9,7 @@ use policy::subject::Subject;
 use policy::time::UnixMicros;
 use thiserror::Error;
 
-use super::{Answer, BatchBounds, NodeKey, Source, Ticket};
+use super::{Answer, BatchBounds, Change, NodeKey, Source, Ticket};
 use crate::config::Limits;
 
 /// Both clocks, read once by the caller.
@@ -133,8 +133,8 @@ pub struct Polled {
     pub progress: Option<Progress>,
     /// The node has other keys than at its poll before: of this version.
     pub keys_taken: Option<u64>,
-    /// For each change that this poll acknowledges: the time since it was taken in.
-    pub latencies: Vec<Duration>,
+    /// Each change that this poll acknowledges.
+    pub acknowledged: Vec<Change>,
     /// What the node could not store, unless it has said so before.
     pub refused: Vec<Refusal>,
     /// How many states the node has found missing in its memory, and put back.

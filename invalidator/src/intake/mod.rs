@@ -42,6 +42,8 @@ pub struct Checked {
     pub first_heard: UnixMicros,
     /// What became of its signature; none if nobody looks at signatures here.
     pub signature: Option<Outcome>,
+    /// The id of the key that it is certainly signed with.
+    pub signed_by: Option<Box<str>>,
 }
 
 /// An event that breaks a rule.
@@ -87,12 +89,12 @@ impl Intake {
         let first_heard = origin.first_heard(now);
         let mut signature = None;
         match self.judge(origin, &document, first_heard, &mut signature) {
-            Ok(event) => {
+            Ok((event, signed_by)) => {
                 let json = match is_protobuf {
                     true => document.to_json().into_bytes(),
                     false => bytes.to_vec(),
                 };
-                Ok(Checked { event, json, first_heard, signature })
+                Ok(Checked { event, json, first_heard, signature, signed_by })
             }
             Err(error) => {
                 let event_id = document.event_id().and_then(EventId::parse);
@@ -107,12 +109,13 @@ impl Intake {
         document: &Document,
         first_heard: UnixMicros,
         outcome: &mut Option<Outcome>,
-    ) -> Result<Event, EventError> {
+    ) -> Result<(Event, Option<Box<str>>), EventError> {
+        let mut signed_by = None;
         let (event, signature) = Event::of(document, first_heard)?;
         // What our own store holds was checked when it came in. A key that is gone since, or a rule
         // that is new, must not end a block.
         if matches!(origin.path, Path::Kept(_)) {
-            return Ok(event);
+            return Ok((event, None));
         }
         let mode = if origin.source == EMBEDDED { self.rules.embedded } else { self.rules.redis };
         if mode != Signatures::Off {
@@ -121,6 +124,8 @@ impl Intake {
             let found =
                 signature::judge(&keys, document, signature.as_ref(), publisher, first_heard)?;
             *outcome = Some(found);
+            let verified = signature.filter(|_| found == Outcome::Verified);
+            signed_by = verified.map(|signature| signature.key().as_str().into());
             if let Some(error) = found.broken_rule(mode) {
                 return Err(error);
             }
@@ -130,7 +135,7 @@ impl Intake {
         if matches!(origin.path, Path::Live | Path::Written(_)) {
             rules::age(&self.rules, &event, first_heard)?;
         }
-        Ok(event)
+        Ok((event, signed_by))
     }
 }
 

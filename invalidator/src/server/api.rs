@@ -18,8 +18,10 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
+use super::audit::{Noted, audited, pseudonym};
 use super::body::{self, BodyError};
 use super::dead_letters;
+use super::erase::erase;
 use super::form::Form;
 use super::guard::{Gate, guard};
 use super::host::loopback_only;
@@ -82,7 +84,7 @@ const METRICS: Needs = Needs::Permission(Permission::ReadMetrics);
 
 /// Every route there is: the router is made of this table and of nothing else, so that no route
 /// can forget to say what it needs. `GET` answers `HEAD` as well.
-pub static ROUTES: [Route; 10] = [
+pub static ROUTES: [Route; 12] = [
     Route::post("/v1/invalidations", Permission::Publish, || post(publish)),
     Route::get("/v1/users/{id}", SUBJECTS, || get(user)),
     Route::get("/v1/sessions/{id}", SUBJECTS, || get(session)),
@@ -92,6 +94,8 @@ pub static ROUTES: [Route; 10] = [
     Route::post("/v1/dead-letters/replay", Permission::ReplayDeadLetters, || {
         post(dead_letters::replay_some)
     }),
+    Route::post("/v1/audit/pseudonym", Permission::ReadAudit, || post(pseudonym)),
+    Route::post("/v1/erase", Permission::EraseSubjects, || post(erase)),
     Route::get("/healthz", Needs::Nothing, || get(healthy)),
     Route::get("/readyz", Needs::Nothing, || get(ready)),
     Route::get("/metrics", METRICS, || get(metrics)),
@@ -127,6 +131,7 @@ pub fn router(shared: Arc<Shared>, options: Options) -> Router {
     router
         .fallback(nothing.layer(guarded(Needs::Caller)))
         .method_not_allowed_fallback(another_method.layer(guarded(Needs::Caller)))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), audited))
         .layer(middleware::from_fn(loopback_only))
         .with_state(Door { shared, embedded, ack_timeout })
 }
@@ -226,7 +231,10 @@ async fn publish(
         redis,
         warnings: &ingested.warnings,
     };
-    Ok((status, Json(published)).into_response())
+    let mut response = (status, Json(published)).into_response();
+    let event_id = Some(event_id.clone().into());
+    response.extensions_mut().insert(Noted { event_id, note: None });
+    Ok(response)
 }
 
 /// The id in a path, or why it is none: not UTF-8 once its percent signs are decoded.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
+use super::audit::Noted;
 use super::body;
 use super::problem::Problem;
 use crate::deadletter::{
@@ -161,11 +162,14 @@ pub(super) async fn replay_some(
         }),
         _ => return Err(invalid("body", rule)),
     };
+    let note = Some(format!("operator {}: {}", word.operator, word.reason));
     let replayed =
         off_the_loop(&shared, move |shared, letters| replay(shared, letters, &selection, &word));
     let replayed = replayed.await?.map_err(Problem::from)?;
     let results: Vec<_> = replayed.iter().map(ShownReplay::new).collect();
-    Ok(Json(json!({ "results": results })).into_response())
+    let mut response = Json(json!({ "results": results })).into_response();
+    response.extensions_mut().insert(Noted { event_id: None, note });
+    Ok(response)
 }
 
 /// An operator's name or reason: so that whoever looks later knows.

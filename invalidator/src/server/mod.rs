@@ -2,8 +2,10 @@
 //! have listeners of their own, so that reaching one says nothing about the other.
 
 pub mod api;
+mod audit;
 mod body;
 mod dead_letters;
+mod erase;
 mod form;
 mod guard;
 mod host;

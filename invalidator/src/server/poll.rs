@@ -130,6 +130,7 @@ impl Held {
 
 /// Counts, logs and passes on what a poll has brought.
 fn note(shared: &Shared, poll: &Poll, polled: &Polled) {
+    shared.record_poll(poll, polled);
     let (node, boot_id) = (&poll.node, &poll.boot_id);
     match polled.progress {
         Some(Progress::Started) => info!(node, boot_id, "node starts with a snapshot"),
@@ -152,7 +153,7 @@ fn note(shared: &Shared, poll: &Poll, polled: &Polled) {
     if polled.superseded {
         shared.ring_changed();
     }
-    shared.metrics.acknowledged(&polled.latencies);
+    shared.metrics.acknowledged(polled.acknowledged.iter().map(|change| change.after));
     // In the middle of a snapshot only an urgent change may have been acknowledged.
     if polled.ticket.is_applied() || poll.batch > 0 {
         shared.ring_acknowledged();

@@ -9,6 +9,7 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 
 use super::Shared;
+use crate::audit::entry::{About, EventFact, EventText, Fact};
 use crate::deadletter::{Cause, Fresh};
 use crate::engine::{Engine, IngestError, Ingested, Now, Verdict, WaiterId};
 use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected};
@@ -107,15 +108,20 @@ struct Known {
     event_type: Box<str>,
     subject: Subject,
     urgent: bool,
+    fact: EventFact,
 }
 
 impl Known {
-    fn of(event: &Event) -> Self {
+    fn of(event: &Event, origin: Origin, signed_by: Option<Box<str>>) -> Self {
+        let replayed = origin.path == Path::Replayed;
+        let signed_by = signed_by.map(Into::into);
+        let fact = EventFact { replayed, signed_by, ..EventFact::of(origin.source, event) };
         Self {
             event_id: event.register.version.event_id.clone(),
             event_type: event.event_type.clone(),
             subject: event.subject.clone(),
             urgent: matches!(event.register.effect, Effect::Block(_) | Effect::Zero(_)),
+            fact,
         }
     }
 }
@@ -160,6 +166,7 @@ impl Shared {
         let now = self.now();
         match self.take(origin, bytes, now, then) {
             Ok((taken, then)) => {
+                self.audit_accepted(origin, &taken.known, &taken.ingested);
                 self.ring_changed();
                 self.note_accepted(origin, &taken);
                 let Taken { known, ingested, ticket, json, .. } = taken;
@@ -182,9 +189,9 @@ impl Shared {
         now: Now,
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
     ) -> Result<(Taken, T), Refused> {
-        let Checked { event, signature, json, first_heard } =
+        let Checked { event, signature, json, first_heard, signed_by } =
             self.intake.check(origin, bytes, now.wall)?;
-        let known = Known::of(&event);
+        let known = Known::of(&event, origin, signed_by);
         let mut engine = self.engine();
         let ingested = engine.ingest(event, now).map_err(|error| Refused {
             refusal: error.into(),
@@ -229,6 +236,25 @@ impl Shared {
         refused.refusal
     }
 
+    /// A line in the audit log, unless there is one of when the event was heard first: what we kept
+    /// ourselves is read back at each start, and what is written in Redis is heard as well.
+    fn audit_accepted(&self, origin: Origin, event: &Known, ingested: &Ingested) {
+        let is_old = match origin.path {
+            Path::Kept(_) => true,
+            Path::Written(_) => ingested.verdict == Verdict::Duplicate,
+            Path::Live | Path::Replayed => false,
+        };
+        if is_old {
+            return;
+        }
+        let fact = EventFact {
+            result: ingested.verdict.as_str(),
+            sequence: Some(ingested.sequence),
+            ..event.fact.clone()
+        };
+        self.audit.note(Some(About::Named(event.subject.clone())), Fact::Event(fact));
+    }
+
     /// The one place where a refused event is noted.
     fn note_refused(&self, origin: Origin, bytes: &[u8], refused: &Refused) {
         let Refused { refusal, event_id, signature } = refused;
@@ -236,6 +262,15 @@ impl Shared {
         self.metrics.event(source, "refused");
         self.metrics.event_refused(refusal.kind());
         self.metrics.intake.signature(source, *signature);
+        let fact = EventFact {
+            source,
+            result: "refused",
+            cause: Some(refusal.kind()),
+            event_id: event_id.clone().map(EventText::from),
+            replayed: origin.path == Path::Replayed,
+            ..EventFact::default()
+        };
+        self.audit.note(None, Fact::Event(fact));
         if let Some(left_out) = self.throttles.bad_events.admit(self.now().mono) {
             let event_id = event_id.as_ref().map(EventId::as_str);
             let kind = refusal.kind();

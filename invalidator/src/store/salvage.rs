@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::{self, PanicHookInfo};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use redb::{Builder, ConcurrencyMode, ReadableDatabase, ReadableTable};
@@ -72,10 +73,15 @@ fn make_readable(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Held while the hook for panics is another one.
+static HOOK: Mutex<()> = Mutex::new(());
+
 fn from_thread(path: &Path, way: Way) -> Vec<KeptEvent> {
     let (sender, receiver) = sync_channel(CHANNEL_EVENTS_MAX);
     let path = path.to_owned();
     let last_words = sender.clone();
+    // The hook is the whole program's: two at once would take each other's last words.
+    let _alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info| on_panic(info, &last_words)));
     let reader = move || {

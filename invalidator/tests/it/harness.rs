@@ -184,9 +184,14 @@ impl Daemon {
     }
 
     pub(crate) fn post_as(&self, content_type: &str, body: &str) -> Answer {
+        self.try_post_as(content_type, body).expect("no answer")
+    }
+
+    /// Nothing if the daemon is gone.
+    pub(crate) fn try_post_as(&self, content_type: &str, body: &str) -> Option<Answer> {
         let url = format!("{}/v1/invalidations", self.api);
         let request = showing(Some(OPERATOR), agent().post(url).content_type(content_type));
-        answer(request.send(body)).expect("no answer")
+        answer(request.send(body))
     }
 
     pub(crate) fn status(&self) -> Value {

@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod audit;
 mod cli;
 mod connections;
 mod documents;

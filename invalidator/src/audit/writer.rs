@@ -1,0 +1,356 @@
+//! The thread that writes: takes what waits, gives pseudonyms, appends, puts on disk, and looks
+//! after the files. When the disk is full it keeps what it has and tries again; nobody waits for it
+//! who does not want to.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use policy::time::UnixMicros;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::entry::{About, Entry, EraseFact, Fact};
+use super::files::{Files, Ready};
+use super::line::Point;
+use super::metrics::AuditMetrics;
+use super::pseudonyms::{Names, NamesError};
+use super::queue::{Erasure, Queue, Ticket, Work};
+use crate::config::Fsync;
+use crate::shared::wall_clock;
+
+/// Most entries that are written at once.
+const BATCH_ENTRIES_MAX: usize = 1_024;
+/// How often what does not depend on entries is looked at, and a failed attempt is repeated.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the head is logged.
+const HEAD_LOG_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// How often files past their retention are looked for.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// How long nothing is removed after the start and after a jump of the clock: a wrong clock makes
+/// everything look old, and there should be time to see it.
+const RETENTION_PAUSE: Duration = Duration::from_secs(10 * 60);
+/// How often pseudonyms past the retention are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Least difference between the clocks that is a jump.
+const CLOCK_JUMP_MIN: Duration = Duration::from_secs(2);
+/// Most attempts to write what is left when the daemon ends.
+const LAST_ATTEMPTS_MAX: usize = 3;
+
+/// What the writer lets others see.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    /// The last line that is written.
+    pub(super) last: Point,
+    /// Why nothing can be written, if that is so.
+    pub(super) failing: Option<String>,
+}
+
+/// What the writer shares with the rest of the daemon.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) queue: Queue,
+    pub(super) names: Names,
+    pub(super) standing: Mutex<Standing>,
+    /// Everything up to this ticket is on disk.
+    pub(super) done: watch::Sender<Ticket>,
+    pub(super) metrics: AuditMetrics,
+}
+
+impl Common {
+    pub(super) fn standing(&self) -> Standing {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stands(&self, change: impl FnOnce(&mut Standing)) {
+        change(&mut self.standing.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The writer's own.
+#[derive(Debug)]
+pub(super) struct Writer {
+    common: Arc<Common>,
+    files: Files,
+    fsync: Fsync,
+    retention: Duration,
+    /// Taken from the queue, and not written yet.
+    pending: Vec<Work>,
+    /// How much was taken from the queue and is written.
+    written: Ticket,
+    synced_at: Instant,
+    head: Point,
+    head_at: Option<Instant>,
+    head_logged_at: Option<Instant>,
+    retention_due: Instant,
+    expiry_due: Instant,
+    /// Both clocks when they were last compared.
+    clocks: (Instant, UnixMicros),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error("{0}")]
+    Files(#[from] std::io::Error),
+    #[error("{0}")]
+    Names(#[from] NamesError),
+}
+
+impl Writer {
+    pub(super) fn new(
+        common: Arc<Common>,
+        files: Files,
+        fsync: Fsync,
+        retention: Duration,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            common,
+            files,
+            fsync,
+            retention,
+            pending: Vec::new(),
+            written: Ticket::default(),
+            synced_at: now,
+            head: Point::START,
+            head_at: None,
+            head_logged_at: None,
+            retention_due: now.checked_add(RETENTION_PAUSE).unwrap_or(now),
+            expiry_due: now.checked_add(RETENTION_PAUSE).unwrap_or(now),
+            clocks: (now, wall_clock()),
+        }
+    }
+
+    /// Writes until the queue is closed and everything in it is written.
+    pub(super) fn run(mut self) {
+        let mut last_attempts = 0;
+        loop {
+            if self.pending.is_empty() {
+                self.pending = self.common.queue.take(BATCH_ENTRIES_MAX, self.patience());
+            }
+            let written = self.write_pending().and_then(|()| self.look_after());
+            self.report(written.as_ref().err());
+            if self.common.queue.is_done() {
+                last_attempts += usize::from(written.is_err());
+                if written.is_ok() && self.pending.is_empty() || last_attempts >= LAST_ATTEMPTS_MAX
+                {
+                    break;
+                }
+            }
+            if written.is_err() {
+                std::thread::sleep(TICK);
+            }
+        }
+        let ended = self.sync().and_then(|()| Ok(self.write_head()?));
+        self.report(ended.as_ref().err());
+        let Point { seq, hash } = self.files.last();
+        info!(seq, %hash, "audit log ends");
+    }
+
+    /// How long to wait for entries: until something else is due.
+    fn patience(&self) -> Duration {
+        match self.fsync {
+            Fsync::Every(interval) if self.files.is_dirty() => {
+                interval.saturating_sub(self.synced_at.elapsed()).min(TICK)
+            }
+            _ => TICK,
+        }
+    }
+
+    /// Writes what was taken, in order. What cannot be written stays.
+    fn write_pending(&mut self) -> Result<(), WriteError> {
+        while !self.pending.is_empty() {
+            let is_note = |work: &&Work| matches!(work, Work::Note(_));
+            let count = self.pending.iter().take_while(is_note).count();
+            if count > 0 {
+                self.write_notes(count)?;
+            } else if let Work::Erase(erasure) = self.pending.remove(0) {
+                self.erase(erasure)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_notes(&mut self, count: usize) -> Result<(), WriteError> {
+        let entries = || {
+            self.pending.iter().take(count).filter_map(|work| match work {
+                Work::Note(entry) => Some(entry),
+                Work::Erase(_) => None,
+            })
+        };
+        let now = wall_clock();
+        let abouts: Vec<&About> = entries().filter_map(|entry| entry.about.as_ref()).collect();
+        let resolved = self.common.names.resolve(&abouts, now)?;
+        let mut names = resolved.names.into_iter();
+        let facts = self.pending.iter_mut().take(count);
+        let ready: Vec<Ready> = facts.filter_map(|work| ready(work, &mut names)).collect();
+        let appended = self.files.append(&ready, now);
+        // Taken back if they could not be written, for the next attempt.
+        let taken = self.pending.iter_mut().take(count).zip(ready);
+        if let Err(error) = appended {
+            for (work, ready) in taken {
+                put_back(work, ready.fact);
+            }
+            return Err(error.into());
+        }
+        let bytes = appended.unwrap_or_default();
+        self.common.metrics.written(count, bytes);
+        self.common.metrics.unkept(resolved.unkept);
+        if resolved.unkept > 0 {
+            let unkept = resolved.unkept;
+            warn!(unkept, "audit.pseudonyms_max is reached: new subjects cannot be looked up");
+        }
+        self.pending.drain(..count);
+        self.finished(count)
+    }
+
+    /// Puts on disk what has to be before anybody is told that it is written.
+    fn finished(&mut self, count: usize) -> Result<(), WriteError> {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.written = Ticket(self.written.0.saturating_add(count));
+        let last = self.files.last();
+        self.common.stands(|standing| standing.last = last);
+        if self.fsync == Fsync::Always {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// The mapping first: a line about somebody who was not erased would be a lie.
+    fn erase(&mut self, erasure: Erasure) -> Result<(), WriteError> {
+        let Erasure { at, subject, caller, dead_letters, done } = erasure;
+        let (result, written) = match self.common.names.erase(&subject) {
+            Ok(pseudonym) => {
+                let result = Ok(pseudonym.clone());
+                let fact = Fact::Erase(EraseFact { caller, pseudonym, dead_letters });
+                // The next to be written, also if that does not work at once.
+                self.pending.insert(0, Work::Note(Entry { at, about: None, fact }));
+                (result, self.write_notes(1).and_then(|()| self.sync()))
+            }
+            Err(error) => (Err(error.to_string()), self.finished(1)),
+        };
+        // Who has gone away does not wait for it.
+        let _ = done.send(result);
+        written
+    }
+
+    fn sync(&mut self) -> Result<(), WriteError> {
+        if self.files.is_dirty() {
+            let start = Instant::now();
+            self.files.sync()?;
+            self.common.metrics.synced(start.elapsed());
+        }
+        self.synced_at = Instant::now();
+        self.common.done.send_replace(self.written);
+        Ok(())
+    }
+
+    fn write_head(&mut self) -> std::io::Result<()> {
+        self.head = self.files.write_head(wall_clock())?;
+        self.head_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// What is due besides entries.
+    fn look_after(&mut self) -> Result<(), WriteError> {
+        let sync_due = match self.fsync {
+            Fsync::Always => true,
+            Fsync::Every(interval) => self.synced_at.elapsed() >= interval,
+            Fsync::Never => self.synced_at.elapsed() >= TICK,
+        };
+        if sync_due {
+            self.sync()?;
+        }
+        let head_is_old = self.head_at.is_none_or(|at| at.elapsed() >= TICK);
+        if head_is_old && !self.files.is_dirty() && self.head != self.files.last() {
+            self.write_head()?;
+        }
+        self.compare_clocks();
+        if self.head_logged_at.is_none_or(|at| at.elapsed() >= HEAD_LOG_INTERVAL) {
+            self.head_logged_at = Some(Instant::now());
+            let Point { seq, hash } = self.files.last();
+            info!(seq, %hash, "audit head");
+        }
+        let now = Instant::now();
+        if now >= self.retention_due {
+            self.retention_due = now.checked_add(RETENTION_INTERVAL).unwrap_or(now);
+            self.remove_old()?;
+        }
+        if now >= self.expiry_due {
+            self.expiry_due = now.checked_add(EXPIRY_INTERVAL).unwrap_or(now);
+            let count = self.common.names.expire(wall_clock().saturating_sub(self.retention))?;
+            info!(count, "pseudonyms past the audit log's retention are removed");
+        }
+        Ok(())
+    }
+
+    /// The line that says so is on disk before anything is gone.
+    fn remove_old(&mut self) -> Result<(), WriteError> {
+        let now = wall_clock();
+        let Some(removed) = self.files.past_retention(now)? else { return Ok(()) };
+        let (count, through) = (removed.count, removed.through);
+        let line = Ready { at: now, about: None, fact: Fact::Removed(removed) };
+        let bytes = self.files.append(&[line], now)?;
+        self.common.metrics.written(1, bytes);
+        self.sync()?;
+        self.files.remove(through)?;
+        info!(count, through, "audit files past their retention are removed");
+        Ok(())
+    }
+
+    fn compare_clocks(&mut self) {
+        let (mono_before, wall_before) = self.clocks;
+        let (mono, wall) = (Instant::now(), wall_clock());
+        self.clocks = (mono, wall);
+        let micros = |at: UnixMicros| i64::try_from(at.0).unwrap_or(i64::MAX);
+        let passed = i64::try_from(mono.saturating_duration_since(mono_before).as_micros());
+        let jump = micros(wall)
+            .saturating_sub(micros(wall_before))
+            .saturating_sub(passed.unwrap_or(i64::MAX));
+        if u128::from(jump.unsigned_abs()) < CLOCK_JUMP_MIN.as_micros() {
+            return;
+        }
+        let jump_ms = jump / 1_000;
+        self.retention_due = mono.checked_add(RETENTION_PAUSE).unwrap_or(mono);
+        self.expiry_due = self.retention_due.max(self.expiry_due);
+        let fact = Fact::Clock { jump_ms };
+        self.common.queue.push(|at| Work::Note(Entry { at, about: None, fact }));
+    }
+
+    /// Says once that nothing can be written, and once that it can again.
+    fn report(&self, error: Option<&WriteError>) {
+        self.common.metrics.queued(self.common.queue.length().0);
+        let failing = self.common.standing().failing;
+        match error {
+            Some(cause) => {
+                self.common.metrics.failed();
+                if failing.is_none() {
+                    error!(%cause, "the audit log cannot be written: entries wait, then are lost");
+                }
+                self.common.stands(|standing| standing.failing = Some(cause.to_string()));
+            }
+            None if failing.is_some() => {
+                self.common.metrics.works();
+                info!("the audit log is written again");
+                self.common.stands(|standing| standing.failing = None);
+            }
+            None => {}
+        }
+        // Whoever waits looks again, and goes on if nothing can be written.
+        self.common.done.send_modify(|_| {});
+    }
+}
+
+/// The entry as it will be written; its fact is taken out of the work.
+fn ready(work: &mut Work, names: &mut impl Iterator<Item = String>) -> Option<Ready> {
+    let Work::Note(entry) = work else { return None };
+    let about = entry.about.as_ref();
+    let about = about.and_then(|about| Some((about.subject().kind_name(), names.next()?)));
+    let fact = std::mem::replace(&mut entry.fact, Fact::Stop {});
+    Some(Ready { at: entry.at, about, fact })
+}
+
+fn put_back(work: &mut Work, fact: Fact) {
+    if let Work::Note(entry) = work {
+        entry.fact = fact;
+    }
+}

@@ -1,0 +1,175 @@
+//! Notes in the audit log who asked the API for what, and was told what; and finds pseudonyms.
+//!
+//! Probes and scrapes are left out: they come every few seconds and say nothing of anybody.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::RequestExt;
+use axum::body::Body;
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use policy::subject::Subject;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::api::Door;
+use super::body;
+use super::problem::Problem;
+use crate::access::Caller;
+use crate::audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
+use crate::shared::Shared;
+
+/// Longest body that names somebody, in bytes.
+const SUBJECT_BYTES_MAX: usize = 4 * 1024;
+/// Stands for the path of a request that no route takes: it may hold anything.
+const NO_ROUTE: &str = "none";
+
+/// What a handler has to say about a call, as an extension of its answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Noted {
+    /// The event that it is about.
+    pub(super) event_id: Option<EventText>,
+    /// Anything else, without ids of users: such as the operator's reason.
+    pub(super) note: Option<String>,
+}
+
+/// One request, as far as it is noted.
+struct Asked {
+    method: Method,
+    /// The route, with a placeholder for an id.
+    resource: Option<String>,
+    about: Option<About>,
+}
+
+impl Asked {
+    async fn of(request: &mut Request) -> Self {
+        let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        let params = request.extract_parts::<RawPathParams>().await;
+        let id = |name: &str| {
+            let params = params.as_ref().ok()?;
+            params.iter().find(|(param, _)| *param == name).map(|(_, id)| id.to_owned())
+        };
+        let subject = match path.as_deref() {
+            Some("/v1/users/{id}") => id("id").and_then(|id| Subject::user(&id)),
+            Some("/v1/sessions/{id}") => id("id").and_then(|id| Subject::session(&id)),
+            _ => None,
+        };
+        let about = subject.map(About::LookedFor);
+        Self { method: request.method().clone(), resource: path, about }
+    }
+
+    fn is_probe(&self) -> bool {
+        self.resource.as_ref().is_some_and(|path| !path.starts_with("/v1/"))
+    }
+}
+
+/// Notes every call of `/v1`, and everybody who was not let in.
+pub(super) async fn audited(
+    State(shared): State<Arc<Shared>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let asked = Asked::of(&mut request).await;
+    let response = next.run(request).await;
+    let caller = response.extensions().get::<Caller>();
+    let is_denied = matches!(
+        response.status(),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+    );
+    if is_denied {
+        note_denied(&shared, asked, caller, response.status());
+        return response;
+    }
+    if asked.is_probe() {
+        return response;
+    }
+    let Noted { event_id, note } = response.extensions().get().cloned().unwrap_or_default();
+    let fact = Fact::Call(CallFact {
+        caller: caller.map(|caller| text(&caller.name)),
+        role: caller.map(|caller| caller.role.as_str()),
+        method: text(asked.method.as_str()),
+        resource: asked.resource.unwrap_or_else(|| NO_ROUTE.to_owned()),
+        status: response.status().as_u16(),
+        event_id,
+        note: note.map(|note| text(&note)),
+    });
+    let ticket = shared.audit.note(asked.about, fact);
+    // Also what was noted on the way, such as the event.
+    shared.audit.settled(ticket).await;
+    response
+}
+
+/// As often as it pleases whoever is not let in, but not as many lines.
+fn note_denied(shared: &Shared, asked: Asked, caller: Option<&Caller>, status: StatusCode) {
+    let Some(left_out) = shared.throttles.audited_denials.admit(shared.now().mono) else { return };
+    let fact = Fact::Denied(DeniedFact {
+        method: text(asked.method.as_str()),
+        resource: asked.resource.unwrap_or_else(|| NO_ROUTE.to_owned()),
+        status: status.as_u16(),
+        caller: caller.map(|caller| text(&caller.name)),
+        role: caller.map(|caller| caller.role.as_str()),
+        left_out,
+    });
+    shared.audit.note(asked.about, fact);
+}
+
+/// Somebody, as a request's body names them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    user_id: Option<String>,
+    session_id: Option<String>,
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    if essence.trim().eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let title = "The request's content type is not JSON";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", title)
+        .broken("content-type", "must be application/json"))
+}
+
+/// Reads `{"user_id": …}` or `{"session_id": …}`. A path would be logged on the way.
+pub(super) async fn subject_in(headers: &HeaderMap, body: Body) -> Result<Subject, Problem> {
+    require_json(headers)?;
+    let bytes = body::read(body, SUBJECT_BYTES_MAX).await?;
+    let invalid = |field: &str, rule: &str| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid", "The body breaks a rule")
+            .broken(field, rule)
+    };
+    let rule = "must be an object with exactly one of user_id and session_id";
+    let named: Named = serde_json::from_slice(&bytes).map_err(|_| invalid("body", rule))?;
+    match (named.user_id, named.session_id) {
+        (Some(id), None) => Subject::user(&id).ok_or_else(|| invalid("user_id", Subject::RULE)),
+        (None, Some(id)) => {
+            Subject::session(&id).ok_or_else(|| invalid("session_id", Subject::RULE))
+        }
+        _ => Err(invalid("body", rule)),
+    }
+}
+
+/// Finds the pseudonym that stands for somebody in the audit log; `null` if there is none.
+pub(super) async fn pseudonym(
+    State(door): State<Door>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let subject = subject_in(&headers, body).await?;
+    let audit = door.shared.audit.clone();
+    let found = tokio::task::spawn_blocking(move || audit.pseudonym(&subject)).await;
+    let cannot = || {
+        let title = "The mapping of pseudonyms cannot be read";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title)
+    };
+    let pseudonym = found.map_err(|_| cannot())?.map_err(|cause| {
+        tracing::error!(%cause, "the mapping of pseudonyms cannot be read");
+        cannot()
+    })?;
+    Ok(Json(json!({ "pseudonym": pseudonym })).into_response())
+}

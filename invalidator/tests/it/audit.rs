@@ -1,0 +1,282 @@
+//! The audit log of a running daemon: what stands in it, what is found out about it, and who is
+//! erased from it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use policy::push::Refusal;
+use serde_json::{Value, json};
+
+use crate::harness::{Daemon, block, event, portcullis, private, text, wait_until};
+use crate::node::{Node, Running};
+
+const ALWAYS: &str = "audit.fsync = \"always\"\naudit.key = \"a-key-of-the-audit-log\"\n";
+
+fn directory(daemon: &Daemon) -> PathBuf {
+    daemon.directory.path().join("store/audit")
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let is_log = |path: &PathBuf| path.extension().is_some_and(|name| name == "jsonl");
+    let mut files: Vec<_> = paths.filter(is_log).collect();
+    files.sort();
+    files
+}
+
+fn content(directory: &Path) -> String {
+    files(directory).iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+/// Every line, as it is now.
+fn lines(daemon: &Daemon) -> Vec<Value> {
+    content(&directory(daemon)).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn of_kind(daemon: &Daemon, kind: &str) -> Vec<Value> {
+    lines(daemon).into_iter().filter(|line| line["kind"] == kind).collect()
+}
+
+fn verify(daemon: &Daemon, more: &[&str]) -> Output {
+    let config = daemon.directory.path().join("portcullis.toml");
+    let mut command = portcullis();
+    command.args(["audit", "verify", "--config"]).arg(config).args(more).output().unwrap()
+}
+
+fn show(daemon: &Daemon, more: &[&str]) -> Vec<Value> {
+    let directory = directory(daemon);
+    let place = ["audit", "show", "--json", "--directory", directory.to_str().unwrap()];
+    let shown = daemon.cli(&[&place, more].concat());
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
+    text(&shown.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn assert_intact(daemon: &Daemon) {
+    let verified = verify(daemon, &[]);
+    assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stdout));
+}
+
+#[test]
+fn events_pushes_and_calls_are_there_once_they_are_answered_and_name_nobody() {
+    let daemon = Daemon::start(ALWAYS);
+    let node = Running::start(&daemon, "edge-1", "boot-1");
+    assert_eq!(daemon.post(&block("evt-1", "alice-4711")).status, 200);
+    let noted = of_kind(&daemon, "event");
+    assert_eq!(noted.len(), 1, "it is on disk before the answer");
+    assert_eq!(noted[0]["result"], "applied");
+    assert_eq!(noted[0]["action"], "block");
+    assert_eq!(noted[0]["reason"], "fraud");
+    let alice = noted[0]["user"].as_str().unwrap().to_owned();
+    let push = of_kind(&daemon, "push");
+    assert_eq!((&push[0]["result"], &push[0]["node"]), (&json!("enforced"), &json!("edge-1")));
+    assert_eq!((&push[0]["event_id"], &push[0]["user"]), (&json!("evt-1"), &json!(alice)));
+    assert!(push[0]["ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(daemon.post(&block("evt-1", "alice-4711")).status, 200);
+    assert_eq!(daemon.post("{}").status, 400);
+    let results: Vec<_> = of_kind(&daemon, "event").iter().map(|l| l["result"].clone()).collect();
+    assert_eq!(results, ["applied", "duplicate", "refused"]);
+    daemon.get("/v1/users/alice-4711");
+    daemon.get("/v1/users/somebody-else");
+    let calls = of_kind(&daemon, "call");
+    let publish = calls.iter().find(|l| l["resource"] == "/v1/invalidations").unwrap();
+    assert_eq!((&publish["role"], &publish["event_id"]), (&json!("operator"), &json!("evt-1")));
+    let reads: Vec<_> = calls.iter().filter(|l| l["resource"] == "/v1/users/{id}").collect();
+    assert_eq!((&reads[0]["user"], &reads[0]["status"]), (&json!(alice), &json!(200)));
+    assert_eq!((&reads[1]["user"], &reads[1]["status"]), (&json!("unknown"), &json!(404)));
+    node.stop();
+    let text = content(&directory(&daemon));
+    assert!(!text.contains("alice-4711") && !text.contains("somebody-else"));
+    assert_intact(&daemon);
+}
+
+#[test]
+fn what_a_node_cannot_store_and_what_it_does_not_answer_is_noted() {
+    let daemon =
+        Daemon::start(&format!("api.ack_timeout = \"50ms\"\npoll.hold = \"50ms\"\n{ALWAYS}"));
+    let mut node = Node::new(&daemon, "edge-1", "boot-1");
+    node.poll();
+    node.poll();
+    assert_eq!(daemon.post(&block("evt-1", "alice")).status, 202);
+    let with = |result: &str| -> Vec<Value> {
+        of_kind(&daemon, "push").into_iter().filter(|line| line["result"] == result).collect()
+    };
+    wait_until("the overdue change", || !with("pending").is_empty());
+    assert_eq!(with("pending")[0]["event_id"], "evt-1");
+    node.poll();
+    node.next.refused = vec![Refusal { sequence: 1, cause: "slab_full".into() }];
+    node.try_poll().unwrap();
+    wait_until("the refusal", || !with("refused").is_empty());
+    assert_eq!(with("refused")[0]["cause"], "slab_full");
+    assert!(with("enforced").is_empty());
+    assert_intact(&daemon);
+}
+
+#[test]
+fn who_is_not_let_in_is_noted_and_probes_are_not() {
+    let daemon = Daemon::start(ALWAYS);
+    let path = format!("{}/v1/users/alice-4711", daemon.api);
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    for _ in 0..3 {
+        assert_eq!(agent.get(&path).call().unwrap().status(), 401);
+    }
+    for path in ["/healthz", "/readyz", "/metrics", "/v1/status"] {
+        daemon.get(path);
+    }
+    assert_eq!(of_kind(&daemon, "denied").len(), 3);
+    assert_eq!(of_kind(&daemon, "denied")[0]["status"], 401);
+    let calls = of_kind(&daemon, "call");
+    assert!(calls.iter().all(|call| call["resource"] == "/v1/status"), "{calls:?}");
+    assert!(!content(&directory(&daemon)).contains("alice-4711"));
+}
+
+#[test]
+fn what_was_answered_survives_a_kill_and_a_torn_line_is_said_so() {
+    let mut daemon = Daemon::start(ALWAYS);
+    let api = daemon.api.clone();
+    let answered = std::thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            let mut answered = Vec::new();
+            for number in 0..1_000 {
+                let id = format!("evt-{number}");
+                let event = block(&id, &format!("user-{number}"));
+                if daemon.try_post_as("application/json", &event).is_none() {
+                    break;
+                }
+                answered.push(id);
+            }
+            answered
+        });
+        wait_until("some events", || {
+            content(&directory(&daemon)).matches("\"event\"").count() > 20
+        });
+        daemon.process.signal("-KILL");
+        publisher.join().unwrap()
+    });
+    assert!(answered.len() > 10, "{api}");
+    daemon.process.0.wait().unwrap();
+    let text = content(&directory(&daemon));
+    for id in &answered {
+        assert!(text.contains(&format!("\"event_id\":\"{id}\"")), "{id} was answered");
+    }
+    let last = files(&directory(&daemon)).pop().unwrap();
+    let whole = fs::read_to_string(&last).unwrap();
+    let whole = &whole[..=whole.rfind('\n').unwrap()];
+    fs::write(&last, format!("{whole}{{\"seq\":99999,\"time\":")).unwrap();
+    let kept = std::mem::replace(&mut daemon.directory, tempfile::tempdir().unwrap());
+    let next = Daemon::spawn(ALWAYS, kept);
+    next.wait_for_health();
+    wait_until("the torn line", || of_kind(&next, "torn").len() == 1);
+    assert_intact(&next);
+    assert_eq!(of_kind(&next, "start").len(), 2);
+}
+
+#[test]
+fn a_changed_line_and_another_key_are_found_and_named() {
+    let mut daemon = Daemon::start(ALWAYS);
+    daemon.post(&block("evt-1", "alice"));
+    let head = daemon.status()["audit"]["head"].as_str().unwrap().to_owned();
+    let directory = daemon.end();
+    let daemon = Daemon { directory, ..daemon };
+    assert_intact(&daemon);
+    assert_eq!(verify(&daemon, &["--expect-head", &head]).status.code(), Some(0));
+    let other = head.replace(':', ":0").chars().take(head.len()).collect::<String>();
+    assert_eq!(verify(&daemon, &["--expect-head", &other]).status.code(), Some(1));
+    assert_eq!(verify(&daemon, &["--expect-head", "1:x"]).status.code(), Some(64));
+    let file = files(&self::directory(&daemon)).remove(0);
+    let text_before = fs::read_to_string(&file).unwrap();
+    let line = text_before.lines().position(|line| line.contains("evt-1")).unwrap() + 1;
+    fs::write(&file, text_before.replace("\"applied\"", "\"refused\"")).unwrap();
+    let found = verify(&daemon, &[]);
+    assert_eq!(found.status.code(), Some(1));
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let expected = format!("{name}:{line}: seq {line}: changed: ");
+    assert!(text(&found.stdout).starts_with(&expected), "{}", text(&found.stdout));
+    fs::write(&file, text_before).unwrap();
+    let place = self::directory(&daemon);
+    let key = private(daemon.directory.path(), "key", "another-key-of-the-log\n");
+    let verified = portcullis()
+        .args(["audit", "verify", "--directory"])
+        .arg(&place)
+        .arg("--key-file")
+        .arg(key)
+        .output()
+        .unwrap();
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(text(&verified.stdout).contains("sealed with hmac-sha256:"));
+    let nowhere = portcullis().args(["audit", "verify", "--directory", "/nowhere"]).output();
+    assert_eq!(nowhere.unwrap().status.code(), Some(64));
+    // The daemon does not go on with another key.
+    let restarted = Daemon::spawn("audit.key = \"another-key-of-the-log\"\n", daemon.directory);
+    let mut restarted = restarted;
+    assert_eq!(restarted.process.exit_code(), Some(64));
+    assert!(restarted.log().contains("audit.key: "), "{}", restarted.log());
+}
+
+#[test]
+fn the_verifier_of_the_documentation_agrees() {
+    let mut daemon = Daemon::start(ALWAYS);
+    for number in 0..20 {
+        daemon.post(&block(&format!("evt-{number}"), "alice"));
+    }
+    let kept = daemon.end();
+    let directory = kept.path().join("store/audit");
+    let documentation = include_str!("../../../docs/audit.md");
+    let code = documentation.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let run = |key: &str| {
+        let mut command = Command::new("python3");
+        command.args(["-c", code]).arg(&directory).arg(key).output().unwrap()
+    };
+    let intact = run("a-key-of-the-audit-log");
+    assert!(text(&intact.stdout).starts_with("intact up to "), "{}", text(&intact.stderr));
+    assert_eq!(run("another-key").status.code(), Some(1));
+    let file = files(&directory).remove(0);
+    let removed: Vec<_> = fs::read_to_string(&file).unwrap().lines().map(str::to_owned).collect();
+    let without = removed.iter().enumerate().filter(|(index, _)| *index != 3);
+    let without: String = without.map(|(_, line)| format!("{line}\n")).collect();
+    fs::write(&file, without).unwrap();
+    let found = run("a-key-of-the-audit-log");
+    assert!(text(&found.stderr).contains(":4: not what was written"), "{}", text(&found.stderr));
+}
+
+#[test]
+fn erasing_a_user_leaves_lines_about_nobody_and_says_what_remains() {
+    let daemon = Daemon::start(ALWAYS);
+    daemon.post(&block("evt-1", "alice-4711"));
+    daemon.post(&block("evt-2", "bob-4712"));
+    assert_eq!(show(&daemon, &["--user", "alice-4711", "--kind", "event"]).len(), 1);
+    let erased = daemon.cli(&["erase", "alice-4711"]);
+    assert_eq!(erased.status.code(), Some(0), "{}", text(&erased.stderr));
+    let words = text(&erased.stdout);
+    assert!(words.starts_with("removed  audit log: p"), "{words}");
+    for remains in [
+        "remains  daemon and Envoy: a block for fraud is in effect until it is lifted",
+        "portcullis unblock alice-4711 --reason fraud",
+        "remains  Redis",
+        "remains  application logs",
+        "remains  Envoy",
+    ] {
+        assert!(words.contains(remains), "{words}");
+    }
+    assert!(show(&daemon, &["--user", "alice-4711"]).is_empty());
+    assert_eq!(show(&daemon, &["--user", "bob-4712", "--kind", "event"]).len(), 1);
+    assert_eq!(show(&daemon, &["--event-id", "evt-1", "--kind", "event"]).len(), 1);
+    let noted = of_kind(&daemon, "erase").remove(0);
+    assert_eq!(noted["caller"], "test-operator");
+    let before = of_kind(&daemon, "event").remove(0)["user"].clone();
+    assert_eq!(noted["pseudonym"], before);
+    assert_intact(&daemon);
+    // Once more: there is nobody.
+    assert!(text(&daemon.cli(&["erase", "alice-4711"]).stdout).starts_with("removed  nothing"));
+    let unblock = event("evt-3", "alice-4711", json!({ "action": "unblock" }));
+    daemon.post(&unblock.to_string());
+    let after = show(&daemon, &["--user", "alice-4711", "--kind", "event"]);
+    assert_eq!(after.len(), 1);
+    assert_ne!(after[0]["user"], before);
+    assert_intact(&daemon);
+    for entry in fs::read_dir(directory(&daemon)).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains("alice-4711"));
+    }
+}
