@@ -15,7 +15,7 @@ class Kind:
     name: str
     begin: Callable[[World, Side], Awaitable[None] | None]
     end: Callable[[World, Side], Awaitable[None] | None]
-    seconds: tuple[float, float]  # how long it may last
+    seconds: tuple[tuple[float, float], ...]  # how long it may last, between one pair of these
     part: str  # what it breaks: redis, daemon, redis_link, poll_link or envoy
     everything: bool = False  # breaks that part on both sides
 
@@ -74,10 +74,11 @@ def _nothing(_world: World, _side: Side) -> None:
     pass
 
 
-# Longer and shorter than what a daemon takes for a dead connection (2.5 s), and than what an Envoy
-# takes for stale (3 s).
-_PAUSE = (0.4, 4.0)
-_DOWN = (0.0, 1.5)
+# Some longer and most shorter than what a daemon takes for a dead connection (2.5 s), and than what
+# an Envoy takes for stale (3 s).
+_PAUSE = ((0.4, 1.2), (0.4, 1.2), (3.1, 4.0))
+_DOWN = ((0.0, 0.2), (0.5, 1.5))
+_AT_ONCE = ((0.0, 0.0),)
 
 KINDS = [
     Kind(
@@ -94,8 +95,8 @@ KINDS = [
         _PAUSE,
         "redis",
     ),
-    Kind("redis FLUSHALL", _flush, _nothing, (0.0, 0.0), "redis"),
-    Kind("redis hangs up on all", _hang_up, _nothing, (0.0, 0.0), "redis"),
+    Kind("redis FLUSHALL", _flush, _nothing, _AT_ONCE, "redis"),
+    Kind("redis hangs up on all", _hang_up, _nothing, _AT_ONCE, "redis"),
     Kind(
         "redis link reset",
         lambda _, side: side.redis_link.cut(),
@@ -170,7 +171,7 @@ class Schedule:
         return steps
 
     def _fault(self, kind: Kind) -> Fault:
-        seconds = round(self._random.uniform(*kind.seconds), 1)
+        seconds = round(self._random.uniform(*self._random.choice(kind.seconds)), 1)
         return Fault(kind, self._random.choice("ab"), seconds)
 
     def _pair(self) -> tuple[Fault, ...]:

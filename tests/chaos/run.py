@@ -16,7 +16,7 @@ from chaos.world import World, until
 USERS = 240
 EVENTS_PER_S = 100.0
 # Several faults at once, in each round of all of them.
-_PAIRS_PER_ROUND = 4
+_PAIRS_PER_ROUND = 3
 # Some quiet between two faults, so that each finds everything in order.
 _BETWEEN_S = 0.2
 _RECOVERY_S_MAX = 20.0
