@@ -146,6 +146,14 @@ def test_recovery_means_the_answer_of_the_newest_event(ledger):
     assert is_current(200, 3.1) and not is_current(403, 3.1)
 
 
+def test_only_a_newest_event_that_is_promised_has_to_be_kept(ledger):
+    assert ledger.newest() == {}
+    publish(ledger, BLOCK, 1.0, receipt=2.0)
+    assert ledger.newest() == {"u": "block-1.0"}
+    publish(ledger, UNBLOCK, 3.0)
+    assert ledger.newest() == {}
+
+
 def test_timeline_tells_the_story_in_order(ledger):
     publish(ledger, BLOCK, 1.0, receipt=2.0, on=[A])
     for sent, status in [(0.5, 200), (0.7, 200), (1.5, 200), (2.5, 403), (3.0, 200)]:

@@ -149,6 +149,11 @@ class Ledger:
                 return Violation(FALSE_BLOCK, request, event)
         return Violation(FALSE_BLOCK, request, None)
 
+    def newest(self) -> dict[str, str]:
+        """Each user's newest event, if it is promised: nothing can have overtaken it."""
+        newest = [events[-1] for events in self.events.values() if events]
+        return {event.user: event.event_id for event in newest if event.promised is not None}
+
     def is_current(self, request: Request) -> bool:
         """Whether the answer is that of the user's newest event, and of no older one."""
         events = self.events[request.user]

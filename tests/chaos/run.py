@@ -131,6 +131,7 @@ class Run:
         try:
             await until(is_quiet, "every event to be answered for", _RECOVERY_S_MAX)
             await until(self.world.is_in_step, "all parts to be in step", _RECOVERY_S_MAX)
+            await until(self._held, "Redis to hold every user's newest event", _RECOVERY_S_MAX)
             now = time.monotonic()
             self.ledger.in_step(now)
             self.ledger.forget(now - _REQUEST_S_MAX)
@@ -149,6 +150,9 @@ class Run:
 
     async def publisher_is_done(self) -> bool:
         return self.publisher.is_done
+
+    async def _held(self) -> bool:
+        return await self.world.holds(self.ledger.newest())
 
     async def _seen(self) -> bool:
         return not self.checker.wanted or self._has_failed()

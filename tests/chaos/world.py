@@ -143,6 +143,13 @@ class World:
                 return False
         return True
 
+    async def holds(self, events: dict[str, str]) -> bool:
+        """Whether Redis holds an event of each user, given by its id."""
+        async with self.client.pipeline(transaction=False) as pipeline:
+            for user, event_id in events.items():
+                pipeline.hexists(f"{{portcullis}}:state:user:{user}", event_id)
+            return all(await pipeline.execute())
+
     async def close(self) -> None:
         for side in self.sides.values():
             side.close()
