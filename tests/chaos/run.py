@@ -121,9 +121,14 @@ class Run:
         recovery_s = time.monotonic() - mended
         kind = faults[0].kind.name if len(faults) == 1 else "two at once"
         self.outcome.recoveries[kind].append(recovery_s)
-        await self._settle(self.publisher_is_quiet, name)
-        self._breakage.over(time.monotonic())
         self._note(f"    recovered after {recovery_s * 1000:.0f} ms")
+        try:
+            await until(self.world.is_in_step, "all parts to be connected again", _RECOVERY_S_MAX)
+        except AssertionError as error:
+            self._fail(f"{name}: {error}")
+            return
+        self._breakage.over(time.monotonic())
+        await self._settle(self.publisher_is_quiet, name)
 
     async def _settle(self, is_quiet, name: str) -> None:
         """Without new events, all parts soon say that they are in step: then they have to be."""
