@@ -128,14 +128,21 @@ class Run:
             self._fail(f"{name}: {error}")
             return
         self._breakage.over(time.monotonic())
-        await self._settle(self.publisher_is_quiet, name)
+        await self._settle(name)
 
-    async def _settle(self, is_quiet, name: str) -> None:
+    async def _settle(self, name: str, *, final: bool = False) -> None:
         """Without new events, all parts soon say that they are in step: then they have to be."""
+
+        async def is_quiet() -> bool:
+            return self.publisher.is_done if final else self.publisher.is_quiet
+
+        async def agree() -> bool:
+            return await self.world.agrees(with_redis=final)
+
         self.publisher.pause()
         try:
             await until(is_quiet, "every event to be answered for", _RECOVERY_S_MAX)
-            await until(self.world.is_in_step, "all parts to be in step", _RECOVERY_S_MAX)
+            await until(agree, "all parts to be in step", _RECOVERY_S_MAX)
             await until(self._held, "Redis to hold every user's newest event", _RECOVERY_S_MAX)
             now = time.monotonic()
             self.ledger.in_step(now)
@@ -147,14 +154,8 @@ class Run:
         self.publisher.go()
 
     async def _finish(self) -> None:
-        await self._settle(self.publisher_is_done, "everything")
+        await self._settle("everything", final=True)
         self._note("all quiet")
-
-    async def publisher_is_quiet(self) -> bool:
-        return self.publisher.is_quiet
-
-    async def publisher_is_done(self) -> bool:
-        return self.publisher.is_done
 
     async def _held(self) -> bool:
         return await self.world.holds(self.ledger.newest())

@@ -137,11 +137,32 @@ class World:
         await until(self.is_in_step, "the parts to be in step", timeout_s)
 
     async def is_in_step(self) -> bool:
-        """Whether all parts say so themselves."""
+        """Whether all parts are connected, and each Envoy knows what its daemon does."""
         for side in self.sides.values():
             if not await side.is_in_step():
                 return False
         return True
+
+    async def agrees(self, with_redis: bool) -> bool:
+        """Whether, besides, the daemons know the same events, and Redis too.
+
+        Redis may take some seconds longer to forget what newer events have overtaken.
+        """
+        digests = await self.digests()
+        if not with_redis:
+            del digests["redis"]
+        if len(set(digests.values())) > 1:
+            raise ValueError(f"digests differ: {digests}")
+        return await self.is_in_step()
+
+    async def digests(self) -> dict[str, tuple[int, int]]:
+        """Count and sum of all events that each part knows."""
+        in_redis = await self.client.hmget("{portcullis}:digest", "count", "sum")
+        found = {"redis": tuple(int(number or 0) for number in in_redis)}
+        for name, side in self.sides.items():
+            digest = (await side.api("/v1/status"))["digest"]
+            found[f"daemon {name}"] = (digest["count"], digest["sum"])
+        return found
 
     async def holds(self, events: dict[str, str]) -> bool:
         """Whether Redis holds an event of each user, given by its id."""

@@ -7,13 +7,14 @@
 
 use policy::name::EventId;
 use policy::subject::Subject;
+use serde::Serialize;
 use sha1::{Digest as _, Sha1};
 
 /// Sums are taken modulo this: 48 bits, which a double of Lua holds exactly.
 const MODULUS: u64 = 1 << 48;
 
 /// How many (subject, event id) pairs there are, and the sum of their hashes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Digest {
     /// How many.
     pub count: u64,

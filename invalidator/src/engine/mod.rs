@@ -373,6 +373,7 @@ impl Engine {
             sources: self.sources.status(now.mono),
             nodes: self.nodes.status(self.log.last(), now.mono),
             subjects: self.subjects.len(),
+            digest: self.digest(),
             keys: self.keys.status(now.wall),
         }
     }

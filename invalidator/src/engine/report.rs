@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::Digest;
+
 /// Who has applied one change, as far as is known when the waiting ends.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Receipt {
@@ -52,6 +54,8 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// Users and sessions with a state.
     pub subjects: usize,
+    /// Of the events that these states consist of: daemons that know the same have the same.
+    pub digest: Digest,
     /// The signing keys; nothing without a keys file.
     pub keys: Option<KeysStatus>,
 }

@@ -54,8 +54,8 @@ use scripts::Scripts;
 pub const REDIS: &str = "redis";
 /// First pause before connecting again; doubled each time, with jitter.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-/// Longest pause before connecting again.
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// Longest pause before connecting again, doubled by jitter at most: it is part of every recovery.
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
 /// Most events in Redis that are remembered as refused.
 const REFUSED_MAX: usize = 65_536;

@@ -17,8 +17,9 @@ use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Digest;
 use crate::shared::{Shared, wall_clock};
 
-/// How long a first comparison may wait for what is on its way. Then everything is read.
-const SETTLE_MAX: Duration = Duration::from_secs(2);
+/// How long a first comparison may wait for what is on its way: longer than a bare event waits, and
+/// no longer than nodes can do without news. Then everything is read, in the background.
+const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// How often it is tried in that time.
 pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
 /// What the status says after a loss of data, until it is repaired.
