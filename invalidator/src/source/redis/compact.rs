@@ -60,6 +60,15 @@ impl Chores {
         }
     }
 
+    /// Makes due what was only put off at random: somebody wants to compare.
+    pub(super) fn hurry(&mut self, now: Duration) {
+        let later = self.waiting.split_off(&(now, 0));
+        for ((due, counter), chore) in later {
+            let spread_only = chore.tries == 0 && due <= now.saturating_add(SPREAD);
+            self.waiting.insert((if spread_only { now } else { due }, counter), chore);
+        }
+    }
+
     /// What is due, at most so many.
     pub(super) fn due(&mut self, now: Duration, max: usize) -> Vec<Chore> {
         let mut due = Vec::new();
@@ -112,6 +121,19 @@ mod tests {
         assert_eq!(chores.due(at(69), 9).len(), 0);
         assert_eq!(chores.due(at(70), 9).len(), 1);
         assert!(chores.is_empty(), "what is too far ahead was never noted");
+    }
+
+    #[test]
+    fn what_is_only_spread_can_be_hurried() {
+        let mut chores = Chores::default();
+        let at = Duration::from_secs;
+        let wall = UnixMicros(1_000_000_000);
+        chores.add(dropped(0), at(10), wall, u32::MAX);
+        chores.add(dropped(0), at(10), wall, u32::MAX / 2);
+        chores.add(dropped(wall.0 + 60_000_000), at(10), wall, 0);
+        chores.hurry(at(11));
+        assert_eq!(chores.due(at(11), 9).len(), 2);
+        assert!(chores.due(at(69), 9).is_empty() && !chores.is_empty(), "its time has not come");
     }
 
     #[test]

@@ -126,6 +126,11 @@ impl Watch {
         settled.then(|| seen.look.digest.unwrap_or_default() == seen.ours.plus(self.foreign))
     }
 
+    /// Whether it is time to compare.
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        self.compared.is_none_or(|at| now.saturating_sub(at) >= self.interval)
+    }
+
     /// What a regular look means; nothing: all is well, or it is too early to say.
     pub(super) fn judge(&mut self, seen: &Seen<'_>) -> Option<Why> {
         if self.is_lost(seen) {
@@ -134,8 +139,7 @@ impl Watch {
         if !seen.look.since.is_empty() {
             self.since = Some(seen.look.since.clone());
         }
-        let due = self.compared.is_none_or(|at| seen.now.saturating_sub(at) >= self.interval);
-        if !due {
+        if !self.is_due(seen.now) {
             return None;
         }
         match self.is_same(seen) {

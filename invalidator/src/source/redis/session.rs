@@ -17,11 +17,13 @@ use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Digest;
 use crate::shared::{Shared, wall_clock};
 
-/// How long a first comparison may wait for what is on its way: longer than a bare event waits, and
-/// no longer than nodes can do without news. Then everything is read, in the background.
-const SETTLE_MAX: Duration = Duration::from_millis(500);
-/// How often it is tried in that time.
-pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
+/// How often a comparison is tried while something is always on its way.
+const SETTLE_TRIES: u32 = 20;
+/// How often a first comparison is tried once the stream has been followed to its end. Then
+/// everything is read.
+const FIRST_TRIES: u32 = 200;
+/// The pause between two tries.
+pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
 /// What the status says after a loss of data, until it is repaired.
 const DATA_LOST: &str =
     "Redis has lost data; what is known here stays in force and is written back";
@@ -127,44 +129,67 @@ impl Session<'_> {
         let mut reached = self.reached.subscribe();
         // The sender is ours, so this cannot fail.
         let _ = reached.wait_for(|reached| *reached >= look.last).await;
-        let doubt = if why.is_none() { self.first_comparison().await? } else { None };
+        let mut doubt = if why.is_none() { self.first_comparison(1).await? } else { None };
         if doubt.is_some_and(|why| why != Why::Unsettled) {
             self.read(Why::Differs, false).await?;
+            doubt = None;
         }
         self.source.caught_up.store(true, Ordering::Relaxed);
         self.source.note_alive(self.shared);
         info!(source = REDIS, position = %*self.reached.borrow(), "source connected: caught up");
-        if doubt == Some(Why::Unsettled) {
-            self.read(Why::Unsettled, true).await?;
+        if doubt.is_some()
+            && let Some(why) = self.first_comparison(FIRST_TRIES).await?
+        {
+            self.read(if why == Why::Lost { Why::Differs } else { why }, true).await?;
         }
         Ok(())
     }
 
-    /// Whether Redis holds what is known here. If that cannot be said in time, everything is read.
-    async fn first_comparison(&self) -> Result<Option<Why>, Lost> {
-        let mut patience = SETTLE_MAX;
+    /// Whether Redis holds what is known here: why not, if not.
+    async fn first_comparison(&self, tries: u32) -> Result<Option<Why>, Lost> {
+        let (look, before) = self.settled_look(tries).await?;
+        let (lost, same) = {
+            let seen = self.seen(&look, before);
+            let mut watch = locked(&self.source.watch);
+            (watch.is_lost(&seen), watch.is_same(&seen))
+        };
+        if lost {
+            self.alarm();
+            return Ok(Some(Why::Lost));
+        }
+        Ok(match same {
+            Some(true) => None,
+            Some(false) => Some(Why::Differs),
+            None => Some(Why::Unsettled),
+        })
+    }
+
+    /// A look at a moment at which nothing is on its way, if there is one among so many.
+    async fn settled_look(&self, tries: u32) -> Result<(Look, (Digest, bool)), Lost> {
+        let mut tried = 0;
         loop {
+            self.forget_now().await?;
             let before = self.known();
             let look = self.look().await?;
-            let (lost, same) = {
-                let seen = self.seen(&look, before);
-                let mut watch = locked(&self.source.watch);
-                (watch.is_lost(&seen), watch.is_same(&seen))
-            };
-            match same {
-                _ if lost => {
-                    self.alarm();
-                    return Ok(Some(Why::Lost));
-                }
-                Some(true) => return Ok(None),
-                Some(false) => return Ok(Some(Why::Differs)),
-                None if patience.is_zero() => return Ok(Some(Why::Unsettled)),
-                None => {
-                    sleep(SETTLE_INTERVAL).await;
-                    patience = patience.saturating_sub(SETTLE_INTERVAL);
-                }
+            tried += 1;
+            let seen = self.seen(&look, before);
+            if tried >= tries || locked(&self.source.watch).is_same(&seen).is_some() {
+                return Ok((look, before));
             }
+            self.source.note_alive(self.shared);
+            sleep(SETTLE_INTERVAL).await;
         }
+    }
+
+    /// The regular look: a thorough one when it is time to compare.
+    async fn next_look(&self) -> Result<(Look, (Digest, bool)), Lost> {
+        let now = self.shared.now().mono;
+        let due = locked(&self.source.watch).is_due(now);
+        if due {
+            return self.settled_look(SETTLE_TRIES).await;
+        }
+        let before = self.known();
+        Ok((self.look().await?, before))
     }
 
     async fn compare_forever(&self) -> Lost {
@@ -172,9 +197,8 @@ impl Session<'_> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let before = self.known();
-            let look = match self.look().await {
-                Ok(look) => look,
+            let (look, before) = match self.next_look().await {
+                Ok(looked) => looked,
                 Err(lost) => return lost,
             };
             self.source.note_alive(self.shared);

@@ -26,7 +26,6 @@ impl Session<'_> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.note_dropped();
             if let Err(lost) = self.forget_due().await {
                 return lost;
             }
@@ -42,7 +41,15 @@ impl Session<'_> {
         }
     }
 
+    /// Forgets what need not wait any longer, before a comparison.
+    pub(super) async fn forget_now(&self) -> Result<(), Lost> {
+        self.note_dropped();
+        locked(&self.source.chores).hurry(self.shared.now().mono);
+        self.forget_due().await
+    }
+
     async fn forget_due(&self) -> Result<(), Lost> {
+        self.note_dropped();
         let now = self.shared.now().mono;
         let due = locked(&self.source.chores).due(now, SUBJECTS_AT_ONCE);
         if due.is_empty() {
