@@ -3,14 +3,15 @@
 //! The database library checks a file that it opens in earnest. A damaged one has to be read
 //! without that check, and then the library may panic; so it is read on threads that may die.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::panic::{self, PanicHookInfo};
 use std::path::Path;
+use std::sync::Once;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use redb::{Builder, ConcurrencyMode, ReadableDatabase, ReadableTable};
@@ -29,6 +30,14 @@ const FLAGS_OFFSET: u64 = 9;
 const REPAIR_FLAG: u8 = 2;
 /// Events on their way from such a thread.
 const CHANNEL_EVENTS_MAX: usize = 1_024;
+
+/// The hook that keeps a panic on such a thread from ending the program.
+static HOOK: Once = Once::new();
+
+thread_local! {
+    /// Where a thread that may die says that there is no more; nothing on every other thread.
+    static LAST_WORDS: Cell<Option<SyncSender<Option<KeptEvent>>>> = const { Cell::new(None) };
+}
 
 /// Ways to read a damaged file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,41 +82,37 @@ fn make_readable(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Held while the hook for panics is another one.
-static HOOK: Mutex<()> = Mutex::new(());
-
 fn from_thread(path: &Path, way: Way) -> Vec<KeptEvent> {
     let (sender, receiver) = sync_channel(CHANNEL_EVENTS_MAX);
     let path = path.to_owned();
-    let last_words = sender.clone();
-    // The hook is the whole program's: two at once would take each other's last words.
-    let _alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(move |info| on_panic(info, &last_words)));
+    HOOK.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            rest_in_peace(info);
+            others(info);
+        }));
+    });
     let reader = move || {
+        LAST_WORDS.set(Some(sender.clone()));
         if let Err(cause) = send_all(&path, way, &sender) {
             warn!(%cause, "the damaged store cannot be read to its end");
         }
         let _ = sender.send(None);
     };
     let started = thread::Builder::new().name(THREAD.to_owned()).spawn(reader);
-    let events = if started.is_ok() { until_none(&receiver) } else { Vec::new() };
-    panic::set_hook(hook);
-    events
+    if started.is_ok() { until_none(&receiver) } else { Vec::new() }
 }
 
 fn until_none(receiver: &Receiver<Option<KeptEvent>>) -> Vec<KeptEvent> {
     receiver.iter().map_while(|event| event).collect()
 }
 
-/// A panic ends the whole program where the program is built so, unless the hook does not return.
-fn on_panic(info: &PanicHookInfo<'_>, last_words: &SyncSender<Option<KeptEvent>>) {
-    let cause = info.to_string();
-    if thread::current().name() != Some(THREAD) {
-        tracing::error!(cause, "panic");
-        return;
-    }
-    warn!(cause, "the damaged store cannot be read to its end");
+/// A panic ends the whole program where the program is built so, unless the hook does not return:
+/// it does not on a thread that may die. Such a thread stays in the hook for good, so that the hook
+/// cannot be replaced any more: it is set once.
+fn rest_in_peace(info: &PanicHookInfo<'_>) {
+    let Some(last_words) = LAST_WORDS.take() else { return };
+    warn!(cause = info.to_string(), "the damaged store cannot be read to its end");
     let _ = last_words.send(None);
     loop {
         thread::park();
