@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
+use crate::access::tls::Tls;
 use crate::audit::entry::{Fact, Start as Started};
 use crate::audit::{Audit, AuditError};
 use crate::clock::JumpWatch;
@@ -133,6 +134,7 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
     let event_keys_file =
         event_keys_file.map(|path| KeysFile::read(path, load_keys)).transpose()?;
     let metrics = Metrics::new();
+    let tls = config.api.tls.map(|files| Tls::start(files, metrics.tls.clone())).transpose()?;
     for (source, mode) in [(REDIS, config.events.redis), (EMBEDDED, config.events.embedded)] {
         if mode != Signatures::Off {
             metrics.intake.show_signatures(source);
@@ -184,6 +186,7 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
         metrics_public: config.api.metrics_public,
         embedded: config.embedded,
         ack_timeout: timeout,
+        tls: tls.is_some(),
         requests_max,
     };
     let router = api::router(Arc::clone(&shared), options);
@@ -191,7 +194,7 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
         connections_max: requests_max.saturating_mul(2).saturating_add(CONNECTIONS_SPARE),
         drain_max: timeout.saturating_add(DRAIN_MAX),
     };
-    let api = tokio::spawn(serve(listener, router, bounds, api_shutdown.clone()));
+    let api = tokio::spawn(serve(listener, router, bounds, tls, api_shutdown.clone()));
     if let Some(redis) = &redis {
         shared.set_outbox(redis.outbox());
     }
@@ -301,14 +304,14 @@ async fn serve_polls(
             let (listener, file) = listen::unix(path, *mode).map_err(|cause| {
                 DaemonError::Listen { field: "poll.listen", address: listen.to_string(), cause }
             })?;
-            Ok((tokio::spawn(serve(listener, router, bounds, shutdown)), Some(file)))
+            Ok((tokio::spawn(serve(listener, router, bounds, None, shutdown)), Some(file)))
         }
         Listen::Tcp(address) => {
             if !address.ip().is_loopback() {
                 warn!(%address, "polls and their secret cross a network without encryption");
             }
             let listener = tcp("poll.listen", *address).await?;
-            Ok((tokio::spawn(serve(listener, router, bounds, shutdown)), None))
+            Ok((tokio::spawn(serve(listener, router, bounds, None, shutdown)), None))
         }
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod dead_letters;
 mod intake;
 mod redis;
+mod tls;
 
 use std::fmt;
 use std::sync::Mutex;
@@ -29,6 +30,7 @@ pub use access::AccessMetrics;
 pub use dead_letters::DeadLetterMetrics;
 pub use intake::IntakeMetrics;
 use redis::RedisMetrics;
+pub use tls::TlsMetrics;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
 const ACK_SECONDS: [f64; 12] =
@@ -108,6 +110,8 @@ pub struct Metrics {
     pub access: AccessMetrics,
     /// Of Redis.
     pub redis: RedisMetrics,
+    /// The API's certificates.
+    pub tls: TlsMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -157,6 +161,7 @@ impl Metrics {
             clock_jumps: Counter::default(),
             access: AccessMetrics::default(),
             redis: RedisMetrics::default(),
+            tls: TlsMetrics::default(),
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
@@ -167,6 +172,7 @@ impl Metrics {
         metrics.register_store();
         metrics.access.register(&mut metrics.registry);
         metrics.redis.register(&mut metrics.registry, source::redis::reasons_to_read());
+        metrics.tls.register(&mut metrics.registry);
         for kind in Refusal::kinds() {
             drop(metrics.events_refused.get_or_create(&KindLabel { kind }));
         }

@@ -47,7 +47,7 @@ pub struct Grant {
 #[derive(Debug)]
 pub struct Peer {
     names: Vec<String>,
-    not_after: UnixMicros,
+    pub(super) not_after: UnixMicros,
 }
 
 impl Peer {

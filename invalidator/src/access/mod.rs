@@ -1,7 +1,7 @@
 //! Who may use the API, and for what: roles, tokens, client certificates, and how fast each caller
 //! may ask.
 //!
-//! It is plain, synchronous code: it is given headers, names and the time, and
+//! Everything but [`tls`] is plain, synchronous code: it is given headers, names and the time, and
 //! says yes or no. No error, log line or `Debug` of this module shows a token.
 
 mod caller;
@@ -9,6 +9,7 @@ mod pace;
 mod role;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod token;
 
 pub use caller::{Access, CALLERS_MAX, Caller, Denied, Grant, Known, Peer};

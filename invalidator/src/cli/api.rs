@@ -5,10 +5,14 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 use ureq::RequestBuilder;
+use ureq::http::Uri;
+use ureq::tls::TlsConfig;
 
 use super::args::Client;
+use super::tls;
 use crate::access::Token;
 use crate::config::{ACK_TIMEOUT_MAX, read_bounded};
+use crate::server::host::is_loopback_name;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,14 +30,16 @@ const TOKEN_VARIABLE: &str = "PORTCULLIS_TOKEN";
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub(super) enum ApiError {
-    #[error("--api: must be an http:// address such as http://127.0.0.1:7700, not {0:?}")]
+    #[error(
+        "--api: must be an http:// or https:// address such as http://127.0.0.1:7700, not {0:?}"
+    )]
     Address(String),
     #[error("cannot reach the daemon at {0}: {1}")]
     Unreachable(String, Box<ureq::Error>),
     #[error("{0} does not answer like a Portcullis daemon (status {1})")]
     Foreign(String, u16),
     #[error("{place}: {rule}")]
-    Token { place: String, rule: String },
+    Usage { place: String, rule: String },
     #[error("{0}")]
     Denied(String),
 }
@@ -41,7 +47,7 @@ pub(super) enum ApiError {
 impl ApiError {
     /// Whether it is about how the command was given.
     pub(super) fn is_usage(&self) -> bool {
-        matches!(self, Self::Address(_) | Self::Token { .. })
+        matches!(self, Self::Address(_) | Self::Usage { .. })
     }
 }
 
@@ -67,21 +73,28 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) fn new(client: &Client) -> Result<Self, ApiError> {
-        let base = client.api.as_str();
-        let host = base.strip_prefix("http://").filter(|host| !host.is_empty());
-        if host.is_none() {
-            return Err(ApiError::Address(base.to_owned()));
-        }
+        let base = client.api.trim_end_matches('/').to_owned();
+        let token = token(client)?;
+        let uri: Option<Uri> = base.parse().ok();
+        let secured = match uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.host()?))) {
+            Some(("https", _)) => true,
+            Some(("http", host)) => {
+                check_clear(client, is_loopback_name(host) || token.is_none())?;
+                false
+            }
+            _ => return Err(ApiError::Address(base)),
+        };
+        let tls = if secured { tls::config(client)? } else { TlsConfig::default() };
         // No proxy from the environment: user ids are for the daemon alone.
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
+            .tls_config(tls)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_global(Some(ANSWER_TIMEOUT))
             .build();
-        let base = base.trim_end_matches('/').to_owned();
-        Ok(Self { base, agent: config.into(), token: token(client)? })
+        Ok(Self { base, agent: config.into(), token })
     }
 
     pub(super) fn publish(&self, event: &str) -> Result<Reply, ApiError> {
@@ -172,9 +185,27 @@ fn rule(json: &Value) -> String {
     format!("{}: {}", text("field"), text("rule"))
 }
 
+/// What must not be done without TLS.
+fn check_clear(client: &Client, nothing_to_hide: bool) -> Result<(), ApiError> {
+    let refuse = |place: &str, rule: &str| {
+        Err(ApiError::Usage { place: place.to_owned(), rule: rule.to_owned() })
+    };
+    if client.ca_file.is_some() || client.cert_file.is_some() {
+        let rule = "must be https:// for --ca-file, --cert-file and --key-file to mean anything";
+        return refuse("--api", rule);
+    }
+    if !nothing_to_hide {
+        return refuse(
+            "--api",
+            "must be https://: the token would cross the network for all to read",
+        );
+    }
+    Ok(())
+}
+
 /// The token to show, if one is given: in a file, or in the environment.
 fn token(client: &Client) -> Result<Option<Token>, ApiError> {
-    let refuse = |place: &str, rule: String| ApiError::Token { place: place.to_owned(), rule };
+    let refuse = |place: &str, rule: String| ApiError::Usage { place: place.to_owned(), rule };
     let (place, text) = match &client.token_file {
         Some(file) => {
             let bytes = read_bounded(file, TOKEN_FILE_BYTES_MAX);

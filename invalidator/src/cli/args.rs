@@ -105,6 +105,15 @@ pub(super) struct Client {
     /// A file with the token to show [default: the token in PORTCULLIS_TOKEN]
     #[arg(long, value_name = "FILE", env = "PORTCULLIS_TOKEN_FILE")]
     pub(super) token_file: Option<PathBuf>,
+    /// PEM certificates to trust an https:// daemon by [default: the system's]
+    #[arg(long, value_name = "FILE", env = "PORTCULLIS_CA_FILE")]
+    pub(super) ca_file: Option<PathBuf>,
+    /// Your certificate (PEM), if the daemon asks for one
+    #[arg(long, value_name = "FILE", env = "PORTCULLIS_CERT_FILE", requires = "key_file")]
+    pub(super) cert_file: Option<PathBuf>,
+    /// The private key of your certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "PORTCULLIS_KEY_FILE", requires = "cert_file")]
+    pub(super) key_file: Option<PathBuf>,
     /// Print the daemon's answer as JSON
     #[arg(long)]
     pub(super) json: bool,

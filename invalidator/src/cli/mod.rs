@@ -12,6 +12,7 @@ mod keys;
 mod show;
 mod sign;
 mod signing;
+mod tls;
 mod token;
 mod verify;
 
@@ -143,6 +144,9 @@ fn run(run: &Run) -> Result<bool, Failure> {
         }
         if let Some(file) = &config.events.keys_file {
             Reading::of(file, crate::intake::load_keys).keys?;
+        }
+        if let Some(files) = &config.api.tls {
+            files.load()?;
         }
         writeln!(io::stdout(), "{}: the configuration is valid", run.config.display())?;
         return Ok(true);

@@ -1,6 +1,7 @@
 //! `[api]`: where the API listens, who may use it, and its TLS.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use policy::bucket::Rate;
@@ -10,8 +11,11 @@ use serde::Deserialize;
 use super::raw::{ACK_TIMEOUT_MAX, span};
 use super::value::{Span, TIME_RULE, Time};
 use super::{Api, ConfigError};
+use crate::access::tls::Files;
 use crate::access::{Access, Digest, Grant, RATE_DEFAULT, Role};
 
+/// Longest name of a client certificate, in bytes.
+const CLIENT_NAME_BYTES_MAX: usize = 256;
 /// The interval of a rate that names none.
 const FILL_INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest and longest interval of a caller's rate.
@@ -26,6 +30,9 @@ pub(super) struct RawApi {
     metrics_public: bool,
     #[serde(default)]
     tokens: Vec<RawToken>,
+    #[serde(default)]
+    clients: Vec<RawClient>,
+    tls: Option<RawTls>,
 }
 
 #[derive(Deserialize)]
@@ -46,13 +53,47 @@ struct RawRate {
     fill_interval: Option<Span>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawClient {
+    name: String,
+    role: Role,
+    rate: Option<RawRate>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    client_ca_file: Option<PathBuf>,
+    client_certificates: Option<ClientCertificates>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ClientCertificates {
+    Optional,
+    Required,
+}
+
 impl RawApi {
     pub(super) fn check(self) -> Result<Api, ConfigError> {
         let default = Duration::from_secs(2);
-        let listen = loopback(self.listen.as_deref().unwrap_or("127.0.0.1:7700"))?;
+        let tls = self.tls.map(RawTls::check).transpose()?;
+        let listen = listen(self.listen.as_deref().unwrap_or("127.0.0.1:7700"), tls.is_some())?;
         let mut access = Access::default();
         for (index, token) in self.tokens.into_iter().enumerate() {
             token.add_to(&mut access, &format!("api.tokens[{index}]"))?;
+        }
+        let asked_for = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        if !self.clients.is_empty() && !asked_for {
+            let rule = "belong to client certificates: api.tls.client_ca_file has to name who \
+                        issues them";
+            return Err(ConfigError::new("api.clients", rule));
+        }
+        for (index, client) in self.clients.into_iter().enumerate() {
+            client.add_to(&mut access, &format!("api.clients[{index}]"))?;
         }
         if access.is_empty() {
             let rule = "somebody has to be let in: \"portcullis token new --name NAME --role \
@@ -64,7 +105,37 @@ impl RawApi {
             ack_timeout: span(self.ack_timeout, "api.ack_timeout", default, ACK_TIMEOUT_MAX)?,
             metrics_public: self.metrics_public,
             access,
+            tls,
         })
+    }
+}
+
+impl RawTls {
+    fn check(self) -> Result<Files, ConfigError> {
+        if self.client_certificates.is_some() && self.client_ca_file.is_none() {
+            let rule = "needs client_ca_file, which names who issues them";
+            return Err(ConfigError::new("api.tls.client_certificates", rule));
+        }
+        Ok(Files {
+            cert: self.cert_file,
+            key: self.key_file,
+            client_ca: self.client_ca_file,
+            required: self.client_certificates == Some(ClientCertificates::Required),
+        })
+    }
+}
+
+impl RawClient {
+    fn add_to(self, access: &mut Access, place: &str) -> Result<(), ConfigError> {
+        let fits = (1..=CLIENT_NAME_BYTES_MAX).contains(&self.name.len());
+        if !fits || !self.name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+            let rule = format!("must be 1 to {CLIENT_NAME_BYTES_MAX} visible ASCII characters");
+            return Err(ConfigError::new(format!("{place}.name"), rule));
+        }
+        let grant = Grant { rate: rate(self.rate, place)?, name: self.name, role: self.role };
+        access
+            .add_client(grant)
+            .map_err(|(field, rule)| ConfigError::new(format!("{place}.{field}"), rule))
     }
 }
 
@@ -96,12 +167,16 @@ fn rate(raw: Option<RawRate>, place: &str) -> Result<Rate, ConfigError> {
         .map_err(|error| ConfigError::new(format!("{place}.rate.{}", error.field), error.rule))
 }
 
-/// Parses the address of the API, which has to be a loopback one.
-fn loopback(text: &str) -> Result<SocketAddr, ConfigError> {
-    let rule = "must be a loopback address such as \"127.0.0.1:7700\": without TLS, tokens would \
-                cross the network for all to read";
+/// Parses the address of the API: any with TLS, else a loopback one.
+fn listen(text: &str, tls: bool) -> Result<SocketAddr, ConfigError> {
+    let rule = if tls {
+        "must be an address and a port, such as \"0.0.0.0:7700\""
+    } else {
+        "must be a loopback address such as \"127.0.0.1:7700\", or api.tls must be set: tokens \
+         would cross the network for all to read"
+    };
     let address: Option<SocketAddr> = text.parse().ok();
     address
-        .filter(|address| address.ip().is_loopback())
+        .filter(|address| tls || address.ip().is_loopback())
         .ok_or_else(|| ConfigError::new("api.listen", rule))
 }

@@ -18,7 +18,7 @@ pub(crate) use events::RawEvents;
 pub use events::{Events, FieldPath, Signatures};
 pub use raw::ACK_TIMEOUT_MAX;
 pub use store::Store;
-pub(crate) use value::{Place, Secret, TIME_RULE, Time, parse_toml, read_bounded};
+pub(crate) use value::{Place, Secret, TIME_RULE, Time, parse_toml, read, read_bounded};
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -30,6 +30,7 @@ use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
 use crate::access::Access;
+use crate::access::tls::Files;
 use crate::audit::line::{Hash, Seal};
 use raw::RawConfig;
 
@@ -84,7 +85,7 @@ pub struct Config {
 /// `[api]`
 #[derive(Debug)]
 pub struct Api {
-    /// Where it listens.
+    /// Where it listens: a loopback address, or any with TLS.
     pub listen: SocketAddr,
     /// How long a publisher waits for every node's acknowledgement.
     pub ack_timeout: Duration,
@@ -92,6 +93,8 @@ pub struct Api {
     pub metrics_public: bool,
     /// Who may call.
     pub access: Access,
+    /// The files of its TLS, if any.
+    pub tls: Option<Files>,
 }
 
 /// `[poll]`

@@ -189,6 +189,33 @@ fn callers_have_rules_of_their_own() {
         assert!(error.starts_with(message), "{more}: {error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
+    let tls = "[api.tls]\ncert_file = \"/c\"\nkey_file = \"/k\"\n";
+    let client = |name: &str| format!("[[api.clients]]\nname = \"{name}\"\nrole = \"operator\"\n");
+    let ca = "client_ca_file = \"/ca\"\n";
+    let cases = [
+        (client("one"), "api.clients: belong to client certificates: api.tls.client_ca_file"),
+        (tls.to_owned() + &client("one"), "api.clients: belong to client certificates"),
+        (format!("{tls}{ca}{}", client("")), "api.clients[0].name: must be 1 to 256 visible"),
+        (format!("{tls}{ca}{}", client("ä")), "api.clients[0].name: must be 1 to 256 visible"),
+        (format!("{tls}{ca}{0}{0}", client("one")), "api.clients[1].name: one stands in another"),
+        (
+            format!("{tls}{ca}{}", client("ops").replace("operator", "auditor")),
+            "api.clients[0].role",
+        ),
+        (
+            format!("{tls}client_certificates = \"required\""),
+            "api.tls.client_certificates: needs client_ca_file",
+        ),
+        ("[api.tls]\ncert_file = \"/c\"".to_owned(), "api.tls: missing field `key_file`"),
+        (format!("[api]\nlisten = \"here\"\n{tls}"), "api.listen: must be an address and a port"),
+    ];
+    for (more, message) in cases {
+        let error = error_with(&more);
+        assert!(error.starts_with(message), "{more}: {error}");
+    }
+    let open = format!("{POLL}[api]\nlisten = \"0.0.0.0:7700\"\n{tls}{ca}{}", client("one"));
+    let config = Config::parse(&open).unwrap();
+    assert!(config.api.tls.is_some_and(|files| !files.required));
     let error = Config::parse(POLL).unwrap_err().to_string();
     assert!(error.starts_with("api.tokens: somebody has to be let in"), "{error}");
 }

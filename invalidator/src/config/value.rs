@@ -102,7 +102,7 @@ impl Secret {
 }
 
 /// Reads a file that the configuration names.
-pub(super) fn read(path: &Path, field: &str) -> Result<Vec<u8>, ConfigError> {
+pub(crate) fn read(path: &Path, field: &str) -> Result<Vec<u8>, ConfigError> {
     read_bounded(path, FILE_BYTES_MAX).map_err(|rule| ConfigError::new(field, rule))
 }
 

@@ -22,8 +22,10 @@ use crate::config::{ConfigError, Place, Secret};
 pub(crate) use file::times;
 pub use file::{Entry, State, parse, validity};
 pub use rotate::{Ended, Fresh, Rotated, Rotation, Scope};
+use store::Draft;
 pub use store::Stamp;
-use store::{Draft, read_private};
+pub(crate) use store::read_private;
+pub(crate) use watch::follow;
 pub use watch::watch;
 
 /// What the files were that a set was read from.

@@ -16,7 +16,7 @@ const OPEN_BITS: u32 = 0o027;
 const KEPT_BITS: u32 = 0o640;
 
 /// Reads a file that holds secrets, unless others may read it too.
-pub(super) fn read_private(path: &Path, field: &str) -> Result<String, ConfigError> {
+pub(crate) fn read_private(path: &Path, field: &str) -> Result<String, ConfigError> {
     let refuse = |rule: String| ConfigError::new(field, rule);
     let cannot = |cause| refuse(format!("cannot read {}: {cause}", path.display()));
     let mode = fs::metadata(path).map_err(cannot)?.mode() & 0o777;
@@ -44,7 +44,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Of the file that the path leads to; nothing if there is none to be seen.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self {
             device: metadata.dev(),

@@ -4,7 +4,7 @@
 //! It looks once a second rather than asking the kernel: that also works for files that are
 //! replaced, linked, mounted from elsewhere, or not there yet.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
@@ -23,33 +23,47 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Watches until it is dropped. `put` is given each new reading's keys.
 pub async fn watch<K: Send + 'static>(
     path: PathBuf,
-    mut stamps: Stamps,
+    stamps: Stamps,
     load: Load<K>,
     put: impl Fn(Result<K, ConfigError>),
+) {
+    let read = move || {
+        let Reading { stamps, keys } = Reading::of(&path, load);
+        (stamps, keys)
+    };
+    follow(stamps, read, put).await;
+}
+
+/// The same for whatever is read from files: `read` gives it with what the files were before, and
+/// `put` is given it.
+pub(crate) async fn follow<T: Send + 'static>(
+    mut stamps: Stamps,
+    read: impl Fn() -> (Stamps, T) + Clone + Send + 'static,
+    put: impl Fn(T),
 ) {
     let mut ticks = interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let (path, known) = (path.clone(), stamps.clone());
+        let (read, known) = (read.clone(), stamps.clone());
         // The disk may be a network, and the other tasks must not wait for it.
-        match spawn_blocking(move || look(&path, &known, load)).await {
-            Ok(Some(reading)) => {
-                stamps = reading.stamps;
-                put(reading.keys);
+        match spawn_blocking(move || look(&known, read)).await {
+            Ok(Some((now, new))) => {
+                stamps = now;
+                put(new);
             }
             Ok(None) => {}
-            Err(cause) => error!(%cause, "cannot look at the keys file"),
+            Err(cause) => error!(%cause, "cannot look at files that are watched"),
         }
     }
 }
 
 /// Reads the files if they are other ones than those known, and do not change meanwhile.
-fn look<K>(path: &Path, known: &Stamps, load: Load<K>) -> Option<Reading<K>> {
+fn look<T>(known: &Stamps, read: impl Fn() -> (Stamps, T)) -> Option<(Stamps, T)> {
     if !is_outdated(known) {
         return None;
     }
     std::thread::sleep(SETTLE);
-    let reading = Reading::of(path, load);
-    (!is_outdated(&reading.stamps)).then_some(reading)
+    let (stamps, new) = read();
+    (!is_outdated(&stamps)).then_some((stamps, new))
 }

@@ -112,13 +112,15 @@ pub struct Options {
     pub embedded: bool,
     /// How long a publisher waits for every node's acknowledgement.
     pub ack_timeout: Duration,
+    /// Whether TLS says whom the client wanted; without, only loopback is answered to.
+    pub tls: bool,
     /// Requests being answered at once: so many that publish, and so many others.
     pub requests_max: usize,
 }
 
 /// Routes of the API listener.
 pub fn router(shared: Arc<Shared>, options: Options) -> Router {
-    let Options { access, metrics_public, embedded, ack_timeout, requests_max } = options;
+    let Options { access, metrics_public, embedded, ack_timeout, tls, requests_max } = options;
     let gate = Gate::new(Arc::clone(&shared), access, requests_max);
     let guarded = |needs| middleware::from_fn_with_state((gate.clone(), needs), guard);
     let mut router = Router::new();
@@ -128,12 +130,14 @@ pub fn router(shared: Arc<Shared>, options: Options) -> Router {
         router = router.route(route.path, (route.handler)().route_layer(guarded(needs)));
     }
     // Only who is known is told that there is nothing.
-    router
+    router = router
         .fallback(nothing.layer(guarded(Needs::Caller)))
         .method_not_allowed_fallback(another_method.layer(guarded(Needs::Caller)))
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), audited))
-        .layer(middleware::from_fn(loopback_only))
-        .with_state(Door { shared, embedded, ack_timeout })
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), audited));
+    if !tls {
+        router = router.layer(middleware::from_fn(loopback_only));
+    }
+    router.with_state(Door { shared, embedded, ack_timeout })
 }
 
 async fn nothing() -> Problem {

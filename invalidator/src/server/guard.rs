@@ -14,9 +14,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use policy::event::EVENT_BYTES_MAX;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
+use super::body;
 use super::problem::Problem;
 use crate::access::{Access, Caller, Denied, Known, Lane, Needs, Peer, Permission};
 use crate::shared::Shared;
@@ -92,16 +94,16 @@ impl Gate {
         let lane = Lane::of(needs);
         // Before the role is looked at: who asks for what it may not is bounded too.
         if let Err(wait) = known.pace.take(lane, self.shared.now().mono) {
-            return self.too_fast(lane, wait).into_response();
+            return refuse(request, self.too_fast(lane, wait)).await;
         }
         if let Needs::Permission(permission) = needs
             && !known.caller.role.may(permission)
         {
-            return self.forbidden(&known.caller, permission).into_response();
+            return refuse(request, self.forbidden(&known.caller, permission)).await;
         }
         // At once, rather than late.
         let Ok(_slot) = self.slots(lane).try_acquire() else {
-            return Problem::busy("Too many requests are under way").into_response();
+            return refuse(request, Problem::busy("Too many requests are under way")).await;
         };
         request.extensions_mut().insert(known.caller.clone());
         next.run(request).await
@@ -127,13 +129,20 @@ pub(super) async fn guard(
             response
         }
         Err(denied) => {
-            let mut response = gate.denied(denied).into_response();
+            let mut response = refuse(request, gate.denied(denied)).await;
             if response.status() == StatusCode::UNAUTHORIZED {
                 set(response.headers_mut(), header::WWW_AUTHENTICATE, "Bearer");
             }
             strangers_leave(response)
         }
     }
+}
+
+/// The answer instead of a handler's. First the body is let in, as far as one may be: a connection
+/// that is closed with a body unread is reset, and the answer may be lost with it.
+async fn refuse(request: Request, problem: Problem) -> Response {
+    let _ = body::read(request.into_body(), EVENT_BYTES_MAX).await;
+    problem.into_response()
 }
 
 /// Ends the connection after the answer: who is not known must not keep others out by staying.

@@ -1,5 +1,10 @@
-//! The API is for this host alone, and asks nobody who they are: a web page must not reach it
-//! through a name of its own that leads to loopback (DNS rebinding).
+//! Without TLS the API is for this host alone: a web page must not reach it through a name of its
+//! own that leads to loopback (DNS rebinding).
+//!
+//! Such a page has no token, since browsers keep none for the API, but could read what is public.
+//! With TLS its name does not fit the certificate, and this is not needed: the API may then have
+//! any name. Neither does a client certificate in a browser help a page of another origin: it cannot
+//! read answers, and cannot send JSON, for which the browser would ask the API's permission first.
 
 use std::net::IpAddr;
 
@@ -28,7 +33,8 @@ fn is_loopback(headers: &HeaderMap) -> bool {
     })
 }
 
-fn is_loopback_name(host: &str) -> bool {
+/// Whether a host is this one by name or address.
+pub(crate) fn is_loopback_name(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let address = address.parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())

@@ -8,28 +8,36 @@ mod dead_letters;
 mod erase;
 mod form;
 mod guard;
-mod host;
+pub(crate) mod host;
 pub mod listen;
 pub mod poll;
 mod problem;
 mod view;
 mod written;
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{HeaderValue, header};
 use axum::serve::Listener;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use crate::access::tls::{Secured, Tls};
+
+/// Longest time for TLS to be agreed on.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time for a new connection's first request to arrive, up to its headers' end: who only
 /// connects must not keep others out for long.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,11 +77,12 @@ impl Shutdown {
     }
 }
 
-/// Serves HTTP/1.1 until the shutdown, then lets the requests under way end.
+/// Serves HTTP/1.1, over TLS if given, until the shutdown; then lets the requests under way end.
 pub async fn serve<L: Listener>(
     mut listener: L,
     router: Router,
     bounds: Bounds,
+    tls: Option<Arc<Tls>>,
     mut shutdown: Shutdown,
 ) {
     let mut http = http1::Builder::new();
@@ -92,23 +101,12 @@ pub async fn serve<L: Listener>(
             accepted = accepted => accepted,
             () = shutdown.requested() => break,
         };
-        let router = TowerToHyperService::new(router.clone());
-        let begun = Arc::new(AtomicBool::new(false));
-        let begins = Arc::clone(&begun);
-        let service = service_fn(move |request| {
-            begins.store(true, Ordering::Relaxed);
-            router.call(request)
-        });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(io), service));
+        let (http, router, tls) = (http.clone(), router.clone(), tls.clone());
+        let connection = Connection { http, router, watcher: graceful.watcher() };
         tokio::spawn(async move {
-            let mut connection = pin!(connection);
-            let ended = match timeout(FIRST_REQUEST_TIMEOUT, connection.as_mut()).await {
-                Err(_) if begun.load(Ordering::Relaxed) => connection.await,
-                Err(_) => Ok(()),
-                Ok(ended) => ended,
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "connection ended");
+            match tls {
+                None => connection.serve(io, None).await,
+                Some(tls) => connection.secure(io, tls).await,
             }
             drop(slot);
         });
@@ -116,5 +114,61 @@ pub async fn serve<L: Listener>(
     drop(listener);
     if timeout(bounds.drain_max, graceful.shutdown()).await.is_err() {
         tracing::warn!("some clients did not finish their requests in time");
+    }
+}
+
+/// One connection, from its first byte to its last.
+struct Connection {
+    http: http1::Builder,
+    router: Router,
+    watcher: Watcher,
+}
+
+impl Connection {
+    async fn secure<Io>(self, io: Io, tls: Arc<Tls>)
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match timeout(HANDSHAKE_TIMEOUT, tls.accept(io)).await {
+            Ok(Ok((stream, secured))) => self.serve(stream, Some((tls, secured))).await,
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS with the client"),
+            Err(_) => tls.timed_out(),
+        }
+    }
+
+    async fn serve<Io>(self, io: Io, secured: Option<(Arc<Tls>, Secured)>)
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let router = TowerToHyperService::new(self.router);
+        let begun = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&begun);
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            begins.store(true, Ordering::Relaxed);
+            let secured = secured.clone();
+            if let Some(peer) = secured.as_ref().and_then(|(_, secured)| secured.peer.clone()) {
+                request.extensions_mut().insert(peer);
+            }
+            let answered = router.call(request);
+            async move {
+                let mut response = answered.await?;
+                if secured.is_some_and(|(tls, secured)| tls.is_outdated(&secured)) {
+                    // The client comes back under the certificates as they are now.
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let connection = self.http.serve_connection(TokioIo::new(io), service);
+        let mut connection = pin!(self.watcher.watch(connection));
+        let ended = match timeout(FIRST_REQUEST_TIMEOUT, connection.as_mut()).await {
+            Err(_) if begun.load(Ordering::Relaxed) => connection.await,
+            Err(_) => Ok(()),
+            Ok(ended) => ended,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection ended");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Who may do what, for every route that there is: tokens, roles, rates.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Output;
 
 use invalidator::access::{Needs, Permission, Role};
@@ -74,6 +76,24 @@ fn who_is_not_known_learns_not_even_what_there_is() {
         assert_eq!(ask(&daemon, method, path, None).status, 401, "{method} {path}");
         let answer = ask(&daemon, method, path, Some(&bearer(AUDITOR)));
         assert_eq!(answer.status, known, "{method} {path}");
+    }
+}
+
+#[test]
+fn who_is_refused_gets_the_answer_also_if_the_body_comes_late() {
+    let daemon = Daemon::start("");
+    let address = daemon.api.strip_prefix("http://").unwrap();
+    for (token, status) in [(STRANGER, "401"), (AUDITOR, "403")] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = "POST /v1/invalidations HTTP/1.1\r\nhost: localhost\r\nconnection: close";
+        let head = format!("{head}\r\nauthorization: Bearer {token}\r\ncontent-length: 9000");
+        stream.write_all(format!("{head}\r\n\r\n{{").as_bytes()).unwrap();
+        // By then the daemon has long seen whom it refuses.
+        assert_eq!(daemon.get("/v1/status").status, 200);
+        stream.write_all(&[b' '; 8_999]).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) const SECRET: &str = "a-secret-for-the-tests";
 pub(crate) const OPERATOR: &str = "pct_operator-token-for-the-tests-0123456789abcd";
 pub(crate) const PUBLISHER: &str = "pct_publisher-token-for-the-tests-0123456789abc";
 pub(crate) const AUDITOR: &str = "pct_auditor-token-for-the-tests-0123456789abcde";
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until the condition holds.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -79,6 +79,8 @@ pub(crate) struct Daemon {
     pub(crate) directory: TempDir,
     pub(crate) api: String,
     pub(crate) socket: PathBuf,
+    /// What the requests of this harness are made with.
+    pub(crate) agent: ureq::Agent,
 }
 
 pub(crate) struct Answer {
@@ -155,7 +157,7 @@ impl Daemon {
         let child =
             portcullis().args(["run", "--config"]).arg(&config).stderr(log).spawn().unwrap();
         let api = format!("http://127.0.0.1:{port}");
-        Self { process: Process(child), directory, api, socket }
+        Self { process: Process(child), directory, api, socket, agent: agent() }
     }
 
     pub(crate) fn log(&self) -> String {
@@ -167,7 +169,7 @@ impl Daemon {
     }
 
     fn try_get_as(&self, token: Option<&str>, path: &str) -> Option<Answer> {
-        answer(showing(token, agent().get(format!("{}{path}", self.api))).call())
+        answer(showing(token, self.agent.get(format!("{}{path}", self.api))).call())
     }
 
     /// With the token, or none.
@@ -190,7 +192,7 @@ impl Daemon {
     /// Nothing if the daemon is gone.
     pub(crate) fn try_post_as(&self, content_type: &str, body: &str) -> Option<Answer> {
         let url = format!("{}/v1/invalidations", self.api);
-        let request = showing(Some(OPERATOR), agent().post(url).content_type(content_type));
+        let request = showing(Some(OPERATOR), self.agent.post(url).content_type(content_type));
         answer(request.send(body))
     }
 
@@ -247,7 +249,9 @@ fn agent() -> ureq::Agent {
         .into()
 }
 
-fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
+pub(crate) fn answer(
+    sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Option<Answer> {
     let mut response = sent.ok()?;
     let content_type = response.headers().get("content-type");
     let content_type = content_type.map_or("", |value| value.to_str().unwrap()).to_owned();

@@ -29,3 +29,4 @@ mod redis_source;
 mod schema;
 mod sign;
 mod store;
+mod tls;
