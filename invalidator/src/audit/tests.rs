@@ -1,23 +1,22 @@
 //! The log as a whole: what is written can be verified, and nothing that is done to it stays
 //! unnoticed.
 
+mod attack;
+mod writer;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use policy::subject::Subject;
 use policy::time::UnixMicros;
-use proptest::prelude::*;
-use tempfile::TempDir;
 
 use super::directory::{self, list};
-use super::entry::{About, Fact};
+use super::entry::Fact;
 use super::files::{Files, Keeping, Ready};
 use super::line::{Facts, Point, Seal};
 use super::recover::OpenError;
 use super::verify::{Fault, Finding, Report, verify};
-use super::{Audit, AuditMetrics};
-use crate::config::{self, Fsync};
+use crate::config::Fsync;
 
 const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -281,195 +280,4 @@ fn another_key_and_another_writer_are_refused() {
     let second = Files::open(keeping(directory.path()), keyed());
     assert!(matches!(second, Err(OpenError::InUse(_))));
     drop(first);
-}
-
-/// Something that somebody does to a log.
-#[derive(Clone, Debug)]
-enum Attack {
-    FlipByte(prop::sample::Index, u8),
-    Remove(prop::sample::Index),
-    Swap(prop::sample::Index, prop::sample::Index),
-    Duplicate(prop::sample::Index, prop::sample::Index),
-    Truncate(prop::sample::Index),
-}
-
-fn attack() -> impl Strategy<Value = Attack> {
-    let index = any::<prop::sample::Index>;
-    prop_oneof![
-        (index(), 1..=255_u8).prop_map(|(at, bits)| Attack::FlipByte(at, bits)),
-        index().prop_map(Attack::Remove),
-        (index(), index()).prop_map(|(one, other)| Attack::Swap(one, other)),
-        (index(), index()).prop_map(|(which, to)| Attack::Duplicate(which, to)),
-        index().prop_map(Attack::Truncate),
-    ]
-}
-
-/// What has to be found: what sort of thing, and the number of the line; nothing if the attack
-/// changes nothing.
-fn carry_out(path: &Path, attack: &Attack) -> Option<(Vec<Fault>, u64)> {
-    let mut all = lines(path);
-    let count = all.len();
-    match attack {
-        Attack::FlipByte(at, bits) => {
-            let mut files: Vec<_> = list(path).unwrap();
-            let lengths = files.iter().map(|file| fs::read(path.join(&file.name)).unwrap().len());
-            let mut at = at.index(lengths.sum());
-            loop {
-                let file = path.join(&files.remove(0).name);
-                let mut bytes = fs::read(&file).unwrap();
-                if at < bytes.len() {
-                    let before = bytes[..at].iter().filter(|byte| **byte == b'\n').count();
-                    let text = String::from_utf8(bytes.clone()).unwrap();
-                    let seq = seq_of(text.lines().nth(before).unwrap());
-                    bytes[at] ^= bits;
-                    fs::write(&file, bytes).unwrap();
-                    // The very last line may look as if it were being written.
-                    return Some((vec![Fault::Changed, Fault::Missing], seq));
-                }
-                at -= bytes.len();
-            }
-        }
-        Attack::Remove(which) => {
-            let (.., line) = all.remove(which.index(count));
-            put(path, &all);
-            Some((vec![Fault::Missing], seq_of(&line)))
-        }
-        Attack::Swap(one, other) => {
-            let (one, other) = (one.index(count), other.index(count));
-            let (one, other) = (one.min(other), one.max(other));
-            let (first, second) = (all[one].2.clone(), all[other].2.clone());
-            (all[one].2, all[other].2) = (second.clone(), first);
-            put(path, &all);
-            (one != other).then(|| (vec![Fault::Reordered], seq_of(&second)))
-        }
-        Attack::Duplicate(which, to) => {
-            let (which, to) = (which.index(count), to.index(count));
-            let copy = all[which].2.clone();
-            let (file, index, _) = all[to].clone();
-            all.insert(to + 1, (file, index, copy.clone()));
-            put(path, &all);
-            // Ahead of its place a copy is out of order; behind it, it is a copy.
-            let fault = if which <= to { Fault::Duplicated } else { Fault::Reordered };
-            let adjacent = which == to + 1;
-            let fault = if adjacent { Fault::Duplicated } else { fault };
-            Some((vec![fault], seq_of(&copy)))
-        }
-        Attack::Truncate(at) => {
-            let keep = at.index(count);
-            let first_gone = seq_of(&all[keep].2);
-            all.truncate(keep);
-            put(path, &all);
-            Some((vec![Fault::Missing], first_gone))
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
-    #[test]
-    fn whatever_is_done_to_a_log_is_found_and_named(attack in attack(), with_key: bool) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path();
-        let seal = if with_key { keyed() } else { Seal::new(None) };
-        write_log(path, &seal, 20);
-        let all = lines(path);
-        let expected = carry_out(path, &attack);
-        let report = check(path, &seal);
-        let Some((faults, seq)) = expected else {
-            prop_assert_eq!(report.finding, None);
-            return Ok(());
-        };
-        let found = report.finding.expect("nothing was found");
-        prop_assert!(faults.contains(&found.fault), "{found} instead of {faults:?}");
-        prop_assert_eq!(found.seq, seq, "{}", &found);
-        // Where it says, that line stands, stood, or should stand.
-        let stood = all.iter().find(|(.., line)| seq_of(line) == seq).unwrap();
-        let name = stood.0.file_name().unwrap().to_str().unwrap();
-        if found.fault == Fault::Changed {
-            let expected = format!("{name}:{}", stood.1 + 1);
-            prop_assert_eq!(found.place.to_string(), expected);
-        }
-    }
-}
-
-fn config(directory: &TempDir) -> config::Audit {
-    config::Audit {
-        directory: directory.path().join("audit"),
-        key: Some("0123456789abcdef".into()),
-        fsync: Fsync::Every(Duration::from_millis(10)),
-        rotate_bytes: 4_000,
-        rotate_age: DAY,
-        retention: DAY * 400,
-        pseudonyms_max: 100,
-    }
-}
-
-fn named(id: &str) -> Option<About> {
-    Subject::user(id).map(About::Named)
-}
-
-fn text_of(directory: &Path) -> String {
-    lines(directory).into_iter().map(|(_, _, line)| line + "\n").collect()
-}
-
-#[test]
-fn the_writer_gives_pseudonyms_keeps_order_and_ends_with_everything_written() {
-    let directory = tempfile::tempdir().unwrap();
-    let config = config(&directory);
-    let (audit, writer) = Audit::start(&config, directory.path(), AuditMetrics::default()).unwrap();
-    for number in 0..500 {
-        audit.note(named(if number % 2 == 0 { "alice-7" } else { "bob-8" }), Fact::Stop {});
-    }
-    writer.finish();
-    let report = check(&config.directory, &keyed());
-    assert_eq!(report.finding, None);
-    let text = text_of(&config.directory);
-    assert!(!text.contains("alice-7") && !text.contains("bob-8"));
-    let alice = audit.pseudonym(&Subject::user("alice-7").unwrap()).unwrap().unwrap();
-    assert_eq!(text.matches(&format!("\"user\":\"{alice}\"")).count(), 250);
-    assert_eq!(audit.status().head, report.last.unwrap().to_string());
-}
-
-#[test]
-fn a_full_queue_loses_entries_and_says_how_many() {
-    let directory = tempfile::tempdir().unwrap();
-    let config = config(&directory);
-    let (audit, writer) =
-        Audit::start_with(&config, directory.path(), AuditMetrics::default(), 8).unwrap();
-    // Faster than any disk: some of them find no room.
-    let mut refused = 0;
-    while refused == 0 {
-        let tickets = (0..1_000).map(|_| audit.note(None, Fact::Stop {}));
-        refused = tickets.filter(|ticket| *ticket == super::Ticket::default()).count();
-    }
-    writer.finish();
-    let report = check(&config.directory, &keyed());
-    assert_eq!(report.finding, None);
-    assert_eq!(report.lost, u64::try_from(refused).unwrap());
-    assert!(text_of(&config.directory).contains("\"cause\":\"the queue was full\""));
-}
-
-#[tokio::test]
-async fn who_is_erased_is_nobody_in_old_lines_and_somebody_else_in_new_ones() {
-    let directory = tempfile::tempdir().unwrap();
-    let config = config(&directory);
-    let (audit, writer) = Audit::start(&config, directory.path(), AuditMetrics::default()).unwrap();
-    let alice = Subject::user("alice-7").unwrap();
-    audit.note(named("alice-7"), Fact::Stop {});
-    let erased = audit.erase(alice.clone(), None, 0).await.unwrap().unwrap();
-    assert_eq!(audit.pseudonym(&alice).unwrap(), None);
-    assert_eq!(audit.erase(alice.clone(), None, 0).await.unwrap(), None);
-    audit.note(Some(About::LookedFor(alice.clone())), Fact::Stop {});
-    let ticket = audit.note(named("alice-7"), Fact::Stop {});
-    audit.settled(ticket).await;
-    tokio::task::spawn_blocking(|| writer.finish()).await.unwrap();
-    let fresh = audit.pseudonym(&alice).unwrap().unwrap();
-    assert_ne!(fresh, erased);
-    let text = text_of(&config.directory);
-    assert_eq!(text.matches(&format!("\"user\":\"{erased}\"")).count(), 1);
-    assert!(text.contains(&format!("\"pseudonym\":\"{erased}\"")));
-    assert_eq!(text.matches(&format!("\"user\":\"{fresh}\"")).count(), 1);
-    assert_eq!(text.matches("\"user\":\"unknown\"").count(), 1);
-    assert_eq!(check(&config.directory, &keyed()).finding, None);
 }

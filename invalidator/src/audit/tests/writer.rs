@@ -1,0 +1,90 @@
+//! The thread that writes, its queue, and whom it writes about.
+
+use policy::subject::Subject;
+use tempfile::TempDir;
+
+use super::*;
+use crate::audit::entry::About;
+use crate::audit::{Audit, AuditMetrics, Ticket};
+use crate::config;
+
+fn config(directory: &TempDir) -> config::Audit {
+    config::Audit {
+        directory: directory.path().join("audit"),
+        key: Some("0123456789abcdef".into()),
+        fsync: Fsync::Every(Duration::from_millis(10)),
+        rotate_bytes: 4_000,
+        rotate_age: DAY,
+        retention: DAY * 400,
+        pseudonyms_max: 100,
+    }
+}
+
+fn named(id: &str) -> Option<About> {
+    Subject::user(id).map(About::Named)
+}
+
+fn text_of(directory: &Path) -> String {
+    lines(directory).into_iter().map(|(_, _, line)| line + "\n").collect()
+}
+
+#[test]
+fn the_writer_gives_pseudonyms_keeps_order_and_ends_with_everything_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(&directory);
+    let (audit, writer) = Audit::start(&config, directory.path(), AuditMetrics::default()).unwrap();
+    for number in 0..500 {
+        audit.note(named(if number % 2 == 0 { "alice-7" } else { "bob-8" }), Fact::Stop {});
+    }
+    writer.finish();
+    let report = check(&config.directory, &keyed());
+    assert_eq!(report.finding, None);
+    let text = text_of(&config.directory);
+    assert!(!text.contains("alice-7") && !text.contains("bob-8"));
+    let alice = audit.pseudonym(&Subject::user("alice-7").unwrap()).unwrap().unwrap();
+    assert_eq!(text.matches(&format!("\"user\":\"{alice}\"")).count(), 250);
+    assert_eq!(audit.status().head, report.last.unwrap().to_string());
+}
+
+#[test]
+fn a_full_queue_loses_entries_and_says_how_many() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(&directory);
+    let (audit, writer) =
+        Audit::start_with(&config, directory.path(), AuditMetrics::default(), 8).unwrap();
+    // Faster than any disk: some of them find no room.
+    let mut refused = 0;
+    while refused == 0 {
+        let tickets = (0..1_000).map(|_| audit.note(None, Fact::Stop {}));
+        refused = tickets.filter(|ticket| *ticket == Ticket::default()).count();
+    }
+    writer.finish();
+    let report = check(&config.directory, &keyed());
+    assert_eq!(report.finding, None);
+    assert_eq!(report.lost, u64::try_from(refused).unwrap());
+    assert!(text_of(&config.directory).contains("\"cause\":\"the queue was full\""));
+}
+
+#[tokio::test]
+async fn who_is_erased_is_nobody_in_old_lines_and_somebody_else_in_new_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(&directory);
+    let (audit, writer) = Audit::start(&config, directory.path(), AuditMetrics::default()).unwrap();
+    let alice = Subject::user("alice-7").unwrap();
+    audit.note(named("alice-7"), Fact::Stop {});
+    let erased = audit.erase(alice.clone(), None, 0).await.unwrap().unwrap();
+    assert_eq!(audit.pseudonym(&alice).unwrap(), None);
+    assert_eq!(audit.erase(alice.clone(), None, 0).await.unwrap(), None);
+    audit.note(Some(About::LookedFor(alice.clone())), Fact::Stop {});
+    let ticket = audit.note(named("alice-7"), Fact::Stop {});
+    audit.settled(ticket).await;
+    tokio::task::spawn_blocking(|| writer.finish()).await.unwrap();
+    let fresh = audit.pseudonym(&alice).unwrap().unwrap();
+    assert_ne!(fresh, erased);
+    let text = text_of(&config.directory);
+    assert_eq!(text.matches(&format!("\"user\":\"{erased}\"")).count(), 1);
+    assert!(text.contains(&format!("\"pseudonym\":\"{erased}\"")));
+    assert_eq!(text.matches(&format!("\"user\":\"{fresh}\"")).count(), 1);
+    assert_eq!(text.matches("\"user\":\"unknown\"").count(), 1);
+    assert_eq!(check(&config.directory, &keyed()).finding, None);
+}
