@@ -169,7 +169,10 @@ class World:
         async with self.client.pipeline(transaction=False) as pipeline:
             for user, event_id in events.items():
                 pipeline.hexists(f"{{portcullis}}:state:user:{user}", event_id)
-            return all(await pipeline.execute())
+            found = await pipeline.execute()
+        if lacking := [event for event, held in zip(events.items(), found) if not held]:
+            raise ValueError(f"Redis lacks {len(lacking)}, such as {lacking[:3]}")
+        return True
 
     async def close(self) -> None:
         for side in self.sides.values():

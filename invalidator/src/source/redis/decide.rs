@@ -164,7 +164,9 @@ impl Watch {
         }
     }
 
-    /// Notes that everything has been read, and what Redis holds that is none of ours.
+    /// Notes that everything has been read, and what Redis holds that is none of ours. `since` is
+    /// the life of the digest from before the reading: if Redis lost data meanwhile, what was read
+    /// first is not there any more.
     pub(super) fn has_read(&mut self, foreign: Digest, since: &str, now: Duration) {
         self.foreign = foreign;
         self.since = Some(since.to_owned()).filter(|since| !since.is_empty());
@@ -277,6 +279,17 @@ mod tests {
         assert_eq!(watch.judge(&seen(&begun_anew, 1, 2)), Some(Why::Lost), "and written to since");
         watch.has_read(Digest::default(), "7-0", Duration::from_secs(3));
         assert_eq!(watch.judge(&seen(&begun_anew, 1, 4)), None);
+    }
+
+    #[test]
+    fn what_is_lost_while_everything_is_read_is_seen_after_it() {
+        let full = look(Some(1), 9, true);
+        let mut watch = Watch::new(INTERVAL);
+        assert_eq!(watch.judge(&seen(&full, 1, 1)), None);
+        watch.has_read(Digest::default(), &full.since, Duration::from_secs(2));
+        let begun_anew = Look { since: "7-0".to_owned(), ..full };
+        let busy = Seen { busy: true, ..seen(&begun_anew, 1, 3) };
+        assert_eq!(watch.judge(&busy), Some(Why::Lost));
     }
 
     #[test]

@@ -263,14 +263,15 @@ impl Session<'_> {
         }
         self.shared.metrics.redis.read(why.as_str());
         info!(source = REDIS, why = why.as_str(), "reading everything");
+        let before = self.look().await?;
         let found = self.read_everything(paced).await?;
         let (taken, written) = (found.taken, found.written);
         if why != Why::NoPosition {
             self.shared.metrics.redis.repaired_here(taken);
         }
-        let look = self.look().await?;
+        // What was lost while it was read is seen at the next look.
         let now = self.shared.now().mono;
-        locked(&self.source.watch).has_read(found.foreign, &look.since, now);
+        locked(&self.source.watch).has_read(found.foreign, &before.since, now);
         let foreign = found.foreign.count;
         info!(source = REDIS, taken, written, foreign, "everything has been read");
         Ok(())
