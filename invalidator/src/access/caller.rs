@@ -204,7 +204,7 @@ impl Access {
     }
 
     /// Who sends a request with these `Authorization` headers over a connection of this peer. A
-    /// header counts before the certificate, also when it is wrong: what is presented must be right.
+    /// header counts before the certificate, also when it is wrong: what is shown must be right.
     ///
     /// # Errors
     /// Why nobody knows.

@@ -3,8 +3,8 @@
 //!
 //! Such a page has no token, since browsers keep none for the API, but could read what is public.
 //! With TLS its name does not fit the certificate, and this is not needed: the API may then have
-//! any name. Neither does a client certificate in a browser help a page of another origin: it cannot
-//! read answers, and cannot send JSON, for which the browser would ask the API's permission first.
+//! any name. Neither does a client certificate in a browser help a page of another origin: it
+//! cannot read answers, and cannot send JSON, for which the browser would ask the API first.
 
 use std::net::IpAddr;
 

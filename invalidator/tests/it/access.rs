@@ -68,6 +68,23 @@ fn every_route_is_for_those_that_the_table_names() {
 }
 
 #[test]
+fn the_document_has_every_route_with_its_roles() {
+    let path = format!("{}/../docs/api.md", env!("CARGO_MANIFEST_DIR"));
+    let document = std::fs::read_to_string(path).unwrap();
+    for route in &ROUTES {
+        let name = format!("`{} {}`", route.method, route.path);
+        let row = document.lines().find(|line| line.starts_with('|') && line.contains(&name));
+        let roles: Vec<_> = Role::ALL.into_iter().filter(|role| route.needs.allow(*role)).collect();
+        let roles = match route.needs {
+            Needs::Nothing => "anybody".to_owned(),
+            _ => roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        let end = row.unwrap_or_else(|| panic!("no row for {name}")).rsplit(" | ").next().unwrap();
+        assert!(end.trim_end_matches(" |").split("; ").next() == Some(&*roles), "{name}: {end}");
+    }
+}
+
+#[test]
 fn who_is_not_known_learns_not_even_what_there_is() {
     let daemon = Daemon::start("");
     for (method, path, known) in
