@@ -4,9 +4,11 @@
 //! Noting something never waits for the disk, and never fails: what cannot be written is counted,
 //! and a line says how much is missing. Nothing here decides what an event does.
 
+mod chores;
 mod directory;
 pub mod entry;
 mod files;
+mod finding;
 pub mod line;
 mod metrics;
 mod pseudonyms;

@@ -5,10 +5,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use policy::time::UnixMicros;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::chores::Chores;
 use super::entry::{About, Entry, EraseFact, Fact};
 use super::files::{Files, Ready};
 use super::line::Point;
@@ -24,15 +24,6 @@ const BATCH_ENTRIES_MAX: usize = 1_024;
 const TICK: Duration = Duration::from_secs(1);
 /// How often the head is logged.
 const HEAD_LOG_INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// How often files past their retention are looked for.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// How long nothing is removed after the start and after a jump of the clock: a wrong clock makes
-/// everything look old, and there should be time to see it.
-const RETENTION_PAUSE: Duration = Duration::from_secs(10 * 60);
-/// How often pseudonyms past the retention are looked for.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Least difference between the clocks that is a jump.
-const CLOCK_JUMP_MIN: Duration = Duration::from_secs(2);
 /// Most attempts to write what is left when the daemon ends.
 const LAST_ATTEMPTS_MAX: usize = 3;
 
@@ -69,10 +60,10 @@ impl Common {
 /// The writer's own.
 #[derive(Debug)]
 pub(super) struct Writer {
-    common: Arc<Common>,
-    files: Files,
+    pub(super) common: Arc<Common>,
+    pub(super) files: Files,
     fsync: Fsync,
-    retention: Duration,
+    pub(super) retention: Duration,
     /// Taken from the queue, and not written yet.
     pending: Vec<Work>,
     /// How much was taken from the queue and is written.
@@ -81,14 +72,12 @@ pub(super) struct Writer {
     head: Point,
     head_at: Option<Instant>,
     head_logged_at: Option<Instant>,
-    retention_due: Instant,
-    expiry_due: Instant,
-    /// Both clocks when they were last compared.
-    clocks: (Instant, UnixMicros),
+    pub(super) chores: Chores,
 }
 
+/// Why the writer could not go on.
 #[derive(Debug, thiserror::Error)]
-enum WriteError {
+pub(super) enum WriteError {
     #[error("{0}")]
     Files(#[from] std::io::Error),
     #[error("{0}")]
@@ -114,9 +103,7 @@ impl Writer {
             head: Point::START,
             head_at: None,
             head_logged_at: None,
-            retention_due: now.checked_add(RETENTION_PAUSE).unwrap_or(now),
-            expiry_due: now.checked_add(RETENTION_PAUSE).unwrap_or(now),
-            clocks: (now, wall_clock()),
+            chores: Chores::new(now),
         }
     }
 
@@ -233,7 +220,7 @@ impl Writer {
         written
     }
 
-    fn sync(&mut self) -> Result<(), WriteError> {
+    pub(super) fn sync(&mut self) -> Result<(), WriteError> {
         if self.files.is_dirty() {
             let start = Instant::now();
             self.files.sync()?;
@@ -270,50 +257,7 @@ impl Writer {
             let Point { seq, hash } = self.files.last();
             info!(seq, %hash, "audit head");
         }
-        let now = Instant::now();
-        if now >= self.retention_due {
-            self.retention_due = now.checked_add(RETENTION_INTERVAL).unwrap_or(now);
-            self.remove_old()?;
-        }
-        if now >= self.expiry_due {
-            self.expiry_due = now.checked_add(EXPIRY_INTERVAL).unwrap_or(now);
-            let count = self.common.names.expire(wall_clock().saturating_sub(self.retention))?;
-            info!(count, "pseudonyms past the audit log's retention are removed");
-        }
-        Ok(())
-    }
-
-    /// The line that says so is on disk before anything is gone.
-    fn remove_old(&mut self) -> Result<(), WriteError> {
-        let now = wall_clock();
-        let Some(removed) = self.files.past_retention(now)? else { return Ok(()) };
-        let (count, through) = (removed.count, removed.through);
-        let line = Ready { at: now, about: None, fact: Fact::Removed(removed) };
-        let bytes = self.files.append(&[line], now)?;
-        self.common.metrics.written(1, bytes);
-        self.sync()?;
-        self.files.remove(through)?;
-        info!(count, through, "audit files past their retention are removed");
-        Ok(())
-    }
-
-    fn compare_clocks(&mut self) {
-        let (mono_before, wall_before) = self.clocks;
-        let (mono, wall) = (Instant::now(), wall_clock());
-        self.clocks = (mono, wall);
-        let micros = |at: UnixMicros| i64::try_from(at.0).unwrap_or(i64::MAX);
-        let passed = i64::try_from(mono.saturating_duration_since(mono_before).as_micros());
-        let jump = micros(wall)
-            .saturating_sub(micros(wall_before))
-            .saturating_sub(passed.unwrap_or(i64::MAX));
-        if u128::from(jump.unsigned_abs()) < CLOCK_JUMP_MIN.as_micros() {
-            return;
-        }
-        let jump_ms = jump / 1_000;
-        self.retention_due = mono.checked_add(RETENTION_PAUSE).unwrap_or(mono);
-        self.expiry_due = self.retention_due.max(self.expiry_due);
-        let fact = Fact::Clock { jump_ms };
-        self.common.queue.push(|at| Work::Note(Entry { at, about: None, fact }));
+        self.remove_what_is_over()
     }
 
     /// Says once that nothing can be written, and once that it can again.

@@ -93,6 +93,9 @@ pub(super) fn status(json: &Value) -> String {
     if let Some(store) = json.get("store") {
         out.push_str(&store_line(store));
     }
+    if let Some(audit) = json.get("audit") {
+        out.push_str(&audit_line(audit));
+    }
     let nodes = list(json, "nodes");
     if let Some(keys) = json.get("keys").filter(|keys| keys.is_object()) {
         out.push_str(&keys_line(keys, nodes));
@@ -119,6 +122,13 @@ fn store_line(store: &Value) -> String {
     }
     line.push('\n');
     line
+}
+
+/// The end of the audit log, to keep elsewhere, and whether it can be written.
+fn audit_line(audit: &Value) -> String {
+    let failing = audit.get("failing").and_then(Value::as_str);
+    let failing = failing.map(|cause| format!("; NOT WRITABLE: {cause}")).unwrap_or_default();
+    format!("audit    head {}{failing}\n", text(audit, "head"))
 }
 
 /// How many keys are valid, and which connected nodes do not have the set.
