@@ -117,7 +117,7 @@ pub struct FileStart {
     pub seal: String,
     /// The file before, if any.
     pub after: Option<String>,
-    /// `first`, `size`, `age` or `damaged`.
+    /// `first`, `size`, `age`, `restart` or `damaged`.
     pub cause: &'static str,
 }
 
