@@ -1,10 +1,10 @@
 //! Wires the daemon together, and takes it apart in the right order.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{env, io};
 
 use axum::Router;
 use axum::serve::ListenerExt;
@@ -245,7 +245,9 @@ fn restore(
     let (started, wall) = (Instant::now(), wall_clock());
     let mut restore = Restore::new(engine, intake, Now { wall, mono: Duration::ZERO });
     let (directory, meters) = (&config.directory, metrics.store.clone());
-    let opened = store::open(directory, rebuild, meters, wall, |kept| restore.take(kept))?;
+    let program = if rebuild { Some(env::current_exe()?) } else { None };
+    let opened =
+        store::open(directory, program.as_deref(), meters, wall, |kept| restore.take(kept))?;
     let Opened { keeper, start, sources_alive } = opened;
     let mut restored = restore.finish(&keeper).map_err(|error| ConfigError {
         field: "limits.subjects_max".to_owned(),

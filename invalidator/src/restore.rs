@@ -188,7 +188,7 @@ mod tests {
 
     fn keeper(directory: &tempfile::TempDir) -> Keeper {
         let directory = directory.path().join("store");
-        store::open(&directory, false, Meters::default(), NOW, |_| Ok(())).unwrap().keeper
+        store::open(&directory, None, Meters::default(), NOW, |_| Ok(())).unwrap().keeper
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::sign::Sign;
 use super::signing::Signing;
 use super::token::Tokens;
 use super::verify::Verify;
+use crate::store::salvage;
 
 const SIGN_HELP: &str = "\
 Example:
@@ -76,6 +77,9 @@ pub(super) enum Command {
     /// Explain step by step why a captured request is accepted or refused
     #[command(after_help = VERIFY_HELP)]
     Verify(Verify),
+    /// Write what can be read of a damaged store to stdout: for `run --rebuild-store`
+    #[command(name = salvage::SUBCOMMAND, hide = true)]
+    Salvage(Salvage),
 }
 
 #[derive(Args, Debug)]
@@ -90,6 +94,16 @@ pub(super) struct Run {
     /// read everything from Redis again
     #[arg(long, conflicts_with = "check")]
     pub(super) rebuild_store: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Salvage {
+    /// A copy of the store's file, which may be written to
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// How to read it
+    #[arg(long, value_enum)]
+    pub(super) way: salvage::Way,
 }
 
 #[derive(Args, Debug)]

@@ -29,8 +29,9 @@ use thiserror::Error;
 use crate::config::{Config, ConfigError};
 use crate::daemon::{self, DaemonError};
 use crate::keys::Reading;
+use crate::store::salvage::write_rows;
 use api::{Api, ApiError, Reply};
-use args::{Arguments, Client, Command, Publish, Run, Target};
+use args::{Arguments, Client, Command, Publish, Run, Salvage, Target};
 use captured::CapturedError;
 
 /// An event was refused, or is not enforced everywhere.
@@ -70,6 +71,8 @@ enum Failure {
     Captured(#[from] CapturedError),
     #[error("{0}")]
     Sign(#[from] SignError),
+    #[error("{0}")]
+    Damaged(#[from] redb::Error),
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
 }
@@ -81,6 +84,7 @@ impl Failure {
             Self::Usage(_) | Self::Captured(_) | Self::Sign(_) => EXIT_USAGE,
             Self::Daemon(error) if error.is_configuration() => EXIT_USAGE,
             Self::Daemon(error) if error.is_loss() => EXIT_LOSS,
+            Self::Damaged(_) => EXIT_LOSS,
             Self::Api(error) if error.is_usage() => EXIT_USAGE,
             Self::Api(ApiError::Denied(_)) => EXIT_DENIED,
             Self::Daemon(_) | Self::Api(_) => EXIT_UNAVAILABLE,
@@ -124,6 +128,7 @@ fn command(arguments: Arguments) -> Result<bool, Failure> {
         Command::Tokens(tokens) => token::run(&tokens),
         Command::Sign(sign) => sign::run(&sign),
         Command::Verify(verify) => verify::run(verify),
+        Command::Salvage(salvage) => self::salvage(&salvage),
         Command::Publish(publish) => self::publish(&publish),
         Command::Block(block) => send(&block.client, &block.target, &event::block(&block)),
         Command::Unblock(unblock) => {
@@ -152,6 +157,13 @@ fn run(run: &Run) -> Result<bool, Failure> {
         return Ok(true);
     }
     daemon::run(config, run.rebuild_store)?;
+    Ok(true)
+}
+
+fn salvage(from: &Salvage) -> Result<bool, Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    write_rows(&from.file, from.way, &mut out)?;
+    out.flush()?;
     Ok(true)
 }
 

@@ -21,7 +21,7 @@ mod mark;
 mod meters;
 mod open;
 mod pending;
-mod salvage;
+pub mod salvage;
 mod table;
 mod writer;
 

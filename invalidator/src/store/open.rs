@@ -55,14 +55,15 @@ pub struct Opened {
 }
 
 /// Opens the store in its directory, and gives every event in it to `take`. With `rebuild`, what
-/// is damaged is moved aside and salvaged; `take` may then see events twice.
+/// is damaged is moved aside and salvaged; `take` may then see events twice. `rebuild` is the
+/// program with [`salvage::SUBCOMMAND`]: this one, outside tests.
 ///
 /// # Errors
 /// If another process has the store, the system refuses, or something that was kept may be lost
 /// and `rebuild` is not asked for.
 pub fn open(
     directory: &Path,
-    rebuild: bool,
+    rebuild: Option<&Path>,
     meters: Meters,
     now: UnixMicros,
     mut take: impl FnMut(KeptEvent) -> Result<(), String>,
@@ -73,12 +74,15 @@ pub fn open(
     let mark_path = directory.join(MARK_NAME);
     let mark = Mark::read(&mark_path).map_err(StoreError::system(&mark_path))?;
     let found = match load(&path, mark, now, &mut take) {
-        Err(cause) if rebuild && cause.is_loss() => {
+        Err(cause)
+            if cause.is_loss()
+                && let Some(program) = rebuild =>
+        {
             error!(%cause, "the store is rebuilt");
-            rebuild_store(&path, now, &mut take)
+            rebuild_store(&path, program, now, &mut take)
         }
         Ok(found) => {
-            if rebuild {
+            if rebuild.is_some() {
                 info!(path = %path.display(), "the store is whole: there is nothing to rebuild");
             }
             Ok(found)
@@ -196,15 +200,17 @@ fn make_directory(directory: &Path) -> Result<(), StoreError> {
 /// Moves the store aside, and makes a new one of what can be read of it.
 fn rebuild_store(
     path: &Path,
+    program: &Path,
     now: UnixMicros,
     take: &mut impl FnMut(KeptEvent) -> Result<(), String>,
 ) -> Result<Found, StoreError> {
     let mut events = Vec::new();
     if path.try_exists().map_err(StoreError::system(path))? {
+        // While it is still in its place: if nothing can be salvaged now, it can be tried again.
+        events = salvage::read(path, &beside(path, "salvage"), program)?;
         let aside = beside(path, &format!("corrupt-{}", now.0 / 1_000_000));
         std::fs::rename(path, &aside).map_err(StoreError::system(path))?;
         warn!(path = %aside.display(), "the damaged store was moved aside");
-        events = salvage::read(&aside, &beside(path, "salvage"))?;
     }
     let (database, _, start) = create(path, now, Start::Rebuilt)?;
     events.retain(|event| match take(event.clone()) {

@@ -1,18 +1,15 @@
 //! Reads what can be read of a damaged store.
 //!
 //! The database library checks a file that it opens in earnest. A damaged one has to be read
-//! without that check, and then the library may panic; so it is read on threads that may die.
+//! without that check, and then the library may panic, which ends the process it happens in: so
+//! it is read by a process of its own, [`write_rows`], whose rows [`read`] collects until it ends.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::panic::{self, PanicHookInfo};
 use std::path::Path;
-use std::sync::Once;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::process::{Command, Stdio};
 
 use redb::{Builder, ConcurrencyMode, ReadableDatabase, ReadableTable};
 use tracing::warn;
@@ -22,26 +19,18 @@ use super::keeper::KeptEvent;
 use super::pending::Identity;
 use super::table::{self, EVENTS};
 
-/// Name of the threads that may die.
-const THREAD: &str = "store-salvage";
+/// The hidden subcommand that runs [`write_rows`].
+pub const SUBCOMMAND: &str = "salvage";
 /// Where the library's file format has its flags, and the one of them that says that
 /// the file was not closed.
 const FLAGS_OFFSET: u64 = 9;
 const REPAIR_FLAG: u8 = 2;
-/// Events on their way from such a thread.
-const CHANNEL_EVENTS_MAX: usize = 1_024;
-
-/// The hook that keeps a panic on such a thread from ending the program.
-static HOOK: Once = Once::new();
-
-thread_local! {
-    /// Where a thread that may die says that there is no more; nothing on every other thread.
-    static LAST_WORDS: Cell<Option<SyncSender<Option<KeptEvent>>>> = const { Cell::new(None) };
-}
+/// How much of what the reading process says of its end is shown, in bytes.
+const CAUSE_BYTES_MAX: usize = 512;
 
 /// Ways to read a damaged file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Way {
     /// As it is, from the first event to where it is damaged.
     Forwards,
     /// As it is, from the last event to where it is damaged.
@@ -50,8 +39,19 @@ enum Way {
     Repaired,
 }
 
-/// Every event in the file whose record is whole. `copy` is where a copy may be put for a while.
-pub(super) fn read(path: &Path, copy: &Path) -> Result<Vec<KeptEvent>, StoreError> {
+impl Way {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Forwards => "forwards",
+            Self::Backwards => "backwards",
+            Self::Repaired => "repaired",
+        }
+    }
+}
+
+/// Every event in the file whose record is whole. `copy` is where a copy may be put for a while,
+/// `program` what has [`SUBCOMMAND`].
+pub(super) fn read(path: &Path, copy: &Path, program: &Path) -> Result<Vec<KeptEvent>, StoreError> {
     let mut found: BTreeMap<Identity, KeptEvent> = BTreeMap::new();
     for way in [Way::Forwards, Way::Backwards, Way::Repaired] {
         // Opening it may write to it: what the operator may want to look at stays as it is.
@@ -59,8 +59,15 @@ pub(super) fn read(path: &Path, copy: &Path) -> Result<Vec<KeptEvent>, StoreErro
         if way != Way::Repaired {
             make_readable(copy).map_err(StoreError::system(copy))?;
         }
-        for event in from_thread(copy, way) {
-            found.entry((event.subject.clone(), event.event_id.clone())).or_insert(event);
+        let rows = rows_of(program, copy, way).map_err(StoreError::system(program))?;
+        for (subject, event_id, value) in Rows(&rows) {
+            match table::kept((subject, event_id), value, path) {
+                Ok(event) => {
+                    let identity = (event.subject.clone(), event.event_id.clone());
+                    found.entry(identity).or_insert(event);
+                }
+                Err(cause) => warn!(%cause, "an event cannot be salvaged"),
+            }
         }
         std::fs::remove_file(copy).map_err(StoreError::system(copy))?;
         if way == Way::Backwards && !found.is_empty() {
@@ -82,48 +89,26 @@ fn make_readable(path: &Path) -> io::Result<()> {
     }
 }
 
-fn from_thread(path: &Path, way: Way) -> Vec<KeptEvent> {
-    let (sender, receiver) = sync_channel(CHANNEL_EVENTS_MAX);
-    let path = path.to_owned();
-    HOOK.call_once(|| {
-        let others = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            rest_in_peace(info);
-            others(info);
-        }));
-    });
-    let reader = move || {
-        LAST_WORDS.set(Some(sender.clone()));
-        if let Err(cause) = send_all(&path, way, &sender) {
-            warn!(%cause, "the damaged store cannot be read to its end");
-        }
-        let _ = sender.send(None);
-    };
-    let started = thread::Builder::new().name(THREAD.to_owned()).spawn(reader);
-    if started.is_ok() { until_none(&receiver) } else { Vec::new() }
-}
-
-fn until_none(receiver: &Receiver<Option<KeptEvent>>) -> Vec<KeptEvent> {
-    receiver.iter().map_while(|event| event).collect()
-}
-
-/// A panic ends the whole program where the program is built so, unless the hook does not return:
-/// it does not on a thread that may die. Such a thread stays in the hook for good, so that the hook
-/// cannot be replaced any more: it is set once.
-fn rest_in_peace(info: &PanicHookInfo<'_>) {
-    let Some(last_words) = LAST_WORDS.take() else { return };
-    warn!(cause = info.to_string(), "the damaged store cannot be read to its end");
-    let _ = last_words.send(None);
-    loop {
-        thread::park();
+/// What the reading process has written when it ends, whichever way it ends.
+fn rows_of(program: &Path, path: &Path, way: Way) -> io::Result<Vec<u8>> {
+    let mut command = Command::new(program);
+    command.args([SUBCOMMAND, "--way", way.name(), "--file"]).arg(path);
+    let output = command.stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        let said = output.stderr.get(..CAUSE_BYTES_MAX).unwrap_or(&output.stderr);
+        let (status, cause) = (output.status, String::from_utf8_lossy(said));
+        let (way, cause) = (way.name(), cause.trim());
+        warn!(way, %status, cause, "the damaged store cannot be read to its end");
     }
+    Ok(output.stdout)
 }
 
-fn send_all(
-    path: &Path,
-    way: Way,
-    sender: &SyncSender<Option<KeptEvent>>,
-) -> Result<(), redb::Error> {
+/// Writes the rows of a file one after the other, in the form that [`Rows`] reads.
+///
+/// # Errors
+/// Where the file cannot be read any further, or nobody listens. Where it is damaged, the library
+/// may panic instead.
+pub fn write_rows(path: &Path, way: Way, out: &mut impl Write) -> Result<(), redb::Error> {
     // Both are kept: closing the database ends its transactions.
     let (read_only, repaired);
     let transaction = if way == Way::Repaired {
@@ -141,9 +126,32 @@ fn send_all(
         let entry = if way == Way::Backwards { entries.next_back() } else { entries.next() };
         let Some(entry) = entry else { return Ok(()) };
         let (key, value) = entry?;
-        match table::kept(key.value(), value.value(), path) {
-            Ok(event) => drop(sender.send(Some(event))),
-            Err(cause) => warn!(%cause, "an event cannot be salvaged"),
+        let (subject, event_id) = key.value();
+        for part in [subject.as_bytes(), event_id.as_bytes(), value.value()] {
+            // A part of 4 GiB is in no store: what is damaged ends here.
+            let length = u32::try_from(part.len()).map_err(io::Error::other)?;
+            out.write_all(&length.to_le_bytes())?;
+            out.write_all(part)?;
         }
+    }
+}
+
+/// The whole rows at the start of what the reading process wrote: subject, event id, record, each
+/// with its length in front (32 bits, little-endian).
+struct Rows<'a>(&'a [u8]);
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = (&'a str, &'a str, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut part = || {
+            let (length, rest) = self.0.split_first_chunk()?;
+            let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+            let (part, rest) = rest.split_at_checked(length)?;
+            self.0 = rest;
+            Some(part)
+        };
+        let (subject, event_id, value) = (part()?, part()?, part()?);
+        Some((std::str::from_utf8(subject).ok()?, std::str::from_utf8(event_id).ok()?, value))
     }
 }

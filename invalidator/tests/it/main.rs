@@ -26,6 +26,7 @@ mod redis_durable;
 mod redis_many;
 mod redis_scripts;
 mod redis_source;
+mod salvage;
 mod schema;
 mod sign;
 mod store;

@@ -108,7 +108,7 @@ fn the_file_as_it_is_at_any_moment_has_everything_acknowledged_until_then() {
                 .unwrap();
             daemon.process.signal("-CONT");
             let mut found = BTreeSet::new();
-            let opened = store::open(copy.path(), false, Meters::default(), wall_clock(), |kept| {
+            let opened = store::open(copy.path(), None, Meters::default(), wall_clock(), |kept| {
                 found.insert(kept.event_id.as_str().to_owned());
                 Ok(())
             });

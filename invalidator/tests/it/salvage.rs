@@ -1,0 +1,156 @@
+//! A store's file, damaged in every way: all of it is read, or its loss is said aloud, and a
+//! rebuild gives back what is whole and nothing else.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use invalidator::store::{self, Keeper, KeptEvent, Meters, Opened, Start, StoreError};
+use policy::name::EventId;
+use policy::record::Record;
+use policy::subject::Subject;
+use policy::time::UnixMicros;
+use tempfile::TempDir;
+
+const NOW: UnixMicros = UnixMicros(1_795_348_800_000_000);
+const PATIENCE: Duration = Duration::from_secs(20);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_portcullis");
+
+fn kept(number: u32) -> KeptEvent {
+    let event = format!("{{\"event_id\":\"{number}\",\"text\":\"{}\"}}", "x".repeat(200));
+    KeptEvent {
+        subject: Subject::user(&format!("user-{number}")).unwrap(),
+        event_id: EventId::parse(&number.to_string()).unwrap(),
+        record: Record {
+            first_heard: UnixMicros(number.into()),
+            source: "test".into(),
+            event: event.into_bytes().into(),
+        },
+    }
+}
+
+fn open(directory: &Path, rebuild: bool) -> Result<(Opened, Vec<KeptEvent>), StoreError> {
+    let mut events = Vec::new();
+    let program = rebuild.then_some(Path::new(PROGRAM));
+    let opened = store::open(directory, program, Meters::default(), NOW, |event| {
+        events.push(event);
+        Ok(())
+    })?;
+    Ok((opened, events))
+}
+
+fn close(keeper: &Keeper) {
+    assert!(keeper.close(PATIENCE));
+}
+
+/// A store with some events, and its directory.
+fn filled(count: u32) -> (TempDir, PathBuf) {
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = temporary.path().join("store");
+    let (opened, _) = open(&directory, false).unwrap();
+    for number in 0..count {
+        opened.keeper.save(kept(number));
+    }
+    opened.keeper.set_position("redis", "7-1");
+    close(&opened.keeper);
+    (temporary, directory)
+}
+
+/// What the next ordinary start reads.
+fn read_again(directory: &Path) -> BTreeSet<String> {
+    let (opened, events) = open(directory, false).unwrap();
+    close(&opened.keeper);
+    ids(&events)
+}
+
+fn ids(events: &[KeptEvent]) -> BTreeSet<String> {
+    events.iter().map(|event| event.event_id.as_str().to_owned()).collect()
+}
+
+#[test]
+fn an_event_that_its_reader_refuses_is_no_silent_loss() {
+    let (_temporary, directory) = filled(3);
+    let refuse = |event: KeptEvent| match event.event_id.as_str() {
+        "1" => Err("breaks a rule".to_owned()),
+        _ => Ok(()),
+    };
+    let refused = store::open(&directory, None, Meters::default(), NOW, refuse).unwrap_err();
+    assert!(refused.to_string().contains("event 1: breaks a rule"), "{refused}");
+    let program = Some(Path::new(PROGRAM));
+    let rebuilt = store::open(&directory, program, Meters::default(), NOW, refuse).unwrap();
+    close(&rebuilt.keeper);
+    assert_eq!(read_again(&directory), BTreeSet::from(["0".to_owned(), "2".to_owned()]));
+}
+
+#[test]
+fn without_the_program_that_salvages_nothing_is_rebuilt_in_silence() {
+    let (_temporary, directory) = filled(3);
+    let path = directory.join(store::FILE_NAME);
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let program = Some(Path::new("/nowhere/portcullis"));
+    let refused = store::open(&directory, program, Meters::default(), NOW, |_| Ok(()));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("/nowhere/portcullis"), "{refused}");
+    assert!(path.exists(), "moved aside before anything was salvaged");
+}
+
+/// Wherever the file is damaged: everything is there, or the store says that it is damaged, and
+/// a rebuild gives back nothing that was not there.
+#[test]
+fn damage_anywhere_is_said_aloud_or_without_effect() {
+    const EVENTS: u32 = 300;
+    let (_temporary, directory) = filled(EVENTS);
+    let whole = std::fs::read(directory.join(store::FILE_NAME)).unwrap();
+    let mark = std::fs::read(directory.join("state.mark")).unwrap();
+    let all = read_again(&directory);
+    assert_eq!(all.len(), EVENTS as usize);
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random >> 1).unwrap()
+    };
+    let (mut refused, mut salvaged_max) = (0, 0);
+    for round in 0..200 {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut bytes = whole.clone();
+        // The first 512 bytes are the most delicate: so many rounds for them.
+        let at = if round < 80 { round * 512 / 80 } else { next() % bytes.len() };
+        let flip = u8::try_from(next() % 255 + 1).unwrap();
+        match round % 4 {
+            0 | 1 => bytes[at] ^= flip,
+            2 => bytes.iter_mut().skip(at).take(512).for_each(|byte| *byte = 0),
+            _ => bytes.iter_mut().skip(at).take(64).for_each(|byte| *byte ^= flip),
+        }
+        std::fs::write(temporary.path().join(store::FILE_NAME), &bytes).unwrap();
+        std::fs::write(temporary.path().join("state.mark"), &mark).unwrap();
+        match open(temporary.path(), false) {
+            Ok((opened, events)) => {
+                assert_eq!(ids(&events), all, "fewer in silence: round {round}, byte {at}");
+                assert!(
+                    events
+                        .iter()
+                        .all(|event| *event == kept(event.event_id.as_str().parse().unwrap()))
+                );
+                close(&opened.keeper);
+            }
+            Err(error) => {
+                assert!(error.is_loss(), "round {round}, byte {at}: {error}");
+                refused += 1;
+                if refused % 10 == 0 {
+                    let (rebuilt, events) = open(temporary.path(), true).unwrap();
+                    assert_eq!(rebuilt.start, Start::Rebuilt);
+                    assert!(ids(&events).is_subset(&all));
+                    salvaged_max = salvaged_max.max(ids(&events).len());
+                    assert_eq!(rebuilt.keeper.position("redis"), None);
+                    close(&rebuilt.keeper);
+                    assert_eq!(read_again(temporary.path()), ids(&events));
+                }
+            }
+        }
+    }
+    assert!(refused > 25, "the damage was not noticed at all: {refused}");
+    assert!(salvaged_max > 0, "nothing was ever salvaged");
+}
