@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use invalidator::store::{self, Keeper, KeptEvent, Meters, Opened, Start, StoreError};
 use policy::name::EventId;
@@ -30,13 +30,20 @@ fn kept(number: u32) -> KeptEvent {
 }
 
 fn open(directory: &Path, rebuild: bool) -> Result<(Opened, Vec<KeptEvent>), StoreError> {
-    let mut events = Vec::new();
     let program = rebuild.then_some(Path::new(PROGRAM));
-    let opened = store::open(directory, program, Meters::default(), NOW, |event| {
-        events.push(event);
-        Ok(())
-    })?;
-    Ok((opened, events))
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut events = Vec::new();
+        let opened = store::open(directory, program, Meters::default(), NOW, |event| {
+            events.push(event);
+            Ok(())
+        });
+        match opened {
+            // What other tests start has a copy of every lock until it is another program.
+            Err(StoreError::InUse { .. }) if Instant::now() < deadline => std::thread::yield_now(),
+            opened => return opened.map(|opened| (opened, events)),
+        }
+    }
 }
 
 fn close(keeper: &Keeper) {
