@@ -28,7 +28,7 @@ pub struct Ticket(pub(super) u64);
 
 impl Ticket {
     /// Of what finds no room in memory to wait for the disk.
-    const NEVER: Self = Self(u64::MAX);
+    pub(super) const NEVER: Self = Self(u64::MAX);
 }
 
 /// The state store; see the module's description. Clones are the same store.
@@ -110,7 +110,8 @@ impl Keeper {
     }
 
     /// Both at once: what the new event replaces is gone from the disk in the same moment in which
-    /// the event is there. To be called in the order in which the engine merges.
+    /// the event is there, and stays if there is no room for the event. To be called in the order
+    /// in which the engine merges.
     pub fn update(
         &self,
         event: Option<KeptEvent>,
@@ -118,19 +119,25 @@ impl Keeper {
     ) -> Ticket {
         let mut queue = self.0.queue();
         let mut ticket = Some(queue.pending.issued());
+        let mut unkept = None;
         if let Some(KeptEvent { subject, event_id, record }) = event {
+            let identity = (subject, event_id);
             ticket = match record.encode() {
-                Ok(record) => queue.pending.save((subject, event_id), record.into()),
+                Ok(record) => queue.pending.save(identity.clone(), record.into()),
                 // It has passed the check of an event's size: this is a mistake in this program.
                 Err(cause) => {
-                    error!(%event_id, %cause, "event cannot be kept");
-                    queue.pending.leave((subject, event_id));
+                    error!(event_id = %identity.1, %cause, "event cannot be kept");
+                    queue.pending.leave(identity.clone());
                     None
                 }
             };
+            unkept = ticket.is_none().then_some(identity);
         }
         for identity in forgotten {
-            queue.pending.forget(identity);
+            match &unkept {
+                Some(by) => queue.pending.forget_once_kept(by, identity),
+                None => queue.pending.forget(identity),
+            }
         }
         drop(queue);
         self.0.wake.notify_one();

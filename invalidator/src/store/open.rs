@@ -1,6 +1,5 @@
 //! Opening the state store at the daemon's start: never empty without saying so.
 
-use std::collections::BTreeMap;
 use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -133,7 +132,10 @@ fn load(
         if mark.is_some() || is_used(path)? {
             return Err(StoreError::Missing { path: path.to_owned() });
         }
-        return create(path, now, Start::First);
+        let database =
+            file::create(path, KIND, FORMAT, |database| table::initialize(database, now))?;
+        let meta = read_meta(&database, path)?;
+        return Ok((database, meta, Start::First));
     }
     let database = file::existing(path, KIND, FORMAT)?;
     let meta = read_meta(&database, path)?;
@@ -147,12 +149,6 @@ fn load(
     }
     table::each(&database, path, meta.events, take)?;
     Ok((database, meta, Start::Loaded))
-}
-
-fn create(path: &Path, now: UnixMicros, start: Start) -> Result<Found, StoreError> {
-    let database = file::create(path, KIND, FORMAT, |database| table::initialize(database, now))?;
-    let meta = read_meta(&database, path)?;
-    Ok((database, meta, start))
 }
 
 fn read_meta(database: &Database, path: &Path) -> Result<Meta, StoreError> {
@@ -197,22 +193,19 @@ fn make_directory(directory: &Path) -> Result<(), StoreError> {
         .map_err(StoreError::system(directory))
 }
 
-/// Moves the store aside, and makes a new one of what can be read of it.
+/// Makes a new store of what can be read of this one, which is kept beside it. The new one takes its
+/// place only when it is whole: cut short, a rebuild has lost nothing and can be begun again.
 fn rebuild_store(
     path: &Path,
     program: &Path,
     now: UnixMicros,
     take: &mut impl FnMut(KeptEvent) -> Result<(), String>,
 ) -> Result<Found, StoreError> {
+    let is_there = path.try_exists().map_err(StoreError::system(path))?;
     let mut events = Vec::new();
-    if path.try_exists().map_err(StoreError::system(path))? {
-        // While it is still in its place: if nothing can be salvaged now, it can be tried again.
+    if is_there {
         events = salvage::read(path, &beside(path, "salvage"), program)?;
-        let aside = beside(path, &format!("corrupt-{}", now.0 / 1_000_000));
-        std::fs::rename(path, &aside).map_err(StoreError::system(path))?;
-        warn!(path = %aside.display(), "the damaged store was moved aside");
     }
-    let (database, _, start) = create(path, now, Start::Rebuilt)?;
     events.retain(|event| match take(event.clone()) {
         Ok(()) => true,
         Err(cause) => {
@@ -220,23 +213,36 @@ fn rebuild_store(
             false
         }
     });
-    let (mut salvaged, mut batch) = (0_usize, Batch::default());
-    let write = |batch: &Batch| {
-        table::commit(&database, batch).map_err(|cause| StoreError::of(path, cause)).map(drop)
-    };
+    let mut changes = Vec::new();
     for KeptEvent { subject, event_id, record } in events {
         let record = record.encode().map_err(|cause| StoreError::record(path, cause))?;
-        batch.changes.push(((subject, event_id), Change::Save(record.into())));
-        salvaged = salvaged.saturating_add(1);
-        if batch.changes.len() >= SALVAGE_BATCH_EVENTS {
-            write(&batch)?;
-            batch.changes.clear();
-        }
+        changes.push(((subject, event_id), Change::Save(record.into())));
     }
-    write(&batch)?;
+    if is_there {
+        let aside = beside(path, &format!("corrupt-{}", now.0 / 1_000_000));
+        keep_aside(path, &aside).map_err(StoreError::system(&aside))?;
+        warn!(path = %aside.display(), "the damaged store is kept there");
+    }
+    let database = file::create(path, KIND, FORMAT, |database| {
+        table::initialize(database, now)?;
+        for some in changes.chunks(SALVAGE_BATCH_EVENTS) {
+            table::commit(database, &Batch { changes: some.to_vec(), ..Batch::default() })?;
+        }
+        Ok(())
+    })?;
+    let salvaged = changes.len();
     warn!(salvaged, "the store was rebuilt: what is missing has to come from the sources again");
     let meta = read_meta(&database, path)?;
-    Ok((database, Meta { positions: BTreeMap::new(), ..meta }, start))
+    Ok((database, meta, Start::Rebuilt))
+}
+
+/// A second name for the file, which goes on to have its own.
+fn keep_aside(path: &Path, aside: &Path) -> io::Result<()> {
+    match std::fs::remove_file(aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::hard_link(path, aside)
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -3,13 +3,14 @@
 //! Plain and synchronous. A change stays here until it is on the disk, so a failed commit loses
 //! nothing: the next one takes everything again, together with what has come since.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use policy::name::EventId;
 use policy::subject::Subject;
 
-/// Most bytes of changes that wait for the disk, each counted with [`CHANGE_BYTES`] more.
+/// Most bytes of changes that wait for the disk, each counted with [`CHANGE_BYTES`] more. Only what
+/// is to be forgotten may take more than that.
 pub const PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a waiting change takes besides the event itself, in bytes.
 const CHANGE_BYTES: usize = 256;
@@ -45,8 +46,9 @@ pub(super) struct Pending {
     bytes_max: usize,
     positions: BTreeMap<Box<str>, Box<str>>,
     positions_changed: bool,
-    /// Events that are in force and for which there was no room here.
-    unkept: HashSet<Identity>,
+    /// Events that are in force and for which there was no room here, each with those that it has
+    /// overtaken: until it is kept, they are all that a restart would find.
+    unkept: HashMap<Identity, Vec<Identity>>,
     issued: u64,
 }
 
@@ -58,24 +60,27 @@ impl Pending {
             bytes_max,
             positions,
             positions_changed: false,
-            unkept: HashSet::new(),
+            unkept: HashMap::new(),
             issued: 0,
         }
     }
 
     /// Its number, if there is room for it. If not, it is remembered that the event is not kept.
     pub(super) fn save(&mut self, identity: Identity, record: Arc<[u8]>) -> Option<u64> {
-        if self.put(identity.clone(), Change::Save(record)) {
-            self.unkept.remove(&identity);
-            return Some(self.issued);
+        let change = Change::Save(record);
+        if !self.has_room(&identity, &change) {
+            self.leave(identity);
+            return None;
         }
-        self.unkept.insert(identity);
-        None
+        let overtaken = self.unkept.remove(&identity).unwrap_or_default();
+        self.put(identity, change);
+        overtaken.into_iter().for_each(|gone| self.put(gone, Change::Forget));
+        Some(self.issued)
     }
 
     /// Notes that an event in force is not kept.
     pub(super) fn leave(&mut self, identity: Identity) {
-        self.unkept.insert(identity);
+        self.unkept.entry(identity).or_default();
     }
 
     /// The number of the newest change.
@@ -83,22 +88,37 @@ impl Pending {
         self.issued
     }
 
-    /// Without room it stays on the disk for now: whoever reads it finds it overtaken.
+    /// There is always room for that: no more can be forgotten than was kept, and what came back
+    /// when that which overtook it is gone as well would have its effect again.
     pub(super) fn forget(&mut self, identity: Identity) {
-        self.unkept.remove(&identity);
-        self.put(identity, Change::Forget);
+        for gone in self.kept_for(identity) {
+            self.put(gone, Change::Forget);
+        }
     }
 
-    fn put(&mut self, identity: Identity, change: Change) -> bool {
-        let before = self.changes.get(&identity).map_or(0, |(_, before)| size_of(before));
-        let bytes = self.bytes.saturating_sub(before).saturating_add(size_of(&change));
-        if bytes > self.bytes_max && size_of(&change) > before {
-            return false;
-        }
-        self.bytes = bytes;
+    /// Forgets an event once the one that has overtaken it is kept, which found no room.
+    pub(super) fn forget_once_kept(&mut self, by: &Identity, identity: Identity) {
+        let gone = self.kept_for(identity);
+        self.unkept.entry(by.clone()).or_default().extend(gone);
+    }
+
+    /// What is kept of an event: itself, or what it had overtaken if there was no room for it.
+    fn kept_for(&mut self, identity: Identity) -> Vec<Identity> {
+        self.unkept.remove(&identity).unwrap_or_else(|| vec![identity])
+    }
+
+    fn has_room(&self, identity: &Identity, change: &Change) -> bool {
+        let before = self.changes.get(identity).map_or(0, |(_, before)| size_of(before));
+        let bytes = self.bytes.saturating_sub(before).saturating_add(size_of(change));
+        bytes <= self.bytes_max || size_of(change) <= before
+    }
+
+    fn put(&mut self, identity: Identity, change: Change) {
         self.issued = self.issued.saturating_add(1);
-        self.changes.insert(identity, (self.issued, change));
-        true
+        self.bytes = self.bytes.saturating_add(size_of(&change));
+        if let Some((_, before)) = self.changes.insert(identity, (self.issued, change)) {
+            self.bytes = self.bytes.saturating_sub(size_of(&before));
+        }
     }
 
     /// Up to where a source has been read: everything before is here or on the disk. Ignored while
@@ -151,7 +171,7 @@ impl Pending {
     }
 
     pub(super) fn is_unkept(&self, identity: &Identity) -> bool {
-        self.unkept.contains(identity)
+        self.unkept.contains_key(identity)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -170,6 +170,88 @@ fn a_truncated_file_is_refused() {
     }
 }
 
+/// Whatever is saved or forgotten waits in memory from now on, until the answer is called.
+fn broken_disk(keeper: &Keeper) -> impl FnOnce() {
+    let path = keeper.path().to_owned();
+    let away = path.with_extension("away");
+    std::fs::rename(&path, &away).unwrap();
+    keeper.0.set_database(None);
+    move || std::fs::rename(away, path).unwrap()
+}
+
+/// As many events as find room in memory, and those that then do not.
+fn fill_memory(keeper: &Keeper) -> Vec<KeptEvent> {
+    let mut unkept = Vec::new();
+    let mut number = 1_000;
+    for bytes in [16_000, 1] {
+        loop {
+            let mut event = kept(number);
+            event.record.event = vec![b'x'; bytes].into();
+            number += 1;
+            if keeper.save(event.clone()) == Ticket::NEVER {
+                unkept.push(event);
+                break;
+            }
+        }
+    }
+    unkept
+}
+
+fn wait_healthy(keeper: &Keeper) {
+    let deadline = Instant::now() + PATIENCE;
+    while keeper.status().queue > 0 {
+        assert!(Instant::now() < deadline, "{:?}", keeper.status());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_overtaken_stays_until_what_overtakes_it_is_kept() {
+    let (_temporary, directory) = filled(2);
+    let (keeper, _) = opened(&directory);
+    let repair = broken_disk(&keeper);
+    let waiting = keeper.save(kept(2));
+    let unkept = fill_memory(&keeper);
+    let identity = |number| (kept(number).subject, kept(number).event_id);
+    // One that is on the disk, and one that waits for it.
+    let large = KeptEvent { record: unkept[0].record.clone(), ..kept(3) };
+    assert_eq!(keeper.update(Some(large.clone()), [identity(1), identity(2)]), Ticket::NEVER);
+    repair();
+    wait_durable(&keeper, waiting);
+    wait_healthy(&keeper);
+    let kept_now = |number| keeper.event(&kept(number).subject, &kept(number).event_id);
+    assert_eq!((kept_now(1), kept_now(2)), (Some(kept(1).record), Some(kept(2).record)));
+    // Overtaken before there was room: it takes with it what it had overtaken.
+    let ticket = keeper.update(Some(kept(4)), [identity(3)]);
+    wait_durable(&keeper, ticket);
+    for event in unkept {
+        keeper.save(event);
+    }
+    close(&keeper);
+    let (again, events) = opened(&directory);
+    let ids = ids(&events);
+    assert!(["1", "2", "3"].iter().all(|gone| !ids.contains(*gone)) && ids.contains("4"));
+    close(&again);
+}
+
+#[test]
+fn what_is_forgotten_while_memory_is_full_does_not_come_back() {
+    let (_temporary, directory) = filled(20);
+    let (keeper, _) = opened(&directory);
+    let repair = broken_disk(&keeper);
+    let unkept = fill_memory(&keeper);
+    (0..20).for_each(|number| keeper.forget(&kept(number).subject, &kept(number).event_id));
+    repair();
+    wait_healthy(&keeper);
+    for event in unkept {
+        keeper.save(event);
+    }
+    close(&keeper);
+    let (again, events) = opened(&directory);
+    assert!(events.iter().all(|event| event.event_id.as_str().len() == 4), "they came back");
+    close(&again);
+}
+
 /// Prints how long it takes; what is too long depends on the machine.
 #[test]
 fn a_hundred_thousand_events_are_loaded() {

@@ -102,6 +102,28 @@ fn without_the_program_that_salvages_nothing_is_rebuilt_in_silence() {
     assert!(path.exists(), "moved aside before anything was salvaged");
 }
 
+#[test]
+fn a_rebuild_that_was_cut_short_has_lost_nothing() {
+    let (_temporary, directory) = filled(3);
+    std::fs::remove_file(directory.join("state.mark")).unwrap();
+    let path = directory.join(store::FILE_NAME);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.push(0);
+    std::fs::write(&path, &bytes).unwrap();
+    // The new store cannot be made, when everything else is done.
+    let in_the_way = directory.join("state.redb.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    open(&directory, true).unwrap_err();
+    assert!(open(&directory, false).unwrap_err().is_loss());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let (rebuilt, events) = open(&directory, true).unwrap();
+    assert_eq!((rebuilt.start, events.len()), (Start::Rebuilt, 3));
+    close(&rebuilt.keeper);
+    let aside = format!("state.redb.corrupt-{}", NOW.0 / 1_000_000);
+    assert_eq!(std::fs::read(directory.join(aside)).unwrap(), bytes);
+    assert_eq!(read_again(&directory).len(), 3);
+}
+
 /// Wherever the file is damaged: everything is there, or the store says that it is damaged, and
 /// a rebuild gives back nothing that was not there.
 #[test]
