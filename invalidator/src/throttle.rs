@@ -59,8 +59,11 @@ pub struct Throttles {
     pub malformed_polls: Throttle,
     /// Polls of nodes for which there is no room.
     pub nodes_refused: Throttle,
-    /// Lines in the audit log about who was not let in at the API.
-    pub audited_denials: Throttle,
+    /// Lines in the audit log about strangers who were not let in at the API.
+    pub audited_strangers: Throttle,
+    /// Lines in the audit log about known callers who asked for too much: no flood of strangers is
+    /// to hide who they are.
+    pub audited_callers: Throttle,
 }
 
 #[cfg(test)]

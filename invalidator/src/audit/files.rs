@@ -9,6 +9,7 @@ use std::time::Duration;
 use policy::time::UnixMicros;
 use serde::Serialize;
 
+use super::current::Current;
 use super::directory::{self, Lines, LogFile, Next};
 use super::entry::{Fact, FileStart, RemovedFact};
 use super::line::{Facts, Hash, Point, Seal};
@@ -59,23 +60,12 @@ struct Written<'a> {
     prev: Hash,
 }
 
-/// The file that is being written.
-#[derive(Debug)]
-struct Current {
-    file: File,
-    log: LogFile,
-    /// Whole lines in it, in bytes.
-    length: u64,
-    /// When its first line was noted.
-    begun: Option<UnixMicros>,
-}
-
 /// The files, and where the chain stands.
 #[derive(Debug)]
 pub(super) struct Files {
     keeping: Keeping,
     seal: Seal,
-    current: Option<Current>,
+    pub(super) current: Option<Current>,
     /// The file before the current one.
     after: Option<String>,
     last: Point,
@@ -104,7 +94,7 @@ impl Files {
             Some(log) => {
                 let (file, length) =
                     directory::open_to_append(&keeping.directory, &log).map_err(cannot)?;
-                Some(Current { file, log, length, begun })
+                Some(Current::new(file, log, length, begun))
             }
             None => None,
         };
@@ -195,7 +185,7 @@ impl Files {
         if self.keeping.durable {
             directory::sync(&self.keeping.directory)?;
         }
-        Ok(Current { file, log, length: 0, begun: None })
+        Ok(Current::new(file, log, 0, None))
     }
 
     /// Whether lines were written since the last [`Files::sync`].
@@ -209,8 +199,8 @@ impl Files {
     /// # Errors
     /// If that cannot be done.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        if let Some(current) = self.current.as_ref().filter(|_| self.keeping.durable) {
-            current.file.sync_data()?;
+        if let Some(current) = self.current.as_mut().filter(|_| self.keeping.durable) {
+            current.sync(&self.keeping.directory, &self.seal, self.last)?;
         }
         self.synced = self.last;
         Ok(())

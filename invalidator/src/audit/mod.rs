@@ -5,6 +5,7 @@
 //! and a line says how much is missing. Nothing here decides what an event does.
 
 mod chores;
+mod current;
 mod directory;
 pub mod entry;
 mod files;

@@ -124,6 +124,11 @@ impl Queue {
         self.arrived.notify_all();
     }
 
+    /// Whether it accepts nothing more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// Whether it is closed, and empty.
     pub(super) fn is_done(&self) -> bool {
         let waiting = self.lock();

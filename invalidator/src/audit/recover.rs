@@ -139,9 +139,9 @@ fn cut(path: &Path, scan: &Scan) -> io::Result<()> {
 
 /// One file, read to its end.
 #[derive(Debug, Default)]
-struct Scan {
+pub(super) struct Scan {
     /// The line with the highest number of those that are what was written.
-    last: Option<Point>,
+    pub(super) last: Option<Point>,
     begun: Option<UnixMicros>,
     /// Whole lines, in bytes.
     length: u64,
@@ -149,7 +149,7 @@ struct Scan {
     rest: u64,
     /// That is a whole line but for its line break.
     rest_is_line: bool,
-    broken: bool,
+    pub(super) broken: bool,
     /// The first line that is not what was written, from 1.
     broken_at: Option<u64>,
     /// What the file says it is sealed with, if that is not the seal at hand.
@@ -157,7 +157,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn of(directory: &Path, file: &LogFile, seal: &Seal) -> io::Result<Self> {
+    pub(super) fn of(directory: &Path, file: &LogFile, seal: &Seal) -> io::Result<Self> {
         let mut scan = Self::default();
         let mut lines = Lines::of(directory.join(&file.name))?;
         let (mut number, mut prev) = (0_u64, None);

@@ -2,6 +2,7 @@
 //! unnoticed.
 
 mod attack;
+mod sync;
 mod writer;
 
 use std::fs;

@@ -116,10 +116,15 @@ impl Writer {
             }
             let written = self.write_pending().and_then(|()| self.look_after());
             self.report(written.as_ref().err());
-            if self.common.queue.is_done() {
-                last_attempts += usize::from(written.is_err());
-                if written.is_ok() && self.pending.is_empty() || last_attempts >= LAST_ATTEMPTS_MAX
-                {
+            if written.is_ok() {
+                last_attempts = 0;
+                if self.common.queue.is_done() && self.pending.is_empty() {
+                    break;
+                }
+            } else if self.common.queue.is_closed() {
+                // However much waits: a broken disk must not keep the daemon from ending.
+                last_attempts += 1;
+                if last_attempts >= LAST_ATTEMPTS_MAX {
                     break;
                 }
             }
@@ -129,6 +134,10 @@ impl Writer {
         }
         let ended = self.sync().and_then(|()| Ok(self.write_head()?));
         self.report(ended.as_ref().err());
+        let left = self.pending.len().saturating_add(self.common.queue.length().0);
+        if left > 0 {
+            error!(left, "entries of the audit log are lost: they could not be written in the end");
+        }
         let Point { seq, hash } = self.files.last();
         info!(seq, %hash, "audit log ends");
     }

@@ -104,7 +104,11 @@ pub(super) async fn audited(
 
 /// As often as it pleases whoever is not let in, but not as many lines.
 fn note_denied(shared: &Shared, asked: Asked, caller: Option<&Caller>, status: StatusCode) {
-    let Some(left_out) = shared.throttles.audited_denials.admit(shared.now().mono) else { return };
+    let throttle = match caller {
+        Some(_) => &shared.throttles.audited_callers,
+        None => &shared.throttles.audited_strangers,
+    };
+    let Some(left_out) = throttle.admit(shared.now().mono) else { return };
     let fact = Fact::Denied(DeniedFact {
         method: text(asked.method.as_str()),
         resource: asked.resource.unwrap_or_else(|| NO_ROUTE.to_owned()),

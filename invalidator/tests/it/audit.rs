@@ -8,7 +8,9 @@ use std::process::{Command, Output};
 use policy::push::Refusal;
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, block, event, portcullis, private, text, wait_until};
+use crate::harness::{
+    AUDITOR, Daemon, block, event, portcullis, private, request, text, wait_until,
+};
 use crate::node::{Node, Running};
 
 const ALWAYS: &str = "audit.fsync = \"always\"\naudit.key = \"a-key-of-the-audit-log\"\n";
@@ -129,6 +131,22 @@ fn who_is_not_let_in_is_noted_and_probes_are_not() {
     let calls = of_kind(&daemon, "call");
     assert!(calls.iter().all(|call| call["resource"] == "/v1/status"), "{calls:?}");
     assert!(!content(&directory(&daemon)).contains("alice-4711"));
+}
+
+#[test]
+fn a_flood_of_strangers_does_not_hide_what_a_known_caller_tries() {
+    let daemon = Daemon::start(ALWAYS);
+    let path = format!("{}/v1/erase", daemon.api);
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let is_too_much = || agent.post(&path).send("{}").unwrap().status() == 429;
+    wait_until("strangers to be throttled", is_too_much);
+    let bearer = format!("Bearer {AUDITOR}");
+    let header = ("authorization", bearer.as_str());
+    assert_eq!(request(&daemon.api, "POST", "/v1/erase", &[header], "{}").status, 403);
+    let of_known = || of_kind(&daemon, "denied").into_iter().find(|line| line["role"] == "auditor");
+    wait_until("the line about the auditor", || of_known().is_some());
+    assert_eq!(of_known().unwrap()["status"], 403);
 }
 
 #[test]

@@ -65,6 +65,25 @@ fn a_full_queue_loses_entries_and_says_how_many() {
     assert!(text_of(&config.directory).contains("\"cause\":\"the queue was full\""));
 }
 
+/// However much waits, and whatever is lost with it.
+#[test]
+fn a_disk_that_stays_broken_does_not_keep_the_daemon_from_ending() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(&directory);
+    let (audit, writer) = Audit::start(&config, directory.path(), AuditMetrics::default()).unwrap();
+    std::fs::remove_dir_all(&config.directory).unwrap();
+    // More than the writer takes at once.
+    for _ in 0..3_000 {
+        audit.note(None, Fact::Stop {});
+    }
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        writer.finish();
+        let _ = done.send(());
+    });
+    assert_eq!(ended.recv_timeout(Duration::from_secs(20)), Ok(()), "it never ends");
+}
+
 #[tokio::test]
 async fn who_is_erased_is_nobody_in_old_lines_and_somebody_else_in_new_ones() {
     let directory = tempfile::tempdir().unwrap();
