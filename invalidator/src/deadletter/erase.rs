@@ -1,5 +1,7 @@
 //! Removes the letters that are about a user or session.
 
+use std::time::Duration;
+
 use policy::event::{Document, protobuf};
 use policy::subject::Subject;
 use serde_json::Value;
@@ -8,6 +10,8 @@ use super::{DeadLetters, Filter, Unavailable, table};
 
 /// Letters that are looked at, and removed, in one step.
 const STEP: usize = 1_000;
+/// Longest wait for letters that are still to be written.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 impl DeadLetters {
     /// Removes every letter about a subject: whose event names it, or, if that cannot be told,
@@ -16,6 +20,10 @@ impl DeadLetters {
     /// # Errors
     /// If the file cannot be used: some may be removed already.
     pub fn erase(&self, subject: &Subject) -> Result<u64, Unavailable> {
+        // What still waits to be written would be there afterwards.
+        if !self.flush(FLUSH_MAX) {
+            return Err(Unavailable);
+        }
         let mut removed: u64 = 0;
         let mut filter = Filter::default();
         loop {

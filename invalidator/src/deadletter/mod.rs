@@ -92,12 +92,12 @@ impl DeadLetters {
         }
     }
 
-    /// Waits until everything that came before is written, or for this long. Blocks.
-    pub fn flush(&self, patience: Duration) {
+    /// Waits until everything that came before is written, or for this long. Says whether it is.
+    /// Blocks.
+    pub fn flush(&self, patience: Duration) -> bool {
         let (done, flushed) = sync_channel(1);
-        if self.tasks.try_send(Task::Flush(done)).is_ok() {
-            let _ = flushed.recv_timeout(patience);
-        }
+        let asked = self.tasks.try_send(Task::Flush(done));
+        asked.is_ok() && flushed.recv_timeout(patience).is_ok()
     }
 
     /// One letter. Blocks.

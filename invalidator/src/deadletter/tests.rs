@@ -156,6 +156,21 @@ fn a_file_that_cannot_be_used_is_tried_again() {
 }
 
 #[test]
+fn whoever_is_erased_does_not_come_back_with_letters_that_still_waited() {
+    let directory = tempfile::tempdir().unwrap();
+    let metrics = DeadLetterMetrics::default();
+    let letters = DeadLetters::start(directory.path(), bounds(1_000), metrics).unwrap();
+    letters.flush(Duration::from_secs(20));
+    for number in 0..200 {
+        letters.keep(fresh(&format!("alice {number}"), None, wall_clock().0));
+    }
+    let alice = policy::subject::Subject::user("alice").unwrap();
+    assert_eq!(letters.erase(&alice), Ok(200));
+    letters.flush(Duration::from_secs(20));
+    assert!(letters.list(&Filter::default(), 1).unwrap().is_empty());
+}
+
+#[test]
 fn neither_debug_form_shows_what_was_sent() {
     let letter = fresh("alice@example.com", None, 1);
     let text = format!("{letter:?} {:?}", Letter::from(letter.clone()));

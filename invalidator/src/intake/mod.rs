@@ -71,9 +71,8 @@ impl Intake {
 
     /// Checks an event in either form.
     ///
-    /// What comes from our own store has passed the rules about fields and age before. They may have
-    /// changed since, and a block that is in force is not dropped for that. Its signature is checked
-    /// again: somebody else may have written it there.
+    /// What comes from our own store has passed all rules before. Rules and keys may have changed
+    /// since, and a block that is in force is not dropped for that: only its form is checked again.
     ///
     /// # Errors
     /// The first rule that it breaks.
