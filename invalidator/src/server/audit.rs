@@ -19,6 +19,7 @@ use super::api::Door;
 use super::body;
 use super::problem::Problem;
 use crate::access::Caller;
+use crate::audit::Ticket;
 use crate::audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
 use crate::shared::Shared;
 
@@ -66,40 +67,55 @@ impl Asked {
     }
 }
 
-/// Notes every call of `/v1`, and everybody who was not let in.
+/// Notes every call of `/v1`, and everybody who was not let in. In a task of its own: what was begun
+/// is done to its end and noted, also if the caller hangs up meanwhile.
 pub(super) async fn audited(
     State(shared): State<Arc<Shared>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let asked = Asked::of(&mut request).await;
-    let response = next.run(request).await;
-    let caller = response.extensions().get::<Caller>();
+    let answered = tokio::spawn(async move {
+        let response = next.run(request).await;
+        if let Some(ticket) = note(&shared, asked, &response) {
+            // Also what was noted on the way, such as the event.
+            shared.audit.settled(ticket).await;
+        }
+        response
+    });
+    answered.await.unwrap_or_else(|cause| {
+        tracing::error!(%cause, "a request was not answered");
+        let title = "The request could not be answered";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title).into_response()
+    })
+}
+
+/// Notes one call; gives its line's place if the answer has to wait for it.
+fn note(shared: &Shared, asked: Asked, response: &Response) -> Option<Ticket> {
+    let extensions = response.extensions();
+    let (status, caller) = (response.status(), extensions.get::<Caller>());
     let is_denied = matches!(
-        response.status(),
+        status,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
     );
     if is_denied {
-        note_denied(&shared, asked, caller, response.status());
-        return response;
+        note_denied(shared, asked, caller, status);
+        return None;
     }
     if asked.is_probe() {
-        return response;
+        return None;
     }
-    let Noted { event_id, note } = response.extensions().get().cloned().unwrap_or_default();
+    let Noted { event_id, note } = extensions.get().cloned().unwrap_or_default();
     let fact = Fact::Call(CallFact {
         caller: caller.map(|caller| text(&caller.name)),
         role: caller.map(|caller| caller.role.as_str()),
         method: text(asked.method.as_str()),
         resource: asked.resource.unwrap_or_else(|| NO_ROUTE.to_owned()),
-        status: response.status().as_u16(),
+        status: status.as_u16(),
         event_id,
         note: note.map(|note| text(&note)),
     });
-    let ticket = shared.audit.note(asked.about, fact);
-    // Also what was noted on the way, such as the event.
-    shared.audit.settled(ticket).await;
-    response
+    Some(shared.audit.note(asked.about, fact))
 }
 
 /// As often as it pleases whoever is not let in, but not as many lines.

@@ -2,6 +2,8 @@
 //! erased from it.
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -9,7 +11,7 @@ use policy::push::Refusal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    AUDITOR, Daemon, block, event, portcullis, private, request, text, wait_until,
+    AUDITOR, Daemon, PUBLISHER, block, event, portcullis, private, request, text, wait_until,
 };
 use crate::node::{Node, Running};
 
@@ -147,6 +149,29 @@ fn a_flood_of_strangers_does_not_hide_what_a_known_caller_tries() {
     let of_known = || of_kind(&daemon, "denied").into_iter().find(|line| line["role"] == "auditor");
     wait_until("the line about the auditor", || of_known().is_some());
     assert_eq!(of_known().unwrap()["status"], 403);
+}
+
+#[test]
+fn a_caller_who_does_not_wait_for_the_answer_is_noted_all_the_same() {
+    let daemon = Daemon::start(&format!("api.ack_timeout = \"1s\"\n{ALWAYS}"));
+    // Enforces nothing: the publisher would have to wait.
+    let mut node = Node::new(&daemon, "edge-1", "boot-1");
+    node.poll();
+    let body = block("evt-1", "alice");
+    let mut stream = TcpStream::connect(daemon.api.strip_prefix("http://").unwrap()).unwrap();
+    write!(
+        stream,
+        "POST /v1/invalidations HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {PUBLISHER}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    wait_until("the event", || !of_kind(&daemon, "event").is_empty());
+    drop(stream);
+    wait_until("the call", || !of_kind(&daemon, "call").is_empty());
+    let call = &of_kind(&daemon, "call")[0];
+    assert_eq!((&call["role"], &call["event_id"]), (&json!("publisher"), &json!("evt-1")));
+    assert_eq!(call["status"], 202);
 }
 
 #[test]
