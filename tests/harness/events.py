@@ -5,19 +5,32 @@ import time
 import uuid
 from datetime import UTC, datetime
 
-_last_ms = 0
+_last_us = 0
+
+
+def _now_us() -> int:
+    """Wall clock, but never the same microsecond twice: order between events stays plain, and a
+    flood of them does not run ahead of the clock."""
+    global _last_us
+    _last_us = max(_last_us + 1, time.time_ns() // 1000)
+    return _last_us
 
 
 def now_ms() -> int:
-    """Wall clock, but never the same millisecond twice: order between events stays plain."""
-    global _last_ms
-    _last_ms = max(_last_ms + 1, time.time_ns() // 1_000_000)
-    return _last_ms
+    """Wall clock, after every event that was made before."""
+    global _last_us
+    ms = _now_us() // 1000 + 1
+    _last_us = ms * 1000
+    return ms
 
 
 def timestamp(ms: int) -> str:
-    at = datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _timestamp(ms * 1000, "milliseconds")
+
+
+def _timestamp(us: int, resolution: str) -> str:
+    at = datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
+    return at.isoformat(timespec=resolution).replace("+00:00", "Z")
 
 
 def event(
@@ -37,7 +50,7 @@ def event(
         "event_id": event_id or f"evt-{uuid.uuid4().hex[:16]}",
         "event_type": f"risk.{action}",
         "schema_version": "1.0",
-        "occurred_at": timestamp(at_ms if at_ms is not None else now_ms()),
+        "occurred_at": _timestamp(_now_us(), "microseconds") if at_ms is None else timestamp(at_ms),
         "key": key,
         "payload": {"action": action, **payload},
     }
