@@ -144,7 +144,8 @@ struct Named {
     session_id: Option<String>,
 }
 
-fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// What no web page can send without asking first, whatever a browser shows on its behalf.
+pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
     if essence.trim().eq_ignore_ascii_case("application/json") {

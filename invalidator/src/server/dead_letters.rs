@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use policy::name::EventId;
 use policy::time::UnixMicros;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use super::audit::Noted;
+use super::audit::{Noted, require_json};
 use super::body;
 use super::problem::Problem;
 use crate::deadletter::{
@@ -143,8 +143,10 @@ pub(super) async fn show(
 /// `POST /v1/dead-letters/replay`
 pub(super) async fn replay_some(
     State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    require_json(&headers)?;
     let bytes = body::read(body, REPLAY_BYTES_MAX).await?;
     let rule = "must be a JSON object with reason, operator, and id, event_id, or from and to";
     let order: Order = serde_json::from_slice(&bytes).map_err(|_| invalid("body", rule))?;

@@ -67,6 +67,21 @@ fn every_route_is_for_those_that_the_table_names() {
     assert_eq!(open.map(|route| route.path).collect::<Vec<_>>(), ["/healthz", "/readyz"]);
 }
 
+/// A browser with a client certificate would send text for any page that asks it to.
+#[test]
+fn nothing_is_done_for_a_body_that_any_web_page_could_send() {
+    let daemon = Daemon::start("");
+    let bearer = bearer(OPERATOR);
+    for route in ROUTES.iter().filter(|route| route.method == "POST") {
+        for form in [Some("text/plain"), Some("application/x-www-form-urlencoded"), None] {
+            let form = form.map(|form| ("content-type", form));
+            let headers: Vec<_> = form.into_iter().chain([("authorization", &*bearer)]).collect();
+            let answer = request(&daemon.api, "POST", route.path, &headers, "{}");
+            assert_eq!(answer.status, 415, "{} {form:?}", route.path);
+        }
+    }
+}
+
 #[test]
 fn the_document_has_every_route_with_its_roles() {
     let path = format!("{}/../docs/api.md", env!("CARGO_MANIFEST_DIR"));
