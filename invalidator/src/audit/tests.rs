@@ -187,6 +187,28 @@ fn files_past_retention_are_removed_with_a_line_that_explains_it() {
     assert_eq!(found.fault, Fault::Missing);
 }
 
+/// Without a key, lines that say that others were removed can be written by anybody.
+#[test]
+fn a_head_kept_elsewhere_has_to_be_in_the_log_or_just_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (directory, seal) = (directory.path(), Seal::new(None));
+    write_log(directory, &seal, 60);
+    let (mut files, _) = open(directory, &seal);
+    let removed = files.past_retention(NOW.saturating_add(DAY * 8)).unwrap().unwrap();
+    let before = Point { seq: removed.through, hash: removed.through_hash };
+    let fact = Fact::Removed(removed);
+    files.append(&[Ready { at: NOW, about: None, fact }], NOW).unwrap();
+    files.sync().unwrap();
+    files.write_head(NOW).unwrap();
+    files.remove(before.seq).unwrap();
+    let finding = |expected| verify(directory, &seal, Some(expected)).unwrap().finding;
+    assert_eq!(finding(before), None);
+    let other = seal.hash(b"another line");
+    assert_eq!(finding(Point { hash: other, ..before }).unwrap().fault, Fault::Changed);
+    let gone = finding(Point { seq: before.seq - 1, hash: other }).unwrap();
+    assert_eq!((gone.fault, gone.seq), (Fault::Missing, before.seq - 1), "{gone}");
+}
+
 #[test]
 fn the_oldest_file_cannot_go_without_a_line_that_says_so() {
     let directory = tempfile::tempdir().unwrap();

@@ -191,8 +191,13 @@ impl<'a> Checker<'a> {
             return self.found(Fault::Changed, place, seq, detail);
         }
         if self.report.first.is_none() {
-            self.report.first = Some(seq);
             let before = Point { seq: seq.saturating_sub(1), hash: facts.prev };
+            let other = |(_, p): &&(_, Point)| p.seq == before.seq && *p != before;
+            if let Some((who, _)) = self.heads.iter().find(other) {
+                let detail = format!("{who} names another line before this one");
+                return self.found(Fault::Changed, place, seq, detail);
+            }
+            self.report.first = Some(seq);
             self.unexplained = (before.seq > 0).then_some(before);
         }
         self.note(facts);
@@ -215,6 +220,16 @@ impl<'a> Checker<'a> {
             "torn" => self.report.torn = self.report.torn.saturating_add(1),
             _ => {}
         }
+    }
+
+    /// A line that has to be there, and that the log begins after: without a key, whoever can write
+    /// the files can also write that what came before was removed.
+    fn head_before_the_first(&self) -> Option<(Place, u64, String)> {
+        let first = self.report.first?;
+        let is_before = |(_, point): &&(_, Point)| point.seq.saturating_add(1) < first;
+        let (who, point) = self.heads.iter().find(is_before)?;
+        let place = Place { file: LogFile::beginning_with(first).name, line: 1 };
+        Some((place, point.seq, format!("{who} names this line, and the log begins with {first}")))
     }
 
     fn why_changed(&self, line: &[u8]) -> String {
@@ -242,6 +257,8 @@ impl<'a> Checker<'a> {
             let detail =
                 "lines up to this one are not there, and no line says that they were removed";
             self.found(Fault::Missing, Place { file, line: 1 }, before.seq, detail);
+        } else if let Some((place, seq, detail)) = self.head_before_the_first() {
+            self.found(Fault::Missing, place, seq, detail);
         } else {
             let last = self.report.last.map_or(0, |last| last.seq);
             let cut = self.heads.iter().find(|(_, point)| point.seq > last);
