@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import random
-import shutil
 import socket
 import subprocess
 import threading
@@ -15,8 +14,7 @@ import pytest
 import standardwebhooks
 import stripe
 
-from harness import plugin, signing
-from harness.artifacts import REPOSITORY
+from harness import artifacts, plugin, signing
 from harness.stack import running
 
 BODY = b'{"amount": 100, "currency": "EUR"}'
@@ -468,8 +466,7 @@ export default function () {
 def test_k6(edge, tmp_path):
     script = tmp_path / "signed.js"
     script.write_text(K6)
-    k6 = shutil.which("k6", path=REPOSITORY / ".venv/bin") or shutil.which("k6")
-    argv = [k6, "run", "--quiet", "--no-usage-report", "--address", "", str(script)]
+    argv = [str(artifacts.k6()), "run", "--quiet", "--no-usage-report", "--address", "", str(script)]
     environment = {"SECRET": signing.SECRET, "EDGE": f"http://127.0.0.1:{edge.port}"}
     argv += [part for name, value in environment.items() for part in ("-e", f"{name}={value}")]
     ran = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)

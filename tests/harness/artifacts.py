@@ -28,9 +28,17 @@ def daemon() -> Path:
     return _artifact("PORTCULLIS_BIN", REPOSITORY / "target/release/portcullis")
 
 
+def _installed(variable: str, program: str) -> Path:
+    in_project = REPOSITORY / ".venv/bin" / program
+    return _artifact(variable, in_project if in_project.exists() else shutil.which(program))
+
+
 def envoy() -> Path:
-    in_project = REPOSITORY / ".venv/bin/envoy"
-    return _artifact("ENVOY_BIN", in_project if in_project.exists() else shutil.which("envoy"))
+    return _installed("ENVOY_BIN", "envoy")
+
+
+def k6() -> Path:
+    return _installed("K6_BIN", "k6")
 
 
 def redis() -> Path:

@@ -29,6 +29,7 @@ class Options:
     filters_before: list[dict] = field(default_factory=list)  # HTTP filters such as jwt_authn
     port: int | None = None  # free ones, if none is given
     admin_port: int | None = None
+    plain_port: int | None = None  # of another listener, the same without the filter
 
 
 def wasm_config(root_id: str, options: Options) -> dict:
@@ -69,14 +70,17 @@ def _cluster(name: str, address: str | int) -> dict:
     }
 
 
-def _listener(port: int, access_log: Path, options: Options) -> dict:
-    plugin = {
+def _gate(options: Options) -> dict:
+    return {
         "name": "portcullis",
         "typed_config": {
             "@type": _FILTERS + "wasm.v3.Wasm",
             "config": wasm_config("portcullis", options),
         },
     }
+
+
+def _listener(name: str, port: int, access_log: Path, filters: list[dict]) -> dict:
     router = {"name": "router", "typed_config": {"@type": _FILTERS + "router.v3.Router"}}
     line = {
         "user": "%REQ(x-user-id)%",
@@ -113,10 +117,10 @@ def _listener(port: int, access_log: Path, options: Options) -> dict:
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "access_log": [log],
-        "http_filters": [*options.filters_before, plugin, router],
+        "http_filters": [*filters, router],
     }
     return {
-        "name": "edge",
+        "name": name,
         "address": _address(port),
         # New connections go to the worker with the fewest: a few reach every worker.
         "connection_balance_config": {"exact_balance": {}},
@@ -127,11 +131,16 @@ def _listener(port: int, access_log: Path, options: Options) -> dict:
 
 
 def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) -> dict:
+    filters = [*options.filters_before, _gate(options)]
+    listeners = [_listener("edge", port, access_log, filters)]
+    if options.plain_port:
+        plain = _listener("plain", options.plain_port, access_log, options.filters_before)
+        listeners.append(plain)
     config = {
         "node": {"id": "edge-1", "cluster": "portcullis-tests"},
         "admin": {"address": _address(admin_port)},
         "static_resources": {
-            "listeners": [_listener(port, access_log, options)],
+            "listeners": listeners,
             "clusters": [_cluster("upstream", options.upstream_port)],
         },
     }

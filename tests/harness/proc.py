@@ -32,6 +32,11 @@ def wait_until(
         time.sleep(every_s)
 
 
+def die_with_us() -> None:
+    """For `preexec_fn`: whoever is itself killed takes this child with it."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Process:
     """One child. The lists are for cleanup, and for what a failed test reports."""
 
@@ -49,8 +54,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 cwd=directory,
                 env=env,
-                # A test run that is itself killed takes its children with it.
-                preexec_fn=lambda: _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+                preexec_fn=die_with_us,
             )
         Process.running.append(self)
 
