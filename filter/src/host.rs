@@ -4,6 +4,7 @@
 //! proxy cannot give is none, and never a panic.
 
 use std::cell::OnceCell;
+use std::ptr;
 use std::time::Duration;
 
 use policy::gate::Clock;
@@ -13,7 +14,7 @@ use policy::shared::{Key, Mark, Mismatch, Shared};
 use policy::time::{MonotonicNanos, UnixMicros};
 use policy::{claim, push};
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, MapType, MetricType};
+use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 
 /// The compare-and-swap number of an absent key: the proxy creates such a key whatever the number,
 /// and refuses this one for a key that is there. Zero would overwrite.
@@ -73,7 +74,7 @@ impl Shared for SharedData {
 
 fn name_of(key: Key) -> String {
     match key {
-        Key::Slab(index) => format!("portcullis/slab/{index:x}"),
+        Key::Slab(index) => numbered("portcullis/slab/", index),
         Key::HashKey => "portcullis/hash_key".to_owned(),
         Key::Geometry => "portcullis/geometry".to_owned(),
         Key::Progress => "portcullis/progress".to_owned(),
@@ -82,6 +83,16 @@ fn name_of(key: Key) -> String {
         Key::Replay(index) => format!("portcullis/replay/{index:x}"),
         Key::ReplayGeometry => "portcullis/replay_geometry".to_owned(),
     }
+}
+
+/// A name with a number after it, in hexadecimal: twice for every request, so not by `format!`.
+fn numbered(prefix: &str, number: u32) -> String {
+    let mut name = String::with_capacity(prefix.len().saturating_add(8));
+    name.push_str(prefix);
+    let digits = (u32::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    let digit = |at: u32| char::from_digit((number >> (4 * at)) & 0xf, 16);
+    name.extend((0..digits).rev().filter_map(digit));
+    name
 }
 
 /// The request of the stream that the proxy is calling about. Its headers are fetched once, all
@@ -93,10 +104,7 @@ pub(crate) struct CurrentRequest {
 
 impl Request for CurrentRequest {
     fn headers(&self) -> &Headers {
-        self.headers.get_or_init(|| {
-            let lines = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
-            Headers(lines.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect())
-        })
+        self.headers.get_or_init(request_headers)
     }
 
     fn jwt_claim(&self, payload: &str, name: &str) -> Option<Vec<u8>> {
@@ -108,6 +116,27 @@ impl Request for CurrentRequest {
     fn client_address(&self) -> Option<Vec<u8>> {
         property(vec!["source", "address"])
     }
+}
+
+/// The SDK's own call copies every name and value; most are never looked at.
+fn request_headers() -> Headers {
+    #[link(wasm_import_module = "env")]
+    unsafe extern "C" {
+        fn proxy_get_header_map_pairs(map: u32, bytes: *mut *mut u8, size: *mut usize) -> u32;
+    }
+    const REQUEST_HEADERS: u32 = MapType::HttpRequestHeaders as u32;
+    const OK: u32 = Status::Ok as u32;
+    let (mut bytes, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: both places are live. What the proxy returns it has put into memory that it got from
+    // the SDK's allocator, which gives vectors of this capacity away.
+    #[allow(unsafe_code)]
+    let map = unsafe {
+        match proxy_get_header_map_pairs(REQUEST_HEADERS, &raw mut bytes, &raw mut size) {
+            OK if !bytes.is_null() => Vec::from_raw_parts(bytes, size, size),
+            _ => Vec::new(),
+        }
+    };
+    Headers::from_map(map)
 }
 
 fn property(path: Vec<&str>) -> Option<Vec<u8>> {

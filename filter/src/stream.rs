@@ -143,7 +143,7 @@ fn given_up(held: &Held) -> Action {
 
 /// Removes what only the gate may say.
 fn remove_forged(request: &impl Request) {
-    let names = request.headers().0.iter().map(|(name, _)| name);
+    let names = request.headers().lines().map(|(name, _)| name);
     for name in names.filter(|name| is_reserved(name)) {
         if let Ok(name) = std::str::from_utf8(name) {
             host::remove_request_header(name);

@@ -65,7 +65,7 @@ impl<'a> Arbitrary<'a> {
     /// Each line feed in `cookies` begins another header.
     pub fn new(cookies: &[u8], address: &'a [u8], claim: &'a [u8]) -> Self {
         let lines = cookies.split(|byte| *byte == b'\n');
-        let headers = Headers(lines.map(|line| (b"cookie".to_vec(), line.to_vec())).collect());
+        let headers = lines.map(|line| ("cookie", line)).collect();
         Self { headers, address, claim }
     }
 }

@@ -42,13 +42,11 @@ impl Captured {
         };
         let path = path(head.path.unwrap_or_default()).ok_or(CapturedError::Target)?;
         let method = head.method.unwrap_or_default().as_bytes().to_vec();
-        let mut lines = vec![(b":method".to_vec(), method), (b":path".to_vec(), path.into_bytes())];
-        lines.extend(
-            head.headers.iter().map(|header| {
-                (header.name.to_ascii_lowercase().into_bytes(), header.value.to_vec())
-            }),
-        );
-        let headers = Headers(lines);
+        let pseudo = [(":method", method), (":path", path.into_bytes())];
+        let pseudo = pseudo.map(|(name, value)| (name.to_owned(), value));
+        let lines = head.headers.iter();
+        let lines = lines.map(|header| (header.name.to_ascii_lowercase(), header.value.to_vec()));
+        let headers = pseudo.into_iter().chain(lines).collect();
         let rest = bytes.get(length..).unwrap_or_default();
         let body = framed(&headers, rest)?;
         Ok(Self { headers, body })
