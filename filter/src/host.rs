@@ -120,6 +120,7 @@ impl Request for CurrentRequest {
 
 /// The SDK's own call copies every name and value; most are never looked at.
 fn request_headers() -> Headers {
+    #[allow(unsafe_code)]
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
         fn proxy_get_header_map_pairs(map: u32, bytes: *mut *mut u8, size: *mut usize) -> u32;

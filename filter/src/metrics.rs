@@ -3,6 +3,9 @@
 //! All are defined at start, so that a scrape shows zeros before anything happens. Only reasons of
 //! blocks come up at run time; metrics never expire, so there is a limit to them. No name ever
 //! holds anything of a request or a user.
+//!
+//! Telling the proxy costs more than many a decision, so counts go with the next tick. What a VM has
+//! counted since its last one is lost if it traps.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -56,6 +59,9 @@ pub(crate) struct Metrics {
     signatures: BTreeMap<(Profile, &'static str), u32>,
     skew_ms: RefCell<BTreeMap<KeyId, u32>>,
     push: BTreeMap<&'static str, u32>,
+    /// Counts that the proxy does not have yet: few different ones, since they go every few
+    /// milliseconds.
+    unsent: RefCell<Vec<(u32, usize)>>,
 }
 
 impl Metrics {
@@ -102,6 +108,7 @@ impl Metrics {
             signatures,
             skew_ms: RefCell::default(),
             push: push.collect(),
+            unsent: RefCell::default(),
             prefix: prefix.clone(),
         }
     }
@@ -109,7 +116,7 @@ impl Metrics {
     /// Counts what came of a request.
     pub(crate) fn count_decision(&self, decision: &Decision) {
         match &decision.verdict {
-            Verdict::Allow => add(self.allowed, 1),
+            Verdict::Allow => self.add(self.allowed, 1),
             Verdict::Deny(denial) => self.count_rule("denied", denial, decision.integration),
         }
         for Note { denial, why } in &decision.notes {
@@ -126,7 +133,7 @@ impl Metrics {
     }
 
     fn count_signature(&self, profile: Profile, result: &'static str) {
-        add(self.signatures.get(&(profile, result)).copied(), 1);
+        self.add(self.signatures.get(&(profile, result)).copied(), 1);
     }
 
     fn record_skew(&self, verified: &Verified) {
@@ -147,7 +154,7 @@ impl Metrics {
 
     fn count_rule(&self, outcome: &'static str, denial: &Denial, integration: Option<usize>) {
         if let Some(index) = integration.filter(|_| denial.cause.is_of_integration()) {
-            add(self.by_integration.get(&(outcome, index)).copied(), 1);
+            self.add(self.by_integration.get(&(outcome, index)).copied(), 1);
         }
         let profile = integration.and_then(|index| *self.profiles.get(index)?);
         match &denial.cause {
@@ -159,12 +166,12 @@ impl Metrics {
             }
             _ => {}
         }
-        add(self.by_cause.get(&(outcome, denial.cause.as_str())).copied(), 1);
+        self.add(self.by_cause.get(&(outcome, denial.cause.as_str())).copied(), 1);
         if let Some(index) = denial.cause.limit() {
-            add(self.by_limit.get(&(outcome, index)).copied(), 1);
+            self.add(self.by_limit.get(&(outcome, index)).copied(), 1);
         }
         if let Cause::Block { reason, .. } = &denial.cause {
-            add(self.reason(outcome, reason), 1);
+            self.add(self.reason(outcome, reason), 1);
         }
     }
 
@@ -184,12 +191,12 @@ impl Metrics {
 
     /// Counts that this VM polls from now on.
     pub(crate) fn count_lease_taken(&self) {
-        add(self.push.get("lease_taken").copied(), 1);
+        self.add(self.push.get("lease_taken").copied(), 1);
     }
 
     /// Counts what an answer to a poll brought.
     pub(crate) fn count_push(&self, answer: &Result<Report, Failure>) {
-        let push = |name: &str, by: usize| add(self.push.get(name).copied(), by);
+        let push = |name: &str, by: usize| self.add(self.push.get(name).copied(), by);
         match answer {
             Ok(Report { is_superseded: true, .. }) => push("superseded", 1),
             Ok(report) => {
@@ -204,10 +211,22 @@ impl Metrics {
             Err(_) => push("failed", 1),
         }
     }
-}
 
-fn add(metric: Option<u32>, by: usize) {
-    if let Some(metric) = metric.filter(|_| by > 0) {
-        host::count(metric, by);
+    /// Notes it for [`Metrics::flush`].
+    fn add(&self, metric: Option<u32>, by: usize) {
+        let Some(metric) = metric.filter(|_| by > 0) else { return };
+        let Ok(mut unsent) = self.unsent.try_borrow_mut() else { return };
+        match unsent.iter_mut().find(|(known, _)| *known == metric) {
+            Some((_, count)) => *count = count.saturating_add(by),
+            None => unsent.push((metric, by)),
+        }
+    }
+
+    /// Tells the proxy what was counted since the last time.
+    pub(crate) fn flush(&self) {
+        let Ok(mut unsent) = self.unsent.try_borrow_mut() else { return };
+        for (metric, count) in unsent.drain(..) {
+            host::count(metric, count);
+        }
     }
 }

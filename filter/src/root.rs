@@ -21,7 +21,7 @@ const SINGLETON_ROOT_ID: &[u8] = b"portcullis_poller";
 /// What a node is called if nobody gives it a name that the invalidator takes.
 const NODE_DEFAULT: &str = "envoy";
 
-/// How often a VM renews its lease, or looks whether there is one to take.
+/// How often a VM tells its counters, and renews its lease or looks whether there is one to take.
 const TICK: Duration = Duration::from_millis(50);
 
 /// How long a poll may take: held for as long as it may be, and a second for the way.
@@ -53,9 +53,7 @@ impl Root {
             self.poller = Some(Poller::new(u64::from_le_bytes(holder), node));
             self.is_singleton = host::root_id().as_deref() == Some(SINGLETON_ROOT_ID);
         }
-        if config.invalidator.is_some() || !config.integrations.is_empty() {
-            host::set_tick_period(TICK);
-        }
+        host::set_tick_period(TICK);
         self.plugin = Some(Rc::new(Plugin::new(Gate::new(config, hash_key))));
         Ok(())
     }
@@ -162,6 +160,7 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         let Some(plugin) = self.plugin.clone() else { return };
         plugin.give_up_on_bodies();
+        plugin.metrics.flush();
         let (rank, now) = (self.rank(), HostClock.monotonic());
         let Some(poller) = &mut self.poller else { return };
         let was_holder = poller.is_holder();
