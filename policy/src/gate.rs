@@ -23,7 +23,7 @@ mod take;
 pub use decision::{Cause, Decision, Denial, Note, Verdict, Why};
 pub use pending::{HeadersDecision, Pending, Progress};
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use crate::config::{Answer, Config, Groups, Limit, LimitMatch, Source};
 use crate::hash::{HashKey, SubjectHash};
@@ -60,8 +60,20 @@ pub struct Gate {
     reads_route: bool,
 }
 
-/// The subjects of a request, and what has to be looked at for each.
-type Plans<'a> = BTreeMap<SubjectHash, Plan<'a>>;
+/// The subjects of a request, each once, and what has to be looked at for each. They are few.
+#[derive(Default)]
+struct Plans<'a>(Vec<(SubjectHash, Plan<'a>)>);
+
+impl<'a> Plans<'a> {
+    fn extend(&mut self, hash: SubjectHash, extend: impl FnOnce(&mut Plan<'a>)) {
+        if let Some((_, plan)) = self.0.iter_mut().find(|(known, _)| *known == hash) {
+            return extend(plan);
+        }
+        let mut plan = Plan::default();
+        extend(&mut plan);
+        self.0.push((hash, plan));
+    }
+}
 
 #[derive(Default)]
 struct Plan<'a> {
@@ -161,7 +173,7 @@ impl Gate {
         }
         let awaited = checked?;
         if is_signed && awaited.verifier.is_none() {
-            let mut plans = Plans::new();
+            let mut plans = Plans::default();
             self.plan_signers(&mut plans, &Kind::Partner, &claimed, &of_signers);
             looks.extend(self.look(plans, groups, shared, clock));
         }
@@ -209,7 +221,7 @@ impl Gate {
         decision: &mut Decision,
     ) -> Result<Plans<'a>, Denial> {
         let identity = &self.config.identity;
-        let mut plans = Plans::new();
+        let mut plans = Plans::default();
         let users = self.identify(request, &Kind::User, &identity.user, decision)?;
         if users.is_empty() && identity.missing_user == Answer::Deny {
             decision.rule(Cause::MissingIdentity, identity.shadow)?;
@@ -217,24 +229,24 @@ impl Gate {
         let sessions = self.identify(request, &Kind::Session, &identity.session, decision)?;
         if self.config.invalidator.is_some() {
             for found in users.iter().chain(&sessions) {
-                plans.entry(self.hash(found)).or_default().has_status = true;
+                plans.extend(self.hash(found), |plan| plan.has_status = true);
             }
         }
         for (index, limit) in limits {
             let found = match &limit.key {
-                Kind::User => users.clone(),
-                Kind::Session => sessions.clone(),
-                Kind::Partner | Kind::KeyId => Vec::new(),
+                Kind::User => Cow::Borrowed(&users),
+                Kind::Session => Cow::Borrowed(&sessions),
+                Kind::Partner | Kind::KeyId => continue,
                 kind @ Kind::ClientIp => {
-                    self.identify(request, kind, &[Source::ClientIp], decision)?
+                    Cow::Owned(self.identify(request, kind, &[Source::ClientIp], decision)?)
                 }
                 kind @ Kind::Header(name) => {
                     let source = Source::Header(name.to_string());
-                    self.identify(request, kind, &[source], decision)?
+                    Cow::Owned(self.identify(request, kind, &[source], decision)?)
                 }
             };
-            for found in &found {
-                plans.entry(self.hash(found)).or_default().limits.push((index, limit));
+            for found in found.iter() {
+                plans.extend(self.hash(found), |plan| plan.limits.push((index, limit)));
             }
         }
         Ok(plans)
@@ -264,7 +276,7 @@ impl Gate {
     ) {
         for limit in limits.iter().filter(|(_, limit)| limit.key == *kind) {
             for signer in signers {
-                plans.entry(self.hash(signer)).or_default().limits.push(*limit);
+                plans.extend(self.hash(signer), |plan| plan.limits.push(*limit));
             }
         }
     }

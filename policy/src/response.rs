@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::bucket::Quota;
 use crate::config::{Config, Limit, RateLimitHeaders};
@@ -17,6 +17,9 @@ use crate::sign::Failure;
 const PROBLEM_JSON: &str = "application/problem+json";
 
 const TYPES: &str = "https://iana.org/assignments/http-problem-types";
+
+/// The type of a problem that its status says everything about.
+const BLANK: &str = "about:blank";
 
 /// How long a client should wait when the gate itself is the reason, in seconds.
 const UNAVAILABLE_RETRY_AFTER_S: u64 = 1;
@@ -32,11 +35,31 @@ pub struct Response {
     pub body: String,
 }
 
+/// The body of a response (RFC 9457, section 3), with the members of the problem types used here.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u32,
+    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<[&'a str; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+}
+
+impl Problem<'_> {
+    fn to_json(&self) -> String {
+        // Neither a map with other keys than strings nor a writer that fails: nothing can go wrong.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
 /// The response to a rejected request.
 #[must_use]
 pub fn rejection(config: &Config, denial: &Denial) -> Response {
     let limit = denial.cause.limit().and_then(|index| Some((index, config.limits.get(index)?)));
-    let violated = limit.map(|(_, limit)| json!([limit.name.as_str()]));
     let (status, title, problem) = match &denial.cause {
         Cause::Block { .. } => (403, "Forbidden", None),
         Cause::MissingIdentity => (401, "Unauthorized", None),
@@ -54,12 +77,16 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         | Cause::Contention
         | Cause::BodyNotHeld => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
     };
-    let type_uri = problem.map_or_else(|| "about:blank".into(), |name| format!("{TYPES}#{name}"));
-    let mut body = json!({ "type": type_uri, "title": title, "status": status });
-    if let Some(members) = body.as_object_mut() {
-        members.extend(violated.map(|names| ("violated-policies".to_owned(), names)));
-        members.extend(disclosed(&denial.cause));
-    }
+    let type_uri = problem.map(|name| format!("{TYPES}#{name}"));
+    let (reason, until) = disclosed(&denial.cause);
+    let body = Problem {
+        r#type: type_uri.as_deref().unwrap_or(BLANK),
+        title,
+        status,
+        violated_policies: limit.map(|(_, limit)| [limit.name.as_str()]),
+        reason,
+        until,
+    };
     let mut headers = vec![("content-type", PROBLEM_JSON.to_owned())];
     let retry_after_s = match status {
         503 => Some(UNAVAILABLE_RETRY_AFTER_S),
@@ -74,7 +101,7 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         };
         headers.extend(rate_limit(config, limit.map(quota).as_slice()));
     }
-    Response { status, headers, body: body.to_string() }
+    Response { status, headers, body: body.to_json() }
 }
 
 /// One answer for everything that can be wrong with a signature: what it was helps only a forger.
@@ -93,20 +120,19 @@ fn signature(failure: Failure, replay_status: u16) -> (u32, &'static str, Option
 #[must_use]
 pub fn unavailable() -> Response {
     let title = "Service Unavailable";
-    let body = json!({ "type": "about:blank", "title": title, "status": 503 }).to_string();
+    let (violated_policies, reason, until) = (None, None, None);
+    let body = Problem { r#type: BLANK, title, status: 503, violated_policies, reason, until };
     let headers = vec![("content-type", PROBLEM_JSON.to_owned())];
-    Response { status: 503, headers, body }
+    Response { status: 503, headers, body: body.to_json() }
 }
 
-/// What the publisher of a block allows the client to know.
-fn disclosed(cause: &Cause) -> Vec<(String, Value)> {
+/// What the publisher of a block allows the client to know: its reason and its end.
+fn disclosed(cause: &Cause) -> (Option<&str>, Option<String>) {
     match cause {
         Cause::Block { reason, disclose: true, until } => {
-            let reason = ("reason".to_owned(), json!(reason.as_str()));
-            let until = until.map(|until| ("until".to_owned(), json!(until.to_string())));
-            [reason].into_iter().chain(until).collect()
+            (Some(reason.as_str()), until.map(|until| until.to_string()))
         }
-        _ => Vec::new(),
+        _ => (None, None),
     }
 }
 

@@ -128,7 +128,7 @@ impl Pending {
         let limits = self.signer_limits.iter();
         let limits = limits.filter_map(|at| Some((*at, gate.config.limits.get(*at)?)));
         let limits: Vec<_> = limits.collect();
-        let mut plans = Plans::new();
+        let mut plans = Plans::default();
         gate.plan_signers(&mut plans, &Kind::Partner, &partners, &limits);
         gate.plan_signers(&mut plans, &Kind::KeyId, &key_ids, &limits);
         // No status is looked at, so no scope matters.

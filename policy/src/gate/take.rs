@@ -29,7 +29,7 @@ impl Gate {
             let evaluation = self.evaluate(hash, &plan, slab.as_deref(), groups, clock);
             Look { hash, plan, mark, evaluation }
         };
-        plans.into_iter().map(look).collect()
+        plans.0.into_iter().map(look).collect()
     }
 
     fn slab(&self, hash: SubjectHash) -> Key {
