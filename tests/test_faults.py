@@ -180,7 +180,7 @@ def test_stale_deny(singleton, user):
         rejected = stack.edge.get("/", new_user())
         assert rejected.problem == "temporary-reduced-capacity"
         assert stack.edge.get("/", user).status == 503
-        assert stack.edge.metric("portcullis_denied_stale") >= 1
+        assert stack.edge.settled_metric("portcullis_denied_stale") >= 1
         stack.daemon.process.resume()
         until_status(stack, new_user(), 200)
         assert stack.edge.get("/", user).status == 403
@@ -219,8 +219,8 @@ def test_never_synced_allow_and_by_route_group(user):
         stack.edge.start()
         assert stack.edge.get("/", user).status == 200
         assert stack.edge.get("/bet", user).status == 503
-        assert stack.edge.metric("portcullis_failed_open_never_synced") == 1
-        assert stack.edge.metric("portcullis_denied_never_synced") == 1
+        stack.edge.wait_metric("portcullis_failed_open_never_synced", 1)
+        stack.edge.wait_metric("portcullis_denied_never_synced", 1)
 
 
 def test_event_while_no_envoy_is_there(user):

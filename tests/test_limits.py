@@ -184,14 +184,14 @@ def test_missing_identity_denied(user):
         assert stack.edge.get("/", user="").status == 401
         assert stack.upstream.seen.total() == 0
         assert stack.edge.get("/", user).status == 200
-        assert stack.edge.metric("portcullis_denied_missing_identity") == 2
+        stack.edge.wait_metric("portcullis_denied_missing_identity", 2)
 
 
 def test_shadowed_limit_counts_but_never_rejects(edge, user):
-    before = edge.metric("portcullis_limit_shadowed_would_deny")
+    before = edge.settled_metric("portcullis_limit_shadowed_would_deny")
     assert statuses(edge, 5, "/shadow", user=user) == [200] * 5
-    assert edge.metric("portcullis_limit_shadowed_would_deny") == before + 3
-    assert edge.metric("portcullis_limit_shadowed_denied") == 0
+    edge.wait_metric("portcullis_limit_shadowed_would_deny", before + 3)
+    edge.wait_metric("portcullis_limit_shadowed_denied", 0)
 
 
 def test_global_shadow_rejects_nothing(user):
@@ -203,7 +203,7 @@ def test_global_shadow_rejects_nothing(user):
         stack.daemon.block(blocked, reason="fraud")
         assert stack.edge.get("/", blocked).status == 200
         assert stack.edge.get("/").status == 200
-        counted = stack.edge.metric
+        counted = stack.edge.settled_metric
         assert counted("portcullis_would_deny_limit") == 2
         assert counted("portcullis_would_deny_block") == 1
         assert counted("portcullis_would_deny_missing_identity") >= 1

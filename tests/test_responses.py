@@ -144,4 +144,4 @@ def test_never_synced_is_503(user):
         assert rejected.status == 503
         assert rejected.problem == "temporary-reduced-capacity"
         assert stack.upstream.seen[user] == 0
-        assert stack.edge.metric("portcullis_denied_never_synced") == 1
+        stack.edge.wait_metric("portcullis_denied_never_synced", 1)

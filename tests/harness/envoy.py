@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from harness.proc import Process, wait_until
 
 _TYPES = "type.googleapis.com/"
 _FILTERS = _TYPES + "envoy.extensions.filters.http."
+# Some ticks of the filter, with which its counts come.
+_SETTLED_S = 0.2
 
 
 @dataclass
@@ -227,8 +230,32 @@ class Envoy:
         return samples(self.admin("/stats/prometheus").body.decode())
 
     def metric(self, name: str) -> float:
-        """The sum over all label sets of one counter; 0 while it has never been counted."""
+        """The sum over all label sets of one counter; 0 while it has never been counted. What
+        workers have counted since their last tick is not in it yet."""
         return sum(v for k, v in self.metrics().items() if k.partition("{")[0] == name)
+
+    def settled_metric(self, name: str) -> float:
+        """The counter once it has stood still for some ticks."""
+        value, since = self.metric(name), time.monotonic()
+
+        def settled() -> bool:
+            nonlocal value, since
+            now = self.metric(name)
+            if now != value:
+                value, since = now, time.monotonic()
+            return time.monotonic() - since > _SETTLED_S
+
+        wait_until(settled, f"{name} to stand still")
+        return value
+
+    def wait_metric(self, name: str, value: float) -> None:
+        """Until the counter has this value."""
+
+        def reached() -> bool:
+            assert (now := self.metric(name)) == value, now
+            return True
+
+        wait_until(reached, f"{name} to be {value}")
 
     def access_log_of(self, user: str, requests: int = 1) -> list[dict]:
         """The user's access log lines, once there are as many as `requests`."""

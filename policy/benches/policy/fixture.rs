@@ -99,7 +99,7 @@ impl Plain {
 }
 
 pub(crate) fn headers(lines: &[(&str, &str)]) -> Headers {
-    Headers(lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
+    lines.iter().copied().collect()
 }
 
 impl Request for Plain {
