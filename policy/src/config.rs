@@ -7,7 +7,9 @@
 mod check;
 mod fail;
 pub mod integration;
+mod json;
 mod raw;
+mod read;
 mod route;
 mod structure;
 
@@ -18,6 +20,8 @@ use crate::bucket::Rate;
 use crate::name::Name;
 use crate::sign::key::KeySet;
 use crate::subject::Kind;
+
+use read::FromJson;
 
 pub use fail::{Answer, AnswerByRoute, FailPolicy};
 pub use integration::{Integration, ReplayStorage, Signature};
@@ -213,22 +217,15 @@ impl Config {
         }
         // An encoded Struct can begin like JSON (its first byte is a line feed), but it is never
         // JSON as a whole: that has no bytes of lengths and tags in it.
-        let raw = match serde_json::from_slice::<serde_json::Value>(bytes) {
-            Ok(value) => {
-                raw::read(value)?;
-                // Once more from the text: only there is a field that stands twice noticed.
-                raw::read(&mut serde_json::Deserializer::from_slice(bytes))?
-            }
-            Err(error) => {
-                let neither = || match bytes.trim_ascii_start().starts_with(b"{") {
-                    true => ConfigError::new("", format!("must be JSON: {error}")),
-                    false => {
-                        ConfigError::new("", "must be a JSON object or a google.protobuf.Struct")
-                    }
-                };
-                raw::read(structure::to_json(bytes).ok_or_else(neither)?)?
-            }
-        };
+        let json = serde_json::from_slice(bytes).or_else(|error| {
+            let neither = || match bytes.trim_ascii_start().starts_with(b"{") {
+                true => format!("must be JSON: {error}"),
+                false => "must be a JSON object or a google.protobuf.Struct".to_owned(),
+            };
+            structure::to_json(bytes).ok_or_else(|| ConfigError::new("", neither()))
+        })?;
+        let mut raw = raw::Config::default();
+        raw.read(json)?;
         check::config(raw)
     }
 

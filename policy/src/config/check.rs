@@ -7,7 +7,6 @@ mod signed;
 use std::time::Duration;
 
 use super::fail::{Answer, AnswerByRoute, FailPolicy};
-use super::route::Groups;
 use super::{
     Config, ConfigError, Identity, Invalidator, RateLimitHeaders, Responses, SECRET_BYTES_MAX,
     SECRET_BYTES_MIN, SOURCES_MAX, Source, Storage, raw,
@@ -155,9 +154,7 @@ fn fail_policy(
         (Some(raw), true) => answer_by_route(field, raw, groups),
         (None, true) => fail(field, "must be given with an invalidator: \"allow\" or \"deny\""),
         (Some(_), false) => fail(field, "must be left out without an invalidator"),
-        (None, false) => {
-            answer_by_route(field, raw::AnswerByRoute::Everywhere(raw::Answer::Allow), groups)
-        }
+        (None, false) => Ok(AnswerByRoute::everywhere(Answer::Allow)),
     };
     Ok(FailPolicy {
         never_synced: by_route("fail_policy.never_synced", raw.never_synced)?,
@@ -173,19 +170,21 @@ fn answer_by_route(
     raw: raw::AnswerByRoute,
     groups: &[Name],
 ) -> Checked<AnswerByRoute> {
-    let (default, named) = match raw {
-        raw::AnswerByRoute::Everywhere(all) => (answer(all), Default::default()),
-        raw::AnswerByRoute::ByRoute(by) => (answer(by.default), by.route_groups),
-    };
-    let (mut allow, mut deny) = (Groups::default(), Groups::default());
-    for (name, given) in named {
-        let index = group_index(&format!("{field}.route_groups.{name}"), &name, groups)?;
+    let raw::AnswerByRoute(raw::ByRoute { default, route_groups }) = raw;
+    let mut checked = AnswerByRoute::everywhere(answer(default));
+    let AnswerByRoute { allow, deny, .. } = &mut checked;
+    for (name, given) in route_groups.0 {
+        let field = format!("{field}.route_groups.{name}");
+        let index = group_index(&field, &name, groups)?;
+        if allow.contains(index) || deny.contains(index) {
+            return fail(field, "must not stand twice");
+        }
         match answer(given) {
             Answer::Allow => allow.insert(index),
             Answer::Deny => deny.insert(index),
         }
     }
-    Ok(AnswerByRoute { default, allow, deny })
+    Ok(checked)
 }
 
 fn answer(raw: raw::Answer) -> Answer {

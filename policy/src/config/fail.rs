@@ -23,6 +23,12 @@ pub struct AnswerByRoute {
 }
 
 impl AnswerByRoute {
+    /// The same answer for every route.
+    #[must_use]
+    pub fn everywhere(answer: Answer) -> Self {
+        Self { default: answer, allow: Groups::default(), deny: Groups::default() }
+    }
+
     /// The answer for a request in these groups. Where two of its groups disagree: deny.
     #[must_use]
     pub fn answer(&self, groups: Groups) -> Answer {

@@ -2,55 +2,40 @@
 
 mod signed;
 
-use serde::{Deserialize, Deserializer};
-
-use super::ConfigError;
+use super::json::Json;
+use super::read::{ByName, FromJson, Read, Variant, choice, must_be, object, unknown_variant};
 pub(super) use signed::{Integration, Key, NonceRule, Profile, Replay, Signature};
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct Config {
-    pub(super) node: Option<String>,
-    pub(super) stat_prefix: Option<String>,
-    #[serde(default)]
-    pub(super) shadow: bool,
-    #[serde(default)]
-    pub(super) identity: Identity,
-    #[serde(default)]
-    pub(super) route_groups: Vec<RouteGroup>,
-    #[serde(default)]
-    pub(super) limits: Vec<Limit>,
-    #[serde(default)]
-    pub(super) blocks: Blocks,
-    #[serde(default)]
-    pub(super) responses: Responses,
-    pub(super) invalidator: Option<Invalidator>,
-    pub(super) fail_policy: FailPolicy,
-    #[serde(default)]
-    pub(super) storage: Storage,
-    #[serde(default)]
-    pub(super) integrations: Vec<Integration>,
-    #[serde(default)]
-    pub(super) keys: Vec<Key>,
-    pub(super) replay: Option<Replay>,
+object! {
+    struct Config {
+        node: Option<String>, optional "node";
+        stat_prefix: Option<String>, optional "stat_prefix";
+        shadow: bool, optional "shadow";
+        identity: Identity, optional "identity";
+        route_groups: Vec<RouteGroup>, optional "route_groups";
+        limits: Vec<Limit>, optional "limits";
+        blocks: Blocks, optional "blocks";
+        responses: Responses, optional "responses";
+        invalidator: Option<Invalidator>, optional "invalidator";
+        fail_policy: FailPolicy, required "fail_policy";
+        storage: Storage, optional "storage";
+        integrations: Vec<Integration>, optional "integrations";
+        keys: Vec<Key>, optional "keys";
+        replay: Option<Replay>, optional "replay";
+    }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct Identity {
-    #[serde(default)]
-    pub(super) user: Vec<Source>,
-    #[serde(default)]
-    pub(super) session: Vec<Source>,
-    #[serde(default)]
-    pub(super) partner: Vec<Source>,
-    pub(super) missing_user: Option<Answer>,
-    #[serde(default)]
-    pub(super) shadow: bool,
+object! {
+    struct Identity {
+        user: Vec<Source>, optional "user";
+        session: Vec<Source>, optional "session";
+        partner: Vec<Source>, optional "partner";
+        missing_user: Option<Answer>, optional "missing_user";
+        shadow: bool, optional "shadow";
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+// Its default, and that of the enums below, holds the place of one that is required until it is read.
 pub(super) enum Source {
     JwtClaim(JwtClaim),
     Header(String),
@@ -58,61 +43,101 @@ pub(super) enum Source {
     ClientIp(bool),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct JwtClaim {
-    pub(super) payload: String,
-    pub(super) claim: String,
+impl Default for Source {
+    fn default() -> Self {
+        Self::ClientIp(false)
+    }
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
+impl FromJson for Source {
+    fn read(&mut self, json: Json) -> Read<()> {
+        let names = ["jwt_claim", "header", "cookie", "client_ip"];
+        let source = Variant::of(json, &names)?;
+        *self = match source.name {
+            "jwt_claim" => Self::JwtClaim(source.value()?),
+            "header" => Self::Header(source.value()?),
+            "cookie" => Self::Cookie(source.value()?),
+            _ => Self::ClientIp(source.value()?),
+        };
+        Ok(())
+    }
+}
+
+object! {
+    struct JwtClaim {
+        payload: String, required "payload";
+        claim: String, required "claim";
+    }
+}
+
+#[derive(Clone, Copy, Default)]
 pub(super) enum Answer {
     Allow,
+    #[default]
     Deny,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct RouteGroup {
-    pub(super) name: String,
-    #[serde(rename = "match")]
-    pub(super) matchers: Vec<Matcher>,
+impl FromJson for Answer {
+    fn read(&mut self, json: Json) -> Read<()> {
+        *self = choice(json, &[("allow", Self::Allow), ("deny", Self::Deny)])?;
+        Ok(())
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct Matcher {
-    pub(super) methods: Option<Vec<String>>,
-    pub(super) path: Option<Path>,
-    pub(super) route_group: Option<String>,
+object! {
+    struct RouteGroup {
+        name: String, required "name";
+        matchers: Vec<Matcher>, required "match";
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
+object! {
+    struct Matcher {
+        methods: Option<Vec<String>>, optional "methods";
+        path: Option<Path>, optional "path";
+        route_group: Option<String>, optional "route_group";
+    }
+}
+
 pub(super) enum Path {
     Exact(String),
     Prefix(String),
     Regex(String),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct Limit {
-    pub(super) name: String,
-    pub(super) key: LimitKey,
-    #[serde(rename = "match")]
-    pub(super) matchers: Option<Vec<Matcher>>,
-    pub(super) max_tokens: u32,
-    pub(super) tokens_per_fill: u32,
-    pub(super) fill_interval: String,
-    #[serde(default)]
-    pub(super) shadow: bool,
+impl Default for Path {
+    fn default() -> Self {
+        Self::Exact(String::new())
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
+impl FromJson for Path {
+    fn read(&mut self, json: Json) -> Read<()> {
+        let path = Variant::of(json, &["exact", "prefix", "regex"])?;
+        *self = match path.name {
+            "exact" => Self::Exact(path.value()?),
+            "prefix" => Self::Prefix(path.value()?),
+            _ => Self::Regex(path.value()?),
+        };
+        Ok(())
+    }
+}
+
+object! {
+    struct Limit {
+        name: String, required "name";
+        key: LimitKey, required "key";
+        matchers: Option<Vec<Matcher>>, optional "match";
+        max_tokens: u32, required "max_tokens";
+        tokens_per_fill: u32, required "tokens_per_fill";
+        fill_interval: String, required "fill_interval";
+        shadow: bool, optional "shadow";
+    }
+}
+
+#[derive(Default)]
 pub(super) enum LimitKey {
+    #[default]
     User,
     Session,
     Partner,
@@ -121,24 +146,43 @@ pub(super) enum LimitKey {
     Header(String),
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct Blocks {
-    #[serde(default)]
-    pub(super) shadow: bool,
+impl FromJson for LimitKey {
+    fn read(&mut self, json: Json) -> Read<()> {
+        let names = ["user", "session", "partner", "key_id", "client_ip", "header"];
+        *self = match json {
+            Json::Text(word) => match word.as_str() {
+                "user" => Self::User,
+                "session" => Self::Session,
+                "partner" => Self::Partner,
+                "key_id" => Self::KeyId,
+                "client_ip" => Self::ClientIp,
+                "header" => return must_be("an object such as {\"header\": \"x-api-key\"}"),
+                _ => return Err(unknown_variant(&word, &names)),
+            },
+            Json::Object(_) => match Variant::of(json, &names)? {
+                key if key.name == "header" => Self::Header(key.value()?),
+                key => return must_be(&format!("just \"{}\", not an object", key.name)),
+            },
+            _ => return must_be("a string or an object"),
+        };
+        Ok(())
+    }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct Responses {
-    #[serde(default)]
-    pub(super) ratelimit_headers: RateLimitHeaders,
-    #[serde(default)]
-    pub(super) legacy_headers: bool,
+object! {
+    struct Blocks {
+        shadow: bool, optional "shadow";
+    }
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+object! {
+    struct Responses {
+        ratelimit_headers: RateLimitHeaders, optional "ratelimit_headers";
+        legacy_headers: bool, optional "legacy_headers";
+    }
+}
+
+#[derive(Clone, Copy, Default)]
 pub(super) enum RateLimitHeaders {
     Off,
     #[default]
@@ -146,81 +190,55 @@ pub(super) enum RateLimitHeaders {
     Always,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct Invalidator {
-    pub(super) cluster: String,
-    pub(super) secret: String,
-    pub(super) stale_after: String,
-    #[serde(default)]
-    pub(super) shadow: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct FailPolicy {
-    pub(super) never_synced: Option<AnswerByRoute>,
-    pub(super) stale: Option<AnswerByRoute>,
-    pub(super) slab_full: Answer,
-    pub(super) contention: Answer,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "must be \"allow\", \"deny\", or an object with default and route_groups"
-)]
-pub(super) enum AnswerByRoute {
-    Everywhere(Answer),
-    ByRoute(ByRoute),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct ByRoute {
-    pub(super) default: Answer,
-    #[serde(default)]
-    pub(super) route_groups: std::collections::BTreeMap<String, Answer>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(super) struct Storage {
-    pub(super) slabs: Option<u32>,
-    pub(super) slab_bytes_max: Option<u32>,
-}
-
-/// Reads the shape; an error names the path of the field at fault.
-pub(super) fn read<'de, D>(source: D) -> Result<Config, ConfigError>
-where
-    D: Deserializer<'de, Error = serde_json::Error>,
-{
-    serde_path_to_error::deserialize(source).map_err(|error| {
-        let path = error.path().to_string();
-        describe(path.trim_start_matches('.'), &error.inner().to_string())
-    })
-}
-
-/// Serde's message in an operator's words, and without the value that is wrong: it may be a secret.
-fn describe(field: &str, message: &str) -> ConfigError {
-    // The path says better where it is.
-    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
-    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-    if let Some(missing) = missing {
-        let dot = if field.is_empty() { "" } else { "." };
-        return ConfigError::new(format!("{field}{dot}{missing}"), "is required");
+impl FromJson for RateLimitHeaders {
+    fn read(&mut self, json: Json) -> Read<()> {
+        let all = [("off", Self::Off), ("on_reject", Self::OnReject), ("always", Self::Always)];
+        *self = choice(json, &all)?;
+        Ok(())
     }
-    match message.split_once(", expected ") {
-        Some((found, expected)) if found.starts_with("invalid ") => {
-            let expected = match expected {
-                "u16" => "a whole number from 0 to 65535",
-                "u32" => "a whole number from 0 to 4294967295",
-                "a sequence" => "a list",
-                "map with a single key" => "an object with exactly one field",
-                other => other,
-            };
-            ConfigError::new(field, format!("must be {expected}"))
-        }
-        _ => ConfigError::new(field, message),
+}
+
+object! {
+    struct Invalidator {
+        cluster: String, required "cluster";
+        secret: String, required "secret";
+        stale_after: String, required "stale_after";
+        shadow: bool, optional "shadow";
+    }
+}
+
+object! {
+    struct FailPolicy {
+        never_synced: Option<AnswerByRoute>, optional "never_synced";
+        stale: Option<AnswerByRoute>, optional "stale";
+        slab_full: Answer, required "slab_full";
+        contention: Answer, required "contention";
+    }
+}
+
+#[derive(Default)]
+pub(super) struct AnswerByRoute(pub(super) ByRoute);
+
+impl FromJson for AnswerByRoute {
+    fn read(&mut self, json: Json) -> Read<()> {
+        let read = match json {
+            Json::Object(_) => self.0.read(json),
+            word => self.0.default.read(word),
+        };
+        read.or_else(|_| must_be("\"allow\", \"deny\", or an object with default and route_groups"))
+    }
+}
+
+object! {
+    struct ByRoute {
+        default: Answer, required "default";
+        route_groups: ByName<Answer>, optional "route_groups";
+    }
+}
+
+object! {
+    struct Storage {
+        slabs: Option<u32>, optional "slabs";
+        slab_bytes_max: Option<u32>, optional "slab_bytes_max";
     }
 }

@@ -209,7 +209,36 @@ fn only_one_slash_ends_a_prefix() {
 fn a_field_that_stands_twice_is_refused() {
     let text = minimal().to_string().replacen('{', "{\"limits\": [], \"limits\": [], ", 1);
     let error = Config::parse(text.as_bytes()).unwrap_err();
-    assert_eq!(error.rule, "duplicate field `limits`");
+    assert_eq!((error.field.as_str(), error.rule.as_str()), ("limits", "duplicate field `limits`"));
+    let full = full().to_string();
+    for (once, field) in [
+        ("\"max_tokens\":100", "limits[0].max_tokens"),
+        ("\"claim\":\"sub\"", "identity.user[0].jwt_claim.claim"),
+        ("\"secret\":\"0123456789abcdef\"", "keys[1].secret"),
+    ] {
+        let (before, after) = full.rsplit_once(once).unwrap();
+        let text = format!("{before}{once},{once}{after}");
+        let error = Config::parse(text.as_bytes()).unwrap_err();
+        assert_eq!(error.field, field);
+        assert!(error.rule.starts_with("duplicate field"), "{error}");
+    }
+    let text = full.replace("\"public\":\"allow\"", "\"public\":\"allow\",\"public\":\"deny\"");
+    let error = Config::parse(text.as_bytes()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "fail_policy.never_synced.route_groups.public: must not stand twice"
+    );
+}
+
+#[test]
+fn null_stands_for_what_has_no_default_value() {
+    for absent in ["/node", "/limits/0/match", "/integrations/0/allow_ips", "/replay"] {
+        parse(&with(absent, Some(Value::Null))).expect(absent);
+    }
+    for wrong in ["/shadow", "/limits", "/identity", "/limits/0/name", "/fail_policy"] {
+        let error = parse(&with(wrong, Some(Value::Null))).expect_err(wrong);
+        assert!(error.rule.starts_with("must be a"), "{error}");
+    }
 }
 
 #[test]

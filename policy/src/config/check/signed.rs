@@ -135,10 +135,11 @@ fn signature(field: &str, raw: raw::Signature) -> Checked<Signature> {
     if raw.nonce.is_some() && profile != Profile::Portcullis {
         return fail(format!("{field}.nonce"), "must be left out: only portcullis has a choice");
     }
-    let replay_status = raw.replay_status.unwrap_or(409);
-    if ![401, 409].contains(&replay_status) {
-        return fail(format!("{field}.replay_status"), "must be 409 or 401");
-    }
+    let replay_status = match raw.replay_status {
+        None | Some(409) => 409,
+        Some(401) => 401,
+        Some(_) => return fail(format!("{field}.replay_status"), "must be 409 or 401"),
+    };
     let partner = raw.partner.map(|text| name(&format!("{field}.partner"), &text)).transpose()?;
     Ok(Signature {
         profile,

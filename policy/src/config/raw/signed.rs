@@ -1,36 +1,34 @@
 //! Integrations and the keys of signed requests, as operators spell them.
 
-use serde::Deserialize;
-
 use super::Matcher;
+use crate::config::json::Json;
+use crate::config::read::{FromJson, Read, choice, object};
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(in super::super) struct Integration {
-    pub(in super::super) name: String,
-    #[serde(rename = "match")]
-    pub(in super::super) matchers: Vec<Matcher>,
-    pub(in super::super) allow_ips: Option<Vec<String>>,
-    pub(in super::super) content_types: Option<Vec<String>>,
-    pub(in super::super) body_bytes_max: Option<u32>,
-    pub(in super::super) signature: Option<Signature>,
-    #[serde(default)]
-    pub(in super::super) shadow: bool,
+object! {
+    struct Integration {
+        name: String, required "name";
+        matchers: Vec<Matcher>, required "match";
+        allow_ips: Option<Vec<String>>, optional "allow_ips";
+        content_types: Option<Vec<String>>, optional "content_types";
+        body_bytes_max: Option<u32>, optional "body_bytes_max";
+        signature: Option<Signature>, optional "signature";
+        shadow: bool, optional "shadow";
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(in super::super) struct Signature {
-    pub(in super::super) profile: Profile,
-    pub(in super::super) partner: Option<String>,
-    pub(in super::super) tolerance: Option<String>,
-    pub(in super::super) nonce: Option<NonceRule>,
-    pub(in super::super) replay_status: Option<u16>,
+object! {
+    struct Signature {
+        profile: Profile, required "profile";
+        partner: Option<String>, optional "partner";
+        tolerance: Option<String>, optional "tolerance";
+        nonce: Option<NonceRule>, optional "nonce";
+        replay_status: Option<u32>, optional "replay_status";
+    }
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(in super::super) enum Profile {
+#[derive(Clone, Copy, Default)]
+pub(in crate::config) enum Profile {
+    #[default]
     Portcullis,
     Body,
     StandardWebhooks,
@@ -38,29 +36,50 @@ pub(in super::super) enum Profile {
     Github,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(in super::super) enum NonceRule {
+impl FromJson for Profile {
+    fn read(&mut self, json: Json) -> Read<()> {
+        let all = [
+            ("portcullis", Self::Portcullis),
+            ("body", Self::Body),
+            ("standard-webhooks", Self::StandardWebhooks),
+            ("stripe", Self::Stripe),
+            ("github", Self::Github),
+        ];
+        *self = choice(json, &all)?;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::config) enum NonceRule {
+    #[default]
     Required,
     Optional,
 }
 
-// Never `Debug`: it holds the secret in clear.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(in super::super) struct Key {
-    pub(in super::super) id: String,
-    pub(in super::super) partner: String,
-    pub(in super::super) secret: String,
-    pub(in super::super) not_before: Option<String>,
-    pub(in super::super) not_after: Option<String>,
-    pub(in super::super) integrations: Option<Vec<String>>,
-    pub(in super::super) algorithms: Option<Vec<String>>,
+impl FromJson for NonceRule {
+    fn read(&mut self, json: Json) -> Read<()> {
+        *self = choice(json, &[("required", Self::Required), ("optional", Self::Optional)])?;
+        Ok(())
+    }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(in super::super) struct Replay {
-    pub(in super::super) slabs: Option<u32>,
-    pub(in super::super) slab_bytes_max: Option<u32>,
+// Never `Debug`: it holds the secret in clear.
+object! {
+    struct Key {
+        id: String, required "id";
+        partner: String, required "partner";
+        secret: String, required "secret";
+        not_before: Option<String>, optional "not_before";
+        not_after: Option<String>, optional "not_after";
+        integrations: Option<Vec<String>>, optional "integrations";
+        algorithms: Option<Vec<String>>, optional "algorithms";
+    }
+}
+
+object! {
+    struct Replay {
+        slabs: Option<u32>, optional "slabs";
+        slab_bytes_max: Option<u32>, optional "slab_bytes_max";
+    }
 }
