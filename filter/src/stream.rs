@@ -84,14 +84,17 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let started = self.plugin.metrics.start_timing();
         let request = CurrentRequest::default();
         if !self.plugin.gate.config().integrations.is_empty() {
             remove_forged(&request);
         }
-        match self.plugin.decide(&request) {
+        let action = match self.plugin.decide(&request) {
             HeadersDecision::Done(decision) => self.conclude(decision),
             HeadersDecision::NeedBody(pending) => self.hold(pending, end_of_stream),
-        }
+        };
+        self.plugin.metrics.end_timing(started);
+        action
     }
 
     fn on_http_request_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
