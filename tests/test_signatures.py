@@ -265,15 +265,16 @@ def test_too_large_a_body(stack, tmp_path):
     before = stack.upstream.total()
     for name, options in FRAMINGS.items():
         for size, status in [(1000, "200"), (1001, "413"), (300_000, "413")]:
-            if name.startswith("http/2") and size == 300_000:
+            if name.startswith("http/2") and status == "413":
                 continue  # curl takes an answer that comes before its last byte for none
             body = b"z" * size
             got = curl(stack.edge, path, sign("portcullis", path, body), *options, body=body)
             assert got == status, (name, size)
     body_file = tmp_path / "body"
-    body_file.write_bytes(b"z" * 300_000)
-    signed = sign("portcullis", path, b"z" * 300_000)
-    assert nghttp(stack.edge, path, signed, body_file) == ["413"]
+    for size in [1001, 300_000]:
+        body_file.write_bytes(b"z" * size)
+        signed = sign("portcullis", path, b"z" * size)
+        assert nghttp(stack.edge, path, signed, body_file) == ["413"], size
     assert stack.upstream.total() == before + len(FRAMINGS)
     assert stack.edge.settled_metric("portcullis_signature_portcullis_too_large") > 0
 
