@@ -75,11 +75,11 @@ pub fn insert(
     let mut out = Vec::with_capacity(1 + entries.len() + ENTRY_BYTES);
     out.push(VERSION);
     for entry in whole {
-        let (known, end) = split(entry);
+        let (known, end) = split(entry).ok_or(Failure::ReplayFull)?;
         if end < now {
             continue;
         }
-        if known == hash.0 {
+        if *known == hash.0 {
             return Err(Failure::Replay);
         }
         out.extend_from_slice(entry);
@@ -89,9 +89,8 @@ pub fn insert(
     if out.len() > slab_bytes_max { Err(Failure::ReplayFull) } else { Ok(out) }
 }
 
-fn split(entry: &[u8; ENTRY_BYTES]) -> ([u8; SubjectHash::BYTES], UnixMicros) {
-    let (mut hash, mut end) = ([0; SubjectHash::BYTES], [0; 8]);
-    let bytes = hash.iter_mut().chain(&mut end);
-    bytes.zip(entry).for_each(|(to, from)| *to = *from);
-    (hash, UnixMicros(u64::from_le_bytes(end)))
+fn split(entry: &[u8; ENTRY_BYTES]) -> Option<(&[u8; SubjectHash::BYTES], UnixMicros)> {
+    let (hash, rest) = entry.split_first_chunk()?;
+    let (end, _) = rest.split_first_chunk()?;
+    Some((hash, UnixMicros(u64::from_le_bytes(*end))))
 }
