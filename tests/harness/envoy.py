@@ -63,7 +63,7 @@ def _address(address: str | int) -> dict:
     return {"socket_address": {"address": host or "127.0.0.1", "port_value": int(port)}}
 
 
-def _cluster(name: str, address: str | int) -> dict:
+def cluster(name: str, address: str | int) -> dict:
     endpoint = {"endpoint": {"address": _address(address)}}
     return {
         "name": name,
@@ -144,12 +144,12 @@ def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) ->
         "admin": {"address": _address(admin_port)},
         "static_resources": {
             "listeners": listeners,
-            "clusters": [_cluster("upstream", options.upstream_port)],
+            "clusters": [cluster("upstream", options.upstream_port)],
         },
     }
     if options.poll_address:
         config["static_resources"]["clusters"].append(
-            _cluster("portcullis_invalidator", options.poll_address)
+            cluster("portcullis_invalidator", options.poll_address)
         )
     if options.poll_address and options.singleton:
         service = {

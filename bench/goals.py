@@ -1,0 +1,82 @@
+"""What is aimed at, and what a run says about it: ratios and times from that run alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.report import added
+from bench.rounds import Result
+
+GATE, NATIVE = "gate: block check and bucket", "local_ratelimit"
+BLOCKED, NATIVE_REJECTS = "gate, blocked users", "local_ratelimit, rejects"
+SIGNED = "gate, signed, 1 KiB body"
+UPSTREAM, REMOTE = "gate, upstream", "envoyproxy/ratelimit with Redis"
+NO_UPSTREAM_FILTER = "no filter, upstream"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One number that has a bound."""
+
+    name: str
+    says: str
+    needs: tuple[str, ...]  # rows
+    of: Callable[[dict[str, Result]], float]
+    bound: float
+    at_least: bool = False
+
+    def is_met(self, value: float) -> bool:
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+def _ratio(ours: str, theirs: str) -> Callable[[dict[str, Result]], float]:
+    return lambda results: added(results, ours) / added(results, theirs)
+
+
+def _throughput(results: dict[str, Result]) -> float:
+    ours, theirs = (results[row].median(lambda s: s.per_second) for row in (UPSTREAM, REMOTE))
+    return ours / theirs
+
+
+def _tail(results: dict[str, Result]) -> float:
+    p99 = {row: results[row].median(lambda s: s.p99_us) for row in (UPSTREAM, REMOTE)}
+    floor = results[NO_UPSTREAM_FILTER].median(lambda s: s.p99_us)
+    return max(0.0, p99[UPSTREAM] - floor) / max(1.0, p99[REMOTE] - floor)
+
+
+GOALS = [
+    Goal("allowed", "added CPU, of local_ratelimit's", (GATE, NATIVE), _ratio(GATE, NATIVE), 1.5),
+    Goal(
+        "blocked",
+        "added CPU of a rejection, of local_ratelimit's",
+        (BLOCKED, NATIVE_REJECTS),
+        _ratio(BLOCKED, NATIVE_REJECTS),
+        1.0,
+    ),
+    Goal(
+        "signed",
+        "CPU added to buffering a signed 1 KiB body, us",
+        (SIGNED,),
+        lambda results: added(results, SIGNED),
+        15.0,
+    ),
+    Goal(
+        "throughput",
+        "requests/s, of those of envoyproxy/ratelimit with Redis",
+        (UPSTREAM, REMOTE),
+        _throughput,
+        3.0,
+        at_least=True,
+    ),
+    Goal(
+        "tail",
+        "added p99, of that of envoyproxy/ratelimit with Redis",
+        (UPSTREAM, REMOTE, NO_UPSTREAM_FILTER),
+        _tail,
+        0.2,
+    ),
+]
+
+
+def reached(results: dict[str, Result]) -> list[tuple[Goal, float]]:
+    """Every goal whose rows were measured."""
+    return [(goal, goal.of(results)) for goal in GOALS if all(row in results for row in goal.needs)]

@@ -1,0 +1,222 @@
+"""The rows of the request-cost table: what stands between client and answer, and what is sent."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import edge, load, peers, signed
+from harness import artifacts
+from harness import envoy as envoys
+from harness.daemon import SECRET, Daemon
+
+USERS = 10_000
+MANY_USERS = 1_000_000
+# Never empty: a row of rejections has its own name.
+ENDLESS = {"max_tokens": 1_000_000, "tokens_per_fill": 1_000_000, "fill_interval": "1s"}
+LARGE_BODY = 64 * 1024
+SMALL_BODY = 1024
+BODY_MAX = 128 * 1024
+ROUTE = {"cluster": "answering"}
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    name: str
+    filters: list[dict]
+    load: Callable[[], load.Load]  # made anew for each round
+    rejected: bool = False  # every request is rejected, as it should be
+    clusters: list[dict] = field(default_factory=list)
+    extensions: list[dict] = field(default_factory=list)
+    route: dict = field(default_factory=dict)
+    beside: list = field(default_factory=list)  # processes that work for each request, too
+    baseline: str = "no filter"  # whose cost is taken off to tell the added one
+
+
+def uniform(users: int = USERS, **options) -> Callable[[], load.Load]:
+    return lambda: load.users(users, **options)
+
+
+def buffer() -> dict:
+    """Envoy's own way to wait for a whole body."""
+    return edge.http_filter("buffer", "buffer.v3.Buffer", max_request_bytes=BODY_MAX)
+
+
+def no_filter() -> list[Row]:
+    return [
+        Row("no filter", [], uniform()),
+        Row("buffer, 1 KiB body", [buffer()], uniform(body_bytes=SMALL_BODY)),
+        Row("buffer, 64 KiB body", [buffer()], uniform(body_bytes=LARGE_BODY)),
+    ]
+
+
+# ---- Envoy's own local rate limit --------------------------------------------------------------
+
+
+def _local_ratelimit(max_tokens: int, fill: str, dynamic_max: int) -> dict:
+    bucket = {"max_tokens": max_tokens, "tokens_per_fill": max_tokens, "fill_interval": fill}
+    # A descriptor without a value stands for every value: a bucket for each user.
+    descriptor = {"entries": [{"key": "user"}], "token_bucket": bucket}
+    action = {"request_headers": {"header_name": "x-user-id", "descriptor_key": "user"}}
+    everything = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    return edge.http_filter(
+        "local_ratelimit",
+        "local_ratelimit.v3.LocalRateLimit",
+        stat_prefix="native",
+        token_bucket={"max_tokens": 4_000_000_000, "tokens_per_fill": 1, "fill_interval": "1s"},
+        filter_enabled=everything,
+        filter_enforced=everything,
+        descriptors=[descriptor],
+        max_dynamic_descriptors=dynamic_max,
+        rate_limits=[{"actions": [action]}],
+    )
+
+
+def native() -> list[Row]:
+    few = _local_ratelimit(4_000_000_000, "1s", 2 * USERS)
+    many = _local_ratelimit(4_000_000_000, "1s", 2 * MANY_USERS)
+    empty = _local_ratelimit(1, "86400s", 2 * USERS)
+    return [
+        Row("local_ratelimit", [few], uniform()),
+        Row("local_ratelimit, rejects", [empty], uniform(), rejected=True),
+        Row("local_ratelimit, 1,000,000 users", [many], uniform(MANY_USERS)),
+    ]
+
+
+# ---- ours --------------------------------------------------------------------------------------
+
+
+def _limit(name: str, key: str | dict = "user") -> dict:
+    return {"name": name, "key": key, **ENDLESS}
+
+
+def plugin(**changes) -> dict:
+    """A block check and a bucket for each user."""
+    return {
+        "identity": {"user": [{"header": "x-user-id"}], "missing_user": "deny"},
+        "limits": [_limit("per-user")],
+        "responses": {"ratelimit_headers": "on_reject"},
+        "invalidator": {
+            "cluster": "portcullis_invalidator",
+            "secret": SECRET,
+            "stale_after": "5s",
+        },
+        "fail_policy": {
+            "never_synced": "deny",
+            "stale": "deny",
+            "slab_full": "deny",
+            "contention": "deny",
+        },
+        "storage": {"slab_bytes_max": 4096},
+        **changes,
+    }
+
+
+def gate(name: str, daemon: Daemon, what: Callable, wasm: Path | None = None, **options) -> Row:
+    """A row with our filter; `options` are `config`, and those of `Row`."""
+    settings = envoys.Options(options.pop("config", None) or plugin(), 0, wasm=wasm)
+    module = edge.http_filter(
+        "portcullis", "wasm.v3.Wasm", config=envoys.wasm_config("portcullis", settings)
+    )
+    poller = {
+        "name": "envoy.bootstrap.wasm",
+        "typed_config": {
+            "@type": edge.TYPES + "envoy.extensions.wasm.v3.WasmService",
+            "singleton": True,
+            "config": envoys.wasm_config("portcullis_poller", settings),
+        },
+    }
+    poll = envoys.cluster("portcullis_invalidator", daemon.poll_address)
+    clusters = [poll, *options.pop("clusters", [])]
+    return Row(name, [module], what, clusters=clusters, extensions=[poller], **options)
+
+
+def ours(daemon: Daemon) -> list[Row]:
+    headers = plugin(responses={"ratelimit_headers": "always"})
+    three = plugin(
+        limits=[_limit("per-user"), _limit("per-minute"), _limit("per-address", "client_ip")]
+    )
+    signatures = plugin(**signed.CONFIG)
+    many = uniform(MANY_USERS)
+    zipf = uniform(MANY_USERS, distribution="zipf")
+    small, large = signed.requests(SMALL_BODY), signed.requests(LARGE_BODY)
+    return [
+        gate("gate: block check and bucket", daemon, uniform()),
+        gate("gate, RateLimit headers", daemon, uniform(), config=headers),
+        gate("gate, three limits", daemon, uniform(), config=three),
+        gate("gate, blocked users", daemon, uniform(prefix="b"), rejected=True),
+        gate("gate, 1,000,000 users", daemon, many),
+        gate("gate, 1,000,000 users, Zipf", daemon, zipf),
+        gate(
+            "gate, signed, 1 KiB body",
+            daemon,
+            small,
+            config=signatures,
+            baseline="buffer, 1 KiB body",
+        ),
+        gate(
+            "gate, signed, 64 KiB body",
+            daemon,
+            large,
+            config=signatures,
+            baseline="buffer, 64 KiB body",
+        ),
+    ]
+
+
+# ---- over the network --------------------------------------------------------------------------
+
+
+def remote(daemon: Daemon, services: peers.Peers, answering_port: int) -> list[Row]:
+    # The rate limit filter looks at routes to clusters only, so these rows have an upstream.
+    authz = edge.http_filter(
+        "ext_authz",
+        "ext_authz.v3.ExtAuthz",
+        transport_api_version="V3",
+        grpc_service={"envoy_grpc": {"cluster_name": "authz"}, "timeout": "1s"},
+    )
+    limiter = edge.http_filter(
+        "ratelimit",
+        "ratelimit.v3.RateLimit",
+        domain=peers.DOMAIN,
+        timeout="1s",
+        failure_mode_deny=True,
+        rate_limit_service={
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "ratelimit"}},
+        },
+    )
+    action = {"request_headers": {"header_name": "x-user-id", "descriptor_key": "user"}}
+    limited = {**ROUTE, "rate_limits": [{"actions": [action]}]}
+    answering = envoys.cluster("answering", answering_port)
+    common = {"baseline": "no filter, upstream"}
+    return [
+        Row("no filter, upstream", [], uniform(), clusters=[answering], route=ROUTE, **common),
+        gate(
+            "gate, upstream",
+            daemon,
+            uniform(),
+            clusters=[answering],
+            route=ROUTE,
+            **common,
+        ),
+        Row(
+            "ext_authz (gRPC) asking Redis",
+            [authz],
+            uniform(),
+            clusters=[answering, edge.grpc_cluster("authz", services.authz_port)],
+            route=ROUTE,
+            beside=services.authz_processes,
+            **common,
+        ),
+        Row(
+            "envoyproxy/ratelimit with Redis",
+            [limiter],
+            uniform(),
+            clusters=[answering, edge.grpc_cluster("ratelimit", services.ratelimit_port)],
+            route=limited,
+            beside=services.ratelimit_processes,
+            **common,
+        ),
+    ]
