@@ -8,7 +8,7 @@
 //! counted since its last one is lost if it traps.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use policy::config::{Config, Integration};
 use policy::gate::{Cause, Clock, Decision, Denial, Note, Verdict, Why};
@@ -56,15 +56,15 @@ pub(crate) struct Metrics {
     allowed: Option<u32>,
     decision_ns: Option<u32>,
     untimed: Cell<u32>,
-    by_cause: BTreeMap<(&'static str, &'static str), u32>,
-    by_limit: BTreeMap<(&'static str, usize), u32>,
-    by_integration: BTreeMap<(&'static str, usize), u32>,
+    by_cause: Sorted<(&'static str, &'static str)>,
+    by_limit: Sorted<(&'static str, usize)>,
+    by_integration: Sorted<(&'static str, usize)>,
     /// How each integration's requests are signed, by its index.
     profiles: Vec<Option<Profile>>,
-    by_reason: RefCell<BTreeMap<(&'static str, Name), u32>>,
-    signatures: BTreeMap<(Profile, &'static str), u32>,
-    skew_ms: RefCell<BTreeMap<KeyId, u32>>,
-    push: BTreeMap<&'static str, u32>,
+    by_reason: RefCell<Sorted<(&'static str, Name)>>,
+    signatures: Sorted<(Profile, &'static str)>,
+    skew_ms: RefCell<Sorted<KeyId>>,
+    push: Sorted<&'static str>,
     /// Counts that the proxy does not have yet: few different ones, since they go every few
     /// milliseconds.
     unsent: RefCell<Vec<(u32, usize)>>,
@@ -74,48 +74,47 @@ impl Metrics {
     /// Defines all counters whose names are known by now.
     pub(crate) fn new(config: &Config) -> Self {
         let prefix = config.stat_prefix.clone();
-        let counter = |name: String| host::counter(&format!("{prefix}.{name}"));
-        let causes = OUTCOMES.iter().flat_map(|outcome| {
-            let counter = &counter;
-            Cause::NAMES.iter().filter_map(move |cause| {
-                Some(((*outcome, *cause), counter(format!("{outcome}.{cause}"))?))
-            })
-        });
-        let limits = OUTCOMES.iter().flat_map(|outcome| {
-            let counter = &counter;
-            config.limits.iter().enumerate().filter_map(move |(index, limit)| {
-                Some(((*outcome, index), counter(format!("limit.{}.{outcome}", limit.name))?))
-            })
-        });
-        let integrations = OUTCOMES.iter().flat_map(|outcome| {
-            let counter = &counter;
-            config.integrations.iter().enumerate().filter_map(move |(index, one)| {
-                Some(((*outcome, index), counter(format!("integration.{}.{outcome}", one.name))?))
-            })
-        });
+        let counter = |name: &[&str]| counter(&prefix, name);
+        let (mut by_cause, mut by_limit, mut by_integration) =
+            (Sorted::default(), Sorted::default(), Sorted::default());
+        for outcome in OUTCOMES {
+            for cause in Cause::NAMES {
+                by_cause.insert((outcome, cause), counter(&[outcome, cause]));
+            }
+            for (index, limit) in config.limits.iter().enumerate() {
+                let name = ["limit", limit.name.as_str(), outcome];
+                by_limit.insert((outcome, index), counter(&name));
+            }
+            for (index, integration) in config.integrations.iter().enumerate() {
+                let name = ["integration", integration.name.as_str(), outcome];
+                by_integration.insert((outcome, index), counter(&name));
+            }
+        }
         let profile_of = |one: &Integration| Some(one.signature.as_ref()?.profile);
         let profiles: Vec<_> = config.integrations.iter().map(profile_of).collect();
-        let signatures = profiles.iter().flatten().copied().flat_map(|profile| {
-            let counter = &counter;
-            let results = ["verified", TOO_LARGE].into_iter().chain(SignatureFailure::NAMES);
-            results.filter_map(move |result| {
-                Some(((profile, result), counter(format!("signature.{profile}.{result}"))?))
-            })
-        });
-        let signatures = signatures.collect();
-        let push = PUSH.iter().filter_map(|name| Some((*name, counter(format!("push.{name}"))?)));
+        let mut signatures = Sorted::default();
+        for profile in profiles.iter().flatten() {
+            for result in ["verified", TOO_LARGE].into_iter().chain(SignatureFailure::NAMES) {
+                let name = ["signature", profile.as_str(), result];
+                signatures.insert((*profile, result), counter(&name));
+            }
+        }
+        let mut push = Sorted::default();
+        for name in PUSH {
+            push.insert(name, counter(&["push", name]));
+        }
         Self {
-            allowed: counter("allowed".to_owned()),
+            allowed: counter(&["allowed"]),
             decision_ns: host::histogram(&format!("{prefix}.decision_ns")),
             untimed: Cell::new(0),
-            by_cause: causes.collect(),
-            by_limit: limits.collect(),
-            by_integration: integrations.collect(),
+            by_cause,
+            by_limit,
+            by_integration,
             profiles,
             by_reason: RefCell::default(),
             signatures,
             skew_ms: RefCell::default(),
-            push: push.collect(),
+            push,
             unsent: RefCell::default(),
             prefix: prefix.clone(),
         }
@@ -155,19 +154,19 @@ impl Metrics {
     }
 
     fn count_signature(&self, profile: Profile, result: &'static str) {
-        self.add(self.signatures.get(&(profile, result)).copied(), 1);
+        self.add(self.signatures.get(&(profile, result)), 1);
     }
 
     fn record_skew(&self, verified: &Verified) {
         let Some(skew_ms) = verified.skew_ms else { return };
         let Ok(mut known) = self.skew_ms.try_borrow_mut() else { return };
-        let mut metric = known.get(&verified.key_id).copied();
+        let mut metric = known.get(&verified.key_id);
         if metric.is_none() && known.len() < KEY_IDS_MAX {
             let in_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             let id = verified.key_id.as_str();
             let id: String = id.chars().map(|c| if in_name(c) { c } else { '_' }).collect();
             metric = host::histogram(&format!("{}.signature.skew_ms.{id}", self.prefix));
-            known.extend(metric.map(|metric| (verified.key_id.clone(), metric)));
+            known.insert(verified.key_id.clone(), metric);
         }
         if let Some(metric) = metric {
             host::record(metric, skew_ms.unsigned_abs());
@@ -176,7 +175,7 @@ impl Metrics {
 
     fn count_rule(&self, outcome: &'static str, denial: &Denial, integration: Option<usize>) {
         if let Some(index) = integration.filter(|_| denial.cause.is_of_integration()) {
-            self.add(self.by_integration.get(&(outcome, index)).copied(), 1);
+            self.add(self.by_integration.get(&(outcome, index)), 1);
         }
         let profile = integration.and_then(|index| *self.profiles.get(index)?);
         match &denial.cause {
@@ -188,9 +187,9 @@ impl Metrics {
             }
             _ => {}
         }
-        self.add(self.by_cause.get(&(outcome, denial.cause.as_str())).copied(), 1);
+        self.add(self.by_cause.get(&(outcome, denial.cause.as_str())), 1);
         if let Some(index) = denial.cause.limit() {
-            self.add(self.by_limit.get(&(outcome, index)).copied(), 1);
+            self.add(self.by_limit.get(&(outcome, index)), 1);
         }
         if let Cause::Block { reason, .. } = &denial.cause {
             self.add(self.reason(outcome, reason), 1);
@@ -199,26 +198,27 @@ impl Metrics {
 
     fn reason(&self, outcome: &'static str, reason: &Name) -> Option<u32> {
         let mut known = self.by_reason.try_borrow_mut().ok()?;
-        if let Some(metric) = known.get(&(outcome, reason.clone())) {
-            return Some(*metric);
+        let known_as = |known: &(&'static str, Name)| (known.0, &known.1).cmp(&(outcome, reason));
+        if let Some(metric) = known.find(known_as) {
+            return Some(metric);
         }
         let has_room = known.len() < REASONS_MAX;
         let shown = if has_room { reason.as_str() } else { "other" };
-        let metric = host::counter(&format!("{}.block.{shown}.{outcome}", self.prefix))?;
+        let metric = counter(&self.prefix, &["block", shown, outcome]);
         if has_room {
             known.insert((outcome, reason.clone()), metric);
         }
-        Some(metric)
+        metric
     }
 
     /// Counts that this VM polls from now on.
     pub(crate) fn count_lease_taken(&self) {
-        self.add(self.push.get("lease_taken").copied(), 1);
+        self.add(self.push.get(&"lease_taken"), 1);
     }
 
     /// Counts what an answer to a poll brought.
     pub(crate) fn count_push(&self, answer: &Result<Report, Failure>) {
-        let push = |name: &str, by: usize| self.add(self.push.get(name).copied(), by);
+        let push = |name: &'static str, by: usize| self.add(self.push.get(&name), by);
         match answer {
             Ok(Report { is_superseded: true, .. }) => push("superseded", 1),
             Ok(report) => {
@@ -251,4 +251,43 @@ impl Metrics {
             host::count(metric, count);
         }
     }
+}
+
+/// Metrics by what is counted, sorted. A fraction of the code that a `BTreeMap` would be in the module.
+struct Sorted<K>(Vec<(K, u32)>);
+
+impl<K> Default for Sorted<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Ord> Sorted<K> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, key: &K) -> Option<u32> {
+        self.find(|known| known.cmp(key))
+    }
+
+    /// The metric of the key that this comparison finds equal.
+    fn find(&self, compare: impl Fn(&K) -> Ordering) -> Option<u32> {
+        let place = self.0.binary_search_by(|(key, _)| compare(key)).ok()?;
+        self.0.get(place).map(|(_, metric)| *metric)
+    }
+
+    /// Adds a metric, if there is one; a key that is known keeps its own.
+    fn insert(&mut self, key: K, metric: Option<u32>) {
+        if let Some(metric) = metric
+            && let Err(place) = self.0.binary_search_by(|(known, _)| known.cmp(&key))
+        {
+            self.0.insert(place, (key, metric));
+        }
+    }
+}
+
+/// Defines the counter whose name has these parts.
+fn counter(prefix: &Name, parts: &[&str]) -> Option<u32> {
+    host::counter(&format!("{prefix}.{}", parts.join(".")))
 }
