@@ -1,7 +1,6 @@
 //! The keys that partners sign with.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -159,7 +158,7 @@ impl Key {
 
 /// Keys, by their ids. Cheap to clone: the keys themselves are shared.
 #[derive(Clone, Debug, Default)]
-pub struct KeySet(BTreeMap<KeyId, Arc<Key>>);
+pub struct KeySet(Vec<Arc<Key>>);
 
 impl KeySet {
     /// Adds a key; gives it back if there is one of the same id, or [`KEYS_MAX`] of them.
@@ -167,22 +166,29 @@ impl KeySet {
     /// # Errors
     /// The key itself.
     pub fn add(&mut self, key: Key) -> Result<(), Box<Key>> {
-        if self.0.len() >= KEYS_MAX || self.0.contains_key(&key.id) {
-            return Err(Box::new(key));
+        match self.find(&key.id) {
+            Err(place) if self.0.len() < KEYS_MAX => {
+                self.0.insert(place, Arc::new(key));
+                Ok(())
+            }
+            _ => Err(Box::new(key)),
         }
-        self.0.insert(key.id.clone(), Arc::new(key));
-        Ok(())
     }
 
     /// The key of this id.
     #[must_use]
     pub fn get(&self, id: &KeyId) -> Option<&Arc<Key>> {
-        self.0.get(id)
+        self.find(id).ok().and_then(|place| self.0.get(place))
+    }
+
+    /// Where the key of this id is, or would be.
+    fn find(&self, id: &KeyId) -> Result<usize, usize> {
+        self.0.binary_search_by(|key| key.id.cmp(id))
     }
 
     /// All keys, by their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Key>> {
-        self.0.values()
+        self.0.iter()
     }
 
     /// How many there are.
@@ -200,9 +206,13 @@ impl KeySet {
     /// These keys and those; of two with the same id, that of `newer`.
     #[must_use]
     pub fn merged(&self, newer: &Self) -> Self {
-        let mut all = self.0.clone();
-        all.extend(newer.0.iter().map(|(id, key)| (id.clone(), Arc::clone(key))));
-        Self(all)
+        let mut all = newer.clone();
+        for key in self.iter() {
+            if let Err(place) = all.find(&key.id) {
+                all.0.insert(place, Arc::clone(key));
+            }
+        }
+        all
     }
 
     /// The set as it is pushed to nodes.

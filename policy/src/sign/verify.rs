@@ -3,7 +3,6 @@
 //! The body is hashed chunk by chunk, for every key that the request may be signed with; nothing of
 //! it is kept. Whether a request was used before is the next question: see [`super::replay`].
 
-use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -240,7 +239,7 @@ fn usable_keys(
         let is_known = !others.is_empty();
         return Err(if is_known { Failure::ExpiredKey } else { Failure::UnknownKey });
     }
-    valid.sort_by_key(|key| Reverse(key.not_before));
+    valid.sort_unstable_by(|a, b| b.not_before.cmp(&a.not_before).then_with(|| a.id.cmp(&b.id)));
     valid.truncate(CANDIDATES_MAX);
     Ok(valid)
 }
