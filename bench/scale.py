@@ -152,7 +152,7 @@ def _let_through(edge: Edge) -> int:
 def _text(figures: dict) -> str:
     intro = _TEXT.format(
         users=USERS,
-        id_bytes=len(f"bench-{load.user_id(0, _BLOCKED)}"),
+        id_bytes=36,
         subjects_max=_DAEMON["limits"]["subjects_max"],
         **_STORAGE,
     )
