@@ -47,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
         let name = NAMES.get(usize::from(name.wrapping_sub(b'a')))?;
         Some((name.as_bytes().to_vec(), value.to_vec()))
     };
-    let headers = Headers(data.split(|byte| *byte == b'\n').filter_map(line).collect());
+    let headers: Headers = data.split(|byte| *byte == b'\n').filter_map(line).collect();
     for profile in Profile::ALL {
         let signature = Signature::of(profile);
         if let Ok(mut verifier) = Verifier::begin(&signature, None, &headers, &keys, fuzz::NOW) {
