@@ -8,8 +8,8 @@
 
 use std::collections::VecDeque;
 
-/// Most messages that wait. With so many nothing more is read until some are taken in: what is
-/// behind them waits in the connection, and in Redis.
+/// Most messages of one urgency that wait. With so many the connection is given up: a publisher
+/// must not be able to fill the daemon's memory.
 pub const WAITING_MAX: usize = 65_536;
 /// Most bytes that wait.
 pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -47,7 +47,7 @@ impl<T> Waiting<T> {
         self.messages.is_empty()
     }
 
-    /// Whether one more may be read; see [`WAITING_MAX`].
+    /// Whether one more may wait; see [`WAITING_MAX`].
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.messages.len() < WAITING_MAX && self.bytes < WAITING_BYTES_MAX

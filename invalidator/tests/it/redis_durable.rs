@@ -46,7 +46,7 @@ fn held(redis: &Redis, user: &str) -> Vec<String> {
     ids
 }
 
-fn write(redis: &Redis, channel: &str, user: &str, id: &str, event: &str) {
+pub(crate) fn write(redis: &Redis, channel: &str, user: &str, id: &str, event: &str) {
     Script::new(crate::redis_scripts::PUBLISH)
         .key(format!("{{portcullis}}:state:user:{user}"))
         .key("{portcullis}:subjects")

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use invalidator::source::waiting::WAITING_MAX;
 use policy::subject::Subject;
 
 use crate::harness::{Daemon, Redis, block, free_port, wait_until};
 use crate::node::{Node, Running};
+use crate::redis_durable::write;
 
 fn daemon(redis: &Redis) -> Daemon {
     Daemon::start(&format!("[sources.redis]\nurl = \"{}\"\n", redis.url()))
@@ -141,4 +143,31 @@ fn tls_with_a_certificate_authority_of_ones_own_and_a_password() {
         assert!(log.contains(reason) && !log.contains("wrong-pw"), "{log}");
         assert!(!is_ready(&refused));
     }
+}
+
+/// The daemon is stopped meanwhile, so that all of it comes at once.
+#[test]
+fn a_flood_is_bounded_and_what_the_stream_has_of_it_is_taken_in() {
+    let redis = Redis::start(free_port(), &["--client-output-buffer-limit", "pubsub 0 0 0"]);
+    let daemon = daemon(&redis);
+    wait_until("Redis", || is_ready(&daemon));
+    daemon.process.signal("-STOP");
+    let mut connection = redis.connect();
+    for part in 0..20 {
+        let mut flood = redis::pipe();
+        for _ in 0..WAITING_MAX / 10 {
+            flood.publish("portcullis.invalidations", format!("{{\"flood\":{part}}}")).ignore();
+        }
+        flood.exec(&mut connection).unwrap();
+    }
+    let event = block("evt-1", "alice");
+    write(&redis, "portcullis.invalidations", "alice", "evt-1", &event);
+    daemon.process.signal("-CONT");
+    wait_until("the connection to be given up", || {
+        daemon.log().contains("more messages came than may wait")
+    });
+    wait_until("the block", || knows(&daemon, "alice"));
+    wait_until("Redis", || is_ready(&daemon));
+    redis.publish(block("evt-2", "bob").as_bytes());
+    wait_until("the next one", || knows(&daemon, "bob"));
 }

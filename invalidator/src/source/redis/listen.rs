@@ -66,31 +66,43 @@ impl RedisSource {
         }
     }
 
-    /// Hands each message over, blocks before all others.
+    /// Hands each message over, blocks before all others. When more come than may wait, what waits is
+    /// taken in and the connection given up: the stream has what was not heard, unless it was
+    /// published bare.
     async fn hear(&self, shared: &Shared, mut stream: PubSubStream) -> Lost {
-        let take_in = |message: Msg| self.take_in(shared, message.get_payload_bytes());
-        let mut waiting = Waiting::new();
+        let (mut urgent, mut others) = (Waiting::new(), Waiting::new());
         loop {
-            let heard = if waiting.is_empty() {
+            let mut heard = if urgent.is_empty() && others.is_empty() {
                 Some(stream.next().await)
-            } else if waiting.has_room() {
-                stream.next().now_or_never()
             } else {
-                None
+                stream.next().now_or_never()
             };
-            match heard {
-                Some(Some(message)) if may_be_urgent(message.get_payload_bytes()) => {
-                    take_in(message);
+            // The library reads ahead without end: what it has goes at once to where it is bounded.
+            let lost = loop {
+                let message = match heard {
+                    Some(Some(message)) => message,
+                    Some(None) => break Some(Lost::Closed),
+                    None => break None,
+                };
+                let bytes = message.get_payload_bytes();
+                let queue = if may_be_urgent(bytes) { &mut urgent } else { &mut others };
+                queue.push(bytes.len(), message);
+                if !queue.has_room() {
+                    break Some(Lost::Flooded);
                 }
-                Some(Some(message)) => waiting.push(message.get_payload_bytes().len(), message),
-                Some(None) => {
-                    std::iter::from_fn(|| waiting.pop()).for_each(take_in);
-                    return Lost::Closed;
+                heard = stream.next().now_or_never();
+            };
+            loop {
+                std::iter::from_fn(|| urgent.pop().or_else(|| others.pop()))
+                    .take(TURN)
+                    .for_each(|message: Msg| self.take_in(shared, message.get_payload_bytes()));
+                yield_now().await;
+                if lost.is_none() || (urgent.is_empty() && others.is_empty()) {
+                    break;
                 }
-                None => {
-                    std::iter::from_fn(|| waiting.pop()).take(TURN).for_each(take_in);
-                    yield_now().await;
-                }
+            }
+            if let Some(lost) = lost {
+                return lost;
             }
         }
     }

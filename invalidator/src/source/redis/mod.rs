@@ -71,6 +71,8 @@ enum Lost {
     Closed,
     #[error("the stream was cut off before it was read")]
     Gap,
+    #[error("more messages came than may wait")]
+    Flooded,
 }
 
 /// A source that is ready to run.
