@@ -92,19 +92,27 @@ impl RedisSource {
                 }
                 heard = stream.next().now_or_never();
             };
-            loop {
-                std::iter::from_fn(|| urgent.pop().or_else(|| others.pop()))
-                    .take(TURN)
-                    .for_each(|message: Msg| self.take_in(shared, message.get_payload_bytes()));
-                yield_now().await;
-                if lost.is_none() || (urgent.is_empty() && others.is_empty()) {
-                    break;
-                }
-            }
             if let Some(lost) = lost {
+                while !(urgent.is_empty() && others.is_empty()) {
+                    // What the library still reads ahead is for nobody, and must not pile up.
+                    while stream.next().now_or_never().flatten().is_some() {}
+                    self.take_turn(shared, &mut urgent, &mut others).await;
+                }
                 return lost;
             }
+            self.take_turn(shared, &mut urgent, &mut others).await;
         }
+    }
+
+    async fn take_turn(
+        &self,
+        shared: &Shared,
+        urgent: &mut Waiting<Msg>,
+        others: &mut Waiting<Msg>,
+    ) {
+        let due = std::iter::from_fn(|| urgent.pop().or_else(|| others.pop()));
+        due.take(TURN).for_each(|message| self.take_in(shared, message.get_payload_bytes()));
+        yield_now().await;
     }
 
     /// A refused message is counted and logged elsewhere, and changes nothing here. What is new is
