@@ -328,13 +328,7 @@ fn erasing_a_user_leaves_lines_about_nobody_and_says_what_remains() {
 fn a_full_disk_is_an_alarm_and_what_waited_is_written_when_there_is_room() {
     let daemon = Daemon::start(&format!("api.ack_timeout = \"100ms\"\n{ALWAYS}"));
     daemon.post(&block("evt-1", "alice"));
-    let limit = |bytes: &str| {
-        let pid = daemon.process.0.id().to_string();
-        let fsize = format!("--fsize={bytes}:unlimited");
-        let set = Command::new("prlimit").args(["--pid", &pid, &fsize]).status().unwrap();
-        assert!(set.success(), "prlimit is needed");
-    };
-    limit("0");
+    daemon.limit_files("0");
     assert_eq!(daemon.post(&block("evt-2", "bob")).status, 202);
     wait_until("the alarm", || daemon.status()["audit"]["failing"].is_string());
     assert_eq!(daemon.post(&block("evt-3", "carol")).status, 202);
@@ -342,7 +336,7 @@ fn a_full_disk_is_an_alarm_and_what_waited_is_written_when_there_is_room() {
     assert_eq!(daemon.metric("portcullis_audit_failing"), 1.0);
     assert!(text(&daemon.cli(&["status"]).stdout).contains("NOT WRITABLE"));
     assert!(of_kind(&daemon, "event").len() < 3);
-    limit("unlimited");
+    daemon.limit_files("unlimited");
     wait_until("recovery", || daemon.status()["audit"]["failing"].is_null());
     wait_until("what has waited", || of_kind(&daemon, "event").len() == 3);
     assert_eq!(daemon.metric("portcullis_audit_lost_total"), 0.0);

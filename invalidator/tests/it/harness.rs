@@ -123,6 +123,14 @@ pub(crate) fn tokens() -> String {
 }
 
 impl Daemon {
+    /// Lets its files grow to so many bytes only, or `unlimited`: "0" is a full disk.
+    pub(crate) fn limit_files(&self, bytes: &str) {
+        let pid = self.process.0.id().to_string();
+        let fsize = format!("--fsize={bytes}:unlimited");
+        let set = Command::new("prlimit").args(["--pid", &pid, &fsize]).status().unwrap();
+        assert!(set.success(), "prlimit is needed");
+    }
+
     /// With some more configuration after the usual one.
     pub(crate) fn start(more: &str) -> Self {
         let daemon = Self::spawn(more, tempfile::tempdir().unwrap());

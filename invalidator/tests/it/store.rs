@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -191,14 +190,8 @@ fn a_full_disk_is_an_alarm_and_enforcement_goes_on() {
     let daemon = Daemon::start("api.ack_timeout = \"200ms\"\n");
     let node = Running::start(&daemon, "edge-1", "a");
     assert_eq!(daemon.post(&block("evt-1", "alice")).status, 200);
-    let limit = |bytes: &str| {
-        let pid = daemon.process.0.id().to_string();
-        let fsize = format!("--fsize={bytes}:unlimited");
-        let set = Command::new("prlimit").args(["--pid", &pid, &fsize]).status().unwrap();
-        assert!(set.success(), "prlimit is needed");
-    };
     // Nothing at all can be written any more.
-    limit("0");
+    daemon.limit_files("0");
     let answer = daemon.post(&block("evt-2", "bob"));
     let receipt = answer.json();
     assert_eq!(answer.status, 202, "{receipt}");
@@ -211,7 +204,7 @@ fn a_full_disk_is_an_alarm_and_enforcement_goes_on() {
     assert!(daemon.metric("portcullis_store_commit_failures_total") >= 1.0);
     let status = text(&daemon.cli(&["status"]).stdout);
     assert!(status.contains("NOT WRITABLE"), "{status}");
-    limit("unlimited");
+    daemon.limit_files("unlimited");
     wait_until("recovery", || daemon.status()["store"]["state"] == "healthy");
     assert_eq!(daemon.status()["store"]["queue"], 0);
     assert_eq!(daemon.status()["store"]["cause"], Value::Null);
