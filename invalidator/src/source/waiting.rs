@@ -27,40 +27,69 @@ pub fn may_be_urgent(message: &[u8]) -> bool {
     !is_json || WORDS.iter().any(|word| has(word))
 }
 
-/// Messages that can wait, oldest first.
-#[derive(Debug, Default)]
+/// Messages that have been heard and not been taken in yet.
+#[derive(Debug)]
 pub struct Waiting<T> {
-    messages: VecDeque<(usize, T)>,
-    bytes: usize,
+    content: fn(&T) -> &[u8],
+    urgent: Queue<T>,
+    others: Queue<T>,
 }
 
 impl<T> Waiting<T> {
-    /// None yet.
+    /// None yet, and how to see what a message says.
     #[must_use]
-    pub fn new() -> Self {
-        Self { messages: VecDeque::new(), bytes: 0 }
+    pub fn new(content: fn(&T) -> &[u8]) -> Self {
+        Self { content, urgent: Queue::new(), others: Queue::new() }
     }
 
     /// Whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.urgent.messages.is_empty() && self.others.messages.is_empty()
     }
 
-    /// Whether one more may wait; see [`WAITING_MAX`].
+    /// Whether one more of either urgency may wait; see [`WAITING_MAX`].
     #[must_use]
     pub fn has_room(&self) -> bool {
+        self.urgent.has_room() && self.others.has_room()
+    }
+
+    /// Lets a message wait.
+    pub fn push(&mut self, message: T) {
+        let content = (self.content)(&message);
+        let bytes = content.len();
+        let queue = if may_be_urgent(content) { &mut self.urgent } else { &mut self.others };
+        queue.push(bytes, message);
+    }
+
+    /// The one to take in next: the oldest of the urgent ones, else of the others.
+    pub fn pop(&mut self) -> Option<T> {
+        self.urgent.pop().or_else(|| self.others.pop())
+    }
+}
+
+/// Messages of one urgency, oldest first.
+#[derive(Debug)]
+struct Queue<T> {
+    messages: VecDeque<(usize, T)>,
+    bytes: usize,
+}
+
+impl<T> Queue<T> {
+    fn new() -> Self {
+        Self { messages: VecDeque::new(), bytes: 0 }
+    }
+
+    fn has_room(&self) -> bool {
         self.messages.len() < WAITING_MAX && self.bytes < WAITING_BYTES_MAX
     }
 
-    /// Lets a message of so many bytes wait.
-    pub fn push(&mut self, bytes: usize, message: T) {
+    fn push(&mut self, bytes: usize, message: T) {
         self.bytes = self.bytes.saturating_add(bytes);
         self.messages.push_back((bytes, message));
     }
 
-    /// The one that has waited longest.
-    pub fn pop(&mut self) -> Option<T> {
+    fn pop(&mut self) -> Option<T> {
         let (bytes, message) = self.messages.pop_front()?;
         self.bytes = self.bytes.saturating_sub(bytes);
         Some(message)
@@ -91,21 +120,33 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_and_keeps_its_order() {
-        let mut waiting = Waiting::new();
-        while waiting.has_room() {
-            waiting.push(WAITING_BYTES_MAX / 3, "large");
+        let mut queue = Queue::new();
+        while queue.has_room() {
+            queue.push(WAITING_BYTES_MAX / 3, "large");
         }
-        assert_eq!(waiting.messages.len(), 4);
-        assert_eq!(std::iter::from_fn(|| waiting.pop()).count(), 4);
-        assert!(waiting.is_empty() && waiting.bytes == 0);
+        assert_eq!(queue.messages.len(), 4);
+        assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 4);
+        assert!(queue.messages.is_empty() && queue.bytes == 0);
         let mut number = 0;
-        while waiting.has_room() {
-            waiting.push(1, "small");
+        while queue.has_room() {
+            queue.push(1, "small");
             number += 1;
         }
         assert_eq!(number, WAITING_MAX);
-        waiting.pop();
-        waiting.push(0, "last");
-        assert_eq!(std::iter::from_fn(|| waiting.pop()).last(), Some("last"));
+        queue.pop();
+        queue.push(0, "last");
+        assert_eq!(std::iter::from_fn(|| queue.pop()).last(), Some("last"));
+    }
+
+    #[test]
+    fn what_is_urgent_comes_first() {
+        let mut waiting = Waiting::new(|message: &&str| message.as_bytes());
+        for message in [r#"{"action":"unblock"}"#, r#"{"a":"block"}"#, "{}", r#"{"a":"zero"}"#] {
+            waiting.push(message);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| waiting.pop()).collect();
+        let expected = [r#"{"a":"block"}"#, r#"{"a":"zero"}"#, r#"{"action":"unblock"}"#, "{}"];
+        assert_eq!(order, expected);
+        assert!(waiting.is_empty());
     }
 }

@@ -145,21 +145,15 @@ fn tls_with_a_certificate_authority_of_ones_own_and_a_password() {
     }
 }
 
-/// The daemon is stopped meanwhile, so that all of it comes at once.
+/// The daemon is stopped meanwhile, so that all of it comes at once, and patient, so that nothing
+/// else ends the connection.
 #[test]
 fn a_flood_is_bounded_and_what_the_stream_has_of_it_is_taken_in() {
     let redis = Redis::start(free_port(), &["--client-output-buffer-limit", "pubsub 0 0 0"]);
-    let daemon = daemon(&redis);
-    wait_until("Redis", || is_ready(&daemon));
+    let daemon = daemon_that_waits(&redis, "60s");
     daemon.process.signal("-STOP");
-    let mut connection = redis.connect();
-    for part in 0..20 {
-        let mut flood = redis::pipe();
-        for _ in 0..WAITING_MAX / 10 {
-            flood.publish("portcullis.invalidations", format!("{{\"flood\":{part}}}")).ignore();
-        }
-        flood.exec(&mut connection).unwrap();
-    }
+    let garbage = r#"{"flood":1}"#.to_owned();
+    (0..2).for_each(|_| publish_all(&redis, std::iter::repeat_n(&garbage, WAITING_MAX)));
     let event = block("evt-1", "alice");
     write(&redis, "portcullis.invalidations", "alice", "evt-1", &event);
     daemon.process.signal("-CONT");
@@ -170,4 +164,40 @@ fn a_flood_is_bounded_and_what_the_stream_has_of_it_is_taken_in() {
     wait_until("Redis", || is_ready(&daemon));
     redis.publish(block("evt-2", "bob").as_bytes());
     wait_until("the next one", || knows(&daemon, "bob"));
+}
+
+/// Nothing but Pub/Sub has what is published bare.
+#[test]
+fn what_was_heard_before_the_connection_was_lost_is_taken_in() {
+    let redis = Redis::start(free_port(), &[]);
+    let daemon = daemon_that_waits(&redis, "500ms");
+    daemon.process.signal("-STOP");
+    let events: Vec<_> = (0..5_000).map(|n| block(&format!("evt-{n}"), &format!("u{n}"))).collect();
+    publish_all(&redis, &events);
+    wait_until("Redis to have sent everything", || {
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut redis.connect()).unwrap();
+        clients.lines().all(|client| client.contains(" omem=0 "))
+    });
+    redis.process.signal("-STOP");
+    daemon.process.signal("-CONT");
+    wait_until("the last one", || knows(&daemon, "u4999"));
+    assert!(!is_ready(&daemon), "the connection was lost before");
+    assert!((0..5_000).step_by(50).all(|n| knows(&daemon, &format!("u{n}"))));
+    redis.process.signal("-CONT");
+}
+
+fn daemon_that_waits(redis: &Redis, dead_after: &str) -> Daemon {
+    let url = redis.url();
+    let times = format!("ping_interval = \"20ms\"\ndead_after = \"{dead_after}\"");
+    let daemon = Daemon::start(&format!("[sources.redis]\nurl = \"{url}\"\n{times}\n"));
+    wait_until("Redis", || is_ready(&daemon));
+    daemon
+}
+
+fn publish_all<'a>(redis: &Redis, messages: impl IntoIterator<Item = &'a String>) {
+    let mut all = redis::pipe();
+    for message in messages {
+        all.publish("portcullis.invalidations", message).ignore();
+    }
+    all.exec(&mut redis.connect()).unwrap();
 }

@@ -1,11 +1,12 @@
 //! Pub/Sub: what is published is heard within a fraction of a millisecond, but what is published
 //! while the connection is down is not heard at all. The stream has it then.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use redis::Msg;
-use redis::aio::{PubSubSink, PubSubStream};
+use redis::aio::{PubSub, PubSubSink};
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
@@ -14,8 +15,11 @@ use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Verdict;
 use crate::intake::Origin;
 use crate::shared::{Accepted, Shared};
-use crate::source::waiting::{TURN, Waiting, may_be_urgent};
+use crate::source::waiting::{TURN, Waiting};
 
+/// In how many parts an answer is waited for. A daemon that was stopped for a while itself finds one
+/// part over, not all of them, and still hears what was sent meanwhile.
+const PATIENCE_PARTS: u32 = 4;
 /// How often bare events are looked for.
 const BARE_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -34,16 +38,13 @@ impl RedisSource {
                     shared.metrics.source_reconnected(REDIS, u64::from(was_connected));
                     was_connected = true;
                     info!(source = REDIS, channel = self.config.channel, "listening");
-                    let (sink, stream) = pubsub.split();
-                    tokio::select! {
-                        lost = self.keep_alive(shared, sink) => lost,
-                        lost = self.hear(shared, stream) => lost,
-                    }
+                    self.listen(shared, pubsub).await
                 }
-                Err(lost) => lost,
+                Err(lost) => {
+                    self.note_lost(shared);
+                    lost
+                }
             };
-            self.listening.send_replace(false);
-            shared.engine().source_lost(REDIS);
             let pause = pauses.next().unwrap_or(BACKOFF_MAX);
             let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             warn!(source = REDIS, part = "pubsub", cause = %lost, retry_ms, "source lost");
@@ -58,59 +59,69 @@ impl RedisSource {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match timeout(patience, sink.ping::<redis::Value>()).await {
-                Ok(Ok(_)) => self.note_alive(shared),
-                Ok(Err(error)) => return error.into(),
-                Err(_) => return Lost::Silent,
+            let mut ping = pin!(sink.ping::<redis::Value>());
+            let mut answer = None;
+            for _ in 0..PATIENCE_PARTS {
+                answer = timeout(patience / PATIENCE_PARTS, &mut ping).await.ok();
+                if answer.is_some() {
+                    break;
+                }
+            }
+            match answer {
+                Some(Ok(_)) => self.note_alive(shared),
+                Some(Err(error)) => return error.into(),
+                None => return Lost::Silent,
             }
         }
     }
 
-    /// Hands each message over, blocks before all others. When more come than may wait, what waits is
-    /// taken in and the connection given up: the stream has what was not heard, unless it was
-    /// published bare.
-    async fn hear(&self, shared: &Shared, mut stream: PubSubStream) -> Lost {
-        let (mut urgent, mut others) = (Waiting::new(), Waiting::new());
-        loop {
-            let mut heard = if urgent.is_empty() && others.is_empty() {
-                Some(stream.next().await)
-            } else {
-                stream.next().now_or_never()
-            };
-            // The library reads ahead without end: what it has goes at once to where it is bounded.
-            let lost = loop {
-                let message = match heard {
-                    Some(Some(message)) => message,
-                    Some(None) => break Some(Lost::Closed),
-                    None => break None,
-                };
-                let bytes = message.get_payload_bytes();
-                let queue = if may_be_urgent(bytes) { &mut urgent } else { &mut others };
-                queue.push(bytes.len(), message);
-                if !queue.has_room() {
-                    break Some(Lost::Flooded);
-                }
-                heard = stream.next().now_or_never();
-            };
-            if let Some(lost) = lost {
-                while !(urgent.is_empty() && others.is_empty()) {
-                    // What the library still reads ahead is for nobody, and must not pile up.
-                    while stream.next().now_or_never().flatten().is_some() {}
-                    self.take_turn(shared, &mut urgent, &mut others).await;
-                }
-                return lost;
-            }
-            self.take_turn(shared, &mut urgent, &mut others).await;
+    /// Takes in each message, blocks before all others, until the connection is lost; and then what
+    /// was heard before. When more come than may wait, the connection is given up: the stream has
+    /// what was not heard, unless it was published bare.
+    async fn listen(&self, shared: &Shared, pubsub: PubSub) -> Lost {
+        let mut waiting = Waiting::new(Msg::get_payload_bytes);
+        let (sink, mut stream) = pubsub.split();
+        let lost = tokio::select! {
+            lost = self.keep_alive(shared, sink) => lost,
+            lost = self.hear(shared, &mut stream, &mut waiting) => lost,
+        };
+        self.note_lost(shared);
+        // What the library has read ahead by now was heard as well. Nothing more is to pile up.
+        let _already_lost = gather(&mut stream, &mut waiting);
+        drop(stream);
+        while !waiting.is_empty() {
+            self.take_turn(shared, &mut waiting).await;
         }
+        lost
     }
 
-    async fn take_turn(
+    fn note_lost(&self, shared: &Shared) {
+        self.listening.send_replace(false);
+        shared.engine().source_lost(REDIS);
+    }
+
+    async fn hear<S: Stream<Item = Msg> + Unpin>(
         &self,
         shared: &Shared,
-        urgent: &mut Waiting<Msg>,
-        others: &mut Waiting<Msg>,
-    ) {
-        let due = std::iter::from_fn(|| urgent.pop().or_else(|| others.pop()));
+        stream: &mut S,
+        waiting: &mut Waiting<Msg>,
+    ) -> Lost {
+        loop {
+            if waiting.is_empty() {
+                match stream.next().await {
+                    Some(message) => waiting.push(message),
+                    None => return Lost::Closed,
+                }
+            }
+            if let Err(lost) = gather(stream, waiting) {
+                return lost;
+            }
+            self.take_turn(shared, waiting).await;
+        }
+    }
+
+    async fn take_turn(&self, shared: &Shared, waiting: &mut Waiting<Msg>) {
+        let due = std::iter::from_fn(|| waiting.pop());
         due.take(TURN).for_each(|message| self.take_in(shared, message.get_payload_bytes()));
         yield_now().await;
     }
@@ -143,5 +154,49 @@ impl RedisSource {
             };
             shared.metrics.redis.outbox(waiting, left_out);
         }
+    }
+}
+
+/// Has everything wait that has come. The library reads ahead without end: what it has goes at once
+/// to where it is bounded.
+fn gather<S: Stream<Item = Msg> + Unpin>(
+    stream: &mut S,
+    waiting: &mut Waiting<Msg>,
+) -> Result<(), Lost> {
+    while waiting.has_room() {
+        match stream.next().now_or_never() {
+            Some(Some(message)) => waiting.push(message),
+            Some(None) => return Err(Lost::Closed),
+            None => return Ok(()),
+        }
+    }
+    Err(Lost::Flooded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::waiting::WAITING_MAX;
+    use futures_util::stream;
+    use redis::Value;
+
+    fn messages() -> impl Iterator<Item = Msg> {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let parts = vec![bulk("message"), bulk("channel"), bulk("{}")];
+        std::iter::repeat_with(move || Msg::from_owned_value(Value::Array(parts.clone())).unwrap())
+    }
+
+    #[test]
+    fn what_has_come_waits_up_to_a_bound() {
+        let mut waiting = Waiting::new(Msg::get_payload_bytes);
+        let mut one = stream::iter(messages().take(1)).chain(stream::pending());
+        assert!(gather(&mut one, &mut waiting).is_ok());
+        assert!(waiting.pop().is_some() && waiting.is_empty());
+        let mut last = stream::iter(messages().take(1));
+        assert!(matches!(gather(&mut last, &mut waiting), Err(Lost::Closed)));
+        assert!(waiting.pop().is_some() && waiting.is_empty());
+        let mut endless = stream::iter(messages());
+        assert!(matches!(gather(&mut endless, &mut waiting), Err(Lost::Flooded)));
+        assert_eq!(std::iter::from_fn(|| waiting.pop()).count(), WAITING_MAX);
     }
 }
