@@ -2,12 +2,21 @@
 //! long as one event does not say two things. Of such a pair the first that is heard stands.
 #![no_main]
 
+use std::time::Duration;
+
 use libfuzzer_sys::fuzz_target;
-use policy::push::{self, Message};
+use policy::push;
 use policy::state::{Register, State};
+use policy::time::UnixMicros;
 
 fn read(bytes: &[u8]) -> Option<State> {
-    State::try_from(push::State::decode(bytes).ok()?).ok()
+    // Both forms: a packed state is told by its first byte.
+    let state = State::unpack(bytes)?;
+    let is_over = State::is_over(bytes, UnixMicros(1 << 50), Duration::ZERO);
+    let mut pruned = state.clone();
+    pruned.prune(UnixMicros(1 << 50), Duration::ZERO);
+    assert_eq!(is_over, pruned.is_empty());
+    Some(state)
 }
 
 fn merged(first: &State, second: &State) -> State {
@@ -26,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
         if !all().all(|one| all().all(|other| agree(one, other))) {
             continue;
         }
+        assert_eq!(State::unpack(&first.pack()).as_ref(), Some(&first));
         let wire = push::State::from(&first);
         assert!(State::try_from(wire).is_ok_and(|read| read == first));
         assert_eq!(merged(&first, &first), first);

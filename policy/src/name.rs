@@ -5,6 +5,13 @@ use std::fmt;
 /// Longest [`Name`] or [`EventId`], in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 
+/// Length of a UUID in bytes.
+pub const UUID_BYTES: usize = 16;
+
+/// Length of a UUID as text, and where its hyphens stand.
+const UUID_CHARS: usize = 36;
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
 /// A name that an operator chooses: of a limit, a route group or a reason.
 ///
 /// Lower-case letters, digits, `_`, `-` and `.`, 1 to 64 of them, so that it can stand in a
@@ -52,6 +59,41 @@ impl EventId {
         (fits && text.bytes().all(|b| b.is_ascii_graphic())).then(|| Self(text.into()))
     }
 
+    /// The bytes of a UUID as most publishers write them, in lower case with hyphens; none for any
+    /// other text.
+    #[must_use]
+    pub fn as_uuid(&self) -> Option<[u8; UUID_BYTES]> {
+        if self.0.len() != UUID_CHARS {
+            return None;
+        }
+        let mut value = 0u128;
+        for (at, byte) in self.0.bytes().enumerate() {
+            let digit = match byte {
+                b'-' if HYPHENS.contains(&at) => continue,
+                _ if HYPHENS.contains(&at) => return None,
+                b'0'..=b'9' => byte - b'0',
+                b'a'..=b'f' => byte - b'a' + 10,
+                _ => return None,
+            };
+            value = (value << 4) | u128::from(digit);
+        }
+        Some(value.to_be_bytes())
+    }
+
+    /// The id of which [`EventId::as_uuid`] gives these bytes.
+    #[must_use]
+    pub fn of_uuid(bytes: &[u8; UUID_BYTES]) -> Self {
+        let mut text = String::with_capacity(UUID_CHARS);
+        for byte in bytes {
+            if HYPHENS.contains(&text.len()) {
+                text.push('-');
+            }
+            let digits = [byte >> 4, byte & 0xf];
+            text.extend(digits.into_iter().filter_map(|d| char::from_digit(d.into(), 16)));
+        }
+        Self(text.into_boxed_str())
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -75,6 +117,23 @@ mod tests {
         assert!(Name::parse(&"a".repeat(64)).is_some());
         for wrong in ["", "Bet", "a b", "ä", "a/b", &"a".repeat(65)] {
             assert!(Name::parse(wrong).is_none(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_uuid_that_reads_the_same_again_is_one() {
+        let id = EventId::parse("0192f3a4-5b6c-7d8e-9f00-aabbccddeeff").unwrap();
+        assert_eq!(EventId::of_uuid(&id.as_uuid().unwrap()), id);
+        for other in [
+            "0192F3A4-5b6c-7d8e-9f00-aabbccddeeff",
+            "0192f3a45b6c-7d8e-9f00-aabbccddeeff-",
+            "0192f3a4-5b6c-7d8e-9f00-aabbccddeefg",
+            "0192f3a4-5b6c-7d8e-9f00-aabbccddeef-",
+            "0192f3a45b6c7d8e9f00aabbccddeeff",
+            "{0192f3a4-5b6c-7d8e-9f0-aabbccddeeff",
+            "evt-1",
+        ] {
+            assert_eq!(EventId::parse(other).unwrap().as_uuid(), None, "{other}");
         }
     }
 

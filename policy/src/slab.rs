@@ -8,7 +8,7 @@
 //! Layout, little-endian: the version byte, then entries of
 //! `hash [16] | buckets u8 | status length u16 | buckets | status`, where a bucket is
 //! `limit u32 | rate u32 | full_at u64`.
-//! The status is a `State` message of `push.proto`.
+//! The status is a packed `State`: see `state/packed.rs`.
 //!
 //! What may be dropped: an entry without status whose buckets are all full, since a new one would
 //! be the same; and, when another status is written, a status of which the caller says that it is

@@ -13,9 +13,11 @@
 //! This module does not know where events come from, nor where states are kept.
 
 mod codec;
+mod packed;
 mod register;
 
 pub use codec::WireError;
+pub use packed::PACKED_FORM;
 pub use register::{Block, Effect, Override, Register, SCOPE_NAMES_MAX, Scope, Version, Zero};
 
 use std::cmp::Ordering;
@@ -59,22 +61,22 @@ impl State {
         }
         let (_, sort) = new.place();
         let lifts_everything = new.topic() == Topic::Everything;
-        let position = self.registers.binary_search_by(|known| known.place().cmp(&new.place()));
-        match position {
-            Ok(at) => {
-                if let Some(known) = self.registers.get_mut(at) {
-                    *known = new.clone();
-                }
-            }
-            Err(_) if !lifts_everything && self.is_full() => return Merge::TooManyTopics,
-            Err(at) => self.registers.insert(at, new.clone()),
-        }
         if lifts_everything {
             self.registers.retain(|known| {
                 !(known.is_liftable()
                     && known.version.sequence.is_some() == sort
                     && known.version.cmp_same_sort(&new.version) == Ordering::Less)
             });
+        }
+        let position = self.registers.binary_search_by(|known| known.place().cmp(&new.place()));
+        match position {
+            Ok(at) => {
+                if let Some(known) = self.registers.get_mut(at) {
+                    *known = new;
+                }
+            }
+            Err(_) if !lifts_everything && self.is_full() => return Merge::TooManyTopics,
+            Err(at) => self.registers.insert(at, new),
         }
         Merge::Applied
     }
@@ -179,16 +181,24 @@ impl State {
         })
     }
 
+    /// Whether something in it happened, and ended, longer than `retention` ago: else
+    /// [`State::prune`] would forget nothing.
+    #[must_use]
+    pub fn has_over(&self, now: UnixMicros, retention: Duration) -> bool {
+        let horizon = now.saturating_sub(retention);
+        self.registers.iter().any(|register| register.is_over(horizon))
+    }
+
     /// Forgets what happened, and ended, longer than `retention` ago, and what was overruled by it:
     /// that must not come back. What is forgotten can no longer outrank an older event that arrives
     /// later than that. Answers with the events that are forgotten, each with the instant from
     /// which on it may be: somebody with another clock can check that.
     pub fn prune(&mut self, now: UnixMicros, retention: Duration) -> Vec<(EventId, UnixMicros)> {
+        if !self.has_over(now, retention) {
+            return Vec::new();
+        }
         let horizon = now.saturating_sub(retention);
-        let is_over = |register: &Register| {
-            register.ends().is_some_and(|end| end < horizon)
-                && register.version.occurred_at < horizon
-        };
+        let is_over = |register: &Register| register.is_over(horizon);
         // What is newer than a lifting of everything of its sort stands before it: without it, the
         // lifting would speak on this topic.
         let is_shield = |register: &Register| {

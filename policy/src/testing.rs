@@ -130,7 +130,8 @@ pub(crate) fn state(registers: impl IntoIterator<Item = Register>) -> State {
 }
 
 pub(crate) fn change(sequence: u64, subject: &Subject, state: &State) -> push::Change {
-    push::Change { sequence, subject: Some(subject.into()), state: Some(state.into()) }
+    let (subject, state) = (Some(subject.into()), Some(state.into()));
+    push::Change { sequence, subject, state, packed: Vec::new() }
 }
 
 /// Writes a state into memory as the poller does.

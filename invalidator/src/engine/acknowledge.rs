@@ -1,6 +1,5 @@
 //! What a poll says about the batch before: applied, except for what could not be stored.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use policy::push::{Poll, Refusal};
@@ -67,7 +66,7 @@ impl Engine {
         now: Duration,
     ) {
         let Some(node) = self.nodes.get_mut(&ticket.key) else { return };
-        let mut stored = HashSet::new();
+        let mut stored = Vec::new();
         // After a snapshot there is no telling when which change arrived.
         let from = if node.synced { node.applied } else { applied };
         if let Some(entries) = self.log.after(from) {
@@ -76,10 +75,10 @@ impl Engine {
                 if !(self.log.is_urgent(sequence) && node.has_ahead(sequence)) {
                     heard.acknowledged.push(Change::of(sequence, entry, now));
                 }
-                stored.insert(&entry.subject);
+                stored.push(&entry.subject);
             }
         }
-        node.stored(&stored);
+        node.stored(stored.into_iter());
         node.applied = applied;
         node.synced = true;
     }
@@ -87,7 +86,7 @@ impl Engine {
     /// Notes that a node has applied a whole batch, also what was in it beside the changes in turn.
     fn acknowledge_sent(&mut self, ticket: &Ticket, sent: &Sent, heard: &mut Heard, now: Duration) {
         let Some(node) = self.nodes.get_mut(&ticket.key) else { return };
-        node.stored(&sent.subjects.iter().map(|(_, subject)| subject).collect());
+        node.stored(sent.subjects.iter().map(|(_, subject)| subject));
         let (from, ahead) = node.ahead;
         let new = self.log.urgent_after(ahead.max(node.applied));
         for (sequence, entry) in new.take_while(|(sequence, _)| *sequence <= sent.ahead) {

@@ -7,6 +7,7 @@ use policy::push::{self, Batch, Change, Message, PROTOCOL, Poll};
 use policy::state::State;
 use policy::subject::Subject;
 
+use super::chunk::Chunk;
 use super::extras::URGENT_CHANGES_MAX;
 use super::sent::Draft;
 use super::{Engine, Now, Ticket};
@@ -69,16 +70,23 @@ pub(super) struct Gathered {
     pub(super) subjects: Vec<(u64, Subject)>,
     bytes: usize,
     bounds: BatchBounds,
+    is_packed: bool,
 }
 
 impl Gathered {
-    pub(super) fn new(bounds: BatchBounds) -> Self {
-        Self { changes: Vec::new(), subjects: Vec::new(), bytes: 0, bounds }
+    /// `is_packed` is for nodes that read packed states.
+    pub(super) fn new(bounds: BatchBounds, is_packed: bool) -> Self {
+        Self { changes: Vec::new(), subjects: Vec::new(), bytes: 0, bounds, is_packed }
     }
 
     /// Adds a subject's state; `false` if there is no room for it.
     pub(super) fn add(&mut self, subject: &Subject, state: &State, sequence: u64) -> bool {
-        let change = Change { sequence, subject: Some(subject.into()), state: Some(state.into()) };
+        let mut change = Change { sequence, subject: Some(subject.into()), ..Change::default() };
+        if self.is_packed {
+            change.packed = state.pack();
+        } else {
+            change.state = Some(state.into());
+        }
         let bytes = self.bytes.saturating_add(change.encoded_len());
         let fits = self.changes.len() < self.bounds.changes_max && bytes <= self.bounds.bytes;
         if fits || self.changes.is_empty() {
@@ -115,12 +123,14 @@ impl Engine {
         let version = self.keys.version();
         let lacks_keys = ticket.keys_version != version;
         let is_due = lacks_keys && self.nodes.keys_sent(&ticket.key) != version;
-        let mut draft = match self.news(&ticket.position, now) {
+        // What was made for this poll is for no other: see `prepare`.
+        let next_chunk = self.nodes.get_mut(&ticket.key).and_then(|node| node.next_chunk.take());
+        let mut draft = match self.news(ticket, next_chunk, now) {
             None if !is_due => return Answer::Hold,
             None => self.heartbeat_at(&ticket.position, now).into(),
             Some(draft) => draft,
         };
-        self.add_extras(&mut draft, &ticket.key, now);
+        self.add_extras(&mut draft, ticket, now);
         if lacks_keys {
             draft.batch.keys = Some(self.keys.to_wire());
             if let Some(node) = self.nodes.get_mut(&ticket.key) {
@@ -131,16 +141,22 @@ impl Engine {
     }
 
     /// What has changed since a position, apart from keys; nothing if nothing has.
-    fn news(&self, position: &Position, now: Now) -> Option<Draft> {
-        Some(match position {
-            Position::Fresh => self.snapshot(self.log.last(), None, now),
-            Position::Snapshot { sequence, after } => self.snapshot(*sequence, Some(after), now),
-            Position::Applied(applied) if *applied == self.log.last() => return None,
-            Position::Applied(applied) => {
-                let changes = self.changes(*applied, now);
-                changes.unwrap_or_else(|| self.snapshot(self.log.last(), None, now))
+    fn news(&self, ticket: &Ticket, ready: Option<Box<Chunk>>, now: Now) -> Option<Draft> {
+        let packed = ticket.takes_packed;
+        let first = || self.chunk(self.log.last(), None, packed);
+        let chunk = match &ticket.position {
+            Position::Fresh => first(),
+            Position::Snapshot { sequence, after } => {
+                let ready = ready.filter(|chunk| chunk.follows(*sequence, after, packed));
+                ready.map_or_else(|| self.chunk(*sequence, Some(after), packed), |chunk| *chunk)
             }
-        })
+            Position::Applied(applied) if *applied == self.log.last() => return None,
+            Position::Applied(applied) => match self.changes(*applied, packed, now) {
+                Some(draft) => return Some(draft),
+                None => first(),
+            },
+        };
+        Some(self.snapshot(chunk, now))
     }
 
     pub(super) fn heartbeat_at(&self, position: &Position, now: Now) -> Batch {
@@ -153,8 +169,8 @@ impl Engine {
 
     /// The states of the subjects changed after `applied`; nothing if the log does not reach back
     /// that far.
-    fn changes(&self, applied: u64, now: Now) -> Option<Draft> {
-        let mut gathered = Gathered::new(self.batch);
+    fn changes(&self, applied: u64, is_packed: bool, now: Now) -> Option<Draft> {
+        let mut gathered = Gathered::new(self.batch, is_packed);
         let mut sequence = applied;
         let mut sent = HashSet::new();
         for (at, entry) in self.log.after(applied)?.take(self.batch.scan_max) {
@@ -174,26 +190,7 @@ impl Engine {
         Some(Draft { batch, subjects })
     }
 
-    /// The next chunk of a snapshot that stands for `sequence`.
-    fn snapshot(&self, sequence: u64, after: Option<&Subject>, now: Now) -> Draft {
-        let mut gathered = Gathered::new(self.batch);
-        let mut cursor = None;
-        let mut last = true;
-        for (subject, state, last_change) in self.subjects.after(after) {
-            if !gathered.add(subject, state, last_change) {
-                last = false;
-                break;
-            }
-            cursor = Some(subject);
-        }
-        let cursor = cursor.filter(|_| !last).map(|at| push::Subject::from(at).encode_to_vec());
-        let cursor = cursor.unwrap_or_default();
-        let Gathered { changes, subjects, .. } = gathered;
-        let batch = self.batch(Kind::Snapshot, sequence, changes, now);
-        Draft { batch: Batch { cursor, last, ..batch }, subjects }
-    }
-
-    fn batch(&self, kind: Kind, sequence: u64, changes: Vec<Change>, now: Now) -> Batch {
+    pub(super) fn batch(&self, kind: Kind, sequence: u64, changes: Vec<Change>, now: Now) -> Batch {
         Batch {
             protocol: PROTOCOL,
             epoch: self.epoch.clone(),

@@ -4,7 +4,7 @@
 //! All of it is the newest state of some subjects, and merging is idempotent: it may come early,
 //! twice, or again with a later batch if a node does not confirm this one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use policy::push::batch::Kind;
@@ -16,7 +16,7 @@ use super::log::SequenceLog;
 use super::node::Node;
 use super::sent::{Check, Draft, Retry, Sent};
 use super::subjects::Subjects;
-use super::{BatchBounds, Engine, NodeKey, Now};
+use super::{BatchBounds, Engine, Now, Ticket};
 
 /// Most changes in one batch ahead of their turn, and most that are tried again.
 pub const URGENT_CHANGES_MAX: usize = 128;
@@ -47,18 +47,19 @@ struct Maker<'a> {
     log: &'a SequenceLog,
     subjects: &'a Subjects,
     bounds: BatchBounds,
+    is_packed: bool,
 }
 
 impl Engine {
     /// Adds to the batch what its node takes beside, and remembers what it carries then.
-    pub(super) fn add_extras(&mut self, draft: &mut Draft, key: &NodeKey, now: Now) {
+    pub(super) fn add_extras(&mut self, draft: &mut Draft, ticket: &Ticket, now: Now) {
         let Self { nodes, log, subjects, batch: bounds, batches, scrub, .. } = self;
-        let Some(node) = nodes.get_mut(key) else { return };
+        let Some(node) = nodes.get_mut(&ticket.key) else { return };
         node.sent = None;
         if !node.takes_extras {
             return;
         }
-        let maker = Maker { log, subjects, bounds: *bounds };
+        let maker = Maker { log, subjects, bounds: *bounds, is_packed: ticket.takes_packed };
         let mut sent = Sent { id: batches.saturating_add(1), ..Sent::default() };
         maker.add_urgent(draft, node, &mut sent);
         if draft.batch.urgent.is_empty() {
@@ -79,7 +80,7 @@ impl Engine {
 impl Maker<'_> {
     fn part(&self, changes_max: usize) -> Gathered {
         let bounds = BatchBounds { changes_max, bytes: EXTRA_BYTES, ..self.bounds };
-        Gathered::new(bounds)
+        Gathered::new(bounds, self.is_packed)
     }
 
     /// The blocks that are further back than what the batch has in turn.
@@ -103,16 +104,17 @@ impl Maker<'_> {
             return;
         }
         let mut part = self.part(self.bounds.urgent_max);
-        let mut has: HashSet<_> = draft.subjects.iter().map(|(_, subject)| subject).collect();
+        // The batch may have been made before the last change of a subject.
+        let mut has: HashMap<_, _> = draft.subjects.iter().map(|(at, who)| (who, *at)).collect();
         for (sequence, entry) in urgent {
             // A subject may be forgotten by now: then its state has no effect any more.
             if let Some((state, last_change)) = self.subjects.get(&entry.subject)
-                && !has.contains(&entry.subject)
+                && has.get(&entry.subject).is_none_or(|carried| *carried < sequence)
             {
                 if !part.add(&entry.subject, state, last_change) {
                     break;
                 }
-                has.insert(&entry.subject);
+                has.insert(&entry.subject, last_change);
             }
             sent.ahead = sequence;
         }

@@ -9,6 +9,7 @@
 
 mod acknowledge;
 mod answer;
+mod chunk;
 mod digest;
 mod extras;
 mod kept;
@@ -44,6 +45,7 @@ use policy::subject::Subject;
 use acknowledge::Heard;
 use answer::Position;
 pub use answer::{Answer, BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds};
+pub use chunk::SentChunk;
 pub use digest::Digest;
 pub use extras::{CHECK_CHANGES_MAX, URGENT_CHANGES_MAX};
 use kept::event_ids;
@@ -249,7 +251,7 @@ impl Engine {
     pub fn heartbeat(&mut self, ticket: &Ticket, now: Now) -> Batch {
         let mut draft = self.heartbeat_at(&ticket.position, now).into();
         if self.nodes.is_current(ticket) {
-            self.add_extras(&mut draft, &ticket.key, now);
+            self.add_extras(&mut draft, ticket, now);
         }
         let keys = (ticket.keys_version != self.keys.version()).then(|| self.keys.to_wire());
         Batch { keys, ..draft.batch }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use policy::subject::Subject;
 
+use super::chunk::Chunk;
 use super::sent::Sent;
 
 /// Most changes remembered per node that it could not store.
@@ -56,6 +57,8 @@ pub(super) struct Node {
     pub(super) ahead: (u64, u64),
     /// What the last batch carried, until the node says that it has applied it.
     pub(super) sent: Option<Box<Sent>>,
+    /// The next chunk of its snapshot, made while it applies the last one.
+    pub(super) next_chunk: Option<Box<Chunk>>,
     /// The id of the first batch of the snapshot that it has to begin with: until it has applied
     /// that, it is sent it again, whatever it had before.
     pub(super) begins_with: Option<u64>,
@@ -97,6 +100,7 @@ impl Node {
             synced: false,
             ahead: (0, 0),
             sent: None,
+            next_chunk: None,
             begins_with: None,
             takes_extras: false,
             polled_at: now,
@@ -192,10 +196,13 @@ impl Node {
     }
 
     /// Notes that the newest states of these subjects are stored, unless refused after this.
-    pub(super) fn stored(&mut self, subjects: &HashSet<&Subject>) {
-        self.unstored.retain(|_, unstored| {
-            unstored.subject.as_ref().is_none_or(|subject| !subjects.contains(subject))
-        });
+    pub(super) fn stored<'a>(&mut self, subjects: impl Iterator<Item = &'a Subject>) {
+        if !self.unstored.is_empty() {
+            let subjects: HashSet<_> = subjects.collect();
+            self.unstored.retain(|_, unstored| {
+                unstored.subject.as_ref().is_none_or(|subject| !subjects.contains(subject))
+            });
+        }
         if self.unstored.is_empty() && !self.unstored_unknown {
             self.refused_at = None;
             self.has_strangers = false;

@@ -7,6 +7,7 @@ use policy::name::Name;
 use policy::push::{
     NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, is_node_name,
 };
+use policy::state::PACKED_FORM;
 use thiserror::Error;
 
 use super::answer::{Position, millis};
@@ -57,6 +58,8 @@ pub struct Ticket {
     pub(super) position: Position,
     /// The version of the keys that the node has.
     pub(super) keys_version: u64,
+    /// Whether the node reads packed states.
+    pub(super) takes_packed: bool,
     /// Greater than that of every poll before.
     generation: u64,
 }
@@ -111,9 +114,10 @@ impl Nodes {
         }
         node.keys_version = poll.keys_version;
         node.takes_extras = poll.takes_extras;
+        let takes_packed = poll.packed_form >= PACKED_FORM;
         node.begins_with = node.begins_with.filter(|first| poll.batch < *first);
         let keys_version = poll.keys_version;
-        Ok((Ticket { key, position, keys_version, generation }, superseded))
+        Ok((Ticket { key, position, keys_version, takes_packed, generation }, superseded))
     }
 
     /// Forgets the node that has been gone for longest if there are too many.
@@ -247,6 +251,7 @@ impl Nodes {
             let quiet = now.saturating_sub(node.polled_at) >= connected_for;
             if quiet && !node.held && !node.reported_gone {
                 node.reported_gone = true;
+                node.next_chunk = None;
                 gone.push(key.clone());
             }
         }

@@ -38,6 +38,8 @@ impl Node {
             node: "edge-1".into(),
             boot_id: format!("boot-{boot}"),
             takes_extras: true,
+            // Every other one is of an older version.
+            packed_form: boot % 2,
             ..Poll::default()
         };
         Self { boot, next, ..Self::default() }
@@ -45,13 +47,14 @@ impl Node {
 
     /// Merges a change; says whether that was news.
     fn merge(&mut self, change: Change) -> bool {
-        let subject = Subject::try_from(change.subject.unwrap()).unwrap();
+        let subject = Subject::try_from(change.subject.clone().unwrap()).unwrap();
         if self.no_room_for.contains(&subject) {
             let refusal = Refusal { sequence: change.sequence, cause: "full".into() };
             self.next.refused.push(refusal);
             return false;
         }
-        let state = State::try_from(change.state.unwrap()).unwrap();
+        assert_eq!(change.packed.is_empty(), self.next.packed_form == 0);
+        let state = State::try_from(change).unwrap();
         let known = self.states.entry(subject).or_default();
         let before = known.clone();
         known.merge_state(state);
@@ -108,6 +111,8 @@ enum Step {
     Keys(u8),
     /// The batch is made, and gets lost.
     LostAnswer,
+    /// The daemon makes what it expects to be asked for next.
+    Prepare,
     /// The node forgets everything.
     NodeRestarts,
 }
@@ -120,6 +125,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => Just(Step::Poll),
         1 => (0..3_u8).prop_map(Step::Keys),
         1 => Just(Step::LostAnswer),
+        3 => Just(Step::Prepare),
         1 => Just(Step::NodeRestarts),
     ];
     prop::collection::vec(step, 0..80)
@@ -147,6 +153,7 @@ proptest! {
         let bounds = BatchBounds { changes_max, bytes, scan_max, ..BatchBounds::default() };
         let mut engine = engine(Limits { log_entries_max, ..Limits::default() }, bounds);
         let mut node = Node::new(0);
+        let mut asked = None;
         let mut oracle: BTreeMap<Subject, State> = BTreeMap::new();
         for (number, step) in steps.into_iter().enumerate() {
             let now = at(u64::try_from(number).unwrap());
@@ -160,8 +167,15 @@ proptest! {
                     oracle.entry(event.subject).or_default().merge(event.register);
                 }
                 Step::Poll => {
-                    if let Answer::Batch(batch) = engine.poll(&node.next, now).unwrap().answer {
+                    let polled = engine.poll(&node.next, now).unwrap();
+                    if let Answer::Batch(batch) = polled.answer {
+                        asked = SentChunk::of(&batch).map(|sent| (polled.ticket, sent));
                         node.take(batch, bounds);
+                    }
+                }
+                Step::Prepare => {
+                    if let Some((ticket, sent)) = &asked {
+                        engine.prepare(ticket, sent);
                     }
                 }
                 Step::Keys(id) => drop(engine.set_keys(keys(&[&format!("k{id}")]), now)),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use policy::event::Event;
 use policy::push::batch::Kind;
 use policy::push::{Batch, Poll, Refusal};
+use policy::state::State;
 use policy::subject::Subject;
 use policy::time::UnixMicros;
 use serde_json::json;

@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 
 use super::problem::Problem;
 use super::{Shutdown, body};
-use crate::engine::{Answer, PollError, Polled, Progress, Ticket};
+use crate::engine::{Answer, PollError, Polled, Progress, SentChunk, Ticket};
 use crate::shared::Shared;
 
 /// What the handlers need.
@@ -87,23 +87,30 @@ async fn poll(State(door): State<Door>, headers: HeaderMap, body: Body) -> Respo
         door.shared.metrics.poll_malformed();
         return malformed("poll", "must be a portcullis.push.v1.Poll").into_response();
     };
-    match answer(door, poll).await {
-        Ok(batch) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], Bytes::from(batch.encode_to_vec()))
-            .into_response(),
-        Err(problem) => problem.into_response(),
+    let shared = Arc::clone(&door.shared);
+    let (ticket, batch) = match answer(door, poll).await {
+        Ok(answered) => answered,
+        Err(problem) => return problem.into_response(),
+    };
+    let body = Bytes::from(batch.encode_to_vec());
+    if let Some(sent) = SentChunk::of(&batch) {
+        // A task of its own, so that the answer does not wait for it.
+        tokio::spawn(async move { shared.engine().prepare(&ticket, &sent) });
     }
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
 }
 
-async fn answer(mut door: Door, poll: Poll) -> Result<Batch, Problem> {
+async fn answer(mut door: Door, poll: Poll) -> Result<(Ticket, Batch), Problem> {
     // Subscribed before the first look, so that no change in between is missed.
     let mut changes = door.shared.changes();
     let polled = door.shared.engine().poll(&poll, door.shared.now());
     let polled = polled.map_err(|error| refuse(&door.shared, error))?;
     note(&door.shared, &poll, &polled);
     let batch = match polled.answer {
-        Answer::Batch(batch) => return Ok(batch),
+        Answer::Batch(batch) => return Ok((polled.ticket, batch)),
         Answer::Hold => {
-            let held = Held { shared: Arc::clone(&door.shared), ticket: polled.ticket };
+            let ticket = polled.ticket.clone();
+            let held = Held { shared: Arc::clone(&door.shared), ticket };
             let deadline = Instant::now() + door.hold;
             loop {
                 tokio::select! {
@@ -119,7 +126,7 @@ async fn answer(mut door: Door, poll: Poll) -> Result<Batch, Problem> {
             }
         }
     };
-    Ok(batch)
+    Ok((polled.ticket, batch))
 }
 
 impl Held {

@@ -93,8 +93,8 @@ impl Node {
     pub(crate) fn try_poll(&mut self) -> std::io::Result<Batch> {
         let batch = self.ask()?;
         for change in batch.changes.clone() {
-            let subject = Subject::try_from(change.subject.unwrap()).unwrap();
-            let state = State::try_from(change.state.unwrap()).unwrap();
+            let subject = Subject::try_from(change.subject.clone().unwrap()).unwrap();
+            let state = State::try_from(change).unwrap();
             self.states.entry(subject).or_default().merge_state(state);
         }
         if let Some(keys) = batch.keys.clone() {

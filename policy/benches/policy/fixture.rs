@@ -177,8 +177,8 @@ pub(crate) fn batch(users: usize) -> Vec<u8> {
         let mut state = State::default();
         state.merge(event.register);
         let subject = Subject::user(&user(n)).unwrap();
-        let (subject, state) = (Some((&subject).into()), Some((&state).into()));
-        Change { sequence: n as u64 + 1, subject, state }
+        let subject = Some((&subject).into());
+        Change { sequence: n as u64 + 1, subject, packed: state.pack(), ..Change::default() }
     };
     let batch = Batch {
         protocol: push::PROTOCOL,

@@ -6,7 +6,6 @@ use crate::bucket::{Bucket, Quota, Rate};
 use crate::config::{Answer, FailPolicy, Groups, Limit};
 use crate::hash::SubjectHash;
 use crate::name::{EventId, Name};
-use crate::push::{self, Message};
 use crate::slab::{self, BucketRecord, Entry, SlabError};
 use crate::state::State;
 use crate::time::{MonotonicNanos, UnixMicros};
@@ -225,8 +224,7 @@ fn status(plan: &Plan<'_>, entry: Option<&Entry<'_>>) -> Result<Option<State>, (
     if !plan.has_status || bytes.is_empty() {
         return Ok(None);
     }
-    let wire = push::State::decode(bytes).map_err(|_| ())?;
-    State::try_from(wire).map(Some).map_err(|_| ())
+    State::unpack(bytes).map(Some).ok_or(())
 }
 
 fn record_of(entry: &Entry<'_>, limit: &Limit) -> Option<BucketRecord> {

@@ -1,9 +1,10 @@
 //! Writing what the invalidator says into shared memory.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::hash::HashKey;
-use crate::push::{self, Message, Refusal};
+use crate::push::{self, Refusal};
 use crate::shared::{Key, Shared, Step, update};
 use crate::slab::{self, SlabError};
 use crate::state::{Merge, State};
@@ -30,6 +31,12 @@ pub(crate) enum Applied {
     /// Something else than before.
     New,
 }
+
+/// The same, or why it is not there, in words for an operator.
+type Answer = Result<Applied, &'static str>;
+
+/// The status to write, and what to answer then.
+type Merged<'a> = (Cow<'a, [u8]>, Answer);
 
 /// What became of several changes.
 #[derive(Debug, Default)]
@@ -70,34 +77,30 @@ impl Place<'_> {
     pub(crate) fn apply(
         &self,
         shared: &mut impl Shared,
-        change: push::Change,
+        mut change: push::Change,
     ) -> Result<Applied, String> {
-        let subject = change.subject.unwrap_or_default();
+        let subject = change.subject.take().unwrap_or_default();
         let subject = Subject::try_from(subject).map_err(|error| error.to_string())?;
-        let new = State::try_from(change.state.unwrap_or_default()).map_err(|e| e.to_string())?;
+        let new = State::try_from(change).map_err(|e| e.to_string())?;
         let hash = self.hash_key.subject(subject.as_ref());
+        let status_of_new = if new.has_over(self.wall, RETENTION) {
+            self.pruned(new.clone()).pack()
+        } else {
+            new.pack()
+        };
         let written = update(shared, Key::Slab(hash.slab(self.slabs)), |slab| {
             let entry = match slab::find(slab, hash) {
                 Ok(entry) => entry,
                 Err(slab::Unreadable) => return Step::Keep(Err("the slab is of another version")),
             };
-            let status = entry.map_or(&[][..], |entry| entry.status);
-            let Some(mut state) = decode(status) else {
-                return Step::Keep(Err("the status is of another version"));
+            let known = entry.map_or(&[][..], |entry| entry.status);
+            let (status, answer) = match self.merged(known, &new, &status_of_new) {
+                Ok(Some((status, answer))) => (status, answer),
+                Ok(None) => return Step::Keep(Ok(Applied::Known)),
+                Err(cause) => return Step::Keep(Err(cause)),
             };
-            // What is over must not stand in the way of what is new.
-            state.prune(self.wall, RETENTION);
-            let before = state.clone();
-            let merged = state.merge_state(new.clone());
-            // What is over by now is not kept, and so was not lacking either.
-            state.prune(self.wall, RETENTION);
-            let answer = match merged {
-                Merge::TooManyTopics => Err("the subject has too many topics"),
-                _ if state == before => return Step::Keep(Ok(Applied::Known)),
-                _ => Ok(Applied::New),
-            };
-            let status = push::State::from(&state).encode_to_vec();
-            match slab::with_status(slab, hash, &status, self.now, |other| self.is_over(other)) {
+            let is_over = |other: &[u8]| State::is_over(other, self.wall, RETENTION);
+            match slab::with_status(slab, hash, &status, self.now, is_over) {
                 Ok(slab) => Step::Write(slab, answer),
                 Err(SlabError::Full) => Step::Keep(Err("the slab has no room for another status")),
                 Err(SlabError::Unreadable) => Step::Keep(Err("the slab is of another version")),
@@ -109,15 +112,38 @@ impl Place<'_> {
         }
     }
 
-    /// Whether a status says nothing any more.
-    fn is_over(&self, status: &[u8]) -> bool {
-        decode(status).is_some_and(|mut state| {
-            state.prune(self.wall, RETENTION);
-            state.is_empty()
-        })
+    /// The status to write where `known` stands, and what to answer then; nothing if that can stay.
+    /// `status_of_new` is that of a subject of whom nothing else is known: nearly all of a
+    /// snapshot, and whatever is checked and has not changed, is done without reading a status.
+    fn merged<'a>(
+        &self,
+        known: &[u8],
+        new: &State,
+        status_of_new: &'a [u8],
+    ) -> Result<Option<Merged<'a>>, &'static str> {
+        if known == status_of_new {
+            return Ok(None);
+        }
+        if known.is_empty() {
+            return Ok(Some((status_of_new.into(), Ok(Applied::New))));
+        }
+        let state = State::unpack(known).ok_or("the status is of another version")?;
+        // What is over must not stand in the way of what is new.
+        let before = self.pruned(state);
+        let mut state = before.clone();
+        let merged = state.merge_state(new.clone());
+        // What is over by now is not kept, and so was not lacking either.
+        let state = self.pruned(state);
+        let answer = match merged {
+            Merge::TooManyTopics => Err("the subject has too many topics"),
+            _ if state == before => return Ok(None),
+            _ => Ok(Applied::New),
+        };
+        Ok(Some((state.pack().into(), answer)))
     }
-}
 
-fn decode(status: &[u8]) -> Option<State> {
-    State::try_from(push::State::decode(status).ok()?).ok()
+    fn pruned(&self, mut state: State) -> State {
+        state.prune(self.wall, RETENTION);
+        state
+    }
 }

@@ -16,6 +16,7 @@ use crate::push::{
     BATCH_BYTES_MAX, Batch, HOLD_MAX, Message, PROTOCOL, Poll, REFUSALS_MAX, Refusal,
 };
 use crate::shared::{Key, Shared, Step, update};
+use crate::state::PACKED_FORM;
 use crate::time::MonotonicNanos;
 
 /// The first and the longest wait after a failed poll.
@@ -129,6 +130,7 @@ impl Poller {
             takes_extras: true,
             batch: progress.batch,
             repaired: progress.repaired,
+            packed_form: PACKED_FORM,
         };
         self.sent = Some((now, poll.clone()));
         poll

@@ -148,8 +148,7 @@ impl Node {
         let hash = self.gate.hash_key().subject(subject.as_ref());
         let (slab, _) = self.memory.read(Key::Slab(hash.slab(16)));
         let status = slab::find(slab.as_deref(), hash).unwrap().map(|e| e.status.to_vec());
-        State::try_from(push::State::decode(status.unwrap_or_default().as_slice()).unwrap())
-            .unwrap()
+        State::unpack(&status.unwrap_or_default()).unwrap()
     }
 
     fn is_blocked(&mut self, subject: &Subject) -> bool {

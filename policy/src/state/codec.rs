@@ -87,6 +87,19 @@ impl From<&Rate> for push::Rate {
     }
 }
 
+impl TryFrom<push::Change> for State {
+    type Error = WireError;
+
+    /// The state that a change carries, in either form.
+    fn try_from(change: push::Change) -> Result<Self, WireError> {
+        if change.packed.is_empty() {
+            return change.state.unwrap_or_default().try_into();
+        }
+        let error = WireError { field: "packed", rule: "must be a state in a known form" };
+        Self::unpack(&change.packed).ok_or(error)
+    }
+}
+
 impl TryFrom<push::State> for State {
     type Error = WireError;
 

@@ -158,6 +158,11 @@ impl Register {
         matches!(self.topic(), Topic::Block(_) | Topic::Zero)
     }
 
+    /// Whether it happened, and ended, before this.
+    pub(super) fn is_over(&self, horizon: UnixMicros) -> bool {
+        self.ends().is_some_and(|end| end < horizon) && self.version.occurred_at < horizon
+    }
+
     /// The end of its effect: none if it has no end; the epoch if it never had an effect.
     pub(super) fn ends(&self) -> Option<UnixMicros> {
         match &self.effect {

@@ -2,7 +2,7 @@ use super::*;
 use crate::name::EventId;
 use crate::push;
 
-mod properties;
+pub(super) mod properties;
 
 /// When states are looked at.
 const NOW: u64 = 50;

@@ -10,6 +10,8 @@ enum Turn {
         what: u8,
     },
     Poll,
+    /// The daemon makes what it expects to be asked for next, at once or late.
+    Prepare,
     /// A poll that is held too long.
     Heartbeat,
     LostAnswer,
@@ -34,6 +36,7 @@ fn turns(may_damage: bool) -> impl Strategy<Value = Vec<Turn>> {
     let turn = prop_oneof![
         12 => publish,
         8 => Just(Turn::Poll),
+        4 => Just(Turn::Prepare),
         2 => Just(Turn::Heartbeat),
         1 => Just(Turn::LostAnswer),
         1 => Just(Turn::LateAnswer),
@@ -50,6 +53,8 @@ struct World {
     engine: Engine,
     bounds: BatchBounds,
     node: Node,
+    /// The last chunk of a snapshot that another one follows.
+    asked: Option<(Ticket, SentChunk)>,
     oracle: BTreeMap<Subject, State>,
     waiting: Vec<(WaiterId, Subject, State)>,
     published: u32,
@@ -66,7 +71,8 @@ impl World {
         });
         let (oracle, waiting) = (BTreeMap::new(), Vec::new());
         let (node, published, is_damaged, ms) = (Node::new(0), 0, false, 0);
-        Self { engine, bounds, node, oracle, waiting, published, is_damaged, ms }
+        let asked = None;
+        Self { engine, bounds, node, asked, oracle, waiting, published, is_damaged, ms }
     }
 
     fn run(&mut self, turn: &Turn) {
@@ -78,7 +84,13 @@ impl World {
                 let polled = self.engine.poll(&self.node.next, now).unwrap();
                 self.check_receipts();
                 if let Answer::Batch(batch) = polled.answer {
+                    self.asked = SentChunk::of(&batch).map(|sent| (polled.ticket, sent));
                     self.node.take(batch, self.bounds);
+                }
+            }
+            Turn::Prepare => {
+                if let Some((ticket, sent)) = &self.asked {
+                    self.engine.prepare(ticket, sent);
                 }
             }
             Turn::Heartbeat => {

@@ -101,6 +101,49 @@ fn a_new_block_does_not_wait_for_the_end_of_a_snapshot() {
 }
 
 #[test]
+fn a_chunk_that_was_made_ahead_is_what_comes_and_newer_blocks_go_ahead_of_it() {
+    let bounds = BatchBounds { changes_max: 4, ..BatchBounds::default() };
+    let mut engine = engine(Limits::default(), bounds);
+    for id in 0..40 {
+        engine.ingest(unblock(id), at(1)).unwrap();
+    }
+    let polled = engine.poll(&extras(poll("a")), at(2)).unwrap();
+    let (ticket, first) = (polled.ticket, batch(polled.answer));
+    engine.prepare(&ticket, &SentChunk::of(&first).unwrap());
+    let carried = users(&first.changes);
+    // Blocks of one whom the chunk has in another state, and one whom it has not.
+    let known = "crowd-12".to_owned();
+    assert_eq!(carried, ["crowd-0", "crowd-1", "crowd-10", "crowd-11"]);
+    assert_eq!(engine.ingest(block("z", &known), at(3)).unwrap().verdict, Verdict::Applied);
+    engine.ingest(block("2", "crowd-12-new"), at(3)).unwrap();
+    let next = Poll { in_snapshot: true, cursor: first.cursor, ..applied("a", first.sequence) };
+    let next = extras(Poll { batch: first.id, ..next });
+    let second = batch(ask(&mut engine, &next, 4));
+    assert_eq!((second.kind(), second.changes.len()), (Kind::Snapshot, 4));
+    assert_eq!(users(&second.changes), ["crowd-12", "crowd-13", "crowd-14", "crowd-15"]);
+    assert_eq!(users(&second.urgent), [known, "crowd-12-new".to_owned()]);
+    // Asked again, it is made anew: what was made ahead is for one answer.
+    let again = batch(ask(&mut engine, &next, 5));
+    assert!(users(&again.changes).contains(&"crowd-12-new".to_owned()));
+    // Too late: another poll of the same node has come.
+    engine.prepare(&ticket, &SentChunk::of(&second).unwrap());
+    let again = batch(ask(&mut engine, &next, 6));
+    assert!(users(&again.changes).contains(&"crowd-12-new".to_owned()));
+}
+
+#[test]
+fn packed_states_are_for_nodes_that_read_them() {
+    let mut engine = engine(Limits::default(), BatchBounds::default());
+    engine.ingest(block("1", "alice"), at(1)).unwrap();
+    let old = batch(ask(&mut engine, &poll("old"), 2));
+    assert!(old.changes[0].state.is_some() && old.changes[0].packed.is_empty());
+    let new = batch(ask(&mut engine, &Poll { packed_form: 1, ..poll("new") }, 2));
+    assert!(new.changes[0].state.is_none() && !new.changes[0].packed.is_empty());
+    let states = [old, new].map(|batch| State::try_from(batch.changes[0].clone()).unwrap());
+    assert_eq!(states[0], states[1]);
+}
+
+#[test]
 fn what_urgent_is() {
     let mut engine = small();
     for id in 0..20 {

@@ -80,13 +80,23 @@ fn losing_too_often_is_answered_as_configured() {
 fn a_block_that_arrives_between_read_and_write_is_seen() {
     let mut bench = Bench::new(&base());
     let hash = bench.gate.hash_key().subject(user("alice").as_ref());
-    let status = push::State::from(&state([blocked("fraud")])).encode_to_vec();
+    let status = state([blocked("fraud")]).pack();
     bench.memory.intruder = Some(Box::new(move |values| {
         let key = Key::Slab(hash.slab(16));
         let known = values.get(&key).map(|(slab, _)| slab.as_slice());
         let slab = slab::with_status(known, hash, &status, 0, |_| false).unwrap();
         values.insert(key, (slab, u32::MAX));
     }));
+    assert_eq!(bench.alice("/"), "rule=block:fraud event=evt-fraud");
+}
+
+#[test]
+fn a_block_that_an_older_module_has_stored_is_seen() {
+    let mut bench = Bench::new(&base());
+    let hash = bench.gate.hash_key().subject(user("alice").as_ref());
+    let status = push::State::from(&state([blocked("fraud")])).encode_to_vec();
+    let slab = slab::with_status(None, hash, &status, 0, |_| false).unwrap();
+    bench.memory.values.insert(Key::Slab(hash.slab(16)), (slab, 1));
     assert_eq!(bench.alice("/"), "rule=block:fraud event=evt-fraud");
 }
 

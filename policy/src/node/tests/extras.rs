@@ -21,6 +21,14 @@ fn check_of(daemon: &Daemon, applied: u64, id: u64) -> Batch {
     Batch { id, check: states.collect(), ..daemon.batch(Kind::Heartbeat, applied, Vec::new()) }
 }
 
+/// Makes the changes what a daemon sends that is as new as the node.
+fn pack(changes: &mut [push::Change]) {
+    for change in changes {
+        let state = State::try_from(change.state.take().unwrap()).unwrap();
+        change.packed = state.pack();
+    }
+}
+
 /// Empties the slab of a subject: what no part of the node ever does.
 fn forget(node: &mut Node, subject: &Subject) {
     let slab = node.gate.hash_key().subject(subject.as_ref()).slab(16);
@@ -71,13 +79,28 @@ fn a_status_that_was_altered_is_repaired() {
     let hash = gate.hash_key().subject(subject.as_ref());
     let key = Key::Slab(hash.slab(16));
     let other = state([event("older", -9, lift(None))]);
-    let status = push::State::from(&other).encode_to_vec();
     let (slab, _) = node.memory.read(key);
-    let slab = slab::with_status(slab.as_deref(), hash, &status, 0, |_| false).unwrap();
+    let slab = slab::with_status(slab.as_deref(), hash, &other.pack(), 0, |_| false).unwrap();
     node.memory.values.insert(key, (slab, 77));
     let report = node.answer(&mut vm, Rank::Singleton, &check_of(&daemon, poll.applied, 1));
     assert_eq!(report.repaired, 1);
     assert!(node.is_blocked(&subject));
+}
+
+#[test]
+fn what_an_older_module_has_stored_is_not_missing_and_is_merged_with() {
+    let (mut node, mut vm, mut daemon, poll) = synced(1);
+    let subject = user("user-0");
+    let hash = node.gate.hash_key().subject(subject.as_ref());
+    let status = push::State::from(&daemon.states[&subject]).encode_to_vec();
+    let slab = slab::with_status(None, hash, &status, 0, |_| false).unwrap();
+    node.memory.values.insert(Key::Slab(hash.slab(16)), (slab, 77));
+    let report = node.answer(&mut vm, Rank::Singleton, &check_of(&daemon, poll.applied, 1));
+    assert_eq!((report.checked, report.repaired), (1, 0));
+    daemon.ingest(&subject, event("another", 1, Effect::Block(block("cooling_off"))));
+    let poll = report.next.unwrap();
+    node.answer(&mut vm, Rank::Singleton, &daemon.answer(&poll));
+    assert_eq!(node.stored(&subject), daemon.states[&subject]);
 }
 
 #[test]
@@ -184,6 +207,10 @@ proptest! {
                         let known = daemon.states.iter().filter(|(s, _)| !behind.contains(s));
                         batch.check = known.map(|(s, state)| change(1, s, state)).collect();
                         batch.id = id;
+                    }
+                    if id % 2 == 0 {
+                        pack(&mut batch.changes);
+                        pack(&mut batch.check);
                     }
                     let report = node.answer(&mut vm, Rank::Singleton, &batch);
                     prop_assert_eq!((report.repaired, report.refused), (0, 0));

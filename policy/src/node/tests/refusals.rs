@@ -122,11 +122,17 @@ fn a_change_that_cannot_be_read_is_refused_alone() {
     let mut without_effect = batch.changes[0].clone();
     without_effect.state.as_mut().unwrap().registers[0].effect = None;
     let nobody = push::Change { subject: None, ..batch.changes[0].clone() };
-    batch.changes.splice(0..0, [without_effect, nobody]);
+    let garbled = push::Change { packed: vec![0x81, 0], ..batch.changes[0].clone() };
+    batch.changes.splice(0..0, [without_effect, nobody, garbled]);
     let report = node.answer(&mut vm, Rank::Singleton, &batch);
-    assert_eq!((report.changes, report.refused), (1, 2));
+    assert_eq!((report.changes, report.refused), (1, 3));
     let causes: Vec<_> = report.next.unwrap().refused.into_iter().map(|r| r.cause).collect();
-    assert_eq!(causes, ["effect: must be a known effect", "subject: must be 1 to 256 bytes"]);
+    let expected = [
+        "effect: must be a known effect",
+        "subject: must be 1 to 256 bytes",
+        "packed: must be a state in a known form",
+    ];
+    assert_eq!(causes, expected);
     assert!(node.is_blocked(&user("alice")));
 }
 

@@ -63,7 +63,7 @@ fn any_effect() -> impl Strategy<Value = Effect> {
 }
 
 /// Events with ids of their own, and often the same times and sequences.
-fn any_history() -> impl Strategy<Value = Vec<Register>> {
+pub(in crate::state) fn any_history() -> impl Strategy<Value = Vec<Register>> {
     let one = (prop::option::of(0u64..6), 0u64..8, any_effect());
     prop::collection::vec(one, 0..14).prop_map(|events| {
         let numbered = events.into_iter().enumerate();
