@@ -30,8 +30,8 @@ _TEXT = """\
 {users:,} users blocked, each by one event with an id of {id_bytes} bytes and an end, written to Redis by the published
 script before the daemon starts. Daemon: `limits.subjects_max = {subjects_max}`; filter: `storage.slabs` {slabs},
 `slab_bytes_max` {slab_bytes_max}. Each figure is that with {users:,} blocks less that of the same parts with
-none, which run beside it. CPU of the snapshot is that of Envoy's main thread, which applies one batch while the daemon
-waits, and of the daemon, which gathers the next while Envoy waits: their sum is the bound of its time.
+none, which run beside it. CPU of the snapshot is that of Envoy's main thread, which applies one batch, and of the
+daemon, which gathers the next meanwhile: its time lies between the greater of them and their sum.
 """
 
 
