@@ -3,6 +3,7 @@
 use super::decision::{Cause, Decision, Denial};
 use super::evaluate::Evaluation;
 use super::{Clock, Gate, Plan, Plans};
+use crate::bucket::Quota;
 use crate::config::Groups;
 use crate::hash::SubjectHash;
 use crate::shared::{ATTEMPTS_MAX, Key, Mark, Shared};
@@ -77,11 +78,24 @@ impl Gate {
                 }
             }
             decision.notes.extend(evaluation.notes);
-            decision.quotas.extend(evaluation.quotas);
+            add_quotas(&mut decision.quotas, evaluation.quotas);
         }
-        // Of several buckets of one limit, the emptiest counts.
-        decision.quotas.sort_by_key(|(index, quota)| (*index, quota.remaining));
-        decision.quotas.dedup_by_key(|(index, _)| *index);
         Ok(())
+    }
+}
+
+/// Adds what is left in the buckets of limits, by the limits' indexes. Of several buckets of one limit,
+/// the emptiest counts. There are few, and sorting them would be more code than all of this file.
+fn add_quotas(all: &mut Vec<(usize, Quota)>, more: Vec<(usize, Quota)>) {
+    for (index, quota) in more {
+        match all.binary_search_by_key(&index, |(known, _)| *known) {
+            Err(place) => all.insert(place, (index, quota)),
+            Ok(place) => {
+                let known = all.get_mut(place).filter(|(_, it)| quota.remaining < it.remaining);
+                if let Some((_, emptiest)) = known {
+                    *emptiest = quota;
+                }
+            }
+        }
     }
 }

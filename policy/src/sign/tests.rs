@@ -142,6 +142,15 @@ fn of_too_many_keys_the_latest_are_tried() {
 }
 
 #[test]
+fn of_too_many_keys_of_one_age_the_first_are_tried() {
+    let numbered = |n: i64| key(&format!("k{n:02}"));
+    let keys = set((0..20).map(numbered));
+    let of = |n| check(Profile::Github, &signed(Profile::Github, &numbered(n), BODY), BODY, &keys);
+    assert!(of(0).is_ok() && of(15).is_ok());
+    assert_eq!(of(16), Err(Failure::Mismatch));
+}
+
+#[test]
 fn one_request_signed_by_two_keys_is_one_request() {
     let (old, new) = (key("old"), key("new"));
     let keys = set([old.clone(), new.clone()]);

@@ -232,16 +232,21 @@ fn usable_keys(
         let usable = key.is_valid_at(now).then(|| vec![key.clone()]);
         return usable.ok_or(Failure::ExpiredKey);
     }
-    let in_scope = keys.iter().filter(|key| is_in_scope(key) && is_readable(key));
-    let (mut valid, others): (Vec<_>, Vec<_>) =
-        in_scope.cloned().partition(|key| key.is_valid_at(now));
-    if valid.is_empty() {
-        let is_known = !others.is_empty();
-        return Err(if is_known { Failure::ExpiredKey } else { Failure::UnknownKey });
+    let mut in_scope = keys.iter().filter(|key| is_in_scope(key) && is_readable(key)).peekable();
+    let is_known = in_scope.peek().is_some();
+    // The newest, and of those that are as new the first by id, which is the order they come in. Few
+    // are kept, so each is put in its place: a sort would be as much code as the rest of this file.
+    let mut newest: Vec<Arc<Key>> = Vec::new();
+    for key in in_scope.filter(|key| key.is_valid_at(now)) {
+        let place = newest.partition_point(|known| known.not_before >= key.not_before);
+        newest.insert(place, Arc::clone(key));
+        newest.truncate(CANDIDATES_MAX);
     }
-    valid.sort_unstable_by(|a, b| b.not_before.cmp(&a.not_before).then_with(|| a.id.cmp(&b.id)));
-    valid.truncate(CANDIDATES_MAX);
-    Ok(valid)
+    match newest.is_empty() {
+        false => Ok(newest),
+        true if is_known => Err(Failure::ExpiredKey),
+        true => Err(Failure::UnknownKey),
+    }
 }
 
 /// The nonces that may have been signed. Proxies give requests an `X-Request-Id` that their signer
