@@ -29,7 +29,7 @@ use crate::intake::{EMBEDDED, Intake, load_keys};
 use crate::keys::{self, Load, Reading, Stamps};
 use crate::log::{self, Pseudonyms};
 use crate::metrics::Metrics;
-use crate::restore::{Restore, Restored};
+use crate::restore::Restore;
 use crate::server::api;
 use crate::server::listen::{self, SocketFile};
 use crate::server::{Bounds, DRAIN_MAX, Shutdown, poll, serve};
@@ -144,7 +144,7 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
     if let Some(file) = &event_keys_file {
         intake.set_keys(file.keys.clone());
     }
-    let (restored, keeper) = restore(engine, &intake, &config.store, rebuild_store, &metrics)?;
+    let (engine, keeper) = restore(engine, &intake, &config.store, rebuild_store, &metrics)?;
     let dead_letters = DeadLetters::start(
         &config.store.directory,
         config.dead_letters,
@@ -154,11 +154,9 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
         Audit::start(&config.audit, &config.store.directory, metrics.audit.clone())?;
     audit.note(None, Fact::Start(started));
     let letters = dead_letters.clone();
-    let Restored { engine, refused } = restored;
     let (kept, noted) = (keeper.clone(), audit.clone());
     let shared = Shared::new(engine, kept, intake, dead_letters, noted, pseudonyms, metrics);
     let shared = Arc::new(shared);
-    shared.note_not_restored(refused);
     let to = Arc::clone(&shared);
     let watcher = keys_file.map(|file| file.watch(move |keys| to.keys_read(keys)));
     let to = Arc::clone(&shared);
@@ -241,7 +239,7 @@ fn restore(
     config: &config::Store,
     rebuild: bool,
     metrics: &Metrics,
-) -> Result<(Restored, Keeper), DaemonError> {
+) -> Result<(Engine, Keeper), DaemonError> {
     let (started, wall) = (Instant::now(), wall_clock());
     let mut restore = Restore::new(engine, intake, Now { wall, mono: Duration::ZERO });
     let (directory, meters) = (&config.directory, metrics.store.clone());
@@ -249,13 +247,13 @@ fn restore(
     let opened =
         store::open(directory, program.as_deref(), meters, wall, |kept| restore.take(kept))?;
     let Opened { keeper, start, sources_alive } = opened;
-    let mut restored = restore.finish(&keeper).map_err(|error| ConfigError {
+    let mut engine = restore.finish(&keeper).map_err(|error| ConfigError {
         field: "limits.subjects_max".to_owned(),
         rule: error.to_string(),
     })?;
     // A clock that was put back would make what is known look newer than it is.
     if let Some(alive) = sources_alive.filter(|alive| *alive <= wall) {
-        restored.engine.sources_were_alive(wall.since(alive));
+        engine.sources_were_alive(wall.since(alive));
     }
     let (path, events) = (keeper.path().display(), keeper.status().events);
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -266,7 +264,7 @@ fn restore(
             warn!(%path, events, took_ms, "store rebuilt: some events may be missing")
         }
     }
-    Ok((restored, keeper))
+    Ok((engine, keeper))
 }
 
 /// A keys file as the daemon starts with it. Without the keys that it is configured with it would

@@ -1,6 +1,5 @@
 //! From the store into the engine, at the start: before any node is answered.
 
-use policy::event::{EventError, EventErrorKind};
 use policy::name::EventId;
 use policy::subject::Subject;
 use thiserror::Error;
@@ -15,34 +14,12 @@ use crate::store::{Keeper, KeptEvent};
 #[error("must be raised: the store keeps more users and sessions than that")]
 pub struct TooFull;
 
-/// Most kept events with a wrong signature that are told one by one.
-const REFUSED_MAX: usize = 1_000;
-
-/// What the store had to give.
-#[derive(Debug)]
-pub struct Restored {
-    /// It knows every kept event.
-    pub engine: Engine,
-    /// But these, which are not signed as the configuration asks for; at most 1,000 of them.
-    pub refused: Vec<NotRestored>,
-}
-
-/// A kept event that is not signed as it has to be. It stays in the store: the key may come back.
-#[derive(Debug)]
-pub struct NotRestored {
-    /// It, as it is kept.
-    pub kept: KeptEvent,
-    /// The rule that it breaks.
-    pub error: EventError,
-}
-
 /// Takes events out of the store, in whatever order.
 #[derive(Debug)]
 pub struct Restore<'a> {
     engine: Engine,
     intake: &'a Intake,
     now: Now,
-    refused: Vec<NotRestored>,
     /// Found no room yet: an event that is still to come may end what stands in the way.
     later: Vec<KeptEvent>,
     /// Kept, but overtaken: a crash came before they were removed.
@@ -54,8 +31,7 @@ impl<'a> Restore<'a> {
     /// Begins with an engine that knows nothing.
     #[must_use]
     pub fn new(engine: Engine, intake: &'a Intake, now: Now) -> Self {
-        let refused = Vec::new();
-        Self { engine, intake, now, refused, later: Vec::new(), leftover: Vec::new(), full: false }
+        Self { engine, intake, now, later: Vec::new(), leftover: Vec::new(), full: false }
     }
 
     /// Takes in one kept event.
@@ -73,17 +49,8 @@ impl<'a> Restore<'a> {
         let KeptEvent { subject, event_id, record } = kept;
         let source = if &*record.source == EMBEDDED { EMBEDDED } else { REDIS };
         let origin = Origin { source, path: Path::Kept(record.first_heard) };
-        let event = match self.intake.check(origin, &record.event, self.now.wall) {
-            Ok(Checked { event, .. }) => event,
-            Err(rejected) if is_about_signature(rejected.error.kind) => {
-                if self.refused.len() < REFUSED_MAX {
-                    let error = rejected.error;
-                    self.refused.push(NotRestored { kept: kept.clone(), error });
-                }
-                return Ok(Ok(()));
-            }
-            Err(rejected) => return Err(rejected.error.to_string()),
-        };
+        let checked = self.intake.check(origin, &record.event, self.now.wall);
+        let Checked { event, .. } = checked.map_err(|rejected| rejected.error.to_string())?;
         if (&event.subject, &event.register.version.event_id) != (subject, event_id) {
             return Err("it is kept under another name than its own".to_owned());
         }
@@ -104,11 +71,11 @@ impl<'a> Restore<'a> {
         })
     }
 
-    /// All of it. What is kept without need is removed from the store.
+    /// The engine that knows every kept event. What is kept without need is removed from the store.
     ///
     /// # Errors
     /// If there is no room for all of it.
-    pub fn finish(mut self, keeper: &Keeper) -> Result<Restored, TooFull> {
+    pub fn finish(mut self, keeper: &Keeper) -> Result<Engine, TooFull> {
         for kept in std::mem::take(&mut self.later) {
             // A second time: what still finds no room is more than the filter would take.
             let (event_id, merged) = (kept.event_id.clone(), self.merge(&kept));
@@ -120,19 +87,8 @@ impl<'a> Restore<'a> {
             return Err(TooFull);
         }
         keeper.update(None, self.leftover);
-        Ok(Restored { engine: self.engine, refused: self.refused })
+        Ok(self.engine)
     }
-}
-
-fn is_about_signature(kind: EventErrorKind) -> bool {
-    matches!(
-        kind,
-        EventErrorKind::SignatureMissing
-            | EventErrorKind::UnknownKey
-            | EventErrorKind::ExpiredKey
-            | EventErrorKind::BadSignature
-            | EventErrorKind::PublisherNotAllowed
-    )
 }
 
 #[cfg(test)]
@@ -225,7 +181,7 @@ mod tests {
         }
         restore.take(block("b", 3, "another")).unwrap();
         restore.take(kept("c", "alice", 2, json!({ "action": "unblock" }))).unwrap();
-        let engine = restore.finish(&keeper).unwrap().engine;
+        let engine = restore.finish(&keeper).unwrap();
         let state = engine.view(&Subject::user("alice").unwrap(), now()).unwrap().state;
         let blocks: Vec<_> = state.blocks(NOW).map(|(block, _)| block.reason.as_str()).collect();
         assert_eq!(blocks, ["another"]);

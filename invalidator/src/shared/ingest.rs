@@ -6,15 +6,13 @@ use policy::record::Record;
 use policy::state::Effect;
 use policy::subject::Subject;
 use thiserror::Error;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::Shared;
 use crate::audit::entry::{About, EventFact, EventText, Fact};
 use crate::deadletter::{Cause, Fresh};
 use crate::engine::{Engine, IngestError, Ingested, Now, Verdict, WaiterId};
 use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected};
-use crate::restore::NotRestored;
-use crate::source::redis::REDIS;
 use crate::store::{KeptEvent, Ticket};
 
 /// Why an event was refused.
@@ -285,22 +283,6 @@ impl Shared {
         if !is_told {
             let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);
             self.dead_letters.keep(Fresh::new(source, cause, event_id, bytes, at));
-        }
-    }
-
-    /// Notes kept events that the start has refused: they are not enforced.
-    pub fn note_not_restored(&self, refused: Vec<NotRestored>) {
-        if !refused.is_empty() {
-            let count = refused.len();
-            error!(count, "kept events are NOT in force: not signed as [events] asks for");
-        }
-        for NotRestored { kept, error } in refused {
-            let KeptEvent { event_id, record, .. } = kept;
-            let source = if &*record.source == EMBEDDED { EMBEDDED } else { REDIS };
-            let origin = Origin { source, path: Path::Kept(record.first_heard) };
-            let event_id = Some(event_id);
-            let refused = Refused { refusal: error.into(), event_id, signature: None };
-            self.note_refused(origin, &record.event, &refused);
         }
     }
 
