@@ -46,9 +46,10 @@ def main() -> int:
                 sections += found
             elif part == "propagation":
                 sections.append(propagation.section(directory, arguments.quick, _say))
+            elif part == "versions":
+                sections.append(versions.section(directory, _say, e2e=arguments.e2e))
             elif not arguments.quick:
-                module = {"scale": scale, "versions": versions}[part]
-                sections.append(module.section(directory, arguments.quick, _say))
+                sections.append(scale.section(directory, _say))
     text = document.text(sections, arguments)
     print(f"\n{text}\nbench: {time.monotonic() - started:.0f} s")
     if arguments.json:
@@ -85,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sections", nargs="+", choices=SECTIONS, default=SECTIONS[:3], metavar="SECTION",
         help=f"out of {', '.join(SECTIONS)} (which takes long, and is left out without a word)",
+    )
+    parser.add_argument(
+        "--e2e", action="store_true",
+        help="with the section versions: the end-to-end tests on each as well, 6 minutes each",
     )
     return parser
 

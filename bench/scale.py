@@ -56,10 +56,8 @@ class Side:
         return machine.resident_bytes(self.daemon.process.pid)
 
 
-def section(directory: Path, quick: bool, say: Callable[[str], None]) -> report.Section:
+def section(directory: Path, say: Callable[[str], None]) -> report.Section:
     """A million blocks; churn of keys; a hot user."""
-    if quick:
-        return report.Section("Scale", "Left out of a quick run.", {})
     parts = [
         _million(directory / "million", say),
         churn.section(directory / "churn", say),

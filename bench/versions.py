@@ -50,13 +50,8 @@ def envoy(version: str, say: Callable[[str], None]) -> Path:
     return binary
 
 
-def section(
-    directory: Path, quick: bool, say: Callable[[str], None], *, e2e: bool = False
-) -> report.Section:
+def section(directory: Path, say: Callable[[str], None], *, e2e: bool = False) -> report.Section:
     """The first rows of the request-cost table on every version; with `e2e` the tests, too."""
-    title = "Envoy versions"
-    if quick:
-        return report.Section(title, "Left out of a quick run.", {})
     binaries = {version: envoy(version, say) for version in VERSIONS}
     text, figures = _cost(directory, binaries, say)
     if e2e:
@@ -66,7 +61,7 @@ def section(
         text += _TESTS_TEXT.format(left_out=" and ".join(f"`{name}`" for name in _LEFT_OUT))
         text += "\n" + _tests_table(passed)
         figures["tests"] = passed
-    return report.Section(title, text, figures)
+    return report.Section("Envoy versions", text, figures)
 
 
 # ---- what a request costs --------------------------------------------------------------------
@@ -97,7 +92,6 @@ def _cost(
     text = _TEXT.format(count=len(edges), rounds=_ROUNDS)
     table = report.table(["Envoy", *names], lines)
     return f"{text}\n{table}\n", {**report.as_json(results), "does not start": refused}
-
 
 
 def _of_version(row: Row, version: str) -> Row:
@@ -145,11 +139,12 @@ def _tests(directory: Path, version: str, binary: Path, say: Callable[[str], Non
 
 
 def _outcome(suite: xml.Element) -> dict:
-    failed = [
-        case.get("name")
-        for case in suite.iter("testcase")
-        if case.find("failure") is not None or case.find("error") is not None
-    ]
+    ends = [(case.get("name"), case.find("failure"), case.find("error")) for case in suite]
+    failed = {
+        name: (error if failure is None else failure).get("message")
+        for name, failure, error in ends
+        if failure is not None or error is not None
+    }
     skipped = int(suite.get("skipped"))
     passed = int(suite.get("tests")) - len(failed) - skipped
     return {"passed": passed, "failed": len(failed), "skipped": skipped, "failures": failed}

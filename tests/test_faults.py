@@ -51,7 +51,7 @@ def stale_soon(**changes) -> dict:
     )
 
 
-def until_status(stack, user: str, status: int, path: str = "/", timeout_s: float = 6) -> None:
+def until_status(stack, user: str, status: int, path: str = "/", timeout_s: float = 15) -> None:
     def reached() -> bool:
         return stack.edge.get(path, user).status == status
 
