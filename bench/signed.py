@@ -17,7 +17,7 @@ from bench.load import Load
 KEY_ID, _SECRET = "bench-1", "a-signing-secret-for-the-benchmark"
 _PATH = "/"
 # More than one run can send.
-_REQUESTS = 120_000
+_REQUESTS = 200_000
 
 CONFIG = {
     "integrations": [

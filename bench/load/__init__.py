@@ -34,15 +34,9 @@ class Run:
         return self.requests / self.duration_s
 
 
-def users(
-    count: int,
-    distribution: str = "uniform",
-    prefix: str = "u",
-    body_bytes: int = 0,
-    **options,
-) -> Load:
-    """GETs, or POSTs if there is a body, of one user out of `count` each."""
-    return Load(("users", distribution, str(count), prefix, str(body_bytes)), **options)
+def users(count: int, distribution: str = "uniform", prefix: str = "u", **options) -> Load:
+    """GETs of one user out of `count` each."""
+    return Load(("users", distribution, str(count), prefix), **options)
 
 
 def user_id(number: int, prefix: str = "u") -> str:

@@ -1,6 +1,6 @@
 -- Requests for wrk: another user each time, or requests signed beforehand.
 --
---   -- users <uniform|zipf> <number of users> <prefix of their ids> <body-bytes>
+--   -- users <uniform|zipf> <number of users> <prefix of their ids>
 --   -- signed <file of "nonce mac" lines> <key id> <timestamp> <method> <path> <body-bytes>
 
 local FIXED_USERS = 20000 -- up to so many, every request is made beforehand
@@ -30,10 +30,7 @@ local function zipf(users)
 end
 
 local function users(args)
-    local distribution, count, prefix, size = args[2], tonumber(args[3]), args[4], tonumber(args[5])
-    if size > 0 then
-        wrk.method, wrk.body = "POST", string.rep("x", size)
-    end
+    local distribution, count, prefix = args[2], tonumber(args[3]), args[4]
     if count <= FIXED_USERS and distribution == "uniform" then
         prepared = {}
         for user = 0, count - 1 do
