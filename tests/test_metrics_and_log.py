@@ -82,10 +82,11 @@ def test_access_log_says_which_rule_fired(stack, user):
     stack.edge.get("/one", user)
     stack.edge.get("/one", user)
     lines = stack.edge.access_log_of(user, requests=4)
-    allowed, blocked, _, limited = [line["portcullis"] for line in lines]
-    assert not allowed
-    assert "rule=block:cooling_off" in blocked and f"event={receipt['event_id']}" in blocked
-    assert "rule=limit:one.per-user" in limited
+    allowed, blocked, _, limited = [line["details"] for line in lines]
+    assert allowed == "via_upstream"
+    assert blocked == f"portcullis:rule=block:cooling_off;event={receipt['event_id']}"
+    assert limited == "portcullis:rule=limit:one.per-user"
+    assert not any(line["shadow"] for line in lines)
     assert [line["status"] for line in lines] == [200, 403, 200, 429]
 
 
@@ -93,21 +94,22 @@ def test_access_log_of_zero(stack, user):
     stack.daemon.zero(user, duration="60s")
     stack.edge.get("/", user)
     (line,) = stack.edge.access_log_of(user)
-    assert "rule=zero" in line["portcullis"]
+    assert line["details"].startswith("portcullis:rule=zero;event=")
 
 
 def test_access_log_shows_what_shadow_mode_would_have_done(user):
     with running(limits_only({**ONE, "shadow": True}), daemon=False) as stack:
         assert [stack.edge.get("/one", user).status for _ in range(2)] == [200, 200]
-        _, second = stack.edge.access_log_of(user, requests=2)
-        assert "one.per-user" in second["portcullis"]
+        first, second = stack.edge.access_log_of(user, requests=2)
+        assert not first["shadow"] and second["shadow"] == "shadow=limit:one.per-user"
+        assert second["details"] == "via_upstream"
 
 
 def test_a_client_cannot_write_the_access_log_field(stack):
     user = new_user()
     stack.edge.get("/", user, portcullis="rule=forged", x_portcullis="rule=forged")
     (line,) = stack.edge.access_log_of(user)
-    assert not line["portcullis"]
+    assert not line["shadow"] and line["details"] == "via_upstream"
 
 
 def test_daemon_metrics(stack, user):

@@ -300,9 +300,13 @@ def test_shadow_counts_and_lets_through(edge):
 def test_the_verified_partner_is_in_the_access_log(edge):
     user = f"logged-{uuid.uuid4().hex[:8]}"
     path = "/portcullis/logged"
-    send(edge, "POST", path, BODY, sign("portcullis", path), **{"x-user-id": user})
-    (line,) = edge.access_log_of(user)
-    assert "partner=acme" in line["portcullis"] and "key=k1" in line["portcullis"]
+    signed = sign("portcullis", path)
+    assert send(edge, "POST", path, BODY, signed, **{"x-user-id": user}).status == 200
+    assert send(edge, "POST", path, BODY, signed, **{"x-user-id": user}).status == 409
+    first, replayed = edge.access_log_of(user, requests=2)
+    assert (first["partner"], first["key"]) == ("acme", "k1")
+    ends = replayed["details"].split(";")
+    assert ends[0] == "portcullis:rule=signature:replay" and ends[-2:] == ["partner=acme", "key=k1"]
 
 
 @pytest.mark.parametrize("of", ["partner", "key_id"])

@@ -3,13 +3,16 @@
 //! Values come as bytes, since nothing that a client sends has to be UTF-8. An answer that the
 //! proxy cannot give is none, and never a panic.
 
+mod respond;
+
+pub(crate) use respond::respond;
+
 use std::cell::OnceCell;
 use std::ptr;
 use std::time::Duration;
 
 use policy::gate::Clock;
 use policy::request::{Headers, Request};
-use policy::response::Response;
 use policy::shared::{Key, Mark, Mismatch, Shared};
 use policy::time::{MonotonicNanos, UnixMicros};
 use policy::{claim, push};
@@ -20,7 +23,7 @@ use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 /// and refuses this one for a key that is there. Zero would overwrite.
 const CREATE: u32 = u32::MAX;
 
-/// Where the access log finds what the gate decided: `%FILTER_STATE(wasm.portcullis:PLAIN)%`.
+/// Where the access log finds what would have been decided: `%FILTER_STATE(wasm.portcullis:PLAIN)%`.
 const FILTER_STATE: &str = "portcullis";
 
 /// The proxy's clocks: WASI's monotonic one is the same in all VMs of the process.
@@ -163,12 +166,6 @@ pub(crate) fn plugin_configuration(size: usize) -> Vec<u8> {
 /// Asks for ticks.
 pub(crate) fn set_tick_period(period: Duration) {
     let _ = hostcalls::set_tick_period(period);
-}
-
-/// Answers the request instead of the upstream. At most once per stream.
-pub(crate) fn respond(response: &Response) {
-    let headers = response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let _ = hostcalls::send_http_response(response.status, headers, Some(response.body.as_bytes()));
 }
 
 /// Sets a header of the request, whatever it was.

@@ -7,8 +7,9 @@
 //! Telling the proxy costs more than many a decision, so counts go with the next tick. What a VM has
 //! counted since its last one is lost if it traps.
 
+mod sorted;
+
 use std::cell::{Cell, RefCell};
-use std::cmp::Ordering;
 
 use policy::config::{Config, Integration};
 use policy::gate::{Cause, Clock, Decision, Denial, Note, Verdict, Why};
@@ -20,6 +21,7 @@ use policy::sign::{Failure as SignatureFailure, Profile};
 use policy::time::MonotonicNanos;
 
 use crate::host::{self, HostClock};
+use sorted::Sorted;
 
 /// Reasons that have counters of their own; all further ones are counted as `other`.
 const REASONS_MAX: usize = 64;
@@ -47,6 +49,10 @@ const PUSH: [&str; 10] = [
 /// One in so many requests is timed: reading the clock twice costs as much as a tenth of a decision.
 const TIMED_EVERY: u32 = 64;
 
+/// How many skews of one key id are recorded between two ticks. It takes as long as to read headers,
+/// and a hundred a second from each VM tell as much as all.
+const SKEWS_PER_TICK: usize = 4;
+
 /// Key ids that have a histogram of their own; the skew of further ones is not recorded.
 const KEY_IDS_MAX: usize = 256;
 
@@ -64,6 +70,8 @@ pub(crate) struct Metrics {
     by_reason: RefCell<Sorted<(&'static str, Name)>>,
     signatures: Sorted<(Profile, &'static str)>,
     skew_ms: RefCell<Sorted<KeyId>>,
+    /// Histograms that were added to since the last tick, and how often.
+    recorded: RefCell<Vec<(u32, usize)>>,
     push: Sorted<&'static str>,
     /// Counts that the proxy does not have yet: few different ones, since they go every few
     /// milliseconds.
@@ -114,6 +122,7 @@ impl Metrics {
             by_reason: RefCell::default(),
             signatures,
             skew_ms: RefCell::default(),
+            recorded: RefCell::default(),
             push,
             unsent: RefCell::default(),
             prefix: prefix.clone(),
@@ -168,7 +177,8 @@ impl Metrics {
             metric = host::histogram(&format!("{}.signature.skew_ms.{id}", self.prefix));
             known.insert(verified.key_id.clone(), metric);
         }
-        if let Some(metric) = metric {
+        let is_due = |metric: &u32| add_up(&self.recorded, *metric, 1) <= SKEWS_PER_TICK;
+        if let Some(metric) = metric.filter(is_due) {
             host::record(metric, skew_ms.unsigned_abs());
         }
     }
@@ -236,16 +246,16 @@ impl Metrics {
 
     /// Notes it for [`Metrics::flush`].
     fn add(&self, metric: Option<u32>, by: usize) {
-        let Some(metric) = metric.filter(|_| by > 0) else { return };
-        let Ok(mut unsent) = self.unsent.try_borrow_mut() else { return };
-        match unsent.iter_mut().find(|(known, _)| *known == metric) {
-            Some((_, count)) => *count = count.saturating_add(by),
-            None => unsent.push((metric, by)),
+        if let Some(metric) = metric.filter(|_| by > 0) {
+            add_up(&self.unsent, metric, by);
         }
     }
 
     /// Tells the proxy what was counted since the last time.
     pub(crate) fn flush(&self) {
+        if let Ok(mut recorded) = self.recorded.try_borrow_mut() {
+            recorded.clear();
+        }
         let Ok(mut unsent) = self.unsent.try_borrow_mut() else { return };
         for (metric, count) in unsent.drain(..) {
             host::count(metric, count);
@@ -253,38 +263,15 @@ impl Metrics {
     }
 }
 
-/// Metrics by what is counted, sorted. A fraction of the code that a `BTreeMap` would be in the module.
-struct Sorted<K>(Vec<(K, u32)>);
-
-impl<K> Default for Sorted<K> {
-    fn default() -> Self {
-        Self(Vec::new())
+/// Adds to what a list has for a metric: how much it is then.
+fn add_up(list: &RefCell<Vec<(u32, usize)>>, metric: u32, by: usize) -> usize {
+    let Ok(mut list) = list.try_borrow_mut() else { return by };
+    if let Some((_, count)) = list.iter_mut().find(|(known, _)| *known == metric) {
+        *count = count.saturating_add(by);
+        return *count;
     }
-}
-
-impl<K: Ord> Sorted<K> {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn get(&self, key: &K) -> Option<u32> {
-        self.find(|known| known.cmp(key))
-    }
-
-    /// The metric of the key that this comparison finds equal.
-    fn find(&self, compare: impl Fn(&K) -> Ordering) -> Option<u32> {
-        let place = self.0.binary_search_by(|(key, _)| compare(key)).ok()?;
-        self.0.get(place).map(|(_, metric)| *metric)
-    }
-
-    /// Adds a metric, if there is one; a key that is known keeps its own.
-    fn insert(&mut self, key: K, metric: Option<u32>) {
-        if let Some(metric) = metric
-            && let Err(place) = self.0.binary_search_by(|(known, _)| known.cmp(&key))
-        {
-            self.0.insert(place, (key, metric));
-        }
-    }
+    list.push((metric, by));
+    by
 }
 
 /// Defines the counter whose name has these parts.

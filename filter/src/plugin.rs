@@ -72,17 +72,19 @@ impl Plugin {
         freshness
     }
 
-    /// Counts a decision, and leaves it for the access log.
+    /// Counts a decision, and leaves for the access log what would have rejected the request.
     pub(crate) fn note(&self, decision: &Decision) {
         self.metrics.count_decision(decision);
-        if let Some(line) = decision.log_line(self.gate.config()) {
-            host::set_log_line(&line);
+        if decision.verdict == Verdict::Allow && !decision.notes.is_empty() {
+            host::set_log_line(&decision.words(self.gate.config()).join(" "));
         }
     }
 
     /// Answers the current stream's request with a rejection.
-    pub(crate) fn reject(&self, denial: &Denial) {
-        host::respond(&response::rejection(self.gate.config(), denial));
+    pub(crate) fn reject(&self, decision: &Decision, denial: &Denial) {
+        let config = self.gate.config();
+        let details = format!("portcullis:{}", decision.words(config).join(";"));
+        host::respond(&response::rejection(config, denial), &details);
     }
 
     /// Answers requests whose bodies never came.
@@ -93,7 +95,7 @@ impl Plugin {
             let decision = pending.abandon(&self.gate);
             self.note(&decision);
             match &decision.verdict {
-                Verdict::Deny(denial) => self.reject(denial),
+                Verdict::Deny(denial) => self.reject(&decision, denial),
                 Verdict::Allow => {
                     held.release();
                     host::resume_request();

@@ -60,7 +60,7 @@ impl Stream {
         self.plugin.note(&decision);
         match &decision.verdict {
             Verdict::Deny(denial) => {
-                self.plugin.reject(denial);
+                self.plugin.reject(&decision, denial);
                 self.phase = Phase::Answered;
                 Action::Pause
             }
@@ -162,7 +162,7 @@ impl Context for Unconfigured {}
 
 impl HttpContext for Unconfigured {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        host::respond(&response::unavailable());
+        host::respond(&response::unavailable(), "portcullis:unconfigured");
         Action::Pause
     }
 }

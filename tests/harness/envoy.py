@@ -89,7 +89,10 @@ def _listener(name: str, port: int, access_log: Path, filters: list[dict]) -> di
         "user": "%REQ(x-user-id)%",
         "path": "%REQ(:path)%",
         "status": "%RESPONSE_CODE%",
-        "portcullis": "%FILTER_STATE(wasm.portcullis:PLAIN)%",
+        "details": "%RESPONSE_CODE_DETAILS%",
+        "shadow": "%FILTER_STATE(wasm.portcullis:PLAIN)%",
+        "partner": "%REQ(x-portcullis-partner)%",
+        "key": "%REQ(x-portcullis-key-id)%",
     }
     log = {
         "name": "file",

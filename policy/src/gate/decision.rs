@@ -249,24 +249,24 @@ impl Decision {
         }
     }
 
-    /// One line for the access log: the rule that rejected, or the first that would have, with the
-    /// event or the integration behind it, and whose signature the request has. None if there is
-    /// nothing to say.
+    /// For the access log: the rule that rejected, or the first that would have, with the event or
+    /// the integration behind it, and whose signature the request has. Empty if there is nothing to
+    /// say.
     #[must_use]
-    pub fn log_line(&self, config: &Config) -> Option<String> {
-        let signed =
-            |verified: &Verified| format!("partner={} key={}", verified.partner, verified.key_id);
-        let words = [self.rule_words(config), self.verified.as_ref().map(signed)];
-        let words: Vec<_> = words.into_iter().flatten().collect();
-        (!words.is_empty()).then(|| words.join(" "))
+    pub fn words(&self, config: &Config) -> Vec<String> {
+        let mut words = self.rule_words(config);
+        if let Some(Verified { partner, key_id, .. }) = &self.verified {
+            words.extend([format!("partner={partner}"), format!("key={key_id}")]);
+        }
+        words
     }
 
-    fn rule_words(&self, config: &Config) -> Option<String> {
+    fn rule_words(&self, config: &Config) -> Vec<String> {
         let (word, denial) = match (&self.verdict, self.notes.first()) {
             (Verdict::Deny(denial), _) => ("rule", denial),
             (Verdict::Allow, Some(Note { denial, why: Why::Shadow })) => ("shadow", denial),
             (Verdict::Allow, Some(Note { denial, why: Why::FailOpen })) => ("fail_open", denial),
-            (Verdict::Allow, None) => return None,
+            (Verdict::Allow, None) => return Vec::new(),
         };
         let detail = match &denial.cause {
             Cause::Block { reason, .. } => format!(":{reason}"),
@@ -276,12 +276,12 @@ impl Decision {
                 limit.map_or_else(String::new, |limit| format!(":{}", limit.name))
             }
         };
-        let event = denial.event.as_ref().map_or_else(String::new, |id| format!(" event={id}"));
         let integration = self.integration.filter(|_| denial.cause.is_of_integration());
         let integration = integration.and_then(|index| config.integrations.get(index));
-        let integration =
-            integration.map_or_else(String::new, |one| format!(" integration={}", one.name));
-        Some(format!("{word}={}{detail}{event}{integration}", denial.cause))
+        let mut words = vec![format!("{word}={}{detail}", denial.cause)];
+        words.extend(denial.event.as_ref().map(|id| format!("event={id}")));
+        words.extend(integration.map(|one| format!("integration={}", one.name)));
+        words
     }
 }
 

@@ -157,8 +157,11 @@ impl Pending {
         let Some(signature) = &integration.signature else { return Ok(()) };
         let cause = |failure| Cause::of_signature(signature, failure);
         let mut verifier = self.awaited.verifier.take().ok_or(Cause::BodyNotHeld)?;
-        let keys = keys.get(shared);
-        verifier.recheck(Some(&integration.name), keys, clock.wall()).map_err(cause)?;
+        let now = clock.wall();
+        if verifier.is_to_be_rechecked(now) {
+            let keys = keys.get(shared);
+            verifier.recheck(Some(&integration.name), keys, now).map_err(cause)?;
+        }
         decision.verified = Some(verifier.finish().map_err(cause)?);
         Ok(())
     }

@@ -23,6 +23,9 @@ use crate::time::UnixMicros;
 /// The most keys that are tried on one request. Of more, those that became valid last are.
 pub const CANDIDATES_MAX: usize = 16;
 
+/// A body that is complete this soon after its headers is verified with the keys of that time.
+pub const RECHECK_AFTER: Duration = Duration::from_millis(10);
+
 /// A request whose signature is right. Whether it was used before is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
@@ -50,6 +53,7 @@ pub struct Verifier {
     nonce: Option<String>,
     timestamp: Option<u64>,
     skew_ms: Option<i64>,
+    begun: UnixMicros,
     candidates: Vec<Candidate>,
     /// Of the body, where that is what is signed; of all that is signed, where that is the nonce.
     digest: Option<Sha256>,
@@ -114,7 +118,7 @@ impl Verifier {
         let skew_ms = claims.timestamp.map(|at| skew_ms(at, now));
         let Claims { macs, nonce, timestamp, .. } = claims;
         let signature = signature.clone();
-        Ok(Self { signature, macs, nonce, timestamp, skew_ms, candidates, digest })
+        Ok(Self { signature, macs, nonce, timestamp, skew_ms, begun: now, candidates, digest })
     }
 
     /// The keys that are tried, for an operator.
@@ -138,6 +142,13 @@ impl Verifier {
                 candidate.mac.update(chunk);
             }
         }
+    }
+
+    /// Whether the body took longer than [`RECHECK_AFTER`], or the clock was changed meanwhile. What
+    /// ends sooner is decided as of its headers.
+    #[must_use]
+    pub fn is_to_be_rechecked(&self, now: UnixMicros) -> bool {
+        now < self.begun || now.since(self.begun) > RECHECK_AFTER
     }
 
     /// Forgets the keys that have ended or were taken away since the headers came: a body can come

@@ -74,12 +74,48 @@ fn a_slow_body_does_not_outlast_the_tolerance() {
 
 #[test]
 fn a_slow_body_does_not_outlast_its_key() {
-    let mut config = config();
-    config["keys"] = json!([]);
-    let mut bench = Bench::new(&config);
-    let mut version = 0;
-    let mut hand_out = |bench: &mut Bench, id: &str, secret: &str, not_after: Option<u64>| {
-        version += 1;
+    let mut bench = Handed::new();
+    let ended = "rule=signature:expired_key integration=payments";
+    for (nonce, id, secret, not_after, expected) in [
+        ("a", "k2", SECRET, None, ended),
+        ("b", "k1", "another secret of acme", None, ended),
+        ("c", "k1", SECRET, Some(at(0).0 - 1), ended),
+        ("d", "k1", SECRET, Some(at(2).0), "partner=acme key=k1"),
+    ] {
+        bench.hand_out("k1", SECRET, None);
+        let pending = bench.headers(nonce);
+        bench.hand_out(id, secret, not_after);
+        bench.0.pass(0.011);
+        assert_eq!(bench.finish(pending), expected, "{nonce}");
+    }
+}
+
+#[test]
+fn a_body_that_follows_at_once_is_verified_with_the_keys_of_its_headers() {
+    let ended = "rule=signature:expired_key integration=payments";
+    for (passed, expected) in [(0.01, "partner=acme key=k1"), (0.010_001, ended)] {
+        let mut bench = Handed::new();
+        bench.hand_out("k1", SECRET, None);
+        let pending = bench.headers("a");
+        bench.hand_out("k2", SECRET, None);
+        bench.0.pass(passed);
+        assert_eq!(bench.finish(pending), expected, "{passed}");
+    }
+}
+
+/// A gate whose keys all come from the invalidator.
+struct Handed(Bench, u64);
+
+impl Handed {
+    fn new() -> Self {
+        let mut config = config();
+        config["keys"] = json!([]);
+        Self(Bench::new(&config), 0)
+    }
+
+    fn hand_out(&mut self, id: &str, secret: &str, not_after: Option<u64>) {
+        let Self(bench, version) = self;
+        *version += 1;
         let key = SigningKey {
             id: id.into(),
             partner: "acme".into(),
@@ -87,23 +123,19 @@ fn a_slow_body_does_not_outlast_its_key() {
             not_after,
             ..SigningKey::default()
         };
-        let set = push::KeySet { version, keys: vec![key] };
-        bench.memory.values.insert(Key::Keys, (set.encode_to_vec(), 1_000 + version as u32));
-    };
-    let ended = "rule=signature:expired_key integration=payments";
-    for (nonce, id, secret, not_after, expected) in [
-        ("a", "k2", SECRET, None, ended),
-        ("b", "k1", "another secret of acme", None, ended),
-        ("c", "k1", SECRET, Some(at(0).0 - 1), ended),
-        ("d", "k1", SECRET, Some(at(1).0), "partner=acme key=k1"),
-    ] {
-        hand_out(&mut bench, "k1", SECRET, None);
-        let HeadersDecision::NeedBody(mut pending) = bench.headers(&signed(nonce)) else {
-            panic!()
-        };
-        hand_out(&mut bench, id, secret, not_after);
+        let set = push::KeySet { version: *version, keys: vec![key] };
+        let mark = 1_000 + u32::try_from(*version).unwrap();
+        bench.memory.values.insert(Key::Keys, (set.encode_to_vec(), mark));
+    }
+
+    fn headers(&mut self, nonce: &str) -> Box<Pending> {
+        let HeadersDecision::NeedBody(pending) = self.0.headers(&signed(nonce)) else { panic!() };
+        pending
+    }
+
+    fn finish(&mut self, mut pending: Box<Pending>) -> String {
         pending.on_data(BODY);
-        let decision = bench.finish(pending);
-        assert_eq!(line(&bench.gate, &decision), expected, "{nonce}");
+        let decision = self.0.finish(pending);
+        line(&self.0.gate, &decision)
     }
 }
