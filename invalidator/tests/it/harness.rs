@@ -21,7 +21,7 @@ pub(crate) const SECRET: &str = "a-secret-for-the-tests";
 pub(crate) const OPERATOR: &str = "pct_operator-token-for-the-tests-0123456789abcd";
 pub(crate) const PUBLISHER: &str = "pct_publisher-token-for-the-tests-0123456789abc";
 pub(crate) const AUDITOR: &str = "pct_auditor-token-for-the-tests-0123456789abcde";
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until the condition holds.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {

@@ -31,24 +31,18 @@ impl RedisSource {
         // Shown from the start, so that the first loss is seen as a rise.
         shared.metrics.source_reconnected(REDIS, 0);
         loop {
-            let lost = match self.servers.subscribe(&self.config.channel).await {
+            match self.servers.subscribe(&self.config.channel).await {
                 Ok(pubsub) => {
                     pauses = backoff();
                     self.listening.send_replace(true);
                     shared.metrics.source_reconnected(REDIS, u64::from(was_connected));
                     was_connected = true;
                     info!(source = REDIS, channel = self.config.channel, "listening");
-                    self.listen(shared, pubsub).await
+                    self.listen(shared, pubsub).await;
                 }
-                Err(lost) => {
-                    self.note_lost(shared);
-                    lost
-                }
-            };
-            let pause = pauses.next().unwrap_or(BACKOFF_MAX);
-            let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            warn!(source = REDIS, part = "pubsub", cause = %lost, retry_ms, "source lost");
-            sleep(pause).await;
+                Err(lost) => self.note_lost(shared, &lost),
+            }
+            sleep(pauses.next().unwrap_or(BACKOFF_MAX)).await;
         }
     }
 
@@ -78,52 +72,22 @@ impl RedisSource {
     /// Takes in each message, blocks before all others, until the connection is lost; and then what
     /// was heard before. When more come than may wait, the connection is given up: the stream has
     /// what was not heard, unless it was published bare.
-    async fn listen(&self, shared: &Shared, pubsub: PubSub) -> Lost {
+    async fn listen(&self, shared: &Shared, pubsub: PubSub) {
         let mut waiting = Waiting::new(Msg::get_payload_bytes);
+        let take_in = |message: &Msg| self.take_in(shared, message.get_payload_bytes());
         let (sink, mut stream) = pubsub.split();
         let lost = tokio::select! {
             lost = self.keep_alive(shared, sink) => lost,
-            lost = self.hear(shared, &mut stream, &mut waiting) => lost,
+            lost = hear(&mut stream, &mut waiting, take_in) => lost,
         };
-        self.note_lost(shared);
-        // What the library has read ahead by now was heard as well. Nothing more is to pile up.
-        let _already_lost = gather(&mut stream, &mut waiting);
-        drop(stream);
-        while !waiting.is_empty() {
-            self.take_turn(shared, &mut waiting).await;
-        }
-        lost
+        self.note_lost(shared, &lost);
+        take_rest(stream, waiting, take_in).await;
     }
 
-    fn note_lost(&self, shared: &Shared) {
+    fn note_lost(&self, shared: &Shared, lost: &Lost) {
         self.listening.send_replace(false);
         shared.engine().source_lost(REDIS);
-    }
-
-    async fn hear<S: Stream<Item = Msg> + Unpin>(
-        &self,
-        shared: &Shared,
-        stream: &mut S,
-        waiting: &mut Waiting<Msg>,
-    ) -> Lost {
-        loop {
-            if waiting.is_empty() {
-                match stream.next().await {
-                    Some(message) => waiting.push(message),
-                    None => return Lost::Closed,
-                }
-            }
-            if let Err(lost) = gather(stream, waiting) {
-                return lost;
-            }
-            self.take_turn(shared, waiting).await;
-        }
-    }
-
-    async fn take_turn(&self, shared: &Shared, waiting: &mut Waiting<Msg>) {
-        let due = std::iter::from_fn(|| waiting.pop());
-        due.take(TURN).for_each(|message| self.take_in(shared, message.get_payload_bytes()));
-        yield_now().await;
+        warn!(source = REDIS, part = "pubsub", cause = %lost, "source lost");
     }
 
     /// A refused message is counted and logged elsewhere, and changes nothing here. What is new is
@@ -157,6 +121,47 @@ impl RedisSource {
     }
 }
 
+/// Takes in what comes, until the connection is lost.
+async fn hear<S: Stream<Item = Msg> + Unpin>(
+    stream: &mut S,
+    waiting: &mut Waiting<Msg>,
+    take_in: impl Fn(&Msg),
+) -> Lost {
+    loop {
+        if waiting.is_empty() {
+            match stream.next().await {
+                Some(message) => waiting.push(message),
+                None => return Lost::Closed,
+            }
+        }
+        if let Err(lost) = gather(stream, waiting) {
+            return lost;
+        }
+        take_turn(waiting, &take_in).await;
+    }
+}
+
+/// Takes in what was heard before the connection was lost; what the library has read ahead by then
+/// was heard as well.
+async fn take_rest<S: Stream<Item = Msg> + Unpin>(
+    mut stream: S,
+    mut waiting: Waiting<Msg>,
+    take_in: impl Fn(&Msg),
+) {
+    let _already_lost = gather(&mut stream, &mut waiting);
+    // Nothing more is to pile up.
+    drop(stream);
+    while !waiting.is_empty() {
+        take_turn(&mut waiting, &take_in).await;
+    }
+}
+
+async fn take_turn(waiting: &mut Waiting<Msg>, take_in: impl Fn(&Msg)) {
+    let due = std::iter::from_fn(|| waiting.pop());
+    due.take(TURN).for_each(|message| take_in(&message));
+    yield_now().await;
+}
+
 /// Has everything wait that has come. The library reads ahead without end: what it has goes at once
 /// to where it is bounded.
 fn gather<S: Stream<Item = Msg> + Unpin>(
@@ -175,6 +180,8 @@ fn gather<S: Stream<Item = Msg> + Unpin>(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::source::waiting::WAITING_MAX;
     use futures_util::stream;
@@ -198,5 +205,24 @@ mod tests {
         let mut endless = stream::iter(messages());
         assert!(matches!(gather(&mut endless, &mut waiting), Err(Lost::Flooded)));
         assert_eq!(std::iter::from_fn(|| waiting.pop()).count(), WAITING_MAX);
+    }
+
+    #[tokio::test]
+    async fn what_was_heard_before_the_connection_was_lost_is_taken_in() {
+        let (mut waiting, taken) = (Waiting::new(Msg::get_payload_bytes), Cell::new(0));
+        messages().take(2 * TURN).for_each(|message| waiting.push(message));
+        let read_ahead = stream::iter(messages().take(5)).chain(stream::pending());
+        take_rest(read_ahead, waiting, |_| taken.set(taken.get() + 1)).await;
+        assert_eq!(taken.get(), 2 * TURN + 5);
+    }
+
+    #[tokio::test]
+    async fn everything_that_came_before_the_end_is_taken_in() {
+        let (mut waiting, taken) = (Waiting::new(Msg::get_payload_bytes), Cell::new(0));
+        let mut all = stream::iter(messages().take(3 * TURN));
+        let count = |_: &Msg| taken.set(taken.get() + 1);
+        assert!(matches!(hear(&mut all, &mut waiting, count).await, Lost::Closed));
+        take_rest(all, waiting, count).await;
+        assert_eq!(taken.get(), 3 * TURN);
     }
 }

@@ -94,7 +94,7 @@ impl Session<'_> {
     }
 
     fn note_written(&self, entry: Entry, written: Written) {
-        self.source.outbox.queue().written();
+        self.source.outbox.queue().written(&entry);
         let metrics = &self.shared.metrics.redis;
         metrics.wrote(if written.duplicate { "duplicate" } else { "written" });
         match entry.purpose {
@@ -114,7 +114,7 @@ impl Session<'_> {
 
     /// It stays in our own store, and in force here.
     fn give_up(&self, entry: &Entry) {
-        self.source.outbox.queue().written();
+        self.source.outbox.queue().written(entry);
         self.shared.metrics.redis.wrote("failed");
         let event_id = &entry.event_id;
         warn!(source = REDIS, %event_id, "event not written: its subject has its most events");
