@@ -86,9 +86,7 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let started = self.plugin.metrics.start_timing();
         let request = CurrentRequest::default();
-        if !self.plugin.gate.config().integrations.is_empty() {
-            remove_forged(&request);
-        }
+        remove_forged(&request);
         let action = match self.plugin.decide(&request) {
             HeadersDecision::Done(decision) => self.conclude(decision),
             HeadersDecision::NeedBody(pending) => self.hold(pending, end_of_stream),

@@ -1,7 +1,7 @@
 //! States as they stand in a node's memory: a million of them in every Envoy, so each byte counts,
 //! and each request of their subjects reads them.
 //!
-//! Layout, little-endian: a byte of `100` and the number of registers, then each register as
+//! Layout, little-endian: a byte of the number of registers and `111`, then each register as
 //! `tag u8 | sequence? | occurred at | event id | end? | effect`, where an effect is
 //! `reason | scope?`, `reason?`, `emptied at | scope?` or `limit | rate?`, all as the tag says. A time
 //! is a number of milliseconds, doubled, and one more if the microseconds follow; a number is
@@ -9,7 +9,8 @@
 //! stands as its 16 bytes, and is the same text when it is read.
 //!
 //! No state is no bytes. What an older module has written is a `State` of `push.proto`, whose
-//! first byte is another: it is still read.
+//! first byte is another: it is still read. In protobuf `111` is no type that a field can have, so
+//! that an older module cannot take a packed state for one that says nothing.
 
 mod reader;
 
@@ -25,11 +26,17 @@ use reader::Reader;
 /// The number of this form, as polls say which of them a node reads.
 pub const PACKED_FORM: u32 = 1;
 
-/// The upper bits of the first byte; the others are the number of registers.
-const FORM: u8 = 0b1000_0000;
-const FORM_BITS: u8 = 0b1110_0000;
+/// The lower bits of the first byte; the others are the number of registers.
+const FORM: u8 = 0b111;
+const FORM_BITS: u32 = 3;
 /// A state of one register, which nearly all are.
-const SOLE: u8 = FORM | 1;
+const SOLE: u8 = first_byte(1);
+/// What a state in protobuf begins with: its only field is the first one, and has a length.
+const PROTOBUF: u8 = 0x0a;
+
+const fn first_byte(registers: u8) -> u8 {
+    registers << FORM_BITS | FORM
+}
 
 /// Room for all but long registers: growing by and by took half of the time of a snapshot.
 const REGISTER_BYTES: usize = 64;
@@ -47,6 +54,19 @@ const ENDS: u8 = 1 << 4;
 const MORE: u8 = 1 << 5;
 const SCOPED: u8 = 1 << 6;
 
+/// The bits that a tag of this kind can have.
+const fn bits_of(kind: u8) -> u8 {
+    KIND_BITS
+        | SEQUENCED
+        | UUID
+        | match kind {
+            BLOCK => ENDS | MORE | SCOPED,
+            LIFT => MORE,
+            ZERO => ENDS | SCOPED,
+            _ => ENDS | MORE,
+        }
+}
+
 impl State {
     /// The state as it is kept in memory: the same bytes for equal states.
     #[must_use]
@@ -56,8 +76,7 @@ impl State {
         }
         let mut out = Vec::with_capacity(self.registers.len().saturating_mul(REGISTER_BYTES));
         // There are 16 topics at most, and two registers that lift everything.
-        let count = u8::try_from(self.registers.len()).unwrap_or(u8::MAX) & !FORM_BITS;
-        out.push(FORM | count);
+        out.push(first_byte(u8::try_from(self.registers.len()).unwrap_or(0)));
         for register in &self.registers {
             push_register(&mut out, register);
         }
@@ -67,18 +86,22 @@ impl State {
     /// Reads what [`State::pack`] has written, or an older module. Takes arbitrary bytes.
     #[must_use]
     pub fn unpack(bytes: &[u8]) -> Option<Self> {
-        let Some((form, rest)) = bytes.split_first() else { return Some(Self::default()) };
-        if form & FORM_BITS != FORM {
+        let Some((first, rest)) = bytes.split_first() else { return Some(Self::default()) };
+        if *first == PROTOBUF {
             return Self::try_from(push::State::decode(bytes).ok()?).ok();
+        }
+        let count = usize::from(first >> FORM_BITS);
+        if *first != first_byte(first >> FORM_BITS) || count == 0 {
+            return None;
         }
         let mut reader = Reader::new(rest);
         let mut state = Self::default();
-        for _ in 0..form & !FORM_BITS {
+        for _ in 0..count {
             if state.merge(reader.register()?) == Merge::TooManyTopics {
                 return None;
             }
         }
-        reader.is_at_end().then_some(state)
+        (reader.is_at_end() && state.registers.len() == count).then_some(state)
     }
 
     /// Whether packed bytes say nothing any more, once what ended longer than `retention` ago is

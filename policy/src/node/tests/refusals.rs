@@ -122,7 +122,7 @@ fn a_change_that_cannot_be_read_is_refused_alone() {
     let mut without_effect = batch.changes[0].clone();
     without_effect.state.as_mut().unwrap().registers[0].effect = None;
     let nobody = push::Change { subject: None, ..batch.changes[0].clone() };
-    let garbled = push::Change { packed: vec![0x81, 0], ..batch.changes[0].clone() };
+    let garbled = push::Change { packed: vec![0x0f, 0], ..batch.changes[0].clone() };
     batch.changes.splice(0..0, [without_effect, nobody, garbled]);
     let report = node.answer(&mut vm, Rank::Singleton, &batch);
     assert_eq!((report.changes, report.refused), (1, 3));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BLOCK, ENDS, KIND_BITS, LIFT, MORE, SCOPED, SEQUENCED, UUID, ZERO};
+use super::{BLOCK, ENDS, KIND_BITS, LIFT, MORE, SCOPED, SEQUENCED, UUID, ZERO, bits_of};
 use crate::bucket::Rate;
 use crate::name::{EventId, Name, UUID_BYTES};
 use crate::state::{Block, Effect, Override, Register, SCOPE_NAMES_MAX, Scope, Version, Zero};
@@ -55,6 +55,9 @@ impl<'a> Reader<'a> {
             0 => 0,
             _ => u16::from_le_bytes(*self.bytes(2)?.first_chunk()?),
         };
+        if micros >= 1_000 {
+            return None;
+        }
         let millis = (number / 2).checked_mul(1_000)?;
         millis.checked_add(micros.into()).map(UnixMicros)
     }
@@ -101,6 +104,9 @@ impl<'a> Reader<'a> {
 
     pub(super) fn register(&mut self) -> Option<Register> {
         let tag = self.byte()?;
+        if tag & !bits_of(tag & KIND_BITS) != 0 {
+            return None;
+        }
         let has = |bit: u8| tag & bit != 0;
         let sequence = if has(SEQUENCED) { Some(self.number()?) } else { None };
         let occurred_at = self.time()?;

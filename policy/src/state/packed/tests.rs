@@ -68,7 +68,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_answered(mut bytes in prop::collection::vec(any::<u8>(), 0..120)) {
-        for first in [bytes.first().copied(), Some(SOLE), Some(FORM | 2)] {
+        for first in [bytes.first().copied(), Some(SOLE), Some(first_byte(2))] {
             if let (Some(byte), Some(first)) = (bytes.first_mut(), first) {
                 *byte = first;
             }
@@ -109,8 +109,7 @@ proptest! {
     }
 }
 
-#[test]
-fn a_usual_block_takes_few_bytes() {
+fn state_of_a_block() -> State {
     let id = "0192f3a4-5b6c-7d8e-9f00-aabbccddeeff";
     let version = Version {
         sequence: None,
@@ -125,8 +124,40 @@ fn a_usual_block_takes_few_bytes() {
     });
     let mut state = State::default();
     state.merge(Register { version, effect });
+    state
+}
+
+#[test]
+fn a_usual_block_takes_few_bytes() {
+    let state = state_of_a_block();
     assert_eq!(state.pack().len(), 1 + 1 + 6 + UUID_BYTES + 6 + 1 + "fraud".len());
     assert_eq!(State::unpack(&state.pack()), Some(state));
+}
+
+/// It must fail there, and not skip to the end.
+#[test]
+fn a_decoder_of_protobuf_refuses_every_packed_state() {
+    for count in 1..=31 {
+        let bytes = [&[first_byte(count)][..], &[0; 64]].concat();
+        assert!(push::State::decode(&*bytes).is_err(), "{count}");
+    }
+}
+
+#[test]
+fn what_is_no_known_form_is_no_state() {
+    let block = state_of_a_block().pack();
+    assert!(State::unpack(&block).is_some());
+    for first in (0..=u8::MAX).filter(|first| *first != SOLE) {
+        let bytes = [&[first], &block[1..]].concat();
+        assert_eq!(State::unpack(&bytes), None, "{first:#x}");
+        assert!(!State::is_over(&bytes, UnixMicros(u64::MAX), Duration::ZERO), "{first:#x}");
+    }
+    for bit in [KIND_BITS + 1, 0x80] {
+        let tag = block[1] | bit;
+        let bytes = [&[SOLE, tag], &block[2..]].concat();
+        assert!(State::unpack(&bytes).is_none_or(|state| state.pack() == bytes), "{tag:#x}");
+    }
+    assert_eq!(State::unpack(&[FORM]), None);
 }
 
 #[test]
