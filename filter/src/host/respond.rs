@@ -1,5 +1,6 @@
 //! The answer to a request that does not go on.
 
+use policy::request::Headers;
 use policy::response::Response;
 
 /// Answers the request instead of the upstream. At most once per stream. The access log finds the
@@ -25,7 +26,8 @@ pub(crate) fn respond(response: &Response, details: &str) {
     // The one that belongs to the HTTP status, where the request is a gRPC call.
     const GRPC_STATUS_OF_HTTP: i32 = -1;
     let Response { status, headers, body } = response;
-    let headers = header_map(headers);
+    let headers: Headers = headers.iter().map(|(name, value)| (name, value)).collect();
+    let headers = headers.as_map();
     // SAFETY: pointers and lengths are those of live values, which the proxy copies.
     #[allow(unsafe_code)]
     unsafe {
@@ -40,19 +42,4 @@ pub(crate) fn respond(response: &Response, details: &str) {
             GRPC_STATUS_OF_HTTP,
         );
     }
-}
-
-/// The proxy's form of headers: how many, the lengths of each name and value, then these, each with
-/// a zero after it. Numbers are little-endian.
-fn header_map(headers: &[(&str, String)]) -> Vec<u8> {
-    // Short texts only: nothing near the limit of the numbers.
-    let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let texts = || headers.iter().flat_map(|(name, value)| [*name, value.as_str()]);
-    let mut map = Vec::from(number(headers.len()));
-    texts().for_each(|text| map.extend(number(text.len())));
-    for text in texts() {
-        map.extend(text.as_bytes());
-        map.push(0);
-    }
-    map
 }

@@ -1,6 +1,6 @@
-//! The headers of a request, in the form in which the proxy hands them over.
+//! Headers in the form in which the proxy hands them over, and takes them.
 
-/// Every header line of a request, pseudo-headers included; names in lower case.
+/// Every header line of a request, pseudo-headers included, or of an answer; names in lower case.
 ///
 /// They stay as the proxy hands them over, in the proxy-wasm ABI's form of a map, since most are
 /// never looked at: the number of lines, the two lengths of each (all 32 bits, little-endian), then
@@ -15,6 +15,12 @@ impl Headers {
     #[must_use]
     pub fn from_map(bytes: Vec<u8>) -> Self {
         Self(bytes)
+    }
+
+    /// The same map, to hand to the proxy.
+    #[must_use]
+    pub fn as_map(&self) -> &[u8] {
+        &self.0
     }
 
     /// Every line: name and value.

@@ -21,7 +21,7 @@ use crate::name::UUID_BYTES;
 use crate::push::{self, Message};
 use crate::time::UnixMicros;
 
-use reader::Reader;
+use reader::{Head, Reader};
 
 /// The number of this form, as polls say which of them a node reads.
 pub const PACKED_FORM: u32 = 1;
@@ -91,7 +91,7 @@ impl State {
             return Self::try_from(push::State::decode(bytes).ok()?).ok();
         }
         let count = usize::from(first >> FORM_BITS);
-        if *first != first_byte(first >> FORM_BITS) || count == 0 {
+        if first & FORM != FORM || count == 0 {
             return None;
         }
         let mut reader = Reader::new(rest);
@@ -122,14 +122,10 @@ impl State {
 fn is_sole_block_over(bytes: &[u8], horizon: UnixMicros) -> Option<bool> {
     let (&SOLE, rest) = bytes.split_first()? else { return None };
     let mut reader = Reader::new(rest);
-    let tag = reader.byte()?;
+    let Head { tag, occurred_at, .. } = reader.head()?;
     if tag & KIND_BITS != BLOCK {
         return None;
     }
-    if tag & SEQUENCED != 0 {
-        reader.number()?;
-    }
-    let occurred_at = reader.time()?;
     let id_bytes = if tag & UUID != 0 { UUID_BYTES } else { usize::from(reader.byte()?) };
     reader.bytes(id_bytes)?;
     let end = reader.end(tag)?;

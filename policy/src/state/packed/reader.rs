@@ -11,6 +11,13 @@ use crate::time::UnixMicros;
 /// What is not read yet. Every answer is none if the bytes end too early, or break a rule.
 pub(super) struct Reader<'a>(&'a [u8]);
 
+/// What every register begins with.
+pub(super) struct Head {
+    pub(super) tag: u8,
+    pub(super) sequence: Option<u64>,
+    pub(super) occurred_at: UnixMicros,
+}
+
 impl<'a> Reader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
@@ -102,14 +109,18 @@ impl<'a> Reader<'a> {
         Rate::new(max, per_fill, Duration::from_nanos(self.number()?)).ok()
     }
 
-    pub(super) fn register(&mut self) -> Option<Register> {
+    pub(super) fn head(&mut self) -> Option<Head> {
         let tag = self.byte()?;
         if tag & !bits_of(tag & KIND_BITS) != 0 {
             return None;
         }
+        let sequence = if tag & SEQUENCED != 0 { Some(self.number()?) } else { None };
+        Some(Head { tag, sequence, occurred_at: self.time()? })
+    }
+
+    pub(super) fn register(&mut self) -> Option<Register> {
+        let Head { tag, sequence, occurred_at } = self.head()?;
         let has = |bit: u8| tag & bit != 0;
-        let sequence = if has(SEQUENCED) { Some(self.number()?) } else { None };
-        let occurred_at = self.time()?;
         let event_id = self.event_id(tag)?;
         let until = self.end(tag)?;
         let effect = match tag & KIND_BITS {
