@@ -15,7 +15,10 @@ use std::time::Duration;
 use crate::bucket::Rate;
 use crate::name::{EventId, Name};
 use crate::sign::event::Signature;
-use crate::state::{Block, Effect, Override, Register, SCOPE_NAMES_MAX, Scope, Version, Zero};
+use crate::state::{
+    Block, CLOCK_ERROR_MAX, Effect, Lane, Override, Register, SCOPE_NAMES_MAX, Scope, Sequence,
+    Version, Zero,
+};
 use crate::subject::Subject;
 use crate::time::{DURATION_RULE, UnixMicros, parse_duration};
 
@@ -27,9 +30,9 @@ pub const EVENT_BYTES_MAX: usize = 16 * 1024;
 /// The `schema_version` that is understood: any minor version of this major one.
 pub const SCHEMA_MAJOR: u32 = 1;
 
-/// How far a publisher's clock may be ahead. An event from further in the future is refused: it
-/// would outrank everything published until then.
-pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
+/// How far a publisher's clock may be ahead. An event from further in the future is refused: its
+/// spans of time would end too late.
+pub const CLOCK_AHEAD_MAX: Duration = CLOCK_ERROR_MAX;
 
 /// The reason of a block that names none.
 pub const REASON_DEFAULT: &str = "unspecified";
@@ -45,6 +48,8 @@ pub struct Event {
     pub register: Register,
     /// Who published it, by its own word.
     pub publisher: Option<Name>,
+    /// When it happened, by its publisher's clock.
+    pub occurred_at: UnixMicros,
 }
 
 /// Why an event was refused.
@@ -138,8 +143,8 @@ fn invalid(field: &str, rule: impl Into<Box<str>>) -> EventError {
 }
 
 impl Event {
-    /// Reads one event from its JSON. `now` is when it was first heard: it bounds `occurred_at`, and
-    /// is when a `zero` empties the buckets.
+    /// Reads one event from its JSON. `now` is when it was first heard: it gives the event its place in
+    /// the order, bounds `occurred_at`, and is when a `zero` empties the buckets.
     ///
     /// # Errors
     /// The first rule that the event breaks, with the field at fault. Values of fields are not
@@ -170,15 +175,19 @@ impl Event {
                 ..invalid("occurred_at", "must not be more than 5 minutes in the future")
             });
         }
-        let version = Version { sequence: raw.sequence, occurred_at, event_id };
+        let publisher = raw.publisher.as_deref().map(|text| name("publisher", text)).transpose()?;
+        let lane = || Lane::of(publisher.as_ref());
+        let sequence = raw.sequence.map(|number| Sequence { lane: lane(), number });
+        let at = Version::counts_from(now, occurred_at);
+        let version = Version { sequence, at, event_id };
         let effect = effect(raw.payload, occurred_at, now)?;
         let signature = raw.sig.map(raw::Sig::check).transpose()?;
-        let publisher = raw.publisher.as_deref().map(|text| name("publisher", text)).transpose()?;
         let event = Self {
             event_type: raw.event_type.into(),
             subject: subject(&raw.key)?,
             register: Register { version, effect },
             publisher,
+            occurred_at,
         };
         Ok((event, signature))
     }

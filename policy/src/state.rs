@@ -1,37 +1,36 @@
 //! What is known about one subject: blocks, a zero, overrides, and the order in which events win.
 //!
-//! A [`State`] is a set of registers. Each holds the newest event of one topic: a block of one
-//! reason, "everything lifted", a zero, or the override of one limit. Merging keeps the newer event
-//! and nothing else decides, so any order of delivery, and any number of repeats, ends in the same
-//! state (property-tested in `tests.rs`).
+//! A [`State`] is a set of registers. Each holds the newest event of one topic and lane. The topic is
+//! a block of one reason, "everything lifted", a zero, or the override of one limit. A lane is one
+//! publisher's numbered events; all events without a number share another.
 //!
-//! Which of two events is newer: events that carry their publisher's `sequence` are ordered by it;
-//! events without one by `occurred_at`, then by event id. An operator without sequences can still
-//! overrule a publisher with them: each of the two sorts keeps its own newest event of a topic, and
-//! the one that occurred later decides.
+//! Within a lane the publisher's number decides, or, without numbers, the order in which events were
+//! first heard. Between lanes that order decides as well: whatever the clocks of two publishers say,
+//! the one heard last has the last word. When an event was heard is part of it ([`Version::at`]) and the
+//! same for everybody, so merging is commutative, associative and idempotent (property-tested in `tests/`).
 //!
 //! This module does not know where events come from, nor where states are kept.
 
 mod codec;
 mod packed;
 mod register;
+mod room;
 
 pub use codec::WireError;
 pub use packed::PACKED_FORM;
-pub use register::{Block, Effect, Override, Register, SCOPE_NAMES_MAX, Scope, Version, Zero};
+pub use register::{
+    Block, CLOCK_ERROR_MAX, Effect, Lane, Override, Register, SCOPE_NAMES_MAX, Scope, Sequence,
+    Version, Zero,
+};
+pub use room::{BLOCKS_MAX, IDLE_MAX, LANES_MAX, OVERRIDES_MAX, REGISTERS_MAX};
 
 use std::cmp::Ordering;
-use std::time::Duration;
 
 use crate::bucket::Rate;
-use crate::name::{EventId, Name};
+use crate::name::Name;
 use crate::time::UnixMicros;
 
 use register::Topic;
-
-/// Most topics kept for one subject: a new one beyond is refused, visibly. Lifting everything does
-/// not count as one, and so is possible always.
-pub const REGISTERS_MAX: usize = 16;
 
 /// What became of a merged register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +41,8 @@ pub enum Merge {
     Duplicate,
     /// A newer event is there already.
     Stale,
-    /// There are [`REGISTERS_MAX`] other topics: nothing has changed, and somebody must be told.
+    /// As many other blocks, or overrides, as there may be: nothing has changed, and somebody must
+    /// be told.
     TooManyTopics,
 }
 
@@ -56,57 +56,85 @@ pub struct State {
 impl State {
     /// Takes in one event.
     pub fn merge(&mut self, new: Register) -> Merge {
+        let new = self.in_its_lane(new);
         if let Some(answer) = self.beaten_by_known(&new) {
             return answer;
         }
-        let (_, sort) = new.place();
-        let lifts_everything = new.topic() == Topic::Everything;
-        if lifts_everything {
+        if !self.has_room_for(&new) {
+            return Merge::TooManyTopics;
+        }
+        self.insert(new);
+        self.forget_idle();
+        Merge::Applied
+    }
+
+    /// Takes in everything that another state of the same subject knows; says whether that
+    /// changed anything, or that there is no room for all of it: then nothing has changed.
+    pub fn merge_state(&mut self, other: State) -> Merge {
+        let mut merged = self.clone();
+        let mut answer = Merge::Duplicate;
+        for register in other.registers {
+            if merged.take_in(register) == Merge::Applied {
+                answer = Merge::Applied;
+            }
+        }
+        merged.forget_idle();
+        if answer == Merge::Applied && !merged.is_within_bounds() {
+            return Merge::TooManyTopics;
+        }
+        if answer == Merge::Applied {
+            *self = merged;
+        }
+        answer
+    }
+
+    /// The state of these registers, whatever their order; none if there are more than may be.
+    fn of(registers: impl IntoIterator<Item = Register>) -> Option<Self> {
+        let mut state = Self::default();
+        for register in registers {
+            state.take_in(register);
+            if state.registers.len() > REGISTERS_MAX {
+                return None;
+            }
+        }
+        Some(state)
+    }
+
+    /// Takes in one event of several that belong together: room is looked for after the last.
+    fn take_in(&mut self, new: Register) -> Merge {
+        let new = self.in_its_lane(new);
+        if let Some(answer) = self.beaten_by_known(&new) {
+            return answer;
+        }
+        self.insert(new);
+        Merge::Applied
+    }
+
+    fn insert(&mut self, new: Register) {
+        if new.topic() == Topic::Everything {
             self.registers.retain(|known| {
                 !(known.is_liftable()
-                    && known.version.sequence.is_some() == sort
-                    && known.version.cmp_same_sort(&new.version) == Ordering::Less)
+                    && known.lane() == new.lane()
+                    && known.cmp_in_lane(&new) == Ordering::Less)
             });
         }
-        let position = self.registers.binary_search_by(|known| known.place().cmp(&new.place()));
-        match position {
+        match self.registers.binary_search_by(|known| known.place().cmp(&new.place())) {
             Ok(at) => {
                 if let Some(known) = self.registers.get_mut(at) {
                     *known = new;
                 }
             }
-            Err(_) if !lifts_everything && self.is_full() => return Merge::TooManyTopics,
             Err(at) => self.registers.insert(at, new),
         }
-        Merge::Applied
-    }
-
-    fn is_full(&self) -> bool {
-        let counts = |known: &&Register| known.topic() != Topic::Everything;
-        self.registers.iter().filter(counts).count() >= REGISTERS_MAX
-    }
-
-    /// Takes in everything that another state of the same subject knows; says whether that
-    /// changed anything, or the refusal if there was one.
-    pub fn merge_state(&mut self, other: State) -> Merge {
-        let mut answer = Merge::Duplicate;
-        for register in other.registers {
-            match self.merge(register) {
-                Merge::TooManyTopics => answer = Merge::TooManyTopics,
-                Merge::Applied if answer != Merge::TooManyTopics => answer = Merge::Applied,
-                _ => {}
-            }
-        }
-        answer
     }
 
     /// `Duplicate` or `Stale` if what is known is the same or newer.
     fn beaten_by_known(&self, new: &Register) -> Option<Merge> {
-        let (_, sort) = new.place();
-        let known = self.find((new.topic(), sort));
-        let lifted = new.is_liftable().then(|| self.find((Topic::Everything, sort))).flatten();
+        let known = self.find((new.topic(), new.lane()));
+        let lifted =
+            new.is_liftable().then(|| self.find((Topic::Everything, new.lane()))).flatten();
         for known in known.into_iter().chain(lifted) {
-            match known.version.cmp_same_sort(&new.version) {
+            match known.cmp_in_lane(new) {
                 Ordering::Equal => return Some(Merge::Duplicate),
                 Ordering::Greater => return Some(Merge::Stale),
                 Ordering::Less => {}
@@ -115,25 +143,45 @@ impl State {
         None
     }
 
-    fn find(&self, place: (Topic<'_>, bool)) -> Option<&Register> {
+    fn find(&self, place: (Topic<'_>, Option<Lane>)) -> Option<&Register> {
         self.registers.iter().find(|known| known.place() == place)
     }
 
-    /// The register that decides this one's topic: itself, or one of the other sort (with sequences
-    /// or without) that occurred later.
-    fn decider<'a>(&'a self, register: &'a Register) -> &'a Register {
-        let (topic, sort) = register.place();
-        // What the other sort knows of the topic itself is newer than its lifting of everything:
-        // merging has seen to that.
-        let lifted = || register.is_liftable().then_some((Topic::Everything, !sort));
-        let rival =
-            self.find((topic, !sort)).or_else(|| lifted().and_then(|place| self.find(place)));
-        match rival {
-            Some(rival) if rival.version.cmp_occurred(&register.version) == Ordering::Greater => {
-                rival
-            }
-            _ => register,
+    /// The register that decides a topic: of what each lane says last on it, the one heard last.
+    fn decider(&self, topic: Topic<'_>) -> Option<&Register> {
+        let speaks = |register: &&Register| {
+            let is_lift = register.topic() == Topic::Everything;
+            // What a lane knows of the topic itself is newer than its lifting of everything:
+            // merging has seen to that.
+            let speaks_for_all = || self.find((topic, register.lane())).is_none();
+            register.topic() == topic || is_lift && topic.is_liftable() && speaks_for_all()
+        };
+        self.registers.iter().filter(speaks).max_by(|a, b| a.cmp_heard(b))
+    }
+
+    /// Whether a register of this state decides its topic.
+    fn decides(&self, register: &Register) -> bool {
+        // Nearly every state has one register only, and requests ask.
+        self.registers.len() == 1
+            || self.decider(register.topic()).is_some_and(|decider| std::ptr::eq(decider, register))
+    }
+
+    /// What overrules an event: nothing if it decides its topic itself, or is not part of this
+    /// state and would decide it. Whether that has ended is not asked.
+    #[must_use]
+    pub fn overruled_by(&self, event: &Register) -> Option<&Register> {
+        if let Some(in_lane) = self.newer_in_lane(event) {
+            return Some(in_lane);
         }
+        let decider = self.decider(event.topic())?;
+        (decider.cmp_heard(event) == Ordering::Greater).then_some(decider)
+    }
+
+    fn newer_in_lane(&self, event: &Register) -> Option<&Register> {
+        let lifting = event.is_liftable().then_some((Topic::Everything, event.lane()));
+        let places = [Some((event.topic(), event.lane())), lifting];
+        let mut known = places.into_iter().flatten().filter_map(|place| self.find(place));
+        known.find(|known| known.cmp_in_lane(event) == Ordering::Greater)
     }
 
     /// Everything remembered, also what no longer has an effect.
@@ -153,7 +201,7 @@ impl State {
         self.registers
             .iter()
             .filter(move |register| register.ends().is_none_or(|end| now < end))
-            .filter(|register| std::ptr::eq(self.decider(register), *register))
+            .filter(|register| self.decides(register))
     }
 
     /// The blocks in effect at `now`, each with its event.
@@ -164,7 +212,7 @@ impl State {
         })
     }
 
-    /// The zeros that may still be felt at `now`: one, or two from publishers of different sorts.
+    /// The zeros that may still be felt at `now`: at most one.
     pub fn zeros(&self, now: UnixMicros) -> impl Iterator<Item = (&Zero, &Version)> {
         self.in_effect(now).filter_map(|register| match &register.effect {
             Effect::Zero(zero) => Some((zero, &register.version)),
@@ -179,58 +227,6 @@ impl State {
             Effect::Override(o) if o.limit == *limit => o.rate,
             _ => None,
         })
-    }
-
-    /// Whether something in it happened, and ended, longer than `retention` ago: else
-    /// [`State::prune`] would forget nothing.
-    #[must_use]
-    pub fn has_over(&self, now: UnixMicros, retention: Duration) -> bool {
-        let horizon = now.saturating_sub(retention);
-        self.registers.iter().any(|register| register.is_over(horizon))
-    }
-
-    /// Forgets what happened, and ended, longer than `retention` ago, and what was overruled by it:
-    /// that must not come back. What is forgotten can no longer outrank an older event that arrives
-    /// later than that. Answers with the events that are forgotten, each with the instant from
-    /// which on it may be: somebody with another clock can check that.
-    pub fn prune(&mut self, now: UnixMicros, retention: Duration) -> Vec<(EventId, UnixMicros)> {
-        if !self.has_over(now, retention) {
-            return Vec::new();
-        }
-        let horizon = now.saturating_sub(retention);
-        let is_over = |register: &Register| register.is_over(horizon);
-        // What is newer than a lifting of everything of its sort stands before it: without it, the
-        // lifting would speak on this topic.
-        let is_shield = |register: &Register| {
-            let (_, sort) = register.place();
-            let lifting = self.find((Topic::Everything, sort));
-            register.is_liftable() && lifting.is_some_and(|lifting| !is_over(lifting))
-        };
-        let stays = |register: &Register| !is_over(register) || is_shield(register);
-        let (mut kept, mut forgotten) = (Vec::new(), Vec::new());
-        for register in &self.registers {
-            let decider = self.decider(register);
-            let over = if stays(register) { decider } else { register };
-            if stays(over) {
-                kept.push(register.clone());
-            } else {
-                forgotten.push((register.version.event_id.clone(), self.over_at(over, retention)));
-            }
-        }
-        self.registers = kept;
-        forgotten
-    }
-
-    /// The instant from which on a register that is over may be forgotten: not before the lifting
-    /// that it shields its topic from.
-    fn over_at(&self, register: &Register, retention: Duration) -> UnixMicros {
-        let (_, sort) = register.place();
-        let lifting = self.find((Topic::Everything, sort)).filter(|_| register.is_liftable());
-        let ends = [Some(register), lifting].into_iter().flatten().map(|register| {
-            let end = register.ends().unwrap_or_default().max(register.version.occurred_at);
-            end.saturating_add(retention)
-        });
-        ends.max().unwrap_or_default()
     }
 }
 

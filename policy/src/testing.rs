@@ -96,7 +96,7 @@ pub(crate) fn user(id: &str) -> Subject {
 /// An event of this id, so many seconds after the beginning of the test, without a sequence.
 pub(crate) fn event(id: &str, occurred_s: i64, effect: Effect) -> Register {
     let event_id = EventId::parse(id).unwrap();
-    Register { version: Version { sequence: None, occurred_at: at(occurred_s), event_id }, effect }
+    Register { version: Version { sequence: None, at: at(occurred_s), event_id }, effect }
 }
 
 pub(crate) fn block(reason: &str) -> Block {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{
-    Block, Effect, Merge, Override, Register, SCOPE_NAMES_MAX, Scope, State, Version, Zero,
+    Block, Effect, Lane, Override, Register, SCOPE_NAMES_MAX, Scope, Sequence, State, Version, Zero,
 };
 use crate::bucket::Rate;
 use crate::name::{EventId, Name};
@@ -36,10 +36,11 @@ impl From<&State> for push::State {
 
 impl From<&Register> for push::Register {
     fn from(register: &Register) -> Self {
-        let Version { sequence, occurred_at, event_id } = &register.version;
+        let Version { sequence, at, event_id } = &register.version;
         Self {
-            sequence: *sequence,
-            occurred_at: occurred_at.0,
+            sequence: sequence.map(|sequence| sequence.number),
+            lane: sequence.map_or(0, |sequence| sequence.lane.0),
+            at: at.0,
             event_id: event_id.as_str().to_owned(),
             effect: Some(wire_effect(&register.effect)),
         }
@@ -104,13 +105,10 @@ impl TryFrom<push::State> for State {
     type Error = WireError;
 
     fn try_from(wire: push::State) -> Result<Self, WireError> {
-        let mut state = State::default();
-        for register in wire.registers {
-            if state.merge(register.try_into()?) == Merge::TooManyTopics {
-                return Err(WireError { field: "registers", rule: "must be at most 16 topics" });
-            }
-        }
-        Ok(state)
+        let registers: Vec<Register> =
+            wire.registers.into_iter().map(Register::try_from).collect::<Result<_, _>>()?;
+        let error = WireError { field: "registers", rule: "must be at most 255" };
+        State::of(registers).ok_or(error)
     }
 }
 
@@ -122,8 +120,9 @@ impl TryFrom<push::Register> for Register {
             .ok_or(WireError { field: "event_id", rule: EventId::RULE })?;
         let effect =
             wire.effect.ok_or(WireError { field: "effect", rule: "must be a known effect" })?;
-        let occurred_at = UnixMicros(wire.occurred_at);
-        let version = Version { sequence: wire.sequence, occurred_at, event_id };
+        let lane = Lane(wire.lane);
+        let sequence = wire.sequence.map(|number| Sequence { lane, number });
+        let version = Version { sequence, at: UnixMicros(wire.at), event_id };
         Ok(Self { version, effect: effect.try_into()? })
     }
 }

@@ -2,11 +2,12 @@
 //! and each request of their subjects reads them.
 //!
 //! Layout, little-endian: a byte of the number of registers and `111`, then each register as
-//! `tag u8 | sequence? | occurred at | event id | end? | effect`, where an effect is
+//! `tag u8 | sequence? | lane? | at | event id | end? | effect`, where an effect is
 //! `reason | scope?`, `reason?`, `emptied at | scope?` or `limit | rate?`, all as the tag says. A time
 //! is a number of milliseconds, doubled, and one more if the microseconds follow; a number is
 //! LEB128; a text has its length before it. An event id that is a UUID as UUIDs are written
-//! stands as its 16 bytes, and is the same text when it is read.
+//! stands as its 16 bytes, and is the same text when it is read. More than 31 registers have 0 for
+//! their number in the first byte, and a byte of it after that.
 //!
 //! No state is no bytes. What an older module has written is a `State` of `push.proto`, whose
 //! first byte is another: it is still read. In protobuf `111` is no type that a field can have, so
@@ -16,19 +17,21 @@ mod reader;
 
 use std::time::Duration;
 
-use super::{Block, Effect, Merge, Register, Scope, State, Version, Zero};
+use super::{Block, Effect, Lane, Register, Scope, State, Version, Zero};
 use crate::name::UUID_BYTES;
 use crate::push::{self, Message};
 use crate::time::UnixMicros;
 
 use reader::{Head, Reader};
 
-/// The number of this form, as polls say which of them a node reads.
-pub const PACKED_FORM: u32 = 1;
+/// The number of this form, as polls say which of them a node reads. Form 1 had no lanes.
+pub const PACKED_FORM: u32 = 2;
 
 /// The lower bits of the first byte; the others are the number of registers.
 const FORM: u8 = 0b111;
 const FORM_BITS: u32 = 3;
+/// Most registers that the first byte can count.
+const COUNTED_MAX: usize = (u8::MAX >> FORM_BITS) as usize;
 /// A state of one register, which nearly all are.
 const SOLE: u8 = first_byte(1);
 /// What a state in protobuf begins with: its only field is the first one, and has a length.
@@ -53,12 +56,15 @@ const ENDS: u8 = 1 << 4;
 /// A block is disclosed, a lift has a reason, or an override has a rate.
 const MORE: u8 = 1 << 5;
 const SCOPED: u8 = 1 << 6;
+/// The sequence is of a lane that has a name.
+const LANE: u8 = 1 << 7;
 
 /// The bits that a tag of this kind can have.
 const fn bits_of(kind: u8) -> u8 {
     KIND_BITS
         | SEQUENCED
         | UUID
+        | LANE
         | match kind {
             BLOCK => ENDS | MORE | SCOPED,
             LIFT => MORE,
@@ -75,8 +81,12 @@ impl State {
             return Vec::new();
         }
         let mut out = Vec::with_capacity(self.registers.len().saturating_mul(REGISTER_BYTES));
-        // There are 16 topics at most, and two registers that lift everything.
-        out.push(first_byte(u8::try_from(self.registers.len()).unwrap_or(0)));
+        let count = self.registers.len();
+        let byte = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
+        out.push(first_byte(if count <= COUNTED_MAX { byte(count) } else { 0 }));
+        if count > COUNTED_MAX {
+            out.push(byte(count));
+        }
         for register in &self.registers {
             push_register(&mut out, register);
         }
@@ -90,17 +100,19 @@ impl State {
         if *first == PROTOBUF {
             return Self::try_from(push::State::decode(bytes).ok()?).ok();
         }
-        let count = usize::from(first >> FORM_BITS);
-        if first & FORM != FORM || count == 0 {
+        if first & FORM != FORM {
             return None;
         }
         let mut reader = Reader::new(rest);
-        let mut state = Self::default();
+        let count = match usize::from(first >> FORM_BITS) {
+            0 => Some(usize::from(reader.byte()?)).filter(|count| *count > COUNTED_MAX)?,
+            count => count,
+        };
+        let mut registers = Vec::with_capacity(count);
         for _ in 0..count {
-            if state.merge(reader.register()?) == Merge::TooManyTopics {
-                return None;
-            }
+            registers.push(reader.register()?);
         }
+        let state = Self::of(registers)?;
         (reader.is_at_end() && state.registers.len() == count).then_some(state)
     }
 
@@ -122,18 +134,18 @@ impl State {
 fn is_sole_block_over(bytes: &[u8], horizon: UnixMicros) -> Option<bool> {
     let (&SOLE, rest) = bytes.split_first()? else { return None };
     let mut reader = Reader::new(rest);
-    let Head { tag, occurred_at, .. } = reader.head()?;
+    let Head { tag, at, .. } = reader.head()?;
     if tag & KIND_BITS != BLOCK {
         return None;
     }
     let id_bytes = if tag & UUID != 0 { UUID_BYTES } else { usize::from(reader.byte()?) };
     reader.bytes(id_bytes)?;
     let end = reader.end(tag)?;
-    Some(end.is_some_and(|end| end < horizon) && occurred_at < horizon)
+    Some(end.is_some_and(|end| end < horizon) && at < horizon)
 }
 
 fn push_register(out: &mut Vec<u8>, register: &Register) {
-    let Register { version: Version { sequence, occurred_at, event_id }, effect } = register;
+    let Register { version: Version { sequence, at, event_id }, effect } = register;
     let uuid = event_id.as_uuid();
     let if_some = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
     let (end, of_effect) = match effect {
@@ -146,12 +158,18 @@ fn push_register(out: &mut Vec<u8>, register: &Register) {
         }
         Effect::Override(o) => (o.until, OVERRIDE | if_some(o.rate.is_some(), MORE)),
     };
-    let common = if_some(sequence.is_some(), SEQUENCED) | if_some(uuid.is_some(), UUID);
+    let lane = sequence.map(|sequence| sequence.lane).filter(|lane| *lane != Lane::default());
+    let common = if_some(sequence.is_some(), SEQUENCED)
+        | if_some(lane.is_some(), LANE)
+        | if_some(uuid.is_some(), UUID);
     out.push(of_effect | common | if_some(end.is_some(), ENDS));
     if let Some(sequence) = sequence {
-        push_number(out, *sequence);
+        push_number(out, sequence.number);
     }
-    push_time(out, *occurred_at);
+    if let Some(Lane(lane)) = lane {
+        out.extend_from_slice(&lane.to_le_bytes());
+    }
+    push_time(out, *at);
     match uuid {
         Some(bytes) => out.extend_from_slice(&bytes),
         None => push_text(out, event_id.as_str()),

@@ -1,6 +1,9 @@
 //! One event as it is remembered: what it does, whom it outranks, and when its effect ends.
 
 use std::cmp::Ordering;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 use crate::bucket::{REFILL_MAX, Rate};
 use crate::name::{EventId, Name};
@@ -8,6 +11,9 @@ use crate::time::UnixMicros;
 
 /// Most route groups that one event may name.
 pub const SCOPE_NAMES_MAX: usize = 8;
+
+/// By how much a publisher's clock may be wrong, either way.
+pub const CLOCK_ERROR_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The requests that a block or a zero is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,26 +50,49 @@ impl Scope {
     }
 }
 
-/// When an event happened, in its publisher's order.
+/// A publisher's own count of its events about one subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sequence {
+    /// Whose count it is: counts of different publishers are never compared.
+    pub lane: Lane,
+    /// The count.
+    pub number: u64,
+}
+
+/// One publisher's line of numbered events, told apart by a hash of its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lane(pub u64);
+
+impl Lane {
+    /// The lane of a publisher; events that name none share one.
+    #[must_use]
+    pub fn of(publisher: Option<&Name>) -> Self {
+        let Some(publisher) = publisher else { return Self::default() };
+        let digest = Sha256::digest(publisher.as_str());
+        Self(digest.iter().take(8).fold(0, |hash, byte| (hash << 8) | u64::from(*byte)))
+    }
+}
+
+/// An event's place in the order of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// The publisher's own count of events about this subject, if it keeps one.
-    pub sequence: Option<u64>,
-    /// When it happened, by the publisher's clock.
-    pub occurred_at: UnixMicros,
+    pub sequence: Option<Sequence>,
+    /// The instant from which the event counts: see [`Version::counts_from`].
+    pub at: UnixMicros,
     /// The publisher's id of the event.
     pub event_id: EventId,
 }
 
 impl Version {
-    /// The order among events of the same sort (with a sequence, or without).
-    pub(super) fn cmp_same_sort(&self, other: &Self) -> Ordering {
-        self.sequence.cmp(&other.sequence).then_with(|| self.cmp_occurred(other))
-    }
-
-    pub(super) fn cmp_occurred(&self, other: &Self) -> Ordering {
-        let by_time = self.occurred_at.cmp(&other.occurred_at);
-        by_time.then_with(|| self.event_id.cmp(&other.event_id))
+    /// The instant from which an event counts: when it was first heard. It is bounded by what the
+    /// publisher says (and may have signed) of when it happened, by [`CLOCK_ERROR_MAX`] to either
+    /// side: publishers' clocks may be wrong by so much, while an event that is heard again long
+    /// after it happened must not outrank what has come since.
+    #[must_use]
+    pub fn counts_from(first_heard: UnixMicros, occurred_at: UnixMicros) -> UnixMicros {
+        let earliest = occurred_at.saturating_sub(CLOCK_ERROR_MAX);
+        first_heard.clamp(earliest, occurred_at.saturating_add(CLOCK_ERROR_MAX))
     }
 }
 
@@ -118,7 +147,7 @@ pub struct Override {
     pub until: Option<UnixMicros>,
 }
 
-/// The newest event of one topic.
+/// The newest event of one topic and lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Register {
     /// When it happened.
@@ -127,13 +156,20 @@ pub struct Register {
     pub effect: Effect,
 }
 
-/// What a register is about; two registers of the same topic and sort replace each other.
+/// What a register is about; two registers of the same topic and lane replace each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Topic<'a> {
     Everything,
     Block(&'a Name),
     Zero,
     Override(&'a Name),
+}
+
+impl Topic<'_> {
+    /// Whether lifting everything is about it as well.
+    pub(super) fn is_liftable(self) -> bool {
+        matches!(self, Self::Block(_) | Self::Zero)
+    }
 }
 
 impl Register {
@@ -148,19 +184,45 @@ impl Register {
         }
     }
 
-    /// Topic and sort: what makes a register's place in the state.
-    pub(super) fn place(&self) -> (Topic<'_>, bool) {
-        (self.topic(), self.version.sequence.is_some())
+    /// The lane of its sequence; none without one.
+    pub(super) fn lane(&self) -> Option<Lane> {
+        self.version.sequence.map(|sequence| sequence.lane)
     }
 
-    /// Whether lifting everything in the same sort, if newer, ends this register's effect.
+    /// Topic and lane: what makes a register's place in the state.
+    pub(super) fn place(&self) -> (Topic<'_>, Option<Lane>) {
+        (self.topic(), self.lane())
+    }
+
+    /// Whether lifting everything, if newer, ends this register's effect.
     pub(super) fn is_liftable(&self) -> bool {
-        matches!(self.topic(), Topic::Block(_) | Topic::Zero)
+        self.topic().is_liftable()
+    }
+
+    /// Whether it does something by itself, other than ending what another does.
+    pub(super) fn holds(&self) -> bool {
+        match &self.effect {
+            Effect::Block(_) | Effect::Zero(_) => true,
+            Effect::Lift { .. } => false,
+            Effect::Override(change) => change.rate.is_some(),
+        }
+    }
+
+    /// The order in which events were heard; of two at one instant, the one that holds comes later.
+    pub(super) fn cmp_heard(&self, other: &Self) -> Ordering {
+        let key = |register: &Self| (register.version.at, register.holds());
+        key(self).cmp(&key(other)).then_with(|| self.version.event_id.cmp(&other.version.event_id))
+    }
+
+    /// The order within one lane: by the publisher's count; without counts, as they were heard.
+    pub(super) fn cmp_in_lane(&self, other: &Self) -> Ordering {
+        let number = |register: &Self| register.version.sequence.map(|sequence| sequence.number);
+        number(self).cmp(&number(other)).then_with(|| self.cmp_heard(other))
     }
 
     /// Whether it happened, and ended, before this.
     pub(super) fn is_over(&self, horizon: UnixMicros) -> bool {
-        self.ends().is_some_and(|end| end < horizon) && self.version.occurred_at < horizon
+        self.ends().is_some_and(|end| end < horizon) && self.version.at < horizon
     }
 
     /// The end of its effect: none if it has no end; the epoch if it never had an effect.

@@ -192,7 +192,9 @@ proptest! {
                 Step::Event { user: who, what, ends_s } => {
                     let second = i64::from(u32::try_from(number * 7919 % 101).unwrap());
                     let mut event = event(&format!("e-{number}"), second, effect(what, ends_s));
-                    event.version.sequence = sequences[number].then_some(number as u64);
+                    let lane = crate::state::Lane::default();
+                    let sequence = crate::state::Sequence { lane, number: number as u64 };
+                    event.version.sequence = sequences[number].then_some(sequence);
                     daemon.ingest(&user(&format!("user-{who}")), event);
                 }
                 Step::Pass { s } => node.pass_ms(s * 1_000),

@@ -19,7 +19,7 @@ fn the_first_poll_says_who_asks() {
         route_groups: vec!["bet".into(), "public".into()],
         limits: vec!["per-user".into()],
         takes_extras: true,
-        packed_form: 1,
+        packed_form: 2,
         ..Poll::default()
     };
     assert_eq!(poll, expected);

@@ -3,8 +3,11 @@
 use super::*;
 use crate::name::Name;
 use crate::push::Refusal;
-use crate::state::{Block, REGISTERS_MAX, SCOPE_NAMES_MAX, Scope};
+use crate::state::{Block, SCOPE_NAMES_MAX, Scope};
 use crate::testing::at;
+
+/// Blocks of one user, of about 9,000 bytes in all.
+const BLOCKS: usize = 16;
 
 /// A block as long as blocks can be.
 fn long(number: usize, until: Option<i64>) -> Register {
@@ -25,9 +28,9 @@ fn neighbors(node: &Node) -> impl Iterator<Item = Subject> + use<> {
 /// Fills one slab with blocks, and gives a user for whom there is no room left in it.
 fn crowd(node: &mut Node, daemon: &mut Daemon, until: Option<i64>) -> Subject {
     let mut users = neighbors(node);
-    let bytes = 9_000 * REGISTERS_MAX / 16;
+    let bytes = 9_000;
     for subject in users.by_ref().take(slab::STATUS_BYTES_MAX / bytes + 1) {
-        for number in 0..REGISTERS_MAX {
+        for number in 0..BLOCKS {
             daemon.ingest(&subject, long(number, until));
         }
     }
@@ -40,7 +43,7 @@ fn a_refusal_is_reported_until_it_is_delivered() {
     daemon.changes_max = 1_000;
     let late = crowd(&mut node, &mut daemon, None);
     node.follow(&mut vm, &daemon);
-    for number in 0..REGISTERS_MAX {
+    for number in 0..BLOCKS {
         daemon.ingest(&late, long(number, None));
     }
     vm.on_failure(node.now());
@@ -99,7 +102,7 @@ fn what_was_over_long_before_it_came_is_not_kept() {
 fn topics_that_are_over_make_room_too() {
     let (mut node, mut vm, mut daemon) = (Node::new(), poller(1), Daemon::new("a"));
     let alice = user("alice");
-    for number in 0..REGISTERS_MAX {
+    for number in 0..BLOCKS {
         daemon.ingest(&alice, long(number, Some(10)));
     }
     node.follow(&mut vm, &daemon);

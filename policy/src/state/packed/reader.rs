@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{BLOCK, ENDS, KIND_BITS, LIFT, MORE, SCOPED, SEQUENCED, UUID, ZERO, bits_of};
+use super::{BLOCK, ENDS, KIND_BITS, LANE, LIFT, MORE, SCOPED, SEQUENCED, UUID, ZERO, bits_of};
 use crate::bucket::Rate;
 use crate::name::{EventId, Name, UUID_BYTES};
-use crate::state::{Block, Effect, Override, Register, SCOPE_NAMES_MAX, Scope, Version, Zero};
+use crate::state::{
+    Block, Effect, Lane, Override, Register, SCOPE_NAMES_MAX, Scope, Sequence, Version, Zero,
+};
 use crate::time::UnixMicros;
 
 /// What is not read yet. Every answer is none if the bytes end too early, or break a rule.
@@ -14,8 +16,8 @@ pub(super) struct Reader<'a>(&'a [u8]);
 /// What every register begins with.
 pub(super) struct Head {
     pub(super) tag: u8,
-    pub(super) sequence: Option<u64>,
-    pub(super) occurred_at: UnixMicros,
+    pub(super) sequence: Option<Sequence>,
+    pub(super) at: UnixMicros,
 }
 
 impl<'a> Reader<'a> {
@@ -114,12 +116,21 @@ impl<'a> Reader<'a> {
         if tag & !bits_of(tag & KIND_BITS) != 0 {
             return None;
         }
-        let sequence = if tag & SEQUENCED != 0 { Some(self.number()?) } else { None };
-        Some(Head { tag, sequence, occurred_at: self.time()? })
+        let number = if tag & SEQUENCED != 0 { Some(self.number()?) } else { None };
+        let lane = if tag & LANE != 0 { self.lane()? } else { Lane::default() };
+        if tag & LANE != 0 && (number.is_none() || lane == Lane::default()) {
+            return None;
+        }
+        let sequence = number.map(|number| Sequence { lane, number });
+        Some(Head { tag, sequence, at: self.time()? })
+    }
+
+    fn lane(&mut self) -> Option<Lane> {
+        self.bytes(8)?.first_chunk().map(|bytes| Lane(u64::from_le_bytes(*bytes)))
     }
 
     pub(super) fn register(&mut self) -> Option<Register> {
-        let Head { tag, sequence, occurred_at } = self.head()?;
+        let Head { tag, sequence, at } = self.head()?;
         let has = |bit: u8| tag & bit != 0;
         let event_id = self.event_id(tag)?;
         let until = self.end(tag)?;
@@ -139,6 +150,6 @@ impl<'a> Reader<'a> {
                 Effect::Override(Override { limit, rate, until })
             }
         };
-        Some(Register { version: Version { sequence, occurred_at, event_id }, effect })
+        Some(Register { version: Version { sequence, at, event_id }, effect })
     }
 }

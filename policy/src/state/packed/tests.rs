@@ -33,7 +33,7 @@ fn any_state() -> impl Strategy<Value = State> {
         let mut state = State::default();
         for (mut register, (id, at, end, scope)) in history.into_iter().zip(varied) {
             register.version.event_id = id;
-            register.version.occurred_at = at;
+            register.version.at = at;
             match &mut register.effect {
                 Effect::Block(block) => {
                     block.until = block.until.map(|_| end);
@@ -113,7 +113,7 @@ fn state_of_a_block() -> State {
     let id = "0192f3a4-5b6c-7d8e-9f00-aabbccddeeff";
     let version = Version {
         sequence: None,
-        occurred_at: UnixMicros(1_800_000_000_123_000),
+        at: UnixMicros(1_800_000_000_123_000),
         event_id: EventId::parse(id).unwrap(),
     };
     let effect = Effect::Block(Block {

@@ -1,6 +1,6 @@
 //! States against an oracle that keeps the whole history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -20,17 +20,14 @@ fn oracle_reasons(history: &[Register]) -> Vec<String> {
             Effect::Lift { reason: None } => true,
             _ => false,
         };
-        let newest = |sequenced: bool| {
-            let same_sort = |r: &&Register| r.version.sequence.is_some() == sequenced;
-            history.iter().filter(about).filter(same_sort).max_by_key(|r| {
-                let v = &r.version;
-                (v.sequence, v.occurred_at, v.event_id.clone())
-            })
-        };
-        let winner = [newest(true), newest(false)]
-            .into_iter()
-            .flatten()
-            .max_by_key(|r| (r.version.occurred_at, r.version.event_id.clone()));
+        let heard = |r: &Register| (r.version.at, r.holds(), r.version.event_id.clone());
+        // What each lane says last; then, of these, what was heard last.
+        let lanes: BTreeSet<_> = history.iter().map(Register::lane).collect();
+        let last_words = lanes.into_iter().filter_map(|lane| {
+            let in_lane = history.iter().filter(about).filter(|r| r.lane() == lane);
+            in_lane.max_by_key(|r| (r.version.sequence.map(|s| s.number), heard(r)))
+        });
+        let winner = last_words.max_by_key(|r| heard(r));
         if let Some(Register { effect: Effect::Block(block), .. }) = winner
             && block.until.is_none_or(|until| UnixMicros(NOW) < until)
         {
@@ -62,14 +59,17 @@ fn any_effect() -> impl Strategy<Value = Effect> {
     ]
 }
 
-/// Events with ids of their own, and often the same times and sequences.
+/// Events with ids of their own, and often the same times, publishers and sequences.
 pub(in crate::state) fn any_history() -> impl Strategy<Value = Vec<Register>> {
-    let one = (prop::option::of(0u64..6), 0u64..8, any_effect());
+    let one = (prop::option::of((0u64..4, 0u64..6)), 0u64..8, any_effect());
     prop::collection::vec(one, 0..14).prop_map(|events| {
         let numbered = events.into_iter().enumerate();
         numbered
-            .map(|(i, (sequence, occurred_at, effect))| Register {
-                version: version(sequence, occurred_at, &format!("evt-{i}")),
+            .map(|(i, (sequence, at, effect))| Register {
+                version: Version {
+                    sequence: sequence.map(|(lane, number)| Sequence { lane: Lane(lane), number }),
+                    ..version(None, at, &format!("evt-{i}"))
+                },
                 effect,
             })
             .collect()
