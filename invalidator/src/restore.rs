@@ -4,9 +4,8 @@ use policy::name::EventId;
 use policy::subject::Subject;
 use thiserror::Error;
 
-use crate::engine::{Engine, IngestError, Ingested, Now, Verdict};
-use crate::intake::{Checked, EMBEDDED, Intake, Origin, Path};
-use crate::source::redis::REDIS;
+use crate::engine::{Engine, Incoming, IngestError, Ingested, Now};
+use crate::intake::{Checked, Clock, Intake, Stored, kept_origin};
 use crate::store::{Keeper, KeptEvent};
 
 /// The store keeps more than the configuration has room for.
@@ -47,18 +46,19 @@ impl<'a> Restore<'a> {
 
     fn merge(&mut self, kept: &KeptEvent) -> Result<Result<(), IngestError>, String> {
         let KeptEvent { subject, event_id, record } = kept;
-        let source = if &*record.source == EMBEDDED { EMBEDDED } else { REDIS };
-        let origin = Origin { source, path: Path::Kept(record.first_heard) };
-        let checked = self.intake.check(origin, &record.event, self.now.wall);
-        let Checked { event, .. } = checked.map_err(|rejected| rejected.error.to_string())?;
+        let stored = Stored { event_id: Some(event_id), vouch: None };
+        let clock = Clock::own(self.now.wall);
+        let checked = self.intake.check(kept_origin(record), stored, &record.event, clock);
+        let checked = checked.map_err(|rejected| rejected.error.to_string())?;
+        let Checked { event, identity, .. } = checked;
         if (&event.subject, &event.register.version.event_id) != (subject, event_id) {
             return Err("it is kept under another name than its own".to_owned());
         }
-        Ok(match self.engine.ingest(event, self.now) {
-            Ok(Ingested { verdict, forgotten, .. }) => {
+        Ok(match self.engine.ingest(Incoming { event, identity }, self.now) {
+            Ok(Ingested { is_kept, forgotten, .. }) => {
                 let forgotten = forgotten.into_iter().map(|event| (event.subject, event.event_id));
                 self.leftover.extend(forgotten);
-                if verdict == Verdict::Stale {
+                if !is_kept {
                     self.leftover.push((subject.clone(), event_id.clone()));
                 }
                 Ok(())
@@ -152,7 +152,7 @@ mod tests {
         let intake = Intake::default();
         let mut restore = Restore::new(engine(9), &intake, now());
         let other = KeptEvent { event_id: EventId::parse("2").unwrap(), ..block("1", 0, "fraud") };
-        assert!(restore.take(other).unwrap_err().contains("under another name"));
+        assert!(restore.take(other).unwrap_err().contains("the id that it is kept under"));
         let mut foreign = block("1", 0, "fraud");
         foreign.record.event = b"{}".as_slice().into();
         assert!(restore.take(foreign).unwrap_err().contains("schema_version"));
@@ -209,7 +209,7 @@ mod tests {
             for (index, event) in all.iter().enumerate() {
                 let parsed = Event::parse(&event.record.event, NOW).unwrap();
                 let ingested = first.ingest(parsed, now()).unwrap();
-                if ingested.verdict == Verdict::Applied {
+                if ingested.is_kept {
                     keep.insert(index);
                 }
                 for gone in ingested.forgotten {

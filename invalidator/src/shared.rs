@@ -20,7 +20,7 @@ use crate::audit::entry::{Fact, KeysFact};
 use crate::config::ConfigError;
 use crate::deadletter::DeadLetters;
 use crate::engine::{Engine, NodeKey, Now};
-use crate::intake::{EventKeys, Intake};
+use crate::intake::{Clock, EventKeys, Intake};
 use crate::log::Pseudonyms;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
@@ -90,6 +90,18 @@ impl Shared {
         Now { wall: wall_clock(), mono: self.started.elapsed() }
     }
 
+    /// The time by which events are ordered, beside our own.
+    fn clock(&self, now: Now) -> Clock {
+        let skew_us = self.outbox().map_or(0, Outbox::skew_us);
+        Clock { here: now.wall, common: UnixMicros(now.wall.0.saturating_add_signed(skew_us)) }
+    }
+
+    /// What checks events.
+    #[must_use]
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
     /// The engine, for as short as possible. No method of it leaves it half changed if it panics.
     pub fn engine(&self) -> MutexGuard<'_, Engine> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,10 +124,10 @@ impl Shared {
     /// has it, or need not have it since a newer event has overtaken it. Nothing without Redis.
     pub fn write_to_redis(&self, accepted: &Accepted) -> Option<oneshot::Receiver<()>> {
         let outbox = self.outbox()?;
-        let Accepted { subject, event_id, json, urgent, .. } = accepted;
+        let Accepted { subject, event_id, json, heard, urgent, .. } = accepted;
         if self.engine().events_of(subject).contains(event_id) {
             let identity = (subject.clone(), event_id.clone());
-            return Some(outbox.offer(identity, json.clone(), *urgent));
+            return Some(outbox.offer(identity, (json.clone(), *heard), *urgent));
         }
         let (answer, answered) = oneshot::channel();
         // The receiver is at hand.

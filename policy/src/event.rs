@@ -1,13 +1,13 @@
 //! Invalidations as publishers write them: JSON in, a checked [`Event`] out.
 //!
-//! The format is documented in `docs/event.schema.json`. Unknown fields are ignored, so that a
-//! newer publisher can talk to an older node; whatever is known must be right, so that a typing
-//! mistake is refused rather than half applied. Whether an event is new is decided in
-//! [`crate::state`].
+//! The format is documented in `docs/event.schema.json`. Whatever is known must be right, so that a
+//! typing mistake is refused rather than half applied; what is not known is told by [`Unknown`], and
+//! judged elsewhere. Whether an event is new is decided in [`crate::state`].
 
 mod document;
 pub mod protobuf;
 mod raw;
+mod unknown;
 
 use std::fmt;
 use std::time::Duration;
@@ -23,12 +23,15 @@ use crate::subject::Subject;
 use crate::time::{DURATION_RULE, UnixMicros, parse_duration};
 
 pub use document::Document;
+pub use unknown::Unknown;
 
 /// The longest event, in bytes.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024;
 
 /// The `schema_version` that is understood: any minor version of this major one.
 pub const SCHEMA_MAJOR: u32 = 1;
+/// The newest minor version of which every member is known.
+pub const SCHEMA_MINOR: u32 = 0;
 
 /// How far a publisher's clock may be ahead. An event from further in the future is refused: its
 /// spans of time would end too late.
@@ -80,6 +83,8 @@ pub enum EventErrorKind {
     TooOld,
     /// It has a field that is not allowed here, such as one with personal data.
     BlockedField,
+    /// It has a member that has no meaning where it stands.
+    UnknownField,
     /// It is not signed, and must be.
     SignatureMissing,
     /// It is signed with a key that is not known.
@@ -94,7 +99,7 @@ pub enum EventErrorKind {
 
 impl EventErrorKind {
     /// Every kind there is, so that metrics can show zeros.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TooLarge,
         Self::Malformed,
         Self::UnknownVersion,
@@ -102,6 +107,7 @@ impl EventErrorKind {
         Self::FromTheFuture,
         Self::TooOld,
         Self::BlockedField,
+        Self::UnknownField,
         Self::SignatureMissing,
         Self::UnknownKey,
         Self::ExpiredKey,
@@ -120,6 +126,7 @@ impl EventErrorKind {
             Self::FromTheFuture => "from_the_future",
             Self::TooOld => "too_old",
             Self::BlockedField => "blocked_field",
+            Self::UnknownField => "unknown_field",
             Self::SignatureMissing => "signature_missing",
             Self::UnknownKey => "unknown_key",
             Self::ExpiredKey => "expired_key",
@@ -150,16 +157,17 @@ impl Event {
     /// The first rule that the event breaks, with the field at fault. Values of fields are not
     /// repeated in errors: they may be personal data.
     pub fn parse(bytes: &[u8], now: UnixMicros) -> Result<Self, EventError> {
-        Self::of(&Document::read(bytes)?, now).map(|(event, _)| event)
+        Self::of(&Document::read(bytes)?, now, now).map(|(event, _)| event)
     }
 
-    /// The same, of JSON that is read already; and the event's signature, of which only the shape is
-    /// checked.
+    /// The same, of JSON that is read already and may have been heard before; and the event's
+    /// signature, of which only the shape is checked.
     ///
     /// # Errors
     /// As [`Event::parse`].
     pub fn of(
         document: &Document,
+        first_heard: UnixMicros,
         now: UnixMicros,
     ) -> Result<(Self, Option<Signature>), EventError> {
         let raw = raw::Event::read(document)?;
@@ -169,7 +177,7 @@ impl Event {
             return Err(invalid("event_type", "must be 1 to 64 bytes"));
         }
         let occurred_at = timestamp("occurred_at", &raw.occurred_at)?;
-        if occurred_at > now.saturating_add(CLOCK_AHEAD_MAX) {
+        if occurred_at > now.max(first_heard).saturating_add(CLOCK_AHEAD_MAX) {
             return Err(EventError {
                 kind: EventErrorKind::FromTheFuture,
                 ..invalid("occurred_at", "must not be more than 5 minutes in the future")
@@ -178,9 +186,9 @@ impl Event {
         let publisher = raw.publisher.as_deref().map(|text| name("publisher", text)).transpose()?;
         let lane = || Lane::of(publisher.as_ref());
         let sequence = raw.sequence.map(|number| Sequence { lane: lane(), number });
-        let at = Version::counts_from(now, occurred_at);
+        let at = Version::counts_from(first_heard, occurred_at);
         let version = Version { sequence, at, event_id };
-        let effect = effect(raw.payload, occurred_at, now)?;
+        let effect = effect(raw.payload, occurred_at, first_heard)?;
         let signature = raw.sig.map(raw::Sig::check).transpose()?;
         let event = Self {
             event_type: raw.event_type.into(),

@@ -177,6 +177,12 @@ impl State {
         (decider.cmp_heard(event) == Ordering::Greater).then_some(decider)
     }
 
+    /// The event that decides what an event is about, whichever of the two is newer.
+    #[must_use]
+    pub fn decider_of(&self, event: &Register) -> Option<&Register> {
+        self.decider(event.topic())
+    }
+
     fn newer_in_lane(&self, event: &Register) -> Option<&Register> {
         let lifting = event.is_liftable().then_some((Topic::Everything, event.lane()));
         let places = [Some((event.topic(), event.lane())), lifting];

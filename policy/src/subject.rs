@@ -76,6 +76,18 @@ impl Subject {
     /// What an id has to look like, for error messages.
     pub const RULE: &str = "must be 1 to 256 bytes";
 
+    /// What an id has to look like so that a request can have it, for error messages.
+    pub const RULE_IN_REQUESTS: &str = "must be an id that a request can have: without control \
+                                        characters, and without white space at its ends";
+
+    /// Whether a request can come from this subject: of what requests say, white space at the ends
+    /// does not count, and control characters are refused.
+    #[must_use]
+    pub fn can_be_in_requests(&self) -> bool {
+        let id = self.id();
+        id.trim() == id && !id.chars().any(char::is_control)
+    }
+
     /// A user, if the id follows [`Subject::RULE`].
     #[must_use]
     pub fn user(id: &str) -> Option<Self> {

@@ -22,6 +22,8 @@ const ANSWER_TIMEOUT: Duration = ACK_TIMEOUT_MAX.saturating_add(Duration::from_s
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The type of the problem that the caller's role does not allow something.
 const FORBIDDEN: &str = "urn:portcullis:problem:forbidden";
+/// The type of the problem that another event has the id.
+const CONFLICT: &str = "urn:portcullis:problem:conflict";
 /// Largest file of a token, in bytes.
 const TOKEN_FILE_BYTES_MAX: u64 = 4_096;
 /// The environment variable of a token.
@@ -59,9 +61,31 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// Whether the event came after a newer one, and so changes nothing.
-    pub(super) fn is_stale(&self) -> bool {
-        self.json.get("result").is_some_and(|result| result == "stale")
+    /// Whether the daemon has the event, and nodes and disk are done with it.
+    pub(super) fn is_settled(&self) -> bool {
+        self.status == 200
+    }
+
+    /// Whether what the event says is so. A daemon of an older version says it with its result only.
+    pub(super) fn is_in_effect(&self) -> bool {
+        match self.json.get("in_effect") {
+            Some(in_effect) => *in_effect == true,
+            None => self.result() != "stale",
+        }
+    }
+
+    /// Whether the event was to end something, or has ended itself, and so has changed nothing.
+    pub(super) fn has_no_effect(&self) -> bool {
+        self.result() == "no_effect"
+    }
+
+    /// Whether its id is that of another event.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.json.get("type").is_some_and(|kind| kind == CONFLICT)
+    }
+
+    fn result(&self) -> &str {
+        self.json.get("result").and_then(Value::as_str).unwrap_or_default()
     }
 }
 

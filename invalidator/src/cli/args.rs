@@ -49,14 +49,19 @@ pub(super) enum Command {
     /// Run the daemon
     Run(Run),
     /// Reject a user's requests (403) until the block expires or is lifted
+    #[command(after_help = super::exit::HELP)]
     Block(Block),
     /// Lift a user's blocks and zero
+    #[command(after_help = super::exit::HELP)]
     Unblock(Unblock),
     /// Empty a user's buckets: 429 until they refill, or until a given time
+    #[command(after_help = super::exit::HELP)]
     Zero(Zero),
     /// Give a user a limit of their own, or the configured one back
+    #[command(after_help = super::exit::HELP)]
     Override(Override),
     /// Publish events: one JSON value, or several one after the other
+    #[command(after_help = super::exit::HELP)]
     Publish(Publish),
     /// Show sources, nodes and how far behind they are
     Status(Client),

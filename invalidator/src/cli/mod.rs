@@ -7,6 +7,7 @@ mod captured;
 mod dlq;
 mod erase;
 mod event;
+mod exit;
 mod input;
 mod keys;
 mod show;
@@ -33,6 +34,7 @@ use crate::store::salvage::write_rows;
 use api::{Api, ApiError, Reply};
 use args::{Arguments, Client, Command, Publish, Run, Salvage, Target};
 use captured::CapturedError;
+use exit::Exit;
 
 /// An event was refused, or is not enforced everywhere.
 const EXIT_REFUSED: u8 = 1;
@@ -104,8 +106,7 @@ pub fn main() -> ExitCode {
         }
     };
     match command(arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => EXIT_REFUSED.into(),
+        Ok(exit) => exit.into(),
         Err(failure) => {
             let _ = writeln!(io::stderr(), "portcullis: {failure}");
             if matches!(&failure, Failure::Daemon(error) if error.is_loss()) {
@@ -116,9 +117,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whether the command did what was asked.
-fn command(arguments: Arguments) -> Result<bool, Failure> {
-    match arguments.command {
+/// What became of the command.
+fn command(arguments: Arguments) -> Result<Exit, Failure> {
+    let done = match arguments.command {
+        Command::Publish(publish) => return self::publish(&publish),
+        Command::Block(block) => {
+            return send(&block.client, &block.target, &event::block(&block));
+        }
+        Command::Unblock(unblock) => {
+            return send(&unblock.client, &unblock.target, &event::unblock(&unblock));
+        }
+        Command::Zero(zero) => return send(&zero.client, &zero.target, &event::zero(&zero)),
+        Command::Override(change) => {
+            return send(&change.client, &change.target, &event::override_limit(&change));
+        }
         Command::Run(run) => self::run(&run),
         Command::Status(client) => status(&client),
         Command::Audit(audit) => audit::run(audit),
@@ -129,16 +141,8 @@ fn command(arguments: Arguments) -> Result<bool, Failure> {
         Command::Sign(sign) => sign::run(&sign),
         Command::Verify(verify) => verify::run(verify),
         Command::Salvage(salvage) => self::salvage(&salvage),
-        Command::Publish(publish) => self::publish(&publish),
-        Command::Block(block) => send(&block.client, &block.target, &event::block(&block)),
-        Command::Unblock(unblock) => {
-            send(&unblock.client, &unblock.target, &event::unblock(&unblock))
-        }
-        Command::Zero(zero) => send(&zero.client, &zero.target, &event::zero(&zero)),
-        Command::Override(change) => {
-            send(&change.client, &change.target, &event::override_limit(&change))
-        }
-    }
+    };
+    done.map(|done| if done { Exit::Done } else { Exit::Refused })
 }
 
 fn run(run: &Run) -> Result<bool, Failure> {
@@ -174,7 +178,7 @@ fn status(client: &Client) -> Result<bool, Failure> {
     Ok(reply.status == 200)
 }
 
-fn send(client: &Client, target: &Target, event: &Value) -> Result<bool, Failure> {
+fn send(client: &Client, target: &Target, event: &Value) -> Result<Exit, Failure> {
     let signer = target.signing.signer()?;
     let event = signing::signed(signer.as_ref(), event.to_string())?;
     let reply = Api::new(client)?.publish(&event)?;
@@ -182,7 +186,7 @@ fn send(client: &Client, target: &Target, event: &Value) -> Result<bool, Failure
 }
 
 /// Publishes each JSON value of the input in order; goes on after one that is refused.
-fn publish(publish: &Publish) -> Result<bool, Failure> {
+fn publish(publish: &Publish) -> Result<Exit, Failure> {
     let Publish { client, file: name, signing, print } = publish;
     let signer = signing.signer()?;
     let cannot = |error| Failure::Input(name.to_owned(), error);
@@ -192,7 +196,7 @@ fn publish(publish: &Publish) -> Result<bool, Failure> {
         Box::new(File::open(name).map_err(cannot)?)
     };
     let api = Api::new(client)?;
-    let mut all_enforced = true;
+    let mut worst = Exit::Done;
     let events = serde_json::Deserializer::from_reader(io::BufReader::new(input));
     for (index, event) in events.into_iter::<Box<RawValue>>().enumerate() {
         let event = event.map_err(|error| match error.io_error_kind() {
@@ -203,19 +207,26 @@ fn publish(publish: &Publish) -> Result<bool, Failure> {
         if *print {
             writeln!(io::stdout(), "{event}")?;
         } else {
-            all_enforced &= report(client, &api.publish(&event)?)?;
+            worst = worst.max(report(client, &api.publish(&event)?)?);
         }
     }
-    Ok(all_enforced)
+    Ok(worst)
 }
 
-/// Prints the answer to one event; says whether what it asks for is enforced everywhere.
-fn report(client: &Client, reply: &Reply) -> Result<bool, Failure> {
-    let enforced = reply.status == 200 && !reply.is_stale();
+/// Prints the answer to one event; says whether what it asks for is enforced, or why not.
+fn report(client: &Client, reply: &Reply) -> Result<Exit, Failure> {
+    let exit = match reply {
+        _ if reply.is_conflict() => Exit::Conflict,
+        _ if !reply.is_settled() => Exit::Refused,
+        _ if !reply.is_in_effect() => Exit::NotInEffect,
+        _ if reply.has_no_effect() => Exit::NoEffect,
+        _ => Exit::Done,
+    };
     if client.json {
         writeln!(io::stdout(), "{}", reply.text)?;
-        return Ok(enforced);
+        return Ok(exit);
     }
+    let enforced = exit == Exit::Done;
     let shown = show::outcome(reply);
     let mut out: Box<dyn Write> =
         if enforced { Box::new(io::stdout()) } else { Box::new(io::stderr()) };
@@ -223,5 +234,5 @@ fn report(client: &Client, reply: &Reply) -> Result<bool, Failure> {
     for warning in shown.warnings {
         writeln!(io::stderr(), "warning: {warning}")?;
     }
-    Ok(enforced)
+    Ok(exit)
 }

@@ -14,7 +14,8 @@ pub(super) struct Outcome {
 
 pub(super) fn outcome(reply: &Reply) -> Outcome {
     let line = match reply.status {
-        200 | 202 if reply.is_stale() => stale(&reply.json),
+        200 | 202 if !reply.is_in_effect() => not_in_effect(&reply.json),
+        200 if reply.has_no_effect() => changes_nothing(&reply.json),
         200 => enforced(&reply.json),
         202 => not_enforced(&reply.json),
         _ => refused(&reply.json),
@@ -32,9 +33,26 @@ fn enforced(json: &Value) -> String {
     format!("enforced on {} {when} (event {event}, sequence {sequence})", count(nodes, "node"))
 }
 
-fn stale(json: &Value) -> String {
+fn not_in_effect(json: &Value) -> String {
     let event = text(json, "event_id");
-    format!("changes nothing: a newer event about this subject is known (event {event})")
+    let overruling = list(json, "overruled_by").iter().map(|by| {
+        let (what, id, at) = (text(by, "what"), text(by, "event_id"), text(by, "at"));
+        match by.get("sequence").and_then(Value::as_u64) {
+            Some(sequence) => format!("{what} (event {id}, sequence {sequence}) is newer"),
+            None => format!("{what} (event {id}, heard {at}) is newer"),
+        }
+    });
+    let overruling: Vec<_> = overruling.collect();
+    let why = match overruling.is_empty() {
+        true => "it has ended, or newer events have taken its place".to_owned(),
+        false => overruling.join(", and "),
+    };
+    format!("NOT in effect: {why} (event {event})")
+}
+
+fn changes_nothing(json: &Value) -> String {
+    let event = text(json, "event_id");
+    format!("changes nothing: there is nothing in effect that it could end (event {event})")
 }
 
 fn not_enforced(json: &Value) -> String {

@@ -44,6 +44,17 @@ pub enum Signatures {
     Required,
 }
 
+/// What becomes of events with members in `payload` that have no meaning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownFields {
+    /// They are refused: a mistyped scope must not become a block of everything.
+    #[default]
+    Refuse,
+    /// They are taken in, with a warning.
+    Warn,
+}
+
 /// `[events]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Events {
@@ -59,6 +70,8 @@ pub struct Events {
     pub blocked: Vec<FieldPath>,
     /// The longest time from `occurred_at` to when an event is first heard.
     pub max_age: Duration,
+    /// What becomes of members that have no meaning.
+    pub unknown_fields: UnknownFields,
 }
 
 /// Where a field stands: the names on the way to it, at least one.
@@ -95,6 +108,7 @@ impl Default for Events {
             required: Vec::new(),
             blocked: Vec::new(),
             max_age: MAX_AGE_MAX,
+            unknown_fields: UnknownFields::default(),
         }
     }
 }
@@ -112,6 +126,8 @@ pub(crate) struct RawEvents {
     #[serde(default)]
     blocked_fields: Vec<String>,
     max_age: Option<Span>,
+    #[serde(default)]
+    unknown_fields: UnknownFields,
 }
 
 #[derive(Default, Deserialize)]
@@ -140,7 +156,8 @@ impl RawEvents {
         let max_age = self.max_age.map_or(Ok(MAX_AGE_MAX), |span| {
             span.within("events.max_age", MAX_AGE_MIN, MAX_AGE_MAX)
         })?;
-        Ok(Events { redis, embedded, keys_file: self.keys_file, required, blocked, max_age })
+        let Self { keys_file, unknown_fields, .. } = self;
+        Ok(Events { redis, embedded, keys_file, required, blocked, max_age, unknown_fields })
     }
 }
 

@@ -15,7 +15,7 @@ pub use audit::{Audit, AuditPlace, Fsync};
 pub use dead_letters::DeadLetters;
 #[cfg(test)]
 pub(crate) use events::RawEvents;
-pub use events::{Events, FieldPath, Signatures};
+pub use events::{Events, FieldPath, Signatures, UnknownFields};
 pub use raw::ACK_TIMEOUT_MAX;
 pub use store::Store;
 pub(crate) use value::{Place, Secret, TIME_RULE, Time, parse_toml, read, read_bounded};

@@ -120,7 +120,7 @@ fn one(shared: &Shared, letter: &Letter) -> (&'static str, Option<Cause>, bool) 
         return ("truncated", None, false);
     }
     let source = if letter.source == EMBEDDED { EMBEDDED } else { REDIS };
-    match shared.ingest(Origin { source, path: Path::Replayed }, &letter.raw()) {
+    match shared.ingest(Origin::new(source, Path::Replayed), &letter.raw()) {
         Ok(accepted) => {
             // Nobody waits for it: it is in force here, and Redis gets it when it can.
             drop(shared.write_to_redis(&accepted));

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use policy::name::EventId;
-use policy::state::{Merge, Register, State};
+use policy::state::{Register, State};
 use policy::subject::Subject;
 use policy::time::UnixMicros;
 
@@ -73,7 +73,7 @@ impl Kept {
     /// Reports a known event again, if a newer one has overtaken it.
     pub(super) fn drop_again(&mut self, subject: &Subject, state: &State, register: &Register) {
         let id = &register.version.event_id;
-        if !event_ids(state).contains(id) && state.clone().merge(register.clone()) == Merge::Stale {
+        if !event_ids(state).contains(id) && state.decider_of(register).is_some() {
             self.push(subject, vec![id.clone()], UnixMicros(0));
         }
     }

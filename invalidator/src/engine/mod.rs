@@ -12,6 +12,8 @@ mod answer;
 mod chunk;
 mod digest;
 mod extras;
+mod identity;
+mod ingest;
 mod kept;
 mod keys;
 mod log;
@@ -20,7 +22,6 @@ mod nodes;
 mod overdue;
 mod patience;
 mod report;
-mod seen;
 mod sent;
 mod sources;
 mod subjects;
@@ -35,11 +36,9 @@ mod tests;
 
 use std::time::Duration;
 
-use policy::event::Event;
-use policy::name::{EventId, Name};
+use policy::name::EventId;
 use policy::push::{Batch, Poll};
 use policy::sign::key::KeySet;
-use policy::state::{Effect, Merge};
 use policy::subject::Subject;
 
 use acknowledge::Heard;
@@ -48,6 +47,9 @@ pub use answer::{Answer, BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBo
 pub use chunk::SentChunk;
 pub use digest::Digest;
 pub use extras::{CHECK_CHANGES_MAX, URGENT_CHANGES_MAX};
+use identity::SeenEvents;
+pub use identity::{Identity, Publisher, derived};
+pub use ingest::Incoming;
 use kept::event_ids;
 pub use kept::{Dropped, prune};
 use keys::Keys;
@@ -60,12 +62,12 @@ use patience::Patience;
 pub use report::{
     Acknowledged, KeyStatus, KeysStatus, NodeStatus, Receipt, Refused, SourceStatus, Status,
 };
-use seen::SeenEvents;
 pub use sources::Source;
 use sources::Sources;
-use subjects::{Merged, Subjects};
+use subjects::Subjects;
 pub use types::{
-    Forgotten, IngestError, Ingested, Now, Polled, Progress, Settings, Swept, Verdict, View,
+    Forgotten, IngestError, Ingested, Now, Overruling, Polled, Progress, Settings, Swept, Verdict,
+    View,
 };
 pub use waiters::WaiterId;
 use waiters::Waiters;
@@ -108,91 +110,6 @@ impl Engine {
             batches: 0,
             scrub,
         }
-    }
-
-    /// Takes in one event.
-    ///
-    /// # Errors
-    /// If there is no room for it: nothing has changed then, and a later try may succeed.
-    pub fn ingest(&mut self, event: Event, now: Now) -> Result<Ingested, IngestError> {
-        let Event { subject, register, .. } = event;
-        let identity = (subject.clone(), register.version.event_id.clone());
-        let seen = self.seen.sequence_of(&identity);
-        let held = || self.subjects.holds(&subject, &identity.1).then_some(0);
-        if let Some(covering) = seen.or_else(held) {
-            // What nodes have, or could not store, is the subject's state of its last change.
-            let sequence = self.subjects.sequence_of(&subject).unwrap_or(covering);
-            let verdict = Verdict::Duplicate;
-            self.subjects.drop_again(&subject, &register);
-            let warnings = self.remaining(&subject, &register.effect, now);
-            let forgotten = Vec::new();
-            return Ok(Ingested { verdict, sequence, unknown_names: 0, warnings, forgotten });
-        }
-        let mut warnings = self.unknown_names(&register.effect, now);
-        let unknown_names = u64::try_from(warnings.len()).unwrap_or(u64::MAX);
-        warnings.extend(self.nodes.gone(now.mono).map(|name| {
-            format!("node {name} was connected until recently and may not enforce this")
-        }));
-        if self.nodes.has_turned_away(now.mono) {
-            warnings.push(warnings::TURNED_AWAY.to_owned());
-        }
-        warnings.extend(warnings::padded(&subject));
-        warnings.extend(warnings::over(&register.effect, now.wall));
-        let effect = register.effect.clone();
-        let next = self.log.last().saturating_add(1);
-        let prune_at = self.patience.time(now);
-        let merged = self.subjects.merge(&subject, register, next, prune_at)?;
-        let Merged { merge, sequence, forgotten } = merged;
-        warnings.extend(self.remaining(&subject, &effect, now));
-        let verdict = match merge {
-            Merge::Applied => {
-                let event_id = identity.1.clone();
-                let is_urgent = extras::is_urgent(&effect, now.wall);
-                self.log.push(subject, event_id, now.mono, is_urgent);
-                Verdict::Applied
-            }
-            Merge::Duplicate => Verdict::Duplicate,
-            Merge::Stale => Verdict::Stale,
-            Merge::TooManyTopics => return Err(IngestError::TooManyTopics),
-        };
-        self.seen.insert(identity, sequence);
-        Ok(Ingested { verdict, sequence, unknown_names, warnings, forgotten })
-    }
-
-    fn remaining(&self, subject: &Subject, effect: &Effect, now: Now) -> Vec<String> {
-        let known = self.subjects.get(subject);
-        known.map_or_else(Vec::new, |(state, _)| warnings::remaining(effect, state, now.wall))
-    }
-
-    /// Names that no connected node has in its configuration: what they stand for would silently
-    /// not happen.
-    fn unknown_names(&self, effect: &Effect, now: Now) -> Vec<String> {
-        if !self.nodes.any_connected(now.mono) {
-            return Vec::new();
-        }
-        let (scope, limit): (&[Name], Option<&Name>) = match effect {
-            Effect::Block(block) => (block.scope.names(), None),
-            Effect::Zero(zero) => (zero.scope.names(), None),
-            Effect::Override(change) => (&[], Some(&change.limit)),
-            Effect::Lift { .. } => (&[], None),
-        };
-        let groups = scope
-            .iter()
-            .filter(|name| !self.nodes.knows_route_group(name.as_str(), now.mono))
-            .map(|name| {
-                format!(
-                    "payload.scope: no connected node has a route group {name:?}",
-                    name = name.as_str()
-                )
-            });
-        let limits =
-            limit.filter(|name| !self.nodes.knows_limit(name.as_str(), now.mono)).map(|name| {
-                format!(
-                    "payload.limit.name: no connected node has a limit {name:?}",
-                    name = name.as_str()
-                )
-            });
-        groups.chain(limits).collect()
     }
 
     /// Takes in one poll: notes what it acknowledges, and says what to answer. An answer of
@@ -317,13 +234,6 @@ impl Engine {
     ) -> Vec<(Subject, Vec<EventId>)> {
         let subjects = self.subjects.after(after).take(max);
         subjects.map(|(subject, state, _)| (subject.clone(), event_ids(state))).collect()
-    }
-
-    /// Whether an event has been taken in, as far as that is remembered.
-    #[must_use]
-    pub fn knows(&self, subject: &Subject, event_id: &EventId) -> bool {
-        self.seen.sequence_of(&(subject.clone(), event_id.clone())).is_some()
-            || self.events_of(subject).contains(event_id)
     }
 
     /// The digest of all events that the states consist of.

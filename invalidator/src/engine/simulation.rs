@@ -39,7 +39,7 @@ impl Node {
             boot_id: format!("boot-{boot}"),
             takes_extras: true,
             // Every other one is of an older version.
-            packed_form: boot % 2,
+            packed_form: policy::state::PACKED_FORM * (boot % 2),
             ..Poll::default()
         };
         Self { boot, next, ..Self::default() }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use policy::name::EventId;
-use policy::state::{Merge, Register, State};
+use policy::state::{Effect, Merge, Register, State};
 use policy::subject::Subject;
 use policy::time::UnixMicros;
 
@@ -103,6 +103,28 @@ impl Subjects {
         forgotten.extend(self::forgotten(subject, overtaken));
         known.state = state;
         Ok(Merged { merge, sequence: known.sequence, forgotten })
+    }
+
+    /// Gives an event of a state another id; `next` becomes the subject's sequence. Answers what the
+    /// event does.
+    pub(super) fn rename(
+        &mut self,
+        subject: &Subject,
+        event_id: &EventId,
+        own: &EventId,
+        next: u64,
+    ) -> Option<Effect> {
+        let known = self.known.get_mut(subject)?;
+        let is_it = |register: &&Register| register.version.event_id == *event_id;
+        let mut register = known.state.registers().iter().find(is_it)?.clone();
+        register.version.event_id = own.clone();
+        let effect = register.effect.clone();
+        let mut state = known.state.clone();
+        state.merge(register);
+        self.kept.changed(subject, &known.state, &state);
+        known.state = state;
+        known.sequence = next;
+        Some(effect)
     }
 
     /// The digest of all events that the states consist of.

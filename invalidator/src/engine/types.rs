@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use policy::name::EventId;
 use policy::push::Refusal;
-use policy::state::State;
+use policy::state::{Register, State, Version};
 use policy::subject::Subject;
 use policy::time::UnixMicros;
+use serde::Serialize;
 use thiserror::Error;
 
+use super::warnings::named;
 use super::{Answer, BatchBounds, Change, NodeKey, Source, Ticket};
 use crate::config::Limits;
 
@@ -47,15 +49,22 @@ pub enum IngestError {
     /// The subject has the most blocks, overrides and lifts that one subject can have.
     #[error("key: this user or session has too many different blocks and overrides")]
     TooManyTopics,
+    /// Another event about the subject has this id.
+    #[error("event_id: is that of another event about this user or session, with other content")]
+    IdTaken,
 }
 
 impl IngestError {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::SubjectsFull, Self::TooManyTopics, Self::IdTaken];
+
     /// The kind as a metric label.
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
             Self::SubjectsFull => "subjects_full",
             Self::TooManyTopics => "too_many_topics",
+            Self::IdTaken => "conflict",
         }
     }
 }
@@ -63,15 +72,21 @@ impl IngestError {
 /// What became of an event that was taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It changed its subject's state.
+    /// It is new, and what it says is so from now on.
     Applied,
-    /// It was known.
+    /// It was known; whether it is in effect is said beside.
     Duplicate,
-    /// A newer event was known.
+    /// It is new here, and a newer event overrules it: what it says is not so.
     Stale,
+    /// It is new, nothing overrules it, and it changes nothing: it has ended already, or was to end
+    /// what is not there.
+    NoEffect,
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Applied, Self::Duplicate, Self::Stale, Self::NoEffect];
+
     /// As the API and the metrics spell it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -79,6 +94,33 @@ impl Verdict {
             Self::Applied => "applied",
             Self::Duplicate => "duplicate",
             Self::Stale => "stale",
+            Self::NoEffect => "no_effect",
+        }
+    }
+}
+
+/// An event that overrules another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Overruling {
+    /// Its id.
+    pub event_id: String,
+    /// What it does, in words.
+    pub what: String,
+    /// The instant from which it counts.
+    pub at: String,
+    /// Its publisher's number, if it counts by that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+}
+
+impl Overruling {
+    pub(super) fn of(register: &Register) -> Self {
+        let Version { event_id, at, sequence } = &register.version;
+        Self {
+            event_id: event_id.to_string(),
+            what: named(&register.effect),
+            at: at.to_string(),
+            sequence: sequence.map(|sequence| sequence.number),
         }
     }
 }
@@ -86,8 +128,17 @@ impl Verdict {
 /// An event taken in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingested {
+    /// The id under which it counts: its own, unless that was another publisher's.
+    pub event_id: EventId,
     /// What became of it.
     pub verdict: Verdict,
+    /// Whether what it says is so at this moment, by all that is known here. Whether nodes enforce
+    /// it is another question.
+    pub in_effect: bool,
+    /// What overrules it, if anything does.
+    pub overruled_by: Vec<Overruling>,
+    /// Whether it is part of its subject's state: what is not need not be kept anywhere.
+    pub is_kept: bool,
     /// Nodes that have applied this sequence know the subject's state with this event in it.
     pub sequence: u64,
     /// How many names in it no connected node knows.

@@ -3,23 +3,32 @@
 //! Plain and synchronous. What an event means is decided in `policy`; taking it in, counting and
 //! logging it is for [`crate::shared`].
 
+mod identity;
 mod keys;
 mod origin;
 mod rules;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod vouch;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use policy::event::{Document, Event, EventError, protobuf};
+use policy::event::{Document, Event, EventError, EventErrorKind, protobuf};
 use policy::name::EventId;
+use policy::record::Record;
+use policy::sign::event::Signature;
+use policy::state::CLOCK_ERROR_MAX;
 use policy::time::UnixMicros;
 
 use crate::config::{Events, Signatures};
+use crate::engine::{Identity, Publisher, derived};
+pub use identity::{caller, hash, kept_origin, kept_source};
 pub use keys::{EventKeys, load as load_keys};
-pub use origin::{Origin, Path};
+pub use origin::{Clock, Origin, Path, Stored};
 pub use signature::{Outcome, canonical};
+use vouch::Claim;
 
 /// Name of the source that the API is.
 pub const EMBEDDED: &str = "embedded";
@@ -34,8 +43,12 @@ pub struct Intake {
 /// An event that breaks no rule by itself.
 #[derive(Debug)]
 pub struct Checked {
-    /// It.
+    /// It. If it is kept under another id than its own, with that.
     pub event: Event,
+    /// What it is beside its id.
+    pub identity: Identity,
+    /// What its publisher should know of its form.
+    pub warnings: Vec<String>,
     /// Its JSON, as it was published; an event that came as protobuf is written as JSON.
     pub json: Vec<u8>,
     /// When it was first heard.
@@ -79,21 +92,26 @@ impl Intake {
     pub fn check(
         &self,
         origin: Origin,
+        stored: Stored<'_>,
         bytes: &[u8],
-        now: UnixMicros,
+        clock: Clock,
     ) -> Result<Checked, Box<Rejected>> {
         let is_protobuf = protobuf::is_meant(bytes);
         let document = if is_protobuf { protobuf::read(bytes) } else { Document::read(bytes) };
         let document = document.map_err(Rejected::unread)?;
-        let first_heard = origin.first_heard(now);
+        let arrival = Arrival { origin, stored, document: &document, clock };
         let mut signature = None;
-        match self.judge(origin, &document, first_heard, &mut signature) {
-            Ok((event, signed_by)) => {
+        match self.judge(&arrival, &mut signature) {
+            Ok(Judged { mut event, publisher, signed_by, warnings }) => {
                 let json = match is_protobuf {
                     true => document.to_json().into_bytes(),
                     false => bytes.to_vec(),
                 };
-                Ok(Checked { event, json, first_heard, signature, signed_by })
+                let identity = identity::of_event(&document, &json, publisher);
+                let identity = identity.map_err(Rejected::unread)?;
+                let first_heard = origin.first_heard(clock);
+                kept_as(&mut event, stored.event_id, &identity).map_err(Rejected::unread)?;
+                Ok(Checked { event, identity, warnings, json, first_heard, signature, signed_by })
             }
             Err(error) => {
                 let event_id = document.event_id().and_then(EventId::parse);
@@ -104,38 +122,139 @@ impl Intake {
 
     fn judge(
         &self,
-        origin: Origin,
-        document: &Document,
-        first_heard: UnixMicros,
+        arrival: &Arrival<'_>,
         outcome: &mut Option<Outcome>,
-    ) -> Result<(Event, Option<Box<str>>), EventError> {
-        let mut signed_by = None;
-        let (event, signature) = Event::of(document, first_heard)?;
+    ) -> Result<Judged, EventError> {
+        let Arrival { origin, document, clock, .. } = *arrival;
+        let first_heard = origin.first_heard(clock);
+        let (event, signature) = Event::of(document, first_heard, clock.here)?;
+        let mut judged =
+            Judged { event, publisher: origin.caller, signed_by: None, warnings: Vec::new() };
         // What our own store holds was checked when it came in. A key that is gone since, or a rule
         // that is new, must not end a block.
         if matches!(origin.path, Path::Kept(_)) {
-            return Ok((event, None));
+            return Ok(judged);
         }
         let mode = if origin.source == EMBEDDED { self.rules.embedded } else { self.rules.redis };
+        let keys = self.keys();
         if mode != Signatures::Off {
-            let keys = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
-            let publisher = event.publisher.as_ref();
+            let publisher = judged.event.publisher.as_ref();
             let found =
                 signature::judge(&keys, document, signature.as_ref(), publisher, first_heard)?;
             *outcome = Some(found);
-            let verified = signature.filter(|_| found == Outcome::Verified);
-            signed_by = verified.map(|signature| signature.key().as_str().into());
+            if let Some(verified) = signature.as_ref().filter(|_| found == Outcome::Verified) {
+                judged.signed_by = Some(verified.key().as_str().into());
+                judged.publisher = identity::signer(publisher, verified);
+            }
             if let Some(error) = found.broken_rule(mode) {
                 return Err(error);
             }
         }
         rules::fields(&self.rules, document)?;
-        // An operator who replays an event knows its age.
-        if matches!(origin.path, Path::Live | Path::Written(_)) {
-            rules::age(&self.rules, &event, first_heard)?;
+        judged.warnings = rules::unknown(&self.rules, document)?;
+        rules::subject(&judged.event.subject)?;
+        match origin.path {
+            Path::Live => rules::age(&self.rules, &judged.event, first_heard)?,
+            // Its dates are what its publisher has signed, and what a daemon says that has the key.
+            Path::Written(_) if mode == Signatures::Required => {
+                let known = self.known_since(arrival, &judged.event, signature.as_ref(), &keys);
+                rules::age(&self.rules, &judged.event, known)?;
+            }
+            Path::Written(_) => rules::age(&self.rules, &judged.event, first_heard)?,
+            // An operator who replays an event knows its age.
+            Path::Replayed | Path::Kept(_) => {}
         }
-        Ok((event, signed_by))
+        Ok(judged)
     }
+
+    /// Since when an event in Redis is known to somebody whose word counts: since now at the latest.
+    fn known_since(
+        &self,
+        arrival: &Arrival<'_>,
+        event: &Event,
+        signature: Option<&Signature>,
+        keys: &EventKeys,
+    ) -> UnixMicros {
+        let now = arrival.clock.here;
+        let vouched = || {
+            let claim = claim(keys, arrival.document, signature?, event);
+            let at = claim.given_at(arrival.stored.vouch?)?;
+            // A word that is old may be put back by whoever has kept it.
+            (now.since(at) <= self.rules.max_age && at.since(now) <= CLOCK_ERROR_MAX).then_some(())
+        };
+        if vouched().is_some() { event.occurred_at } else { now }
+    }
+
+    /// This daemon's word for an event that is in force here, to lie beside it in Redis; none if
+    /// there is no need for one, or it is not signed.
+    #[must_use]
+    pub fn vouch(&self, record: &Record, now: UnixMicros) -> Option<String> {
+        if self.rules.redis != Signatures::Required {
+            return None;
+        }
+        let document = Document::read(&record.event).ok()?;
+        let (event, signature) = Event::of(&document, record.first_heard, now).ok()?;
+        if now.since(event.occurred_at) < self.rules.max_age / 2 {
+            return None;
+        }
+        claim(&self.keys(), &document, &signature?, &event).give(now)
+    }
+
+    /// Whether events in Redis may need a word of ours, and after what time.
+    #[must_use]
+    pub fn vouches_after(&self) -> Option<Duration> {
+        (self.rules.redis == Signatures::Required).then_some(self.rules.max_age / 2)
+    }
+
+    fn keys(&self) -> Arc<EventKeys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// An event as it arrives.
+struct Arrival<'a> {
+    origin: Origin,
+    stored: Stored<'a>,
+    document: &'a Document,
+    clock: Clock,
+}
+
+/// An event that breaks no rule.
+struct Judged {
+    event: Event,
+    publisher: Publisher,
+    signed_by: Option<Box<str>>,
+    warnings: Vec<String>,
+}
+
+fn claim<'a>(
+    keys: &'a EventKeys,
+    document: &'a Document,
+    signature: &'a Signature,
+    event: &'a Event,
+) -> Claim<'a> {
+    let (subject, event_id) = (&event.subject, &event.register.version.event_id);
+    Claim { keys, document, signature, subject, event_id }
+}
+
+/// Gives the event the id that it is kept under, which has to be one of its own.
+fn kept_as(
+    event: &mut Event,
+    kept: Option<&EventId>,
+    identity: &Identity,
+) -> Result<(), EventError> {
+    let Some(kept) = kept.filter(|kept| **kept != event.register.version.event_id) else {
+        return Ok(());
+    };
+    if derived(&event.register.version.event_id, identity.bytes).as_ref() != Some(kept) {
+        return Err(EventError {
+            kind: EventErrorKind::Invalid,
+            field: "event_id".into(),
+            rule: "must be the id that it is kept under".into(),
+        });
+    }
+    event.register.version.event_id = kept.clone();
+    Ok(())
 }
 
 impl Rejected {

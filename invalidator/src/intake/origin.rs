@@ -1,7 +1,10 @@
-//! Where an event comes from, and when it was first heard.
+//! Where an event comes from, when it was first heard, and who brought it.
 
 use policy::event::CLOCK_AHEAD_MAX;
+use policy::name::EventId;
 use policy::time::UnixMicros;
+
+use crate::engine::Publisher;
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +13,34 @@ pub struct Origin {
     pub source: &'static str,
     /// Which way it came this time.
     pub path: Path,
+    /// Who brought it, if that is certain without a signature: a caller of the API.
+    pub caller: Publisher,
+}
+
+/// What lies beside an event where it was kept, by us or in Redis.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stored<'a> {
+    /// The id that it is kept under: its own, or one derived from it.
+    pub event_id: Option<&'a EventId>,
+    /// A daemon's word for it; see the module `vouch`.
+    pub vouch: Option<&'a [u8]>,
+}
+
+/// The time, by two clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// This daemon's own.
+    pub here: UnixMicros,
+    /// That of Redis, by which all daemons order what they hear; our own without Redis.
+    pub common: UnixMicros,
+}
+
+impl Clock {
+    /// Of a daemon that has its own clock only.
+    #[must_use]
+    pub fn own(here: UnixMicros) -> Self {
+        Self { here, common: here }
+    }
 }
 
 /// Which way an event came.
@@ -29,17 +60,29 @@ impl Origin {
     /// From a publisher, now.
     #[must_use]
     pub fn live(source: &'static str) -> Self {
-        Self { source, path: Path::Live }
+        Self::new(source, Path::Live)
+    }
+
+    /// From nobody in particular.
+    #[must_use]
+    pub fn new(source: &'static str, path: Path) -> Self {
+        Self { source, path, caller: Publisher::default() }
+    }
+
+    /// Brought by a known caller.
+    #[must_use]
+    pub fn by(self, caller: Publisher) -> Self {
+        Self { caller, ..self }
     }
 
     /// When the event was first heard: a `zero` empties the buckets then, and age is measured then.
     /// So an event means the same to every daemon, and after a restart. What somebody else wrote
     /// down is not believed if it is from further in the future than a clock may be ahead.
     #[must_use]
-    pub fn first_heard(&self, now: UnixMicros) -> UnixMicros {
+    pub fn first_heard(&self, clock: Clock) -> UnixMicros {
         match self.path {
-            Path::Live | Path::Replayed => now,
-            Path::Written(at) => at.min(now.saturating_add(CLOCK_AHEAD_MAX)),
+            Path::Live | Path::Replayed => clock.common,
+            Path::Written(at) => at.min(clock.common.saturating_add(CLOCK_AHEAD_MAX)),
             Path::Kept(at) => at,
         }
     }
@@ -52,7 +95,7 @@ mod tests {
     #[test]
     fn what_was_written_down_was_first_heard_then() {
         let (now, then) = (UnixMicros(9_000_000_000), UnixMicros(5));
-        let first_heard = |path| Origin { source: "redis", path }.first_heard(now);
+        let first_heard = |path| Origin::new("redis", path).first_heard(Clock::own(now));
         assert_eq!(first_heard(Path::Live), now);
         assert_eq!(first_heard(Path::Replayed), now);
         assert_eq!(first_heard(Path::Kept(then)), then);

@@ -1,11 +1,12 @@
 //! What operators ask of events beyond what makes one: fields that must be there, fields that must
 //! not, and the age.
 
-use policy::event::{Document, Event, EventError, EventErrorKind};
+use policy::event::{Document, Event, EventError, EventErrorKind, Unknown};
+use policy::subject::Subject;
 use policy::time::UnixMicros;
 use serde_json::{Map, Value};
 
-use crate::config::{Events, FieldPath};
+use crate::config::{Events, FieldPath, UnknownFields};
 
 /// Checks which fields are there.
 pub(super) fn fields(rules: &Events, document: &Document) -> Result<(), EventError> {
@@ -26,13 +27,38 @@ pub(super) fn fields(rules: &Events, document: &Document) -> Result<(), EventErr
     Ok(())
 }
 
+/// Checks that nothing is in an event that looks as if it did something. Answers what its publisher
+/// should know.
+pub(super) fn unknown(rules: &Events, document: &Document) -> Result<Vec<String>, EventError> {
+    let unknown = Unknown::of(document);
+    // A newer publisher may say what this daemon does not understand yet.
+    let may_refuse = rules.unknown_fields == UnknownFields::Refuse && !unknown.is_newer;
+    if may_refuse && let Some(field) = unknown.in_payload.first() {
+        let rule = "must not be there: no member has this name (events.unknown_fields)";
+        let kind = EventErrorKind::UnknownField;
+        return Err(EventError { kind, field: field.as_str().into(), rule: rule.into() });
+    }
+    let ignored = unknown.in_payload.iter().chain(&unknown.beside);
+    Ok(ignored.map(|field| format!("{field}: is ignored: no member has this name")).collect())
+}
+
+/// Checks that a request can come from whom the event is about.
+pub(super) fn subject(subject: &Subject) -> Result<(), EventError> {
+    if subject.can_be_in_requests() {
+        return Ok(());
+    }
+    let field = format!("key.{}_id", subject.kind_name());
+    let rule = Subject::RULE_IN_REQUESTS;
+    Err(EventError { kind: EventErrorKind::Invalid, field: field.into(), rule: rule.into() })
+}
+
 /// Checks how old an event is when it is first heard.
 pub(super) fn age(
     rules: &Events,
     event: &Event,
     first_heard: UnixMicros,
 ) -> Result<(), EventError> {
-    if first_heard.since(event.register.version.occurred_at) <= rules.max_age {
+    if first_heard.since(event.occurred_at) <= rules.max_age {
         return Ok(());
     }
     Err(EventError {

@@ -4,7 +4,7 @@ use policy::event::{Document, EventError, EventErrorKind};
 use policy::name::Name;
 use policy::sign::event::{MEMBER, Signature};
 use policy::time::UnixMicros;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::keys::EventKeys;
 use crate::config::Signatures;
@@ -125,7 +125,12 @@ pub fn canonical(document: &Document) -> Result<Vec<u8>, EventError> {
             });
         }
     }
-    serde_json_canonicalizer::to_vec(&members).map_err(|_| EventError {
+    form_of(&members)
+}
+
+/// The canonical JSON of some members.
+pub(super) fn form_of(members: &Map<String, Value>) -> Result<Vec<u8>, EventError> {
+    serde_json_canonicalizer::to_vec(members).map_err(|_| EventError {
         kind: EventErrorKind::Invalid,
         field: "".into(),
         rule: "must have a canonical form (RFC 8785)".into(),

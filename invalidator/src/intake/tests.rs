@@ -55,12 +55,16 @@ fn with(event: &Value, member: &str, value: Value) -> Value {
     event
 }
 
+fn now() -> Clock {
+    Clock::own(time(NOW))
+}
+
 fn from(path: Path) -> Origin {
-    Origin { source: "redis", path }
+    Origin::new("redis", path)
 }
 
 fn kind(intake: &Intake, path: Path, event: &Value) -> Result<Option<Outcome>, Kind> {
-    let checked = intake.check(from(path), event.to_string().as_bytes(), time(NOW));
+    let checked = intake.check(from(path), Stored::default(), event.to_string().as_bytes(), now());
     checked.map(|checked| checked.signature).map_err(|rejected| rejected.error.kind)
 }
 
@@ -100,7 +104,8 @@ fn without_signatures_one_is_not_looked_at_and_each_source_has_its_mode() {
     assert_eq!(kind(&off, Path::Live, &wrong), Ok(None));
     let required = intake(Signatures::Required, Events::default());
     let bytes = event().to_string();
-    let checked = required.check(Origin::live(EMBEDDED), bytes.as_bytes(), time(NOW)).unwrap();
+    let checked =
+        required.check(Origin::live(EMBEDDED), Stored::default(), bytes.as_bytes(), now()).unwrap();
     assert_eq!((checked.signature, checked.json), (None, bytes.into_bytes()));
 }
 
@@ -147,7 +152,8 @@ fn required_and_blocked_fields_are_named_but_not_their_values() {
     let rules = parse_toml::<crate::config::RawEvents>(raw, "events").unwrap().check().unwrap();
     let intake = intake(Signatures::Off, rules);
     let check = |event: &Value, path| {
-        let checked = intake.check(from(path), event.to_string().as_bytes(), time(NOW));
+        let checked =
+            intake.check(from(path), Stored::default(), event.to_string().as_bytes(), now());
         checked.map(|_| ()).map_err(|rejected| (rejected.error.kind, rejected.error.to_string()))
     };
     assert_eq!(check(&event(), Path::Live), Ok(()));
@@ -179,9 +185,9 @@ fn protobuf_is_the_same_event_with_the_same_signature() {
     let json = signed(&event(), "good");
     let document = Document::read(json.to_string().as_bytes()).unwrap();
     let bytes = protobuf::write(&document).unwrap();
-    let checked = intake.check(from(Path::Live), &bytes, time(NOW)).unwrap();
+    let checked = intake.check(from(Path::Live), Stored::default(), &bytes, now()).unwrap();
     assert_eq!(checked.signature, Some(Outcome::Verified));
-    let again = intake.check(from(Path::Live), &checked.json, time(NOW)).unwrap();
+    let again = intake.check(from(Path::Live), Stored::default(), &checked.json, now()).unwrap();
     assert_eq!(again.event, checked.event);
 }
 
@@ -189,7 +195,7 @@ fn protobuf_is_the_same_event_with_the_same_signature() {
 fn what_is_refused_has_its_id_if_that_can_be_read() {
     let intake = intake(Signatures::Required, Events::default());
     let id = |bytes: &[u8]| {
-        let rejected = intake.check(from(Path::Live), bytes, time(NOW)).unwrap_err();
+        let rejected = intake.check(from(Path::Live), Stored::default(), bytes, now()).unwrap_err();
         rejected.event_id.map(|id| id.to_string())
     };
     assert_eq!(id(event().to_string().as_bytes()).as_deref(), Some("e1"));

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use policy::event::EVENT_BYTES_MAX;
 use policy::subject::Subject;
 use serde::Serialize;
@@ -28,9 +28,9 @@ use super::host::loopback_only;
 use super::problem::Problem;
 use super::view::Shown;
 use super::written::{NOT_IN_REDIS, Written};
-use crate::access::{Access, Needs, Permission};
-use crate::engine::{Receipt, WaiterId};
-use crate::intake::{EMBEDDED, Origin};
+use crate::access::{Access, Caller, Needs, Permission};
+use crate::engine::{Overruling, Receipt, WaiterId};
+use crate::intake::{self, EMBEDDED, Origin};
 use crate::shared::{Accepted, Shared};
 
 /// Content type of `/metrics`.
@@ -154,6 +154,11 @@ async fn another_method() -> Problem {
 struct Published<'a> {
     event_id: &'a str,
     result: &'static str,
+    /// Whether what the event says is so, by all that the daemon knows.
+    in_effect: bool,
+    /// The events that overrule it.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    overruled_by: &'a [Overruling],
     sequence: u64,
     #[serde(flatten)]
     receipt: Receipt,
@@ -185,6 +190,7 @@ impl Drop for Waiting<'_> {
 
 async fn publish(
     State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -194,7 +200,7 @@ async fn publish(
             .broken("sources.embedded.enabled", "is false in the daemon's configuration"));
     }
     let form = Form::of(&headers)?;
-    let origin = Origin::live(EMBEDDED);
+    let origin = Origin::live(EMBEDDED).by(intake::caller(&caller.name));
     let bytes = match body::read(body, EVENT_BYTES_MAX).await {
         Ok(bytes) => bytes,
         Err(BodyError::TooLarge(_)) => return Err(door.shared.refuse_too_large(origin).into()),
@@ -217,7 +223,7 @@ async fn publish(
             () = sleep_until(deadline) => break,
         }
     }
-    let receipt = waiting.finish();
+    let mut receipt = waiting.finish();
     let redis = written.finish(&door.shared, deadline).await;
     let durable = is_durable();
     let Accepted { event_id, mut ingested, .. } = accepted;
@@ -226,9 +232,13 @@ async fn publish(
     }
     let all_done = receipt.enforced && durable && redis != Some(false);
     let status = if all_done { StatusCode::OK } else { StatusCode::ACCEPTED };
+    // What nodes have applied is what is in effect: of an event that is not, they enforce nothing.
+    receipt.enforced &= ingested.in_effect;
     let published = Published {
         event_id: event_id.as_str(),
         result: ingested.verdict.as_str(),
+        in_effect: ingested.in_effect,
+        overruled_by: &ingested.overruled_by,
         sequence: ingested.sequence,
         receipt,
         durable,

@@ -56,11 +56,12 @@ impl From<Refusal> for Problem {
         let (status, title) = match &refusal {
             Refusal::Event(error) => (status_of(error.kind), "The event breaks a rule"),
             Refusal::Ingest(error) => {
-                let status = match error {
-                    IngestError::SubjectsFull => StatusCode::SERVICE_UNAVAILABLE,
-                    IngestError::TooManyTopics => StatusCode::CONFLICT,
-                };
-                (status, "There is no room for the event")
+                let no_room = "There is no room for the event";
+                match error {
+                    IngestError::SubjectsFull => (StatusCode::SERVICE_UNAVAILABLE, no_room),
+                    IngestError::TooManyTopics => (StatusCode::CONFLICT, no_room),
+                    IngestError::IdTaken => (StatusCode::CONFLICT, "Another event has this id"),
+                }
             }
         };
         Self::new(status, refusal.kind(), title).broken(field, rule)

@@ -32,7 +32,8 @@ struct Entry<'a, E> {
     #[serde(flatten)]
     effect: E,
     event_id: &'a str,
-    occurred_at: String,
+    /// When it was first heard: the instant from which it counts in the order of events.
+    heard_at: String,
     /// The publisher's, if it counts.
     sequence: Option<u64>,
 }
@@ -125,8 +126,8 @@ impl<'a, E> Entry<'a, E> {
         Self {
             effect,
             event_id: version.event_id.as_str(),
-            occurred_at: version.occurred_at.to_string(),
-            sequence: version.sequence,
+            heard_at: version.at.to_string(),
+            sequence: version.sequence.map(|sequence| sequence.number),
         }
     }
 }

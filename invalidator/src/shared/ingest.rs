@@ -1,18 +1,20 @@
 //! Events on their way in: checked, taken in by the engine, counted and logged.
 
-use policy::event::{EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
+use policy::event::{Document, EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
 use policy::name::EventId;
 use policy::record::Record;
 use policy::state::Effect;
 use policy::subject::Subject;
+use policy::time::UnixMicros;
 use thiserror::Error;
 use tracing::{info, warn};
 
 use super::Shared;
 use crate::audit::entry::{About, EventFact, EventText, Fact};
 use crate::deadletter::{Cause, Fresh};
-use crate::engine::{Engine, IngestError, Ingested, Now, Verdict, WaiterId};
-use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected};
+use crate::engine::{Engine, Incoming, IngestError, Ingested, Now, Verdict, WaiterId};
+use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored};
+use crate::intake::{kept_origin, kept_source};
 use crate::store::{KeptEvent, Ticket};
 
 /// Why an event was refused.
@@ -38,9 +40,8 @@ impl Refusal {
 
     /// Every kind there is, so that metrics can show zeros.
     pub fn kinds() -> impl Iterator<Item = &'static str> {
-        let ingest = [IngestError::SubjectsFull, IngestError::TooManyTopics];
         let events = EventErrorKind::ALL.map(EventErrorKind::as_str);
-        events.into_iter().chain(ingest.map(IngestError::kind))
+        events.into_iter().chain(IngestError::ALL.map(IngestError::kind))
     }
 
     /// The field at fault, `event` for the whole, and the rule that it breaks.
@@ -76,6 +77,8 @@ pub struct Accepted {
     pub event_id: EventId,
     /// The event in its JSON form: what is written down of it.
     pub json: Vec<u8>,
+    /// When it was first heard, by the clock that all daemons share.
+    pub heard: UnixMicros,
     /// Whether it takes something away from its subject, and so goes before everything else.
     pub urgent: bool,
     /// What became of it.
@@ -98,6 +101,15 @@ struct Taken {
     ingested: Ingested,
     ticket: Ticket,
     json: Vec<u8>,
+    heard: UnixMicros,
+}
+
+/// An event and where it comes from.
+#[derive(Clone, Copy)]
+struct Arriving<'a> {
+    origin: Origin,
+    stored: Stored<'a>,
+    bytes: &'a [u8],
 }
 
 /// What is logged of an event.
@@ -137,7 +149,20 @@ impl Shared {
     /// # Errors
     /// If the event breaks a rule, or there is no room for it.
     pub fn ingest(&self, origin: Origin, bytes: &[u8]) -> Result<Accepted, Refusal> {
-        self.ingest_then(origin, bytes, |_, _| ()).map(|(accepted, ())| accepted)
+        self.ingest_stored(origin, Stored::default(), bytes)
+    }
+
+    /// The same of an event that was kept somewhere, with what lies beside it there.
+    ///
+    /// # Errors
+    /// As [`Shared::ingest`].
+    pub fn ingest_stored(
+        &self,
+        origin: Origin,
+        stored: Stored<'_>,
+        bytes: &[u8],
+    ) -> Result<Accepted, Refusal> {
+        self.ingest_then(origin, stored, bytes, |_, _| ()).map(|(accepted, ())| accepted)
     }
 
     /// Like [`Shared::ingest`], and starts to wait for the nodes' acknowledgements before any of
@@ -150,7 +175,8 @@ impl Shared {
         origin: Origin,
         bytes: &[u8],
     ) -> Result<(Accepted, WaiterId), Refusal> {
-        self.ingest_then(origin, bytes, |engine, (subject, sequence, now)| {
+        let stored = Stored::default();
+        self.ingest_then(origin, stored, bytes, |engine, (subject, sequence, now)| {
             engine.wait(subject, sequence, now)
         })
     }
@@ -158,18 +184,21 @@ impl Shared {
     fn ingest_then<T>(
         &self,
         origin: Origin,
+        stored: Stored<'_>,
         bytes: &[u8],
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
     ) -> Result<(Accepted, T), Refusal> {
         let now = self.now();
-        match self.take(origin, bytes, now, then) {
+        match self.take(Arriving { origin, stored, bytes }, now, then) {
             Ok((taken, then)) => {
                 self.audit_accepted(origin, &taken.known, &taken.ingested);
                 self.ring_changed();
                 self.note_accepted(origin, &taken);
-                let Taken { known, ingested, ticket, json, .. } = taken;
-                let Known { event_id, subject, urgent, .. } = known;
-                let accepted = Accepted { subject, event_id, json, urgent, ingested, ticket };
+                let Taken { known, ingested, ticket, json, heard, .. } = taken;
+                let Known { subject, urgent, .. } = known;
+                let event_id = ingested.event_id.clone();
+                let accepted =
+                    Accepted { subject, event_id, json, heard, urgent, ingested, ticket };
                 Ok((accepted, then))
             }
             Err(refused) => {
@@ -182,37 +211,56 @@ impl Shared {
     /// Checks an event and gives it to the engine.
     fn take<T>(
         &self,
-        origin: Origin,
-        bytes: &[u8],
+        arriving: Arriving<'_>,
         now: Now,
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
     ) -> Result<(Taken, T), Refused> {
-        let Checked { event, signature, json, first_heard, signed_by } =
-            self.intake.check(origin, bytes, now.wall)?;
-        let known = Known::of(&event, origin, signed_by);
+        let Arriving { origin, stored, bytes } = arriving;
+        let checked = self.intake.check(origin, stored, bytes, self.clock(now))?;
+        let Checked { event, identity, warnings, json, first_heard, signature, signed_by } =
+            checked;
+        let mut known = Known::of(&event, origin, signed_by);
+        self.recall(&known.subject, &known.event_id);
         let mut engine = self.engine();
-        let ingested = engine.ingest(event, now).map_err(|error| Refused {
+        let ingested = engine.ingest(Incoming { event, identity }, now).map_err(|error| Refused {
             refusal: error.into(),
             event_id: Some(known.event_id.clone()),
             signature,
-        })?;
-        let source = origin.source.into();
+        });
+        let mut ingested = ingested?;
+        ingested.warnings.splice(0..0, warnings);
+        known.event_id = ingested.event_id.clone();
+        let source = kept_source(origin.source, identity.publisher);
         let record = Record { first_heard, source, event: json.as_slice().into() };
         // Under the engine's lock: in the order in which it merges.
         let ticket = self.keep(&known, &ingested, record);
         let then = then(&mut engine, (&known.subject, ingested.sequence, now));
-        Ok((Taken { known, signature, ingested, ticket, json }, then))
+        let heard = first_heard;
+        Ok((Taken { known, signature, ingested, ticket, json, heard }, then))
+    }
+
+    /// Looks up in the store what an event in force is, if the engine has forgotten that.
+    fn recall(&self, subject: &Subject, event_id: &EventId) {
+        if !self.engine().is_forgotten(subject, event_id) {
+            return;
+        }
+        let Some(record) = self.keeper.event(subject, event_id) else { return };
+        let origin = kept_origin(&record);
+        let stored = Stored { event_id: Some(event_id), vouch: None };
+        let checked = self.intake.check(origin, stored, &record.event, self.clock(self.now()));
+        if let Ok(Checked { identity, .. }) = checked {
+            self.engine().recall(subject, event_id, identity);
+        }
     }
 
     /// Brings the store in step with what the engine has done.
     fn keep(&self, event: &Known, ingested: &Ingested, record: Record) -> Ticket {
         let (subject, event_id) = (event.subject.clone(), event.event_id.clone());
         let save = match ingested.verdict {
-            Verdict::Applied => true,
             // Known and in force, but there was no room to keep it when it came first.
             Verdict::Duplicate if self.keeper.lacks(&subject, &event_id) => true,
             Verdict::Duplicate => return self.keeper.ticket_of(&subject, &event_id),
-            Verdict::Stale => false,
+            _ => ingested.is_kept,
         };
         let kept = save.then_some(KeptEvent { subject, event_id, record });
         let forgotten = ingested.forgotten.iter();
@@ -232,6 +280,33 @@ impl Shared {
         let refused = Refused::from(Rejected::unread(error));
         self.note_refused(origin, &[], &refused);
         refused.refusal
+    }
+
+    /// Counts and logs an event whose id another event has in Redis.
+    pub fn refuse_conflict(&self, origin: Origin, bytes: &[u8]) {
+        let event_id = Document::read(bytes).ok();
+        let event_id = event_id.and_then(|document| EventId::parse(document.event_id()?));
+        let refusal = IngestError::IdTaken.into();
+        self.note_refused(origin, bytes, &Refused { refusal, event_id, signature: None });
+    }
+
+    /// From now on an event that is in force counts under another id, since its own is that of
+    /// another event.
+    pub fn rename(&self, (subject, event_id): (&Subject, &EventId), own: EventId) {
+        let record = self.keeper.event(subject, event_id);
+        let now = self.now();
+        let mut engine = self.engine();
+        if !engine.rename(subject, event_id, &own, now) {
+            return;
+        }
+        let renamed = record.map(|record| {
+            let subject = subject.clone();
+            KeptEvent { subject, event_id: own.clone(), record }
+        });
+        self.keeper.update(renamed, [(subject.clone(), event_id.clone())]);
+        drop(engine);
+        self.ring_changed();
+        warn!(%event_id, %own, "another event has this id in Redis: ours counts as its own");
     }
 
     /// A line in the audit log, unless there is one of when the event was heard first: what we kept

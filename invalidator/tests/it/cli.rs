@@ -57,18 +57,54 @@ fn what_is_not_enforced_exits_1_and_says_why() {
 }
 
 #[test]
-fn what_comes_after_a_newer_event_exits_1_and_is_not_said_to_be_enforced() {
+fn what_a_newer_event_overrules_exits_2_and_is_not_said_to_be_enforced() {
     let daemon = Daemon::start("");
     let _node = Running::start(&daemon, "edge-1", "boot-a");
-    assert!(daemon.cli(&["block", "alice", "--reason", "fraud"]).status.success());
-    let older = event("evt-1", "alice", json!({ "action": "unblock", "reason": "fraud" }));
     let directory = tempfile::tempdir().unwrap();
-    let path = file(directory.path(), "event", &older.to_string());
-    let output = daemon.cli(&["publish", path.to_str().unwrap()]);
-    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
+    let publish = |id: &str, number: u64, payload: serde_json::Value| {
+        let mut event = event(id, "alice", payload);
+        event["sequence"] = number.into();
+        let path = file(directory.path(), id, &event.to_string());
+        daemon.cli(&["publish", path.to_str().unwrap()])
+    };
+    let block = json!({ "action": "block", "reason": "fraud" });
+    assert!(publish("evt-2", 2, block).status.success());
+    let unblock = json!({ "action": "unblock", "reason": "fraud" });
+    let output = publish("evt-1", 1, unblock);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
     let stderr = text(&output.stderr);
-    assert!(stderr.starts_with("changes nothing: a newer event about"), "{stderr}");
+    let start =
+        "NOT in effect: the block \"fraud\" (event evt-2, sequence 2) is newer (event evt-1)";
+    assert!(stderr.starts_with(start), "{stderr}");
     assert!(stderr.contains("warning: the block \"fraud\" stays in effect"), "{stderr}");
+}
+
+#[test]
+fn an_unblock_that_lifts_nothing_exits_3_and_says_what_stays() {
+    let daemon = Daemon::start("");
+    let _node = Running::start(&daemon, "edge-1", "boot-a");
+    assert!(daemon.cli(&["block", "alice", "--reason", "cooling_off"]).status.success());
+    let output = daemon.cli(&["unblock", "alice", "--reason", "fraud"]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(3), ""));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("changes nothing: there is nothing in effect"), "{stderr}");
+    assert!(stderr.contains("warning: the block \"cooling_off\" stays in effect"), "{stderr}");
+    assert!(stderr.contains("no block \"fraud\" is in effect"), "{stderr}");
+    assert!(daemon.cli(&["unblock", "alice"]).status.success());
+    assert_eq!(daemon.cli(&["unblock", "alice"]).status.code(), Some(3));
+    let over = daemon.cli(&["block", "alice", "--until", "2020-01-01T00:00:00Z"]);
+    assert_eq!(over.status.code(), Some(2));
+}
+
+#[test]
+fn an_id_that_is_used_for_something_else_exits_4() {
+    let daemon = Daemon::start("");
+    let _node = Running::start(&daemon, "edge-1", "boot-a");
+    assert!(daemon.cli(&["unblock", "alice", "--event-id", "x"]).status.code() == Some(3));
+    let output = daemon.cli(&["block", "alice", "--event-id", "x"]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(4), ""));
+    assert!(text(&output.stderr).starts_with("refused: event_id: is that of another event"));
+    assert_eq!(daemon.get("/v1/users/alice").json()["blocks"], json!([]));
 }
 
 #[test]

@@ -274,8 +274,15 @@ fn single_events_that_either_side_has_lost_are_repaired() {
 fn what_can_never_be_taken_in_does_no_harm() {
     let redis = Redis::start(free_port(), &[]);
     let daemon = start(&redis);
-    write(&redis, "", "alice", "bad", "not json");
-    write(&redis, "", "bob", "stray", &block("stray", "carol"));
+    // As whoever can write to Redis may do, past the script.
+    for (user, id, event) in
+        [("alice", "bad", "not json".to_owned()), ("bob", "stray", block("stray", "carol"))]
+    {
+        let state = format!("{{portcullis}}:state:user:{user}");
+        ask::<()>(&redis, &["HSET", &state, id, &format!("1-0 {event}")]);
+        ask::<()>(&redis, &["SADD", "{portcullis}:subjects", &format!("user:{user}")]);
+    }
+    ask::<i64>(&redis, &["HINCRBY", "{portcullis}:digest", "count", "2"]);
     write(&redis, "", "alice", "good", &block("good", "alice"));
     wait_until("the good one", || is_blocked(&daemon, "alice"));
     wait_until("a reading", || reads(&daemon, "differs") >= 1.0);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use redis::{Connection, RedisResult, Script};
+use serde_json::json;
 use sha1::{Digest as _, Sha1};
 
 use crate::harness::{Redis, free_port, wait_until};
@@ -12,6 +13,16 @@ use crate::harness::{Redis, free_port, wait_until};
 pub(crate) const PUBLISH: &str = include_str!("../../redis/publish.lua");
 pub(crate) const FORGET: &str = include_str!("../../redis/forget.lua");
 const MEND: &str = include_str!("../../redis/mend.lua");
+
+/// An event that the script lets pass; `more` stands beside its payload.
+fn made(subject: &str, id: &str, more: &serde_json::Value) -> String {
+    let (kind, user) = subject.split_once(':').unwrap();
+    json!({
+        "event_id": id, "key": { format!("{kind}_id"): user }, "payload": { "action": "block" },
+        "more": more,
+    })
+    .to_string()
+}
 
 const CHANNEL: &str = "portcullis.invalidations";
 
@@ -27,8 +38,10 @@ impl Store {
         Self { redis, connection }
     }
 
-    fn publish(&mut self, subject: &str, id: &str, event: &str) -> RedisResult<(String, String)> {
-        self.publish_with(subject, id, event, (CHANNEL, 1_000, 256))
+    /// A made event.
+    fn publish(&mut self, subject: &str, id: &str) -> RedisResult<(String, String)> {
+        let event = made(subject, id, &json!(null));
+        self.publish_with(subject, id, &event, (CHANNEL, 1_000, 256))
     }
 
     fn publish_with(
@@ -58,6 +71,7 @@ impl Store {
         call.key(format!("{{portcullis}}:state:{subject}"))
             .key("{portcullis}:subjects")
             .key("{portcullis}:digest")
+            .key(format!("{{portcullis}}:vouches:{subject}"))
             .arg(subject);
         for (id, not_before_ms) in events {
             call.arg(*id).arg(not_before_ms.to_string());
@@ -96,28 +110,99 @@ fn an_event_is_written_once_everywhere() {
     let mut listener = store.redis.connect();
     let mut listener = listener.as_pubsub();
     listener.subscribe(CHANNEL).unwrap();
-    let (id, what) = store.publish("user:alice", "evt-1", "{\"a\": 1}").unwrap();
+    let event = made("user:alice", "evt-1", &json!(1));
+    let bounds = (CHANNEL, 1_000, 256);
+    let (id, what) = store.publish_with("user:alice", "evt-1", &event, bounds).unwrap();
     assert_eq!(what, "written");
     let state: HashMap<String, String> = store.ask(&["HGETALL", "{portcullis}:state:user:alice"]);
-    assert_eq!(state, [("evt-1".to_owned(), format!("{id} {{\"a\": 1}}"))].into());
+    assert_eq!(state, [("evt-1".to_owned(), format!("{id} {event}"))].into());
     let subjects: Vec<String> = store.ask(&["SMEMBERS", "{portcullis}:subjects"]);
     assert_eq!(subjects, ["user:alice"]);
     let stream: Vec<(String, BTreeMap<String, String>)> =
         store.ask(&["XRANGE", "{portcullis}:stream", "-", "+"]);
-    let entry = [("event", "{\"a\": 1}"), ("subject", "user:alice")];
+    let entry = [("event", event.as_str()), ("subject", "user:alice"), ("id", "evt-1")];
     let entry = entry.map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(stream, [(id.clone(), entry.into())]);
     assert_eq!(store.digest(), (1, hash("user:alice", "evt-1")));
-    assert_eq!(listener.get_message().unwrap().get_payload_bytes(), b"{\"a\": 1}");
+    assert_eq!(listener.get_message().unwrap().get_payload_bytes(), event.as_bytes());
 
-    let again = store.publish("user:alice", "evt-1", "{\"b\": 2}").unwrap();
+    let again = store.publish_with("user:alice", "evt-1", &event, bounds).unwrap();
     assert_eq!(again, (id, "duplicate".to_owned()));
     assert_eq!(store.ask::<u64>(&["XLEN", "{portcullis}:stream"]), 1);
     assert_eq!(store.digest().0, 1);
-    store.publish_with("user:bob", "evt-1", "quiet", ("", 1_000, 256)).unwrap();
-    store.publish("user:bob", "evt-2", "loud").unwrap();
+    let quiet = made("user:bob", "evt-1", &json!("quiet"));
+    store.publish_with("user:bob", "evt-1", &quiet, ("", 1_000, 256)).unwrap();
+    let loud = made("user:bob", "evt-2", &json!("loud"));
+    store.publish_with("user:bob", "evt-2", &loud, bounds).unwrap();
     let next = listener.get_message().unwrap();
-    assert_eq!(next.get_payload_bytes(), b"loud", "neither a duplicate nor a quiet one is told");
+    let told = next.get_payload_bytes();
+    assert_eq!(told, loud.as_bytes(), "neither a duplicate nor a quiet one is told");
+}
+
+#[test]
+fn the_same_id_with_other_content_is_a_conflict() {
+    let mut store = Store::start();
+    store.publish("user:alice", "evt-1").unwrap();
+    let other = made("user:alice", "evt-1", &json!("other"));
+    let refused = store.publish_with("user:alice", "evt-1", &other, ("", 1_000, 256)).unwrap_err();
+    assert_eq!(refused.code(), Some("PORTCULLIS_CONFLICT"));
+    let ids: Vec<String> = store.ask(&["HKEYS", "{portcullis}:state:user:alice"]);
+    assert_eq!(ids, ["evt-1"]);
+    let stream: Vec<(String, BTreeMap<String, String>)> =
+        store.ask(&["XRANGE", "{portcullis}:stream", "-", "+"]);
+    assert_eq!(stream[1].1["conflicting"], other, "daemons are told");
+
+    // A retry that is signed anew is the same event, and says anew when it occurred.
+    let signed = |mac: &str, at: &str, more: &str| {
+        let mut event: serde_json::Value =
+            serde_json::from_str(&made("user:alice", "evt-2", &json!(more))).unwrap();
+        event["sig"] = json!({ "mac": mac });
+        event["occurred_at"] = at.into();
+        event.to_string()
+    };
+    let bounds = ("", 1_000, 256);
+    let mut publish =
+        |event: &str| store.publish_with("user:alice", "evt-2", event, bounds).unwrap().1;
+    assert_eq!(publish(&signed("a", "1", "x")), "written");
+    assert_eq!(publish(&signed("b", "2", "x")), "duplicate");
+    // Who came first may be a forger: what is signed is written all the same.
+    assert_eq!(publish(&signed("a", "1", "y")), "written");
+    assert_eq!(publish(&signed("a", "1", "y")), "duplicate");
+    let mut ids: Vec<String> = store.ask(&["HKEYS", "{portcullis}:state:user:alice"]);
+    ids.sort();
+    let sha1 = Sha1::digest(signed("a", "1", "y"));
+    let own = format!("evt-2~{:02x}{:02x}{:02x}{:02x}", sha1[0], sha1[1], sha1[2], sha1[3]);
+    assert_eq!(ids, ["evt-1".to_owned(), "evt-2".to_owned(), own.clone()]);
+    let sums = ["evt-1", "evt-2", &own].map(|id| hash("user:alice", id));
+    assert_eq!(store.digest(), (3, sums.iter().sum::<u64>() % (1 << 48)));
+}
+
+#[test]
+fn what_no_daemon_can_take_in_is_refused_with_the_field_and_the_rule() {
+    let mut store = Store::start();
+    let good = made("user:alice", "evt-1", &json!(null));
+    let with = |name: &str, value: serde_json::Value| {
+        let mut event: serde_json::Value = serde_json::from_str(&good).unwrap();
+        event[name] = value;
+        event.to_string()
+    };
+    let cases = [
+        ("x".repeat(16_385), "event: must be at most 16384 bytes"),
+        ("not json".to_owned(), "event: must be a JSON object"),
+        ("1".to_owned(), "event: must be a JSON object"),
+        (with("event_id", json!("evt-2")), "event_id: must be the event id"),
+        (with("key", json!({ "user_id": "bob" })), "key: must be the subject"),
+        (with("key", json!(1)), "key: must be the subject"),
+        (with("payload", json!({ "action": "blok" })), "payload.action: must be block"),
+        (with("payload", json!(null)), "payload.action: must be block"),
+    ];
+    for (event, rule) in cases {
+        let refused = store.publish_with("user:alice", "evt-1", &event, ("", 1_000, 256));
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), Some("PORTCULLIS_INVALID"));
+        assert!(refused.detail().unwrap().starts_with(rule), "{refused}");
+    }
+    assert_eq!(store.ask::<Vec<String>>(&["KEYS", "*"]), [""; 0]);
 }
 
 #[test]
@@ -125,15 +210,18 @@ fn a_subject_has_its_most_events_and_no_more() {
     let mut store = Store::start();
     let bounds = ("", 1_000, 2);
     for id in ["a", "b"] {
-        store.publish_with("user:alice", id, "{}", bounds).unwrap();
+        store
+            .publish_with("user:alice", id, &made("user:alice", id, &json!(null)), bounds)
+            .unwrap();
     }
     let before = store.digest();
-    let full = store.publish_with("user:alice", "c", "{}", bounds).unwrap_err();
+    let event = |id| made("user:alice", id, &json!(null));
+    let full = store.publish_with("user:alice", "c", &event("c"), bounds).unwrap_err();
     assert_eq!(full.code(), Some("PORTCULLIS_SUBJECT_FULL"));
-    assert_eq!(store.publish_with("user:alice", "a", "{}", bounds).unwrap().1, "duplicate");
+    assert_eq!(store.publish_with("user:alice", "a", &event("a"), bounds).unwrap().1, "duplicate");
     assert_eq!((store.digest(), store.ask(&["XLEN", "{portcullis}:stream"])), (before, 2));
     assert_eq!(store.forget("user:alice", &[("a", 0)]), 1);
-    assert_eq!(store.publish_with("user:alice", "c", "{}", bounds).unwrap().1, "written");
+    assert_eq!(store.publish_with("user:alice", "c", &event("c"), bounds).unwrap().1, "written");
 }
 
 #[test]
@@ -141,7 +229,8 @@ fn the_stream_keeps_about_as_many_entries_as_it_is_told_to() {
     let mut store = Store::start();
     for number in 0..1_000 {
         let id = format!("evt-{number}");
-        store.publish_with("user:alice", &id, "{}", ("", 100, 10_000)).unwrap();
+        let event = made("user:alice", &id, &json!(null));
+        store.publish_with("user:alice", &id, &event, ("", 100, 10_000)).unwrap();
     }
     let length: u64 = store.ask(&["XLEN", "{portcullis}:stream"]);
     assert!((100..=300).contains(&length), "{length}");
@@ -151,7 +240,7 @@ fn the_stream_keeps_about_as_many_entries_as_it_is_told_to() {
 fn nothing_is_forgotten_before_its_time_by_rediss_clock() {
     let mut store = Store::start();
     for id in ["overtaken", "ended", "holds", "forever"] {
-        store.publish("user:alice", id, "{}").unwrap();
+        store.publish("user:alice", id).unwrap();
     }
     let now = store.clock_ms();
     let all =
@@ -164,7 +253,8 @@ fn nothing_is_forgotten_before_its_time_by_rediss_clock() {
     let script = Script::new(FORGET);
     let mut call = script.prepare_invoke();
     call.key("{portcullis}:state:user:alice").key("{portcullis}:subjects");
-    call.key("{portcullis}:digest").arg("user:alice").arg("holds").arg("soon");
+    call.key("{portcullis}:digest").key("{portcullis}:vouches:user:alice");
+    call.arg("user:alice").arg("holds").arg("soon");
     assert_eq!(call.invoke::<u64>(&mut store.connection).unwrap(), 0);
 }
 
@@ -174,7 +264,7 @@ fn a_key_of_a_wrong_type_leaves_nothing_half_done() {
         let mut store = Store::start();
         let key = format!("{{portcullis}}:{key}");
         store.ask::<()>(&["SET", &key, "x"]);
-        store.publish("user:alice", "evt-1", "{}").unwrap_err();
+        store.publish("user:alice", "evt-1").unwrap_err();
         assert_eq!(store.ask::<Vec<String>>(&["KEYS", "*"]), [key]);
     }
 }
@@ -182,7 +272,7 @@ fn a_key_of_a_wrong_type_leaves_nothing_half_done() {
 #[test]
 fn the_digest_is_put_right_only_if_it_is_as_seen() {
     let mut store = Store::start();
-    store.publish("user:alice", "evt-1", "{}").unwrap();
+    store.publish("user:alice", "evt-1").unwrap();
     let (count, sum) = store.digest();
     let mend = |store: &mut Store, seen: (&str, &str), to: (u64, u64)| -> u64 {
         let script = Script::new(MEND);
@@ -232,7 +322,8 @@ fn after_any_steps_state_subjects_and_digest_are_those_of_the_oracle() {
                     Step::Publish(subject, id) => {
                         let (subject, id) = (subjects[subject], format!("evt-{id}"));
                         let bounds = ("", 1_000, EVENTS_MAX);
-                        let done = store.publish_with(subject, &id, "{}", bounds);
+                        let event = made(subject, &id, &json!(null));
+                        let done = store.publish_with(subject, &id, &event, bounds);
                         let known = oracle.entry(subject).or_default();
                         let expected = match known.len() {
                             _ if known.contains(&id) => "duplicate",
@@ -283,7 +374,7 @@ fn after_any_steps_state_subjects_and_digest_are_those_of_the_oracle() {
 #[test]
 fn scripts_survive_a_restart_of_redis_that_forgets_them() {
     let mut store = Store::start();
-    store.publish("user:alice", "evt-1", "{}").unwrap();
+    store.publish("user:alice", "evt-1").unwrap();
     store.ask::<()>(&["SCRIPT", "FLUSH"]);
-    wait_until("it to be loaded again", || store.publish("user:alice", "evt-2", "{}").is_ok());
+    wait_until("it to be loaded again", || store.publish("user:alice", "evt-2").is_ok());
 }

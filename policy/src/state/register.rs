@@ -200,7 +200,8 @@ impl Register {
     }
 
     /// Whether it does something by itself, other than ending what another does.
-    pub(super) fn holds(&self) -> bool {
+    #[must_use]
+    pub fn holds(&self) -> bool {
         match &self.effect {
             Effect::Block(_) | Effect::Zero(_) => true,
             Effect::Lift { .. } => false,
@@ -226,7 +227,8 @@ impl Register {
     }
 
     /// The end of its effect: none if it has no end; the epoch if it never had an effect.
-    pub(super) fn ends(&self) -> Option<UnixMicros> {
+    #[must_use]
+    pub fn ends(&self) -> Option<UnixMicros> {
         match &self.effect {
             Effect::Block(block) => block.until,
             Effect::Lift { .. } => Some(UnixMicros(0)),

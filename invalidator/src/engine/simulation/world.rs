@@ -168,7 +168,11 @@ impl World {
             let is_told = receipt.enforced && !self.is_damaged;
             if is_told && receipt.nodes.iter().any(|node| node.boot_id == *boot_id) {
                 let mut stored = self.node.states.get(&subject).cloned().unwrap_or_default();
-                assert_eq!(stored.merge_state(state), Merge::Duplicate, "{subject:?}");
+                assert_eq!(
+                    stored.merge_state(state),
+                    policy::state::Merge::Duplicate,
+                    "{subject:?}"
+                );
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What goes ahead of its turn, what is tried again, and what is checked.
 
+use policy::state::PACKED_FORM;
+
 use super::*;
 use crate::engine::node::RETRY_REFUSED_AFTER;
 
@@ -137,7 +139,7 @@ fn packed_states_are_for_nodes_that_read_them() {
     engine.ingest(block("1", "alice"), at(1)).unwrap();
     let old = batch(ask(&mut engine, &poll("old"), 2));
     assert!(old.changes[0].state.is_some() && old.changes[0].packed.is_empty());
-    let new = batch(ask(&mut engine, &Poll { packed_form: 1, ..poll("new") }, 2));
+    let new = batch(ask(&mut engine, &Poll { packed_form: PACKED_FORM, ..poll("new") }, 2));
     assert!(new.changes[0].state.is_none() && !new.changes[0].packed.is_empty());
     let states = [old, new].map(|batch| State::try_from(batch.changes[0].clone()).unwrap());
     assert_eq!(states[0], states[1]);

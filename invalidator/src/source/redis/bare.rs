@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use policy::name::EventId;
 use policy::subject::Subject;
+use policy::time::UnixMicros;
 
 use super::outbox::{Entry, Purpose};
 
@@ -26,16 +27,20 @@ pub(super) struct Unseen {
     deadlines: VecDeque<(Duration, Identity)>,
 }
 
+/// An event that is waited for.
 #[derive(Debug)]
-struct Waiting {
-    event: Vec<u8>,
-    urgent: bool,
+pub(super) struct Waiting {
+    /// As it was published.
+    pub(super) event: Vec<u8>,
+    /// When it was heard, by Redis's clock.
+    pub(super) heard: UnixMicros,
+    pub(super) urgent: bool,
 }
 
 impl Unseen {
     /// Notes an event that was heard and is new.
-    pub(super) fn heard(&mut self, now: Duration, id: Identity, event: Vec<u8>, urgent: bool) {
-        if self.events.insert(id.clone(), Waiting { event, urgent }).is_none() {
+    pub(super) fn heard(&mut self, now: Duration, id: Identity, event: Waiting) {
+        if self.events.insert(id.clone(), event).is_none() {
             self.deadlines.push_back((now.saturating_add(PATIENCE), id));
         }
     }
@@ -53,10 +58,10 @@ impl Unseen {
                 break;
             }
             let Some((_, id)) = self.deadlines.pop_front() else { break };
-            if let Some(Waiting { event, urgent }) = self.events.remove(&id) {
+            if let Some(Waiting { event, heard, urgent }) = self.events.remove(&id) {
                 let (subject, event_id) = id;
                 let (purpose, answer) = (Purpose::Bare, None);
-                due.push(Entry { subject, event_id, event, urgent, purpose, answer });
+                due.push(Entry { subject, event_id, event, heard, urgent, purpose, answer });
             }
         }
         due
@@ -77,12 +82,16 @@ mod tests {
         (Subject::user("alice").unwrap(), event_id)
     }
 
+    fn waiting(urgent: bool) -> Waiting {
+        Waiting { event: Vec::new(), heard: UnixMicros(0), urgent }
+    }
+
     #[test]
     fn only_what_does_not_turn_up_in_time_is_bare() {
         let mut unseen = Unseen::default();
         let at = Duration::from_millis;
-        unseen.heard(at(0), id(1), b"1".to_vec(), false);
-        unseen.heard(at(100), id(2), b"2".to_vec(), true);
+        unseen.heard(at(0), id(1), waiting(false));
+        unseen.heard(at(100), id(2), waiting(true));
         assert!(unseen.due(at(249)).is_empty());
         unseen.seen(&id(1));
         assert!(unseen.due(at(349)).is_empty());
@@ -98,7 +107,7 @@ mod tests {
         let mut unseen = Unseen::default();
         let mut written = 0;
         for number in 0..WAITED_FOR_MAX + 10 {
-            unseen.heard(Duration::ZERO, id(number), Vec::new(), false);
+            unseen.heard(Duration::ZERO, id(number), waiting(false));
             written += unseen.due(Duration::ZERO).len();
         }
         assert_eq!((written, unseen.deadlines.len()), (10, WAITED_FOR_MAX));

@@ -1,5 +1,6 @@
 //! The stream: every event that was written, in order and without gaps, from where we were.
 
+use policy::name::EventId;
 use redis::streams::{StreamId as Entry, StreamReadReply};
 use tokio::task::yield_now;
 
@@ -8,7 +9,7 @@ use super::decide::is_gap;
 use super::layout::StreamId;
 use super::session::Session;
 use super::{Lost, REDIS, locked, names};
-use crate::intake::{Origin, Path};
+use crate::intake::{Origin, Path, Stored, hash};
 
 /// Most entries read at once.
 const ENTRIES_AT_ONCE: usize = 512;
@@ -58,32 +59,40 @@ impl Session<'_> {
 
     fn take_in(&self, entry: &Entry) {
         let Some(id) = StreamId::parse(&entry.id) else { return };
-        let event = entry.map.get("event").and_then(|value| match value {
-            redis::Value::BulkString(bytes) => Some(bytes.as_slice()),
+        let field = |name: &str| match entry.map.get(name) {
+            Some(redis::Value::BulkString(bytes)) => Some(bytes.as_slice()),
             _ => None,
-        });
-        if let Some(event) = event {
-            self.take_in_event(id, event);
+        };
+        let text = |name: &str| std::str::from_utf8(field(name)?).ok();
+        // An older script does not say when the event was heard, nor what it is stored under.
+        let heard = text("heard").and_then(StreamId::parse).unwrap_or(id);
+        let stored_as = text("id").and_then(EventId::parse);
+        if let Some(event) = field("event") {
+            self.take_in_event(heard.min(id), stored_as, event);
+        } else if let Some(event) = field("conflicting") {
+            self.shared.refuse_conflict(Origin::live(REDIS), event);
         }
         self.reached.send_replace(id);
         self.save_position();
     }
 
-    fn take_in_event(&self, id: StreamId, event: &[u8]) {
+    fn take_in_event(&self, heard: StreamId, stored_as: Option<EventId>, event: &[u8]) {
         // Most were heard before, by Pub/Sub, and checked then.
-        let named = names(event);
-        let known = named
-            .as_ref()
-            .is_some_and(|(subject, event_id)| self.shared.engine().knows(subject, event_id));
+        let named = names(event).map(|(subject, own)| (subject, stored_as.clone().unwrap_or(own)));
+        let bytes = hash(event);
+        let known = named.as_ref().is_some_and(|(subject, event_id)| {
+            self.shared.engine().knows(subject, event_id, bytes)
+        });
         if let Some(named) = &named {
             locked(&self.source.unseen).seen(named);
         }
         if known {
             return;
         }
-        let path = Path::Written(id.written_at());
+        let origin = Origin::new(REDIS, Path::Written(heard.heard_at()));
+        let stored = Stored { event_id: stored_as.as_ref(), vouch: None };
         // A refused one is counted and logged there, and changes nothing here.
-        if let Ok(accepted) = self.shared.ingest(Origin { source: REDIS, path }, event) {
+        if let Ok(accepted) = self.shared.ingest_stored(origin, stored, event) {
             locked(&self.source.unseen).seen(&(accepted.subject, accepted.event_id));
         }
     }

@@ -32,7 +32,17 @@ impl Layout {
         format!("{}:state:{}", self.tag, subject.to_text())
     }
 
-    /// The same by the subject's name as it stands in Redis, which may be anything.
+    /// The hash of daemons' words for a subject's events.
+    pub(super) fn vouches(&self, subject: &Subject) -> String {
+        format!("{}:vouches:{}", self.tag, subject.to_text())
+    }
+
+    /// The same by the subject's name as it stands in Redis.
+    pub(super) fn vouches_of(&self, subject: &[u8]) -> Vec<u8> {
+        [self.tag.as_bytes(), b":vouches:", subject].concat()
+    }
+
+    /// The hash of a subject's events by the subject's name as it stands in Redis, which may be anything.
     pub(super) fn state_of(&self, subject: &[u8]) -> Vec<u8> {
         [self.tag.as_bytes(), b":state:", subject].concat()
     }
@@ -53,9 +63,10 @@ impl StreamId {
         Some(Self { ms: ms.parse().ok()?, sequence: sequence.parse().ok()? })
     }
 
-    /// When the entry was written, by Redis's clock.
-    pub(super) fn written_at(self) -> UnixMicros {
-        UnixMicros(self.ms.saturating_mul(1_000))
+    /// When the entry was written, or the event first heard, by Redis's clock. Of entries written in
+    /// the same millisecond the later one was heard later.
+    pub(super) fn heard_at(self) -> UnixMicros {
+        UnixMicros(self.ms.saturating_mul(1_000).saturating_add(self.sequence.min(999)))
     }
 }
 
@@ -93,7 +104,9 @@ mod tests {
         let id = |text| StreamId::parse(text).unwrap();
         assert!(id("9-5") < id("10-0") && id("10-2") < id("10-11"));
         assert_eq!(id("1700000000123-7").to_string(), "1700000000123-7");
-        assert_eq!(id("2-1").written_at(), UnixMicros(2_000));
+        assert_eq!(id("2-0").heard_at(), UnixMicros(2_000));
+        assert!(id("2-1").heard_at() > id("2-0").heard_at());
+        assert_eq!(id("2-5000").heard_at(), UnixMicros(2_999));
         for wrong in ["", "1", "1-", "-1", "a-b", "1-2-3"] {
             assert_eq!(StreamId::parse(wrong), None, "{wrong:?}");
         }

@@ -11,11 +11,12 @@ use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
+use super::bare::Waiting;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Verdict;
 use crate::intake::Origin;
 use crate::shared::{Accepted, Shared};
-use crate::source::waiting::{TURN, Waiting};
+use crate::source::waiting::{self, TURN};
 
 /// In how many parts an answer is waited for. A daemon that was stopped for a while itself finds one
 /// part over, not all of them, and still hears what was sent meanwhile.
@@ -73,7 +74,7 @@ impl RedisSource {
     /// was heard before. When more come than may wait, the connection is given up: the stream has
     /// what was not heard, unless it was published bare.
     async fn listen(&self, shared: &Shared, pubsub: PubSub) {
-        let mut waiting = Waiting::new(Msg::get_payload_bytes);
+        let mut waiting = waiting::Waiting::new(Msg::get_payload_bytes);
         let take_in = |message: &Msg| self.take_in(shared, message.get_payload_bytes());
         let (sink, mut stream) = pubsub.split();
         let lost = tokio::select! {
@@ -94,11 +95,12 @@ impl RedisSource {
     /// to turn up in the stream as well.
     fn take_in(&self, shared: &Shared, message: &[u8]) {
         if let Ok(accepted) = shared.ingest(Origin::live(REDIS), message)
-            && accepted.ingested.verdict == Verdict::Applied
+            && accepted.ingested.verdict != Verdict::Duplicate
+            && accepted.ingested.is_kept
         {
-            let Accepted { subject, event_id, json, urgent, .. } = accepted;
+            let Accepted { subject, event_id, json, heard, urgent, .. } = accepted;
             let (now, id) = (shared.now().mono, (subject, event_id));
-            locked(&self.unseen).heard(now, id, json, urgent);
+            locked(&self.unseen).heard(now, id, Waiting { event: json, heard, urgent });
         }
     }
 
@@ -124,7 +126,7 @@ impl RedisSource {
 /// Takes in what comes, until the connection is lost.
 async fn hear<S: Stream<Item = Msg> + Unpin>(
     stream: &mut S,
-    waiting: &mut Waiting<Msg>,
+    waiting: &mut waiting::Waiting<Msg>,
     take_in: impl Fn(&Msg),
 ) -> Lost {
     loop {
@@ -145,7 +147,7 @@ async fn hear<S: Stream<Item = Msg> + Unpin>(
 /// was heard as well.
 async fn take_rest<S: Stream<Item = Msg> + Unpin>(
     mut stream: S,
-    mut waiting: Waiting<Msg>,
+    mut waiting: waiting::Waiting<Msg>,
     take_in: impl Fn(&Msg),
 ) {
     let _already_lost = gather(&mut stream, &mut waiting);
@@ -156,7 +158,7 @@ async fn take_rest<S: Stream<Item = Msg> + Unpin>(
     }
 }
 
-async fn take_turn(waiting: &mut Waiting<Msg>, take_in: impl Fn(&Msg)) {
+async fn take_turn(waiting: &mut waiting::Waiting<Msg>, take_in: impl Fn(&Msg)) {
     let due = std::iter::from_fn(|| waiting.pop());
     due.take(TURN).for_each(|message| take_in(&message));
     yield_now().await;
@@ -166,7 +168,7 @@ async fn take_turn(waiting: &mut Waiting<Msg>, take_in: impl Fn(&Msg)) {
 /// to where it is bounded.
 fn gather<S: Stream<Item = Msg> + Unpin>(
     stream: &mut S,
-    waiting: &mut Waiting<Msg>,
+    waiting: &mut waiting::Waiting<Msg>,
 ) -> Result<(), Lost> {
     while waiting.has_room() {
         match stream.next().now_or_never() {
@@ -183,7 +185,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::source::waiting::WAITING_MAX;
+    use crate::source::waiting::{WAITING_MAX, Waiting};
     use futures_util::stream;
     use redis::Value;
 

@@ -21,11 +21,12 @@ mod reconcile;
 mod scripts;
 mod session;
 mod tidy;
+mod vouch;
 mod write;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -87,8 +88,6 @@ pub struct RedisSource {
     watch: Mutex<Watch>,
     /// Up to where the stream has been taken in, and everything before it.
     position: Mutex<Option<StreamId>>,
-    /// Redis's clock less ours, in microseconds.
-    skew_us: AtomicI64,
     /// Hashes of events in Redis that were refused, so as not to refuse them again and again.
     refused: Mutex<HashSet<u64>>,
     hasher: RandomState,
@@ -115,7 +114,6 @@ impl RedisSource {
             chores: Mutex::default(),
             watch: Mutex::new(Watch::new(config.digest_interval)),
             position: Mutex::default(),
-            skew_us: AtomicI64::new(0),
             refused: Mutex::default(),
             hasher: RandomState::new(),
             listening: watch::Sender::new(false),
@@ -163,8 +161,7 @@ impl RedisSource {
 
     /// The time by Redis's clock.
     fn redis_time(&self) -> UnixMicros {
-        let skew = self.skew_us.load(Ordering::Relaxed);
-        UnixMicros(wall_clock().0.saturating_add_signed(skew))
+        UnixMicros(wall_clock().0.saturating_add_signed(self.outbox.skew_us()))
     }
 }
 

@@ -5,11 +5,12 @@
 //! is left out: it is in our own store, and the comparison of digests will bring it to Redis later.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use policy::name::EventId;
 use policy::subject::Subject;
+use policy::time::UnixMicros;
 use tokio::sync::{Notify, oneshot};
 
 /// Most events that wait or are in flight.
@@ -35,6 +36,8 @@ pub(super) struct Entry {
     pub(super) event_id: EventId,
     /// The event as it was published.
     pub(super) event: Vec<u8>,
+    /// When it was first heard, by Redis's clock.
+    pub(super) heard: UnixMicros,
     /// Whether it goes before everything else.
     pub(super) urgent: bool,
     /// Why it is written.
@@ -126,6 +129,7 @@ impl Queue {
 #[derive(Debug, Default)]
 pub struct Outbox {
     open: AtomicBool,
+    skew_us: AtomicI64,
     queue: Mutex<Queue>,
     filled: Notify,
 }
@@ -136,13 +140,22 @@ impl Outbox {
     pub fn offer(
         &self,
         (subject, event_id): (Subject, EventId),
-        event: Vec<u8>,
+        (event, heard): (Vec<u8>, UnixMicros),
         urgent: bool,
     ) -> oneshot::Receiver<()> {
         let (answer, answered) = oneshot::channel();
-        let answer = Some(answer);
-        self.push(Entry { subject, event_id, event, urgent, purpose: Purpose::Publish, answer });
+        let (purpose, answer) = (Purpose::Publish, Some(answer));
+        self.push(Entry { subject, event_id, event, heard, urgent, purpose, answer });
         answered
+    }
+
+    /// Redis's clock less ours, in microseconds, as far as is known.
+    pub fn skew_us(&self) -> i64 {
+        self.skew_us.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_skew_us(&self, skew_us: i64) {
+        self.skew_us.store(skew_us, Ordering::Relaxed);
     }
 
     /// Whether there is a connection to write to, as far as is known.
@@ -188,6 +201,7 @@ mod tests {
             subject: Subject::user("alice").unwrap(),
             event_id: EventId::parse(&format!("evt-{id}")).unwrap(),
             event: vec![b'x'; bytes],
+            heard: UnixMicros(0),
             urgent,
             purpose: Purpose::Publish,
             answer: None,

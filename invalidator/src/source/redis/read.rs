@@ -19,7 +19,7 @@ use super::scripts::Look;
 use super::session::{SETTLE_INTERVAL, Session};
 use super::{Lost, REDIS};
 use crate::engine::{Digest, Verdict};
-use crate::intake::{Origin, Path};
+use crate::intake::{Origin, Path, Stored, hash};
 
 /// How many subjects one step of the scan looks for.
 const SCAN_COUNT: usize = 256;
@@ -100,8 +100,16 @@ impl Session<'_> {
         for subject in subjects {
             ask.hgetall(scripts.layout.state_of(subject));
         }
-        let all: Vec<Vec<Field>> = ask.query_async(&mut link).await?;
+        let vouched = self.shared.intake().vouches_after().is_some();
+        if vouched {
+            for subject in subjects {
+                ask.hgetall(scripts.layout.vouches_of(subject));
+            }
+        }
+        let mut all: Vec<Vec<Field>> = ask.query_async(&mut link).await?;
+        let mut words = all.split_off(subjects.len().min(all.len())).into_iter();
         for (name, fields) in subjects.iter().zip(all) {
+            let words = words.next().unwrap_or_default();
             for (event_id, _) in &fields {
                 found.counted.add_text(name, event_id);
             }
@@ -112,7 +120,7 @@ impl Session<'_> {
                 }
                 continue;
             };
-            let plan = self.compare(found, &subject, &fields);
+            let plan = self.compare(found, &subject, &fields, &words);
             self.write_back(found, &subject, &plan.write).await;
             if !plan.forget.is_empty() || fields.is_empty() {
                 let forgotten = scripts.forget(&mut link, &subject, &plan.forget).await?;
@@ -126,7 +134,14 @@ impl Session<'_> {
     }
 
     /// Takes in what is missing here of one subject, and says what to do about it there.
-    pub(super) fn compare(&self, found: &mut Found, subject: &Subject, fields: &[Field]) -> Plan {
+    /// `words` are daemons' words for its events.
+    pub(super) fn compare(
+        &self,
+        found: &mut Found,
+        subject: &Subject,
+        fields: &[Field],
+        words: &[Field],
+    ) -> Plan {
         let mut accepted = Vec::new();
         for (name, value) in fields {
             let event_id = std::str::from_utf8(name).ok().and_then(EventId::parse);
@@ -135,14 +150,19 @@ impl Session<'_> {
                 continue;
             };
             let kept = parse_kept(value);
-            let taken = kept.is_some_and(|kept| self.take(found, (subject, &event_id), kept));
+            let vouch = words.iter().find(|(of, _)| of == name).map(|(_, word)| word.as_slice());
+            let identity = (subject, &event_id);
+            let taken = kept.is_some_and(|kept| self.take(found, identity, kept, vouch));
             accepted.push((event_id, kept.filter(|_| taken)));
         }
         let known = self.shared.engine().events_of(subject);
         let held: Vec<_> = accepted
             .into_iter()
             .map(|(event_id, kept)| match kept {
-                Some((id, event)) => Held::accepted(subject, event_id, event, id.written_at()),
+                Some((id, event)) => {
+                    let heard = (id.heard_at(), self.shared.now().wall);
+                    Held::accepted(subject, event_id, event, heard)
+                }
                 None => Held { event_id, register: None },
             })
             .collect();
@@ -155,18 +175,22 @@ impl Session<'_> {
         found: &mut Found,
         identity: (&Subject, &EventId),
         (id, event): (StreamId, &[u8]),
+        vouch: Option<&[u8]>,
     ) -> bool {
         let source = self.source;
-        if self.shared.engine().knows(identity.0, identity.1) {
+        if self.shared.engine().knows(identity.0, identity.1, hash(event)) {
             return true;
         }
-        if source.is_refused(identity) {
+        // What nobody has vouched for may be vouched for by now.
+        if vouch.is_none() && source.is_refused(identity) {
             return false;
         }
-        let path = Path::Written(id.written_at());
-        match self.shared.ingest(Origin { source: REDIS, path }, event) {
+        let origin = Origin::new(REDIS, Path::Written(id.heard_at()));
+        let stored = Stored { event_id: Some(identity.1), vouch };
+        match self.shared.ingest_stored(origin, stored, event) {
             Ok(accepted) => {
-                if accepted.ingested.verdict == Verdict::Applied {
+                let is_new = accepted.ingested.verdict != Verdict::Duplicate;
+                if is_new && accepted.ingested.is_kept {
                     found.taken = found.taken.saturating_add(1);
                 }
                 true
@@ -192,6 +216,7 @@ impl Session<'_> {
                 subject: subject.clone(),
                 event_id: event_id.clone(),
                 event: record.event.to_vec(),
+                heard: record.first_heard,
                 urgent: false,
                 purpose: Purpose::Repair,
                 answer: None,

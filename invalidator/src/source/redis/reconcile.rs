@@ -1,13 +1,14 @@
 //! One subject as Redis holds it and as it is known here: what to write there, what to forget
 //! there, and what to leave alone. Plain and synchronous.
 
-use policy::event::Event;
+use policy::event::{Document, Event};
 use policy::name::EventId;
 use policy::state::{Merge, Register, State};
 use policy::subject::Subject;
 use policy::time::UnixMicros;
 
-use crate::engine::prune;
+use crate::engine::{derived, prune};
+use crate::intake::hash;
 
 /// One event as Redis holds it.
 #[derive(Clone, Debug)]
@@ -23,14 +24,17 @@ impl Held {
         subject: &Subject,
         event_id: EventId,
         bytes: &[u8],
-        heard: UnixMicros,
+        (heard, now): (UnixMicros, UnixMicros),
     ) -> Self {
-        let register = Event::parse(bytes, heard)
-            .ok()
-            .filter(|event| {
-                event.subject == *subject && event.register.version.event_id == event_id
-            })
-            .map(|event| event.register);
+        let event = Document::read(bytes).and_then(|document| Event::of(&document, heard, now));
+        let register = event.ok().filter(|(event, _)| event.subject == *subject);
+        let register = register.and_then(|(event, _)| {
+            let mut register = event.register;
+            let own = &register.version.event_id;
+            let is_its = *own == event_id || derived(own, hash(bytes)).as_ref() == Some(&event_id);
+            register.version.event_id = event_id.clone();
+            is_its.then_some(register)
+        });
         Self { event_id, register }
     }
 }
@@ -84,6 +88,7 @@ pub(super) fn plan(held: &[Held], known: &[EventId], now: UnixMicros) -> Plan {
 
 #[cfg(test)]
 mod tests {
+    use policy::state::{Lane, Sequence};
     use serde_json::json;
 
     use super::*;
@@ -105,7 +110,8 @@ mod tests {
             "key": { "user_id": "alice" }, "payload": payload,
         });
         let bytes = event.to_string();
-        Held::accepted(&alice(), id(event_id), bytes.as_bytes(), UnixMicros(DAY))
+        let heard = (UnixMicros(DAY), UnixMicros(DAY));
+        Held::accepted(&alice(), id(event_id), bytes.as_bytes(), heard)
     }
 
     fn block(event_id: &str, second: u8) -> Held {
@@ -152,15 +158,23 @@ mod tests {
             .to_string()
         };
         let alices = event("alice");
-        assert!(Held::accepted(&bob, id("a"), alices.as_bytes(), at(1)).register.is_none());
-        assert!(Held::accepted(&alice(), id("b"), alices.as_bytes(), at(1)).register.is_none());
-        assert!(Held::accepted(&alice(), id("a"), alices.as_bytes(), at(1)).register.is_some());
+        assert!(
+            Held::accepted(&bob, id("a"), alices.as_bytes(), (at(1), at(1))).register.is_none()
+        );
+        assert!(
+            Held::accepted(&alice(), id("b"), alices.as_bytes(), (at(1), at(1))).register.is_none()
+        );
+        assert!(
+            Held::accepted(&alice(), id("a"), alices.as_bytes(), (at(1), at(1))).register.is_some()
+        );
     }
 
     #[test]
     fn what_ended_long_ago_by_rediss_clock_is_forgotten_together() {
         let block = |sequence: Option<u64>, event_id: &str, second: u8| {
             let mut held = block(event_id, second);
+            let lane = Lane::default();
+            let sequence = sequence.map(|number| Sequence { lane, number });
             held.register.as_mut().unwrap().version.sequence = sequence;
             held
         };
@@ -169,7 +183,8 @@ mod tests {
         let early = plan(&both, &[], at(7));
         assert_eq!((early.forget.len(), early.foreign.len()), (0, 2), "our clock is wrong");
         let late = plan(&both, &[], at(9));
-        let from = UnixMicros(5_000_000 + 8 * DAY);
+        // First heard a day after it occurred: so it counts from five minutes after that.
+        let from = UnixMicros(305_000_000 + 8 * DAY);
         assert_eq!(late.forget, [(id("block"), from), (id("lift"), from)]);
         // A block without an end, and nothing that overrules it, stays.
         let alone = plan(&[block(Some(7), "block", 1)], &[], at(900));

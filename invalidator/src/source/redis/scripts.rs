@@ -12,6 +12,9 @@ use crate::engine::Digest;
 /// The code of the error that says a subject has [`EVENTS_PER_SUBJECT_MAX`] events.
 pub(super) const SUBJECT_FULL: &str = "PORTCULLIS_SUBJECT_FULL";
 
+/// The code of the error that says an event breaks a rule that a script can see.
+pub(super) const INVALID: &str = "PORTCULLIS_INVALID";
+
 /// Every script, for one set of keys.
 #[derive(Debug)]
 pub(super) struct Scripts {
@@ -22,13 +25,23 @@ pub(super) struct Scripts {
     forget: Script,
     look: Script,
     mend: Script,
+    vouch: Script,
+}
+
+/// An event to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ToWrite<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) event_id: &'a EventId,
+    pub(super) event: &'a [u8],
+    pub(super) heard: UnixMicros,
 }
 
 /// What became of an event written with the script.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
-    /// Its place in the stream, of now or of then.
-    pub(super) id: Option<StreamId>,
+    /// The id that it is found under: another than its own if that is another event's.
+    pub(super) event_id: Option<EventId>,
     /// Whether it had been there before.
     pub(super) duplicate: bool,
 }
@@ -62,6 +75,7 @@ impl Scripts {
             forget: Script::new(include_str!("../../../redis/forget.lua")),
             look: Script::new(include_str!("../../../redis/look.lua")),
             mend: Script::new(include_str!("../../../redis/mend.lua")),
+            vouch: Script::new(include_str!("../../../redis/vouch.lua")),
         }
     }
 
@@ -69,10 +83,10 @@ impl Scripts {
     pub(super) async fn publish(
         &self,
         redis: &mut impl ConnectionLike,
-        (subject, event_id): (&Subject, &EventId),
-        event: &[u8],
+        new: ToWrite<'_>,
         tell: bool,
     ) -> RedisResult<Written> {
+        let ToWrite { subject, event_id, event, heard } = new;
         let layout = &self.layout;
         let mut call = self.publish.prepare_invoke();
         call.key(layout.state(subject))
@@ -84,9 +98,25 @@ impl Scripts {
             .arg(event_id.as_str())
             .arg(event)
             .arg(self.stream_entries_max)
-            .arg(EVENTS_PER_SUBJECT_MAX);
-        let (id, what): (String, String) = call.invoke_async(redis).await?;
-        Ok(Written { id: StreamId::parse(&id), duplicate: what == "duplicate" })
+            .arg(EVENTS_PER_SUBJECT_MAX)
+            .arg(heard.0);
+        let (_, what, id): (String, String, String) = call.invoke_async(redis).await?;
+        Ok(Written { event_id: EventId::parse(&id), duplicate: what == "duplicate" })
+    }
+
+    /// Notes our word for events of one subject.
+    pub(super) async fn vouch(
+        &self,
+        redis: &mut impl ConnectionLike,
+        subject: &Subject,
+        words: &[(EventId, String)],
+    ) -> RedisResult<()> {
+        let mut call = self.vouch.prepare_invoke();
+        call.key(self.layout.state(subject)).key(self.layout.vouches(subject));
+        for (event_id, word) in words {
+            call.arg(event_id.as_str()).arg(word);
+        }
+        call.invoke_async(redis).await
     }
 
     /// Forgets events, each not before its time by Redis's clock; says how many were forgotten.
@@ -99,6 +129,7 @@ impl Scripts {
         let layout = &self.layout;
         let mut call = self.forget.prepare_invoke();
         call.key(layout.state(subject)).key(&layout.subjects).key(&layout.digest);
+        call.key(layout.vouches(subject));
         call.arg(subject.to_text());
         for (event_id, not_before) in events {
             call.arg(event_id.as_str()).arg(not_before.0.div_ceil(1_000));

@@ -70,6 +70,7 @@ impl RedisSource {
                     lost = session.follow(stream) => lost,
                     lost = session.write() => lost,
                     lost = session.tidy() => lost,
+                    lost = session.vouch() => lost,
                     lost = session.supervise(look, why) => lost,
                 }
             }
@@ -84,7 +85,9 @@ impl RedisSource {
         let mut link = self.servers.connect(self.config.dead_after).await?;
         // Of its own, since a command that waits for news holds up all others.
         let stream = self.servers.connect(self.config.dead_after).await?;
+        let asked = wall_clock();
         let look = self.scripts.look(&mut link).await?;
+        self.note_skew(shared, asked, look.time);
         let position = *locked(&self.position);
         let why = before_following(position, &look);
         let from = match (why, position) {
@@ -99,6 +102,17 @@ impl RedisSource {
             complete: AtomicBool::new(false),
         };
         Ok((session, stream, look, why))
+    }
+}
+
+impl RedisSource {
+    /// The answer was given somewhere between question and now.
+    fn note_skew(&self, shared: &Shared, asked: UnixMicros, told: UnixMicros) {
+        let middle = UnixMicros(asked.0.midpoint(wall_clock().0));
+        let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        let skew = micros(told.since(middle)).saturating_sub(micros(middle.since(told)));
+        self.outbox.set_skew_us(skew);
+        shared.metrics.redis.skew(skew);
     }
 }
 
@@ -225,17 +239,8 @@ impl Session<'_> {
         let asked = wall_clock();
         let look = timeout(patience, self.source.scripts.look(&mut link)).await;
         let look = look.map_err(|_| Lost::Silent)??;
-        self.note_skew(asked, look.time);
+        self.source.note_skew(self.shared, asked, look.time);
         Ok(look)
-    }
-
-    /// The answer was given somewhere between question and now.
-    fn note_skew(&self, asked: UnixMicros, told: UnixMicros) {
-        let middle = UnixMicros(asked.0.midpoint(wall_clock().0));
-        let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-        let skew = micros(told.since(middle)).saturating_sub(micros(middle.since(told)));
-        self.source.skew_us.store(skew, Ordering::Relaxed);
-        self.shared.metrics.redis.skew(skew);
     }
 
     /// The events known here, and whether something is on its way to Redis.

@@ -92,7 +92,7 @@ impl Session<'_> {
         let fields: Vec<(Vec<u8>, Vec<u8>)> =
             redis::cmd("HGETALL").arg(scripts.layout.state(subject)).query_async(&mut link).await?;
         let mut found = Found::default();
-        let plan = self.compare(&mut found, subject, &fields);
+        let plan = self.compare(&mut found, subject, &fields, &[]);
         if plan.forget.is_empty() {
             return Ok(0);
         }

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::outbox::{Entry, Outbox, Purpose};
-use super::scripts::{SUBJECT_FULL, Written};
+use super::scripts::{INVALID, SUBJECT_FULL, ToWrite, Written};
 use super::session::Session;
 use super::{BACKOFF_MAX, Lost, REDIS, backoff};
 
@@ -65,9 +65,9 @@ impl Session<'_> {
                     }
                 }
                 Err(error) if ends_connection(&error) => return Err(error.into()),
-                Err(error) if error.code() == Some(SUBJECT_FULL) => {
+                Err(error) if matches!(error.code(), Some(SUBJECT_FULL | INVALID)) => {
                     if let Some(entry) = slot.take() {
-                        self.give_up(&entry);
+                        self.give_up(&entry, &error);
                     }
                 }
                 Err(error) => failure = Some(error),
@@ -77,17 +77,18 @@ impl Session<'_> {
     }
 
     async fn write_one(&self, entry: &Entry) -> Result<Written, RedisError> {
-        let Entry { subject, event_id, event, purpose, .. } = entry;
+        let Entry { subject, event_id, event, heard, purpose, .. } = entry;
+        let new = ToWrite { subject, event_id, event, heard: *heard };
         let tell = *purpose == Purpose::Publish;
         let scripts = &self.source.scripts;
         let mut link = self.link.clone();
-        let first = scripts.publish(&mut link, (subject, event_id), event, tell).await;
+        let first = scripts.publish(&mut link, new, tell).await;
         match first {
             Err(error) if error.code() == Some(SUBJECT_FULL) => {
                 if self.make_room(subject).await? == 0 {
                     return Err(error);
                 }
-                scripts.publish(&mut link, (subject, event_id), event, tell).await
+                scripts.publish(&mut link, new, tell).await
             }
             first => first,
         }
@@ -95,6 +96,9 @@ impl Session<'_> {
 
     fn note_written(&self, entry: Entry, written: Written) {
         self.source.outbox.queue().written(&entry);
+        if let Some(id) = written.event_id.filter(|id| *id != entry.event_id) {
+            self.shared.rename((&entry.subject, &entry.event_id), id);
+        }
         let metrics = &self.shared.metrics.redis;
         metrics.wrote(if written.duplicate { "duplicate" } else { "written" });
         match entry.purpose {
@@ -113,11 +117,11 @@ impl Session<'_> {
     }
 
     /// It stays in our own store, and in force here.
-    fn give_up(&self, entry: &Entry) {
+    fn give_up(&self, entry: &Entry, cause: &RedisError) {
         self.source.outbox.queue().written(entry);
         self.shared.metrics.redis.wrote("failed");
         let event_id = &entry.event_id;
-        warn!(source = REDIS, %event_id, "event not written: its subject has its most events");
+        warn!(source = REDIS, %event_id, %cause, "event not written");
     }
 
     fn complain(&self, error: &RedisError, pause: Duration) {

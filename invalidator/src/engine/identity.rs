@@ -1,0 +1,159 @@
+//! What tells two events apart that have one id.
+//!
+//! An id counts for its subject and for whoever published it, as far as that is certain. The same
+//! content under the same id is the same event, however often it comes; another content is another
+//! event: refused, if it is from the same publisher as the first or from nobody in particular, so that
+//! nobody takes the one for the other. If its publisher is certain and another one, the event counts
+//! under an id of its own ([`derived`]): who came first must not decide that a genuine event is lost.
+
+use std::collections::{HashMap, VecDeque};
+
+use policy::name::{EventId, NAME_BYTES_MAX};
+use policy::subject::Subject;
+
+/// Bytes that [`derived`] puts behind an id.
+const SUFFIX_BYTES: usize = 9;
+
+/// What an event is, beside its id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// A hash of what it says, without its signature: a retry may be signed anew.
+    pub content: u64,
+    /// A hash of its bytes.
+    pub bytes: u64,
+    /// Who published it, as far as that is certain.
+    pub publisher: Publisher,
+}
+
+/// A hash of who has published an event for certain: by a signature or by credentials; 0: nobody
+/// knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Publisher(pub u64);
+
+impl Publisher {
+    fn is_certain(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// The id under which an event counts whose own id is another event's. The script that writes
+/// events to Redis makes the same.
+#[must_use]
+pub fn derived(event_id: &EventId, bytes: u64) -> Option<EventId> {
+    let id = event_id.as_str();
+    let kept = id.get(..NAME_BYTES_MAX.saturating_sub(SUFFIX_BYTES)).unwrap_or(id);
+    EventId::parse(&format!("{kept}~{:08x}", bytes >> 32))
+}
+
+/// What an event is among those that were seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// None like it: it counts under this id.
+    New(EventId),
+    /// It was seen before, under this id, and is covered by this sequence.
+    Before(EventId, u64),
+    /// Its id is that of another event.
+    Conflict,
+}
+
+type Key = (Subject, EventId);
+
+/// At most a given number of events, each with the sequence that covers it.
+#[derive(Debug)]
+pub(super) struct SeenEvents {
+    events: HashMap<Key, (Identity, u64)>,
+    oldest_first: VecDeque<Key>,
+    events_max: usize,
+}
+
+impl SeenEvents {
+    pub(super) fn new(events_max: usize) -> Self {
+        Self { events: HashMap::new(), oldest_first: VecDeque::new(), events_max }
+    }
+
+    /// What is remembered of the event with this id.
+    pub(super) fn get(&self, subject: &Subject, event_id: &EventId) -> Option<&(Identity, u64)> {
+        self.events.get(&(subject.clone(), event_id.clone()))
+    }
+
+    /// Looks an event up.
+    pub(super) fn find(&self, subject: &Subject, event_id: &EventId, new: &Identity) -> Seen {
+        let Some((known, sequence)) = self.get(subject, event_id) else {
+            return Seen::New(event_id.clone());
+        };
+        if known.content == new.content {
+            return Seen::Before(event_id.clone(), *sequence);
+        }
+        if !new.publisher.is_certain() || known.publisher == new.publisher {
+            return Seen::Conflict;
+        }
+        let Some(own) = derived(event_id, new.bytes) else { return Seen::Conflict };
+        match self.get(subject, &own) {
+            None => Seen::New(own),
+            Some((known, sequence)) if known.content == new.content => Seen::Before(own, *sequence),
+            Some(_) => Seen::Conflict,
+        }
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        subject: &Subject,
+        event_id: &EventId,
+    ) -> Option<(Identity, u64)> {
+        // Its place in the line stays: whoever comes to it finds nothing.
+        self.events.remove(&(subject.clone(), event_id.clone()))
+    }
+
+    pub(super) fn insert(&mut self, key: Key, identity: Identity, sequence: u64) {
+        if self.oldest_first.len() >= self.events_max
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.events.remove(&oldest);
+        }
+        if self.events.insert(key.clone(), (identity, sequence)).is_none() {
+            self.oldest_first.push_back(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> EventId {
+        EventId::parse(text).unwrap()
+    }
+
+    fn identity(content: u64, publisher: u64) -> Identity {
+        Identity { content, bytes: content << 32, publisher: Publisher(publisher) }
+    }
+
+    #[test]
+    fn an_id_is_one_event_of_one_publisher() {
+        let alice = Subject::user("alice").unwrap();
+        let mut seen = SeenEvents::new(9);
+        seen.insert((alice.clone(), id("a")), identity(1, 0), 7);
+        let find = |seen: &SeenEvents, new| seen.find(&alice, &id("a"), &new);
+        assert_eq!(find(&seen, identity(1, 0)), Seen::Before(id("a"), 7));
+        assert_eq!(find(&seen, identity(1, 5)), Seen::Before(id("a"), 7), "the same event");
+        assert_eq!(find(&seen, identity(2, 0)), Seen::Conflict);
+        // Whoever is certain to have published it has ids of their own.
+        assert_eq!(find(&seen, identity(2, 5)), Seen::New(id("a~00000002")));
+        seen.insert((alice.clone(), id("a~00000002")), identity(2, 5), 8);
+        assert_eq!(find(&seen, identity(2, 5)), Seen::Before(id("a~00000002"), 8));
+        let mut seen = SeenEvents::new(9);
+        seen.insert((alice.clone(), id("a")), identity(1, 5), 7);
+        assert_eq!(find(&seen, identity(2, 5)), Seen::Conflict, "the same publisher");
+        assert_eq!(find(&seen, identity(2, 0)), Seen::Conflict, "a bare event takes no id");
+        assert_eq!(find(&seen, identity(2, 6)), Seen::New(id("a~00000002")));
+        let bob = Subject::user("bob").unwrap();
+        assert_eq!(seen.find(&bob, &id("a"), &identity(2, 0)), Seen::New(id("a")));
+    }
+
+    #[test]
+    fn a_derived_id_is_an_id() {
+        let long = id(&"x".repeat(64));
+        let derived = derived(&long, 0x1234_5678_9abc_def0).unwrap();
+        assert_eq!(derived.as_str(), format!("{}~12345678", "x".repeat(55)));
+    }
+}

@@ -1,0 +1,273 @@
+//! Taking in one event: whether it is new, what it changes, and what its publisher has to be told.
+
+use std::borrow::Cow;
+
+use policy::event::Event;
+use policy::name::{EventId, Name};
+use policy::state::{Effect, Merge, Register, State};
+use policy::subject::Subject;
+
+use super::identity::{Identity, Seen};
+use super::subjects::Merged;
+use super::{Engine, IngestError, Ingested, Now, Overruling, Verdict, extras, warnings};
+
+/// An event, and what tells it from others with its id.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// The event.
+    pub event: Event,
+    /// What it is beside its id.
+    pub identity: Identity,
+}
+
+/// Whether an event does what it says, once it is known.
+struct Standing {
+    /// What it says is so.
+    in_effect: bool,
+    overruled_by: Vec<Overruling>,
+}
+
+impl Engine {
+    /// Takes in one event.
+    ///
+    /// # Errors
+    /// If there is no room for it, or its id is that of another event: nothing has changed then.
+    pub fn ingest(
+        &mut self,
+        incoming: impl Into<Incoming>,
+        now: Now,
+    ) -> Result<Ingested, IngestError> {
+        let Incoming { event, identity } = incoming.into();
+        let Event { subject, mut register, .. } = event;
+        let found = self.find(&subject, &register.version.event_id, &identity);
+        let event_id = match found {
+            Seen::Conflict => return Err(IngestError::IdTaken),
+            Seen::New(event_id) => event_id,
+            Seen::Before(event_id, covering) => {
+                register.version.event_id = event_id;
+                return Ok(self.again(&subject, &register, covering, now));
+            }
+        };
+        let mut warnings = Vec::new();
+        if event_id != register.version.event_id {
+            warnings.push(warnings::id_taken(&register.version.event_id, &event_id));
+        }
+        register.version.event_id = event_id.clone();
+        let names = self.unknown_names(&register.effect, now);
+        let unknown_names = u64::try_from(names.len()).unwrap_or(u64::MAX);
+        warnings.extend(names);
+        warnings.extend(self.unreached(now));
+        warnings.extend(warnings::over(&register.effect, now.wall));
+        let before = self.left(&subject, &register, now);
+        let next = self.log.last().saturating_add(1);
+        let prune_at = self.patience.time(now);
+        let merged = self.subjects.merge(&subject, register.clone(), next, prune_at)?;
+        let Merged { merge, sequence, forgotten } = merged;
+        let standing = self.standing(&subject, &register, now);
+        warnings.extend(self.remaining(&subject, &register, now));
+        let lifts_nothing = !register.holds() && before == 0;
+        if lifts_nothing {
+            warnings.extend(warnings::lifts_nothing(&register.effect));
+        }
+        let verdict = match merge {
+            Merge::TooManyTopics => return Err(IngestError::TooManyTopics),
+            _ if !standing.overruled_by.is_empty() => Verdict::Stale,
+            Merge::Duplicate => Verdict::Duplicate,
+            _ if lifts_nothing || !standing.in_effect => Verdict::NoEffect,
+            Merge::Applied => Verdict::Applied,
+            Merge::Stale => Verdict::Stale,
+        };
+        if merge == Merge::Applied {
+            let is_urgent = extras::is_urgent(&register.effect, now.wall);
+            self.log.push(subject.clone(), event_id.clone(), now.mono, is_urgent);
+        }
+        let is_kept = self.subjects.holds(&subject, &event_id);
+        self.seen.insert((subject, event_id.clone()), identity, sequence);
+        let Standing { in_effect, overruled_by } = standing;
+        Ok(Ingested {
+            event_id,
+            verdict,
+            in_effect,
+            overruled_by,
+            is_kept,
+            sequence,
+            unknown_names,
+            warnings,
+            forgotten,
+        })
+    }
+
+    /// An event that was taken in before.
+    fn again(
+        &mut self,
+        subject: &Subject,
+        register: &Register,
+        covering: u64,
+        now: Now,
+    ) -> Ingested {
+        // As it was taken in, which may have been at another instant than it was heard now.
+        let is_it = |known: &&Register| known.version.event_id == register.version.event_id;
+        let known = self.state_of(subject).registers().iter().find(is_it).cloned();
+        let standing = match known {
+            Some(known) => self.standing(subject, &known, now),
+            None => self.standing_of_gone(subject, register, now),
+        };
+        let Standing { in_effect, overruled_by } = standing;
+        // What nodes have, or could not store, is the subject's state of its last change.
+        let sequence = self.subjects.sequence_of(subject).unwrap_or(covering);
+        self.subjects.drop_again(subject, register);
+        Ingested {
+            event_id: register.version.event_id.clone(),
+            verdict: Verdict::Duplicate,
+            in_effect,
+            overruled_by,
+            is_kept: self.subjects.holds(subject, &register.version.event_id),
+            sequence,
+            unknown_names: 0,
+            warnings: self.remaining(subject, register, now),
+            forgotten: Vec::new(),
+        }
+    }
+
+    /// Looks an event up among those that are seen, and those that are in force but were seen too
+    /// long ago: of these nothing but the id is known here, see [`Engine::recall`].
+    fn find(&self, subject: &Subject, event_id: &EventId, identity: &Identity) -> Seen {
+        let found = self.seen.find(subject, event_id, identity);
+        match &found {
+            Seen::New(id) if self.subjects.holds(subject, id) => Seen::Before(id.clone(), 0),
+            _ => found,
+        }
+    }
+
+    /// Whether an event with this id is in force, of which nothing else is remembered.
+    #[must_use]
+    pub fn is_forgotten(&self, subject: &Subject, event_id: &EventId) -> bool {
+        self.seen.get(subject, event_id).is_none() && self.subjects.holds(subject, event_id)
+    }
+
+    /// Remembers again what an event in force is.
+    pub fn recall(&mut self, subject: &Subject, event_id: &EventId, identity: Identity) {
+        let sequence = self.subjects.sequence_of(subject).unwrap_or_default();
+        self.seen.insert((subject.clone(), event_id.clone()), identity, sequence);
+    }
+
+    /// Lets an event that is part of its subject's state count under another id; says whether there
+    /// is one.
+    pub fn rename(
+        &mut self,
+        subject: &Subject,
+        event_id: &EventId,
+        own: &EventId,
+        now: Now,
+    ) -> bool {
+        let next = self.log.last().saturating_add(1);
+        let Some(effect) = self.subjects.rename(subject, event_id, own, next) else { return false };
+        if let Some((identity, _)) = self.seen.remove(subject, event_id) {
+            self.seen.insert((subject.clone(), own.clone()), identity, next);
+        }
+        // Nodes take the longer id for the newer event, and have it.
+        let is_urgent = extras::is_urgent(&effect, now.wall);
+        self.log.push(subject.clone(), own.clone(), now.mono, is_urgent);
+        true
+    }
+
+    /// Whether these very bytes have been taken in under this id, as far as is remembered.
+    #[must_use]
+    pub fn knows(&self, subject: &Subject, event_id: &EventId, bytes: u64) -> bool {
+        self.seen.get(subject, event_id).is_some_and(|(known, _)| known.bytes == bytes)
+    }
+
+    /// What is known about a subject.
+    fn state_of(&self, subject: &Subject) -> Cow<'_, State> {
+        match self.subjects.get(subject) {
+            Some((state, _)) => Cow::Borrowed(state),
+            None => Cow::Owned(State::default()),
+        }
+    }
+
+    /// How much is in effect of what an event is to end.
+    fn left(&self, subject: &Subject, register: &Register, now: Now) -> usize {
+        warnings::left(register, &self.state_of(subject), now.wall).count()
+    }
+
+    /// Whether an event does what it says; nothing but its place in the order is asked of it.
+    fn standing(&self, subject: &Subject, register: &Register, now: Now) -> Standing {
+        let state = self.state_of(subject);
+        let overruled_by: Vec<_> = if register.holds() {
+            state.overruled_by(register).map(Overruling::of).into_iter().collect()
+        } else {
+            warnings::left(register, &state, now.wall).map(Overruling::of).collect()
+        };
+        let has_ended = register.holds() && register.ends().is_some_and(|end| end <= now.wall);
+        Standing { in_effect: overruled_by.is_empty() && !has_ended, overruled_by }
+    }
+
+    /// The same of an event that is not part of its subject's state any more: what has taken its
+    /// place, if that is known still.
+    fn standing_of_gone(&self, subject: &Subject, register: &Register, now: Now) -> Standing {
+        if !register.holds() {
+            return self.standing(subject, register, now);
+        }
+        let state = self.state_of(subject);
+        let overruled_by = state.decider_of(register).map(Overruling::of).into_iter().collect();
+        Standing { in_effect: false, overruled_by }
+    }
+
+    fn remaining(&self, subject: &Subject, register: &Register, now: Now) -> Vec<String> {
+        warnings::remaining(register, &self.state_of(subject), now.wall)
+    }
+
+    /// Nodes that nobody waits for, and that may not enforce what comes now.
+    fn unreached(&self, now: Now) -> Vec<String> {
+        let gone = self.nodes.gone(now.mono).map(|name| {
+            format!("node {name} was connected until recently and may not enforce this")
+        });
+        let turned_away =
+            self.nodes.has_turned_away(now.mono).then(|| warnings::TURNED_AWAY.to_owned());
+        gone.chain(turned_away).collect()
+    }
+
+    /// Names that no connected node has in its configuration: what they stand for would silently
+    /// not happen.
+    fn unknown_names(&self, effect: &Effect, now: Now) -> Vec<String> {
+        if !self.nodes.any_connected(now.mono) {
+            return Vec::new();
+        }
+        let (scope, limit): (&[Name], Option<&Name>) = match effect {
+            Effect::Block(block) => (block.scope.names(), None),
+            Effect::Zero(zero) => (zero.scope.names(), None),
+            Effect::Override(change) => (&[], Some(&change.limit)),
+            Effect::Lift { .. } => (&[], None),
+        };
+        let groups = scope
+            .iter()
+            .filter(|name| !self.nodes.knows_route_group(name.as_str(), now.mono))
+            .map(|name| {
+                format!(
+                    "payload.scope: no connected node has a route group {name:?}",
+                    name = name.as_str()
+                )
+            });
+        let limits =
+            limit.filter(|name| !self.nodes.knows_limit(name.as_str(), now.mono)).map(|name| {
+                format!(
+                    "payload.limit.name: no connected node has a limit {name:?}",
+                    name = name.as_str()
+                )
+            });
+        groups.chain(limits).collect()
+    }
+}
+
+#[cfg(test)]
+impl From<Event> for Incoming {
+    /// Tests that are not about ids tell events apart by what they do.
+    fn from(event: Event) -> Self {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        format!("{:?}{:?}", event.register.effect, event.occurred_at).hash(&mut hasher);
+        let content = hasher.finish();
+        let identity = Identity { content, bytes: content, ..Identity::default() };
+        Self { event, identity }
+    }
+}
