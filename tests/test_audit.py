@@ -87,7 +87,8 @@ def stack():
 def test_every_outcome_of_an_event_is_noted(stack, user, source):
     publish = {"embedded": stack.daemon.post, "redis": stack.redis.publish}[source]
     newest = event("block", user, reason="fraud")
-    older = event("block", user, reason="fraud", at_ms=events.now_ms() - 60_000)
+    # An hour late: so it counts from when the newest had not been heard of yet.
+    older = event("block", user, reason="fraud", at_ms=events.now_ms() - 3_600_000)
     wrong = {**event("block", user), "schema_version": "2.0"}
     for made in newest, newest, older, wrong:
         publish(made)

@@ -85,7 +85,8 @@ def test_until_is_a_point_in_time(any_stack, user):
 
 
 def test_a_block_that_has_already_expired_blocks_nothing(any_stack, user):
-    any_stack.daemon.block(user, duration="1s", at_ms=events.now_ms() - 5000)
+    over = event("block", user, duration="1s", at_ms=events.now_ms() - 5000)
+    assert any_stack.daemon.post(over).json()["result"] == "no_effect"
     assert status(any_stack, user) == 200
 
 
@@ -175,36 +176,43 @@ def test_duplicate_is_a_no_op(any_stack, user):
     assert any_stack.daemon.publish(block)["result"] == "duplicate"
     any_stack.daemon.unblock(user)
     # The same event once more, now behind the unblock: it must not come back to life.
-    assert any_stack.daemon.publish(block)["result"] in {"duplicate", "stale"}
+    assert any_stack.daemon.post(block).json()["result"] == "duplicate"
     assert status(any_stack, user) == 200
 
 
-def test_an_older_event_never_undoes_a_newer_one(any_stack, user):
+def test_a_late_unblock_does_not_undo_a_newer_block_of_its_publisher(any_stack, user):
     now = events.now_ms()
-    any_stack.daemon.block(user, at_ms=now, reason="fraud")
-    late = any_stack.daemon.unblock(user, at_ms=now - 1000, reason="fraud")
-    assert late["result"] == "stale"
+
+    def late(**options) -> dict:
+        made = event("unblock", user, **options)
+        return any_stack.daemon.post({**made, "publisher": "risk-engine"}).json()
+
+    block = event("block", user, at_ms=now, reason="fraud")
+    any_stack.daemon.publish({**block, "publisher": "risk-engine"})
+    assert late(at_ms=now - 1000, reason="fraud")["result"] == "stale"
     assert status(any_stack, user) == 403
     # Lifting everything is another topic, but no less late.
-    any_stack.daemon.unblock(user, at_ms=now - 500)
+    assert late(at_ms=now - 500)["result"] == "stale"
     assert status(any_stack, user) == 403
-    earlier = any_stack.daemon.block(user, at_ms=now - 800, reason="cooling_off")
-    assert earlier["result"] == "stale"
+    assert late(at_ms=now + 1)["result"] == "applied"
+    assert status(any_stack, user) == 200
 
 
-def test_a_late_block_does_not_survive_the_unblock_that_overtook_it(any_stack, user):
+def test_an_event_that_is_delivered_long_after_it_happened_counts_from_then(any_stack, user):
     now = events.now_ms()
-    any_stack.daemon.unblock(user, at_ms=now)
-    assert any_stack.daemon.block(user, at_ms=now - 1000)["result"] == "stale"
+    any_stack.daemon.unblock(user)
+    late = any_stack.daemon.post(event("block", user, at_ms=now - 3_600_000)).json()
+    assert (late["result"], late["in_effect"]) == ("stale", False)
     assert status(any_stack, user) == 200
 
 
 def test_sequence_decides_before_time(any_stack, user):
     now = events.now_ms()
     any_stack.daemon.block(user, reason="fraud", sequence=5, at_ms=now - 2000)
-    late = any_stack.daemon.unblock(user, reason="fraud", sequence=4, at_ms=now)
-    assert late["result"] == "stale"
-    any_stack.daemon.unblock(user, sequence=4, at_ms=now)
+    late = event("unblock", user, reason="fraud", sequence=4, at_ms=now)
+    assert any_stack.daemon.post(late).json()["result"] == "stale"
+    everything = event("unblock", user, sequence=4, at_ms=now)
+    assert any_stack.daemon.post(everything).json()["result"] == "stale"
     assert status(any_stack, user) == 403
     lifted = any_stack.daemon.unblock(user, sequence=6, at_ms=now - 3000)
     assert lifted["result"] == "applied"

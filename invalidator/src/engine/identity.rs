@@ -9,7 +9,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use policy::name::{EventId, NAME_BYTES_MAX};
+use policy::state::Lane;
 use policy::subject::Subject;
+use policy::time::UnixMicros;
 
 /// Bytes that [`derived`] puts behind an id.
 const SUFFIX_BYTES: usize = 9;
@@ -23,6 +25,8 @@ pub struct Identity {
     pub bytes: u64,
     /// Who published it, as far as that is certain.
     pub publisher: Publisher,
+    /// Who published it by its own word, and when it occurred by the clock of that one.
+    pub claim: Option<(Lane, UnixMicros)>,
 }
 
 /// A hash of who has published an event for certain: by a signature or by credentials; 0: nobody
@@ -125,7 +129,12 @@ mod tests {
     }
 
     fn identity(content: u64, publisher: u64) -> Identity {
-        Identity { content, bytes: content << 32, publisher: Publisher(publisher) }
+        Identity {
+            content,
+            bytes: content << 32,
+            publisher: Publisher(publisher),
+            ..Identity::default()
+        }
     }
 
     #[test]

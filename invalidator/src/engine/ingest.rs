@@ -6,6 +6,7 @@ use policy::event::Event;
 use policy::name::{EventId, Name};
 use policy::state::{Effect, Merge, Register, State};
 use policy::subject::Subject;
+use policy::time::UnixMicros;
 
 use super::identity::{Identity, Seen};
 use super::subjects::Merged;
@@ -53,6 +54,7 @@ impl Engine {
             warnings.push(warnings::id_taken(&register.version.event_id, &event_id));
         }
         register.version.event_id = event_id.clone();
+        self.put_in_publishers_order(&subject, &mut register, &identity);
         let names = self.unknown_names(&register.effect, now);
         let unknown_names = u64::try_from(names.len()).unwrap_or(u64::MAX);
         warnings.extend(names);
@@ -95,6 +97,29 @@ impl Engine {
             warnings,
             forgotten,
         })
+    }
+
+    /// An unblock that was delivered late does not lift the block that the same publisher says came
+    /// after it. Only the clock of one and the same publisher is compared, and only so that a block
+    /// stands: of a block that says it came before an unblock, nobody can say whether it is late or
+    /// another host of the publisher has another clock.
+    fn put_in_publishers_order(&self, subject: &Subject, new: &mut Register, identity: &Identity) {
+        let (Some(claim), None) = (identity.claim, new.version.sequence) else { return };
+        let state = self.state_of(subject);
+        for known in state.registers() {
+            let id = &known.version.event_id;
+            let other = self.seen.get(subject, id).and_then(|(other, _)| other.claim);
+            let Some(other) = other.filter(|other| other.0 == claim.0) else { continue };
+            if known.version.sequence.is_some() {
+                continue;
+            }
+            let (at, known_at) = (new.version.at, known.version.at);
+            if lifts(new, known) && claim.1 < other.1 {
+                new.version.at = at.min(UnixMicros(known_at.0.saturating_sub(1)));
+            } else if lifts(known, new) && other.1 < claim.1 {
+                new.version.at = at.max(UnixMicros(known_at.0.saturating_add(1)));
+            }
+        }
     }
 
     /// An event that was taken in before.
@@ -143,6 +168,13 @@ impl Engine {
     #[must_use]
     pub fn is_forgotten(&self, subject: &Subject, event_id: &EventId) -> bool {
         self.seen.get(subject, event_id).is_none() && self.subjects.holds(subject, event_id)
+    }
+
+    /// Remembers an event that is overtaken, unless it is known.
+    pub fn remember(&mut self, subject: &Subject, event_id: &EventId, identity: Identity) {
+        if self.seen.get(subject, event_id).is_none() && !self.subjects.holds(subject, event_id) {
+            self.recall(subject, event_id, identity);
+        }
     }
 
     /// Remembers again what an event in force is.
@@ -259,6 +291,15 @@ impl Engine {
     }
 }
 
+/// Whether one event is about lifting what the other one is.
+fn lifts(lift: &Register, block: &Register) -> bool {
+    match (&lift.effect, &block.effect) {
+        (Effect::Lift { reason: None }, Effect::Block(_) | Effect::Zero(_)) => true,
+        (Effect::Lift { reason: Some(reason) }, Effect::Block(block)) => *reason == block.reason,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 impl From<Event> for Incoming {
     /// Tests that are not about ids tell events apart by what they do.
@@ -267,7 +308,9 @@ impl From<Event> for Incoming {
         let mut hasher = DefaultHasher::new();
         format!("{:?}{:?}", event.register.effect, event.occurred_at).hash(&mut hasher);
         let content = hasher.finish();
-        let identity = Identity { content, bytes: content, ..Identity::default() };
+        let lane = event.publisher.as_ref().map(|name| policy::state::Lane::of(Some(name)));
+        let claim = lane.map(|lane| (lane, event.occurred_at));
+        let identity = Identity { content, bytes: content, claim, ..Identity::default() };
         Self { event, identity }
     }
 }

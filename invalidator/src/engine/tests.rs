@@ -14,6 +14,7 @@ use super::*;
 use crate::config::Limits;
 
 pub(super) mod keys;
+mod order;
 mod overdue;
 mod receipts;
 mod refusals;

@@ -1,9 +1,10 @@
 //! What an event is beside its id, and who has published it for certain.
 
-use policy::event::{Document, EventError};
+use policy::event::{Document, Event, EventError};
 use policy::name::Name;
 use policy::record::Record;
 use policy::sign::event::{MEMBER, Signature};
+use policy::state::Lane;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -52,6 +53,7 @@ pub fn kept_origin(record: &Record) -> Origin {
 
 /// What the event is; `json` are the bytes that are stored of it.
 pub(super) fn of_event(
+    event: &Event,
     document: &Document,
     json: &[u8],
     publisher: Publisher,
@@ -69,7 +71,9 @@ pub(super) fn of_event(
     let content =
         Sha256::new().chain_update(canonical).chain_update(sequence.unwrap_or(0).to_le_bytes());
     let content = first_eight(&content.finalize());
-    Ok(Identity { content, bytes: hash(json), publisher })
+    let lane = event.publisher.as_ref().map(|name| Lane::of(Some(name)));
+    let claim = lane.map(|lane| (lane, event.occurred_at));
+    Ok(Identity { content, bytes: hash(json), publisher, claim })
 }
 
 /// A hash of an event's bytes: the first 64 bits of their SHA-1, as scripts in Redis know it.

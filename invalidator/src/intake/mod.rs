@@ -107,7 +107,7 @@ impl Intake {
                     true => document.to_json().into_bytes(),
                     false => bytes.to_vec(),
                 };
-                let identity = identity::of_event(&document, &json, publisher);
+                let identity = identity::of_event(&event, &document, &json, publisher);
                 let identity = identity.map_err(Rejected::unread)?;
                 let first_heard = origin.first_heard(clock);
                 kept_as(&mut event, stored.event_id, &identity).map_err(Rejected::unread)?;

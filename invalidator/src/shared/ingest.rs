@@ -239,6 +239,15 @@ impl Shared {
         Ok((Taken { known, signature, ingested, ticket, json, heard }, then))
     }
 
+    /// Remembers an event that is not to be taken in, to recognize it if it comes again.
+    pub fn remember(&self, origin: Origin, stored: Stored<'_>, bytes: &[u8]) {
+        let checked = self.intake.check(origin, stored, bytes, self.clock(self.now()));
+        if let Ok(Checked { event, identity, .. }) = checked {
+            let Event { subject, register, .. } = event;
+            self.engine().remember(&subject, &register.version.event_id, identity);
+        }
+    }
+
     /// Looks up in the store what an event in force is, if the engine has forgotten that.
     fn recall(&self, subject: &Subject, event_id: &EventId) {
         if !self.engine().is_forgotten(subject, event_id) {

@@ -53,9 +53,13 @@ impl State {
     /// The register as it is kept: without its number if there are too many lanes.
     pub(super) fn in_its_lane(&self, new: Register) -> Register {
         let Some(lane) = new.lane() else { return new };
-        let mut lanes: Vec<_> = self.registers.iter().filter_map(Register::lane).collect();
-        lanes.sort_unstable();
-        lanes.dedup();
+        // No sorting: what it needs of code is a fortieth of the module.
+        let mut lanes = Vec::new();
+        for known in self.registers.iter().filter_map(Register::lane) {
+            if !lanes.contains(&known) {
+                lanes.push(known);
+            }
+        }
         if lanes.len() < LANES_MAX || lanes.contains(&lane) {
             return new;
         }
@@ -96,17 +100,22 @@ impl State {
     /// Forgets the oldest topics on which nothing holds, beyond [`IDLE_MAX`].
     pub(super) fn forget_idle(&mut self) {
         while self.registers.len() > IDLE_MAX {
-            let deciders = self.topics().filter_map(|topic| self.decider(topic).zip(Some(topic)));
-            let mut idle: Vec<_> = deciders.filter(|(decider, _)| !decider.holds()).collect();
-            if idle.len() <= IDLE_MAX {
-                return;
-            }
-            idle.sort_by(|(a, _), (b, _)| a.cmp_heard(b));
-            let Some((_, oldest)) = idle.first() else { return };
-            let oldest = self.registers.iter().find(|known| known.topic() == *oldest).cloned();
-            let Some(oldest) = oldest else { return };
-            self.forget_topic(oldest.topic());
+            let Some(about) = self.oldest_idle().cloned() else { return };
+            self.forget_topic(about.topic());
         }
+    }
+
+    /// A register of the oldest topic on which nothing holds, if there are more than may be.
+    fn oldest_idle(&self) -> Option<&Register> {
+        let idle = || {
+            let deciders = self.topics().filter_map(|topic| Some((self.decider(topic)?, topic)));
+            deciders.filter(|(decider, _)| !decider.holds())
+        };
+        if idle().count() <= IDLE_MAX {
+            return None;
+        }
+        let (_, oldest) = idle().min_by(|(a, _), (b, _)| a.cmp_heard(b))?;
+        self.registers.iter().find(|known| known.topic() == oldest)
     }
 
     /// Whatever any lane says on it: what is left could speak otherwise.
@@ -116,10 +125,10 @@ impl State {
 
     /// The topics but for lifting everything, each once, in order.
     fn topics(&self) -> impl Iterator<Item = Topic<'_>> {
-        let mut last = None;
-        self.registers.iter().filter_map(move |register| {
+        let before = std::iter::once(None).chain(self.registers.iter().map(Some));
+        self.registers.iter().zip(before).filter_map(|(register, before)| {
             let topic = register.topic();
-            let is_new = last.replace(topic) != Some(topic);
+            let is_new = before.map(Register::topic) != Some(topic);
             (is_new && topic != Topic::Everything).then_some(topic)
         })
     }

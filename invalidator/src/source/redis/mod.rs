@@ -17,6 +17,7 @@ mod layout;
 mod listen;
 mod outbox;
 mod read;
+mod recent;
 mod reconcile;
 mod scripts;
 mod session;

@@ -148,6 +148,7 @@ impl Session<'_> {
             self.read(Why::Differs, false).await?;
             doubt = None;
         }
+        self.remember_recent().await?;
         self.source.caught_up.store(true, Ordering::Relaxed);
         self.source.note_alive(self.shared);
         info!(source = REDIS, position = %*self.reached.borrow(), "source connected: caught up");

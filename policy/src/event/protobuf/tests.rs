@@ -59,7 +59,7 @@ fn an_action_of_a_later_version_is_refused() {
         payload: Some(payload),
         ..Event::default()
     };
-    let error = Parsed::of(&read(&bytes.encode_to_vec()).unwrap(), now()).unwrap_err();
+    let error = Parsed::of(&read(&bytes.encode_to_vec()).unwrap(), now(), now()).unwrap_err();
     assert_eq!(&*error.field, "payload.action");
 }
 
@@ -127,7 +127,7 @@ proptest! {
         prop_assert!(is_meant(&bytes));
         let back = read(&bytes).unwrap();
         prop_assert_eq!(back.members(), document.members());
-        let (parsed, again) = (Parsed::of(&document, now()), Parsed::of(&back, now()));
+        let (parsed, again) = (Parsed::of(&document, now(), now()), Parsed::of(&back, now(), now()));
         prop_assert_eq!(parsed.map(|(event, _)| event), again.map(|(event, _)| event));
     }
 

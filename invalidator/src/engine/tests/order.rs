@@ -1,0 +1,56 @@
+//! Which of two events has the last word, where more is known of them than when they were heard.
+
+use policy::event::Event;
+
+use super::*;
+
+/// An event of a publisher, that says it occurred so many seconds before it is heard.
+fn of(id: &str, publisher: &str, late_s: u64, payload: serde_json::Value) -> Event {
+    let occurred = at(0).wall.saturating_sub(Duration::from_secs(late_s));
+    let event = json!({
+        "event_id": id, "event_type": "test", "schema_version": "1.0", "publisher": publisher,
+        "occurred_at": occurred.to_string(), "key": { "user_id": "alice" }, "payload": payload,
+    });
+    Event::parse(event.to_string().as_bytes(), at(0).wall).unwrap()
+}
+
+fn heard(mut event: Event, ms: u64) -> Event {
+    event.register.version.at = at(ms).wall;
+    event
+}
+
+fn is_blocked(engine: &Engine) -> bool {
+    let view = engine.view(&user("alice"), at(0));
+    view.is_some_and(|view| view.state.blocks(at(0).wall).next().is_some())
+}
+
+#[test]
+fn a_late_unblock_does_not_lift_what_its_publisher_says_came_after_it() {
+    let block = of("b", "risk", 10, json!({ "action": "block" }));
+    let late = of("u", "risk", 20, json!({ "action": "unblock" }));
+    for both in [[(&block, 0), (&late, 5)], [(&late, 5), (&block, 0)]] {
+        let mut engine = usual();
+        for (event, ms) in both {
+            engine.ingest(heard(event.clone(), ms), at(9)).unwrap();
+        }
+        assert!(is_blocked(&engine), "in any order of delivery");
+    }
+    let mut engine = usual();
+    engine.ingest(block.clone(), at(0)).unwrap();
+    let done = engine.ingest(heard(late, 5), at(5)).unwrap();
+    assert_eq!((done.verdict, done.in_effect), (Verdict::Stale, false));
+    assert_eq!(done.overruled_by[0].event_id, "b");
+    // Of another publisher's clock nothing is known.
+    let other = of("o", "support", 20, json!({ "action": "unblock" }));
+    assert_eq!(engine.ingest(heard(other, 6), at(6)).unwrap().verdict, Verdict::Applied);
+    assert!(!is_blocked(&engine));
+}
+
+#[test]
+fn a_block_that_may_be_late_stands() {
+    let mut engine = usual();
+    engine.ingest(of("u", "risk", 10, json!({ "action": "unblock" })), at(0)).unwrap();
+    let block = heard(of("b", "risk", 20, json!({ "action": "block" })), 5);
+    assert_eq!(engine.ingest(block, at(5)).unwrap().verdict, Verdict::Applied);
+    assert!(is_blocked(&engine));
+}
