@@ -41,7 +41,14 @@ def stack(directory):
         started.redis.publish(first)
         key = "{portcullis}:state:user:somebody"
         wait_until(lambda: started.redis.client.hlen(key) == 1, "the first event in Redis")
+        before = looks(started)
+        wait_until(lambda: looks(started) >= before + 2, "the daemon to have looked since")
         yield started
+
+
+def looks(stack) -> int:
+    """How often scripts have run in Redis: the daemon looks there with one."""
+    return stack.redis.client.info("commandstats")["cmdstat_evalsha"]["calls"]
 
 
 def signed(action: str, user: str, **options) -> dict:
