@@ -18,8 +18,8 @@ fuzz_target!(|data: &[u8]| {
             if let Ok(bytes) = protobuf::write(&document)
                 && let Ok(read) = protobuf::read(&bytes)
             {
-                let event = Event::of(&document, fuzz::NOW).map(|(event, _)| event);
-                assert_eq!(Event::of(&read, fuzz::NOW).map(|(event, _)| event), event);
+                let event = Event::of(&document, fuzz::NOW, fuzz::NOW).map(|(event, _)| event);
+                assert_eq!(Event::of(&read, fuzz::NOW, fuzz::NOW).map(|(event, _)| event), event);
             }
         }
         Err(error) => assert!(!error.to_string().is_empty()),

@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| {
     let json = document.to_json();
     let again = Document::read(json.as_bytes()).expect("its JSON is JSON");
     assert_eq!(again.members(), document.members());
-    if let Ok((event, _)) = Event::of(&document, fuzz::NOW) {
+    if let Ok((event, _)) = Event::of(&document, fuzz::NOW, fuzz::NOW) {
         let written = protobuf::write(&document).expect("a good event can be written");
         assert!(protobuf::is_meant(&written));
         let back = protobuf::read(&written).expect("what was written can be read");
