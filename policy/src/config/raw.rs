@@ -12,6 +12,7 @@ object! {
         stat_prefix: Option<String>, optional "stat_prefix";
         shadow: bool, optional "shadow";
         identity: Identity, optional "identity";
+        paths: Paths, optional "paths";
         route_groups: Vec<RouteGroup>, optional "route_groups";
         limits: Vec<Limit>, optional "limits";
         blocks: Blocks, optional "blocks";
@@ -31,7 +32,74 @@ object! {
         session: Vec<Source>, optional "session";
         partner: Vec<Source>, optional "partner";
         missing_user: Option<Answer>, optional "missing_user";
+        commas: Commas, optional "commas";
+        unusable_claim: UnusableClaim, optional "unusable_claim";
         shadow: bool, optional "shadow";
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Commas {
+    #[default]
+    Refuse,
+    Keep,
+}
+
+impl FromJson for Commas {
+    fn read(&mut self, json: Json) -> Read<()> {
+        *self = choice(json, &[("refuse", Self::Refuse), ("keep", Self::Keep)])?;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum UnusableClaim {
+    #[default]
+    Deny,
+    Ignore,
+}
+
+impl FromJson for UnusableClaim {
+    fn read(&mut self, json: Json) -> Read<()> {
+        *self = choice(json, &[("deny", Self::Deny), ("ignore", Self::Ignore)])?;
+        Ok(())
+    }
+}
+
+object! {
+    struct Paths {
+        parameters: Parameters, optional "parameters";
+        encoded_slashes: EncodedSlashes, optional "encoded_slashes";
+        ignore_case: bool, optional "ignore_case";
+        shadow: bool, optional "shadow";
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Parameters {
+    #[default]
+    Ignore,
+    Refuse,
+}
+
+impl FromJson for Parameters {
+    fn read(&mut self, json: Json) -> Read<()> {
+        *self = choice(json, &[("ignore", Self::Ignore), ("refuse", Self::Refuse)])?;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum EncodedSlashes {
+    #[default]
+    Refuse,
+    Decode,
+}
+
+impl FromJson for EncodedSlashes {
+    fn read(&mut self, json: Json) -> Read<()> {
+        *self = choice(json, &[("refuse", Self::Refuse), ("decode", Self::Decode)])?;
+        Ok(())
     }
 }
 
