@@ -55,11 +55,10 @@ fn is_name(key: &[u8], name: &str) -> bool {
     if !key.iter().any(|byte| b"%+. [".contains(byte)) {
         return false;
     }
-    let decoded: Vec<u8> = percent_decode(key).collect();
-    let decoded = decoded.split(|byte| *byte == 0).next().unwrap_or_default();
-    let same =
-        |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*b == b'_' && b"+. [".contains(a));
-    let decoded = trim(decoded);
+    let spaced = |byte: u8| if byte == b'+' { b' ' } else { byte };
+    let decoded: Vec<u8> = percent_decode(key).map(spaced).collect();
+    let decoded = trim(decoded.split(|byte| *byte == 0).next().unwrap_or_default());
+    let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*b == b'_' && b". [".contains(a));
     decoded.len() == name.len() && decoded.iter().zip(name).all(same)
 }
 
@@ -134,7 +133,7 @@ mod tests {
 
     #[test]
     fn names_count_as_the_laxest_reader_takes_them() {
-        for line in ["UID=1", "Uid=1", "u%69d=1", "%20uid=1", "uid%00x=1", "u%49d%20=1"] {
+        for line in ["UID=1", "Uid=1", "u%69d=1", "%20uid=1", "uid%00x=1", "u%49d%20=1", "+uid=1", "%2buid=1"] {
             assert_eq!(all(line, "uid"), ["1"], "{line:?}");
         }
         for line in ["user_id=1", "user.id=1", "user%2eid=1", "user[id=1", "user id=1", "user+id=1"]
