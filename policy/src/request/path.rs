@@ -185,8 +185,8 @@ mod tests {
         assert!(matches!(DEFAULT.canonical(b"/v1/bet?x").path, Cow::Borrowed(b"/v1/bet")));
     }
 
-    /// Each was sent to a Tomcat 10.1 (embedded, all defaults) by hand, with one servlet at
-    /// `/v1/bet/*`: it served every one of these.
+    /// Each was sent by hand to a Tomcat 10.1.34 (embedded, with its defaults) behind a real Envoy: it
+    /// served each as the path on the right.
     #[test]
     fn parameters_are_no_part_of_a_path() {
         clear(
