@@ -1,8 +1,8 @@
 """The example configurations keep what their comments promise.
 
 Each is started as it is, but for places, ports and secrets. Then every method is sent to every path
-that there is a rule about, and to its neighbours: spelled as one upstream or another would take for the
-same place. Whatever gets a 200 has reached the upstream, since nobody else answers so here.
+that there is a rule about, and to its neighbours: spelled as one upstream or another would take for
+the same place. Whatever gets a 200 has reached the upstream, since nobody else answers so here.
 """
 
 import base64
@@ -61,7 +61,8 @@ def running_example(name: str, directory: Path, settings: dict | None = None) ->
         assert place in text or "tls" in place, place
         text = text.replace(place, str(ours))
     # Envoy hangs up a second after it has refused what is no HTTP, which is often here.
-    text = text.replace("stat_prefix: edge", "stat_prefix: edge\n" + 16 * " " + "delayed_close_timeout: 0.01s")
+    prefix = "stat_prefix: edge\n" + 16 * " "
+    text = text.replace(prefix, f"{prefix}delayed_close_timeout: 0.01s\n" + 16 * " ")
     text = re.sub(r"address: 0\.0\.0\.0", "address: 127.0.0.1", text)
     text = re.sub(r"port_value: 10\d\d\d", f"port_value: {port}", text)
     for coordinate in "x", "y":
@@ -140,8 +141,9 @@ def neighbours(path: str) -> list[str]:
         f"/x/..;a=b{path}", f"/x/%2e%2e{path}", f"/x/%2e%2e;{path}", f"/x/..%2f{path[1:]}",
         f"/x%2f..{path}", f"/status/..;{path}", f"/public/..{path}", f"/public/..;{path}",
         f"/public/%2e%2e;x{path}", f"/public;x/..{path}", f"/public/..%3b{path}",
-        f"/public/..%5c{path[1:]}", f"/public/x%2f..%2f..{path}", f"/partners/payments/..;/..;{path}",
-        f"/partners/payments;/../..{path}", f"{path}/..", f"{path}/..;", f"{path}/../..", f"{path}%00",
+        f"/public/..%5c{path[1:]}", f"/public/x%2f..%2f..{path}",
+        f"/partners/payments/..;/..;{path}", f"/partners/payments;/../..{path}",
+        f"{path}/..", f"{path}/..;", f"{path}/../..", f"{path}%00",
         f"{path}%0a", f"{path}%20", f"{path}%2f", f"{path}%2f1", f"{path}%5c1", f"{path}\\1",
         f"\\{path[1:]}", f"{path}.json", path.upper(), path.title(), f"/%c0%ae%c0%ae{path}",
         f"/public/..%252f{path[1:]}", f"http://localhost{path}", f"/public#{path}",
@@ -195,7 +197,8 @@ def test_full_lets_nothing_up_without_token_or_signature_but_what_is_public(full
     before, reached = full.upstream.total(), 0
     for spelled in neighbours(path):
         for method in METHODS:
-            answer = full.send(method, spelled, x_user_id="alice", x_api_key="k", cookie="session=s")
+            named = {"x_user_id": "alice", "x_api_key": "k", "cookie": "session=s"}
+            answer = full.send(method, spelled, **named)
             if answer.status != 200:
                 continue
             reached += 1
@@ -308,7 +311,8 @@ def test_minimal_knows_a_blocked_user_by_every_spelling(minimal, method):
 
 def test_minimal_has_one_limit_for_each_user(minimal):
     user, other = new_user(), new_user()
-    statuses = [minimal.send("GET", f"/{n}", x_user_id=user + " " * (n % 9)).status for n in range(110)]
+    spelled = [user + " " * (n % 9) for n in range(110)]
+    statuses = [minimal.send("GET", "/", x_user_id=one).status for one in spelled]
     assert statuses.count(200) in range(100, 103) and set(statuses) == {200, 429}
     assert minimal.send("GET", "/", x_user_id=other).status == 200
 

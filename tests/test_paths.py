@@ -1,9 +1,9 @@
 """Where a request goes, where an upstream could find another place than the gate.
 
-The spellings are those that a real Tomcat (10.1.34, embedded, with its defaults) behind the real Envoy
-served as `/v1/bet`, or that other upstreams fold; it was tried by hand, with 4,000 random paths made of
-such parts beside these: of the blocked user's none came through, where 32 (Envoy normalizes) and 65 (it
-does not) had before. `policy/src/request/path.rs` has them as a table, too.
+The spellings are those that a real Tomcat (10.1.34, embedded, with its defaults) behind the real
+Envoy served as `/v1/bet`, or that other upstreams fold. It was tried by hand, beside these with 4,000
+random paths made of such parts: of the blocked user's none came through, where 32 (Envoy
+normalizes) and 65 (it does not) had before. `policy/src/request/path.rs` has them as a table, too.
 """
 
 import pytest
@@ -27,13 +27,15 @@ KEY = {"id": "k1", "partner": "acme", "secret": signing.SECRET, "integrations": 
 
 # One place: the upstream of most makes it of these.
 SAME = [
-    "/v1/bet", "/v1;x/bet", "/v1;a=b;c=d/bet;jsessionid=7", "/v1/bet;", "/v1;/bet", "/v1;x%20y=z/bet",
+    "/v1/bet", "/v1;x/bet", "/v1;a=b;c=d/bet;jsessionid=7", "/v1/bet;", "/v1;/bet",
+    "/v1;x%20y=z/bet",
     "/v1/%62et", "/%76%31/bet", "/v1/bet/1", "/v1/bet;x/1", "/v1/bet?x=/public", "/v1/bet;x?y",
 ]  # fmt: skip
 # Another place for one upstream than for another.
 AMBIGUOUS = [
     "/;/v1/bet", "/;x/v1/bet", "/v1/;/bet", "/v1/;a=b/bet", "/public/..;/v1/bet",
-    "/public/..;x=y/v1/bet", "/public/.%2e;/v1/bet", "/public/..%3b/v1/bet", "/public/x;/..;/../v1/bet",
+    "/public/..;x=y/v1/bet", "/public/.%2e;/v1/bet", "/public/..%3b/v1/bet",
+    "/public/x;/..;/../v1/bet",
     "/v1/bet/..;/bet", "/v1;/.;/bet", "/v1/bet%", "/v1/bet%u002f", "/%c0%ae%c0%ae/v1/bet",
 ]  # fmt: skip
 # The same, which Envoy sees to where it normalizes paths.
@@ -96,7 +98,8 @@ def test_other_paths_are_as_they_were(stack, user):
     stack.daemon.block(user, scope=["bet"])
     for path in (
         "/v1/better", "/v1", "/v1/be", "/x/v1/bet", "/v1x/bet", "/public/a b".replace(" ", "%20"),
-        "/.well-known/x", "/a/...", "/;jsessionid=7", "/public/;jsessionid=7", "/100%25", "/k%c3%a4se",
+        "/.well-known/x", "/a/...", "/;jsessionid=7", "/public/;jsessionid=7", "/100%25",
+        "/k%c3%a4se",
         "/?next=/v1/../bet;//%2f%00", "/public/a;v=1/b", "/v1/bet.json",
     ):  # fmt: skip
         assert get(stack, path, user) == 200, path

@@ -4,6 +4,8 @@
 //! byte, lists and objects in a form that has a zero byte in it. So only eight bytes that are text can
 //! be two things, and of those alone the type has to be asked for.
 
+use prost::encoding::decode_varint;
+
 use crate::request::id;
 
 /// Whole numbers beyond this one are not exact in a double.
@@ -76,55 +78,37 @@ fn is_text(metadata: &[u8], payload: &str, claim: &str) -> Option<bool> {
 
 /// The value of a key in a map of protobuf: repeated messages of a key and a value.
 fn entry<'a>(message: &'a [u8], map: u64, key: &str) -> Option<&'a [u8]> {
-    let mut entries = Fields(message).filter(|(number, _)| *number == map);
-    let (_, found) = entries.find(|(_, entry)| field(entry, 1) == Some(key.as_bytes()))?;
-    field(found, 2)
-}
-
-/// The last field of this number that has a length; none if there is none.
-fn field(message: &[u8], number: u64) -> Option<&[u8]> {
-    Fields(message).filter(|(known, _)| *known == number).last().map(|(_, value)| value)
-}
-
-/// The fields of an encoded message that have a length: number and content. Others are passed over.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = (u64, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let tag = varint(&mut self.0)?;
-            let size = match tag & 7 {
-                0 => {
-                    varint(&mut self.0)?;
-                    continue;
-                }
-                1 => 8,
-                2 => usize::try_from(varint(&mut self.0)?).ok()?,
-                5 => 4,
-                _ => return None,
-            };
-            let (content, rest) = self.0.split_at_checked(size)?;
-            self.0 = rest;
-            if tag & 7 == 2 {
-                return Some((tag >> 3, content));
-            }
+    let mut rest = message;
+    loop {
+        let entry = next_field(&mut rest, map)?;
+        if field(entry, 1) == Some(key.as_bytes()) {
+            return field(entry, 2);
         }
     }
 }
 
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..u64::BITS).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some(number);
+/// The first field of this number that has a length.
+fn field(mut message: &[u8], number: u64) -> Option<&[u8]> {
+    next_field(&mut message, number)
+}
+
+/// The same, and `message` goes on after it.
+fn next_field<'a>(message: &mut &'a [u8], number: u64) -> Option<&'a [u8]> {
+    loop {
+        let tag = decode_varint(message).ok()?;
+        let size = match tag & 7 {
+            0 => decode_varint(message).ok().map(|_| 0)?,
+            1 => 8,
+            2 => decode_varint(message).ok()?,
+            5 => 4,
+            _ => return None,
+        };
+        let (content, rest) = message.split_at_checked(usize::try_from(size).ok()?)?;
+        *message = rest;
+        if tag == number << 3 | 2 {
+            return Some(content);
         }
     }
-    None
 }
 
 #[cfg(test)]

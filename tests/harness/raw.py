@@ -1,4 +1,4 @@
-"""Requests exactly as they are written, over HTTP/2 and HTTP/1.1: what no well-made client sends."""
+"""Requests exactly as written, over HTTP/2 and HTTP/1.1: what no well-made client sends."""
 
 import contextlib
 import re

@@ -85,16 +85,16 @@ fn identity(raw: raw::Identity, shadow: bool) -> Checked<Identity> {
         session: sources("identity.session", raw.session)?,
         partner: sources("identity.partner", raw.partner)?,
         missing_user,
-        keeps_commas: raw.commas == raw::Commas::Keep,
-        ignores_unusable_claims: raw.unusable_claim == raw::UnusableClaim::Ignore,
+        keeps_commas: raw.commas.0,
+        ignores_unusable_claims: raw.unusable_claim.0,
         shadow: shadow || raw.shadow,
     })
 }
 
 fn paths(raw: &raw::Paths, shadow: bool) -> Paths {
     Paths {
-        refuses_parameters: raw.parameters == raw::Parameters::Refuse,
-        decodes_slashes: raw.encoded_slashes == raw::EncodedSlashes::Decode,
+        refuses_parameters: raw.parameters.0,
+        decodes_slashes: raw.encoded_slashes.0,
         ignores_case: raw.ignore_case,
         shadow: shadow || raw.shadow,
     }

@@ -38,30 +38,24 @@ object! {
     }
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Commas {
-    #[default]
-    Refuse,
-    Keep,
-}
+/// Whether it is the second of two words; the first is the default.
+#[derive(Default)]
+pub(super) struct Commas(pub(super) bool);
 
 impl FromJson for Commas {
     fn read(&mut self, json: Json) -> Read<()> {
-        *self = choice(json, &[("refuse", Self::Refuse), ("keep", Self::Keep)])?;
+        self.0 = choice(json, &[("refuse", false), ("keep", true)])?;
         Ok(())
     }
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum UnusableClaim {
-    #[default]
-    Deny,
-    Ignore,
-}
+/// Whether it is the second of two words; the first is the default.
+#[derive(Default)]
+pub(super) struct UnusableClaim(pub(super) bool);
 
 impl FromJson for UnusableClaim {
     fn read(&mut self, json: Json) -> Read<()> {
-        *self = choice(json, &[("deny", Self::Deny), ("ignore", Self::Ignore)])?;
+        self.0 = choice(json, &[("deny", false), ("ignore", true)])?;
         Ok(())
     }
 }
@@ -75,30 +69,24 @@ object! {
     }
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Parameters {
-    #[default]
-    Ignore,
-    Refuse,
-}
+/// Whether it is the second of two words; the first is the default.
+#[derive(Default)]
+pub(super) struct Parameters(pub(super) bool);
 
 impl FromJson for Parameters {
     fn read(&mut self, json: Json) -> Read<()> {
-        *self = choice(json, &[("ignore", Self::Ignore), ("refuse", Self::Refuse)])?;
+        self.0 = choice(json, &[("ignore", false), ("refuse", true)])?;
         Ok(())
     }
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum EncodedSlashes {
-    #[default]
-    Refuse,
-    Decode,
-}
+/// Whether it is the second of two words; the first is the default.
+#[derive(Default)]
+pub(super) struct EncodedSlashes(pub(super) bool);
 
 impl FromJson for EncodedSlashes {
     fn read(&mut self, json: Json) -> Read<()> {
-        *self = choice(json, &[("refuse", Self::Refuse), ("decode", Self::Decode)])?;
+        self.0 = choice(json, &[("refuse", false), ("decode", true)])?;
         Ok(())
     }
 }

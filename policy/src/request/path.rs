@@ -135,6 +135,9 @@ impl Built {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::percent_decode;
+    use proptest::prelude::*;
+
     use super::*;
 
     const DEFAULT: Paths = Paths {
@@ -272,6 +275,35 @@ mod tests {
         );
         for path in ["/v1;a=%2fzzz/bet", "/v1;a\\b/bet", "/public/..%2fv1/bet", "/%2fv1/bet"] {
             assert!(read(paths, path).1, "{path}");
+        }
+    }
+
+    /// As a servlet container reads a path: parameters go, then each segment is decoded, then slashes are
+    /// folded. Written for comparison, without a thought of what is ambiguous.
+    fn servlet(path: &str) -> String {
+        let path = path.split(['?', '#']).next().unwrap();
+        let mut read = String::new();
+        for segment in path.split('/').skip(1) {
+            let name = segment.split(';').next().unwrap();
+            let name = percent_decode(name.as_bytes()).decode_utf8_lossy();
+            // Where somebody has decoded before.
+            let name = name.split(';').next().unwrap();
+            read = format!("{}/{name}", read.trim_end_matches('/'));
+        }
+        read
+    }
+
+    proptest! {
+        #[test]
+        fn a_clear_path_is_what_a_servlet_container_reads(
+            parts in prop::collection::vec("[a-c/;.%=?]|/|;x|%2e|%2[Ff]|%5c|%3b|%41|\\.\\.|\\\\|//|\\PC", 0..12),
+        ) {
+            let path = format!("/{}", parts.concat());
+            let read = DEFAULT.canonical(path.as_bytes());
+            if !read.is_ambiguous {
+                let (seen, expected) = (String::from_utf8_lossy(&read.path), servlet(&path));
+                prop_assert_eq!(seen, expected, "{}", path);
+            }
         }
     }
 
