@@ -2,7 +2,10 @@
 //!
 //! A string comes as its text, a number as eight bytes of a little-endian double, a truth value as one
 //! byte, lists and objects in a form that has a zero byte in it. So only eight bytes that are text can
-//! be two things, and of those alone the type has to be asked for.
+//! be two things, and of those alone the type has to be asked for; not even of all, since most texts
+//! would be numbers that nobody has, such as 10 to the power of -60.
+
+use std::ops::RangeInclusive;
 
 use prost::encoding::decode_varint;
 
@@ -10,6 +13,10 @@ use crate::request::id;
 
 /// Whole numbers beyond this one are not exact in a double.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Other numbers than zero that somebody may put into a token lie between these, with either sign:
+/// 2^-64 and 2^128.
+const PLAUSIBLE: RangeInclusive<f64> = 5.421_010_862_427_522e-20..=3.402_823_669_209_384_6e38;
 
 /// The filter that has put the claims into the stream's metadata.
 pub const METADATA_OF: &str = "envoy.filters.http.jwt_authn";
@@ -37,14 +44,18 @@ impl Claim {
         metadata: impl FnOnce() -> Option<Vec<u8>>,
     ) -> Self {
         if let Ok(number) = <[u8; 8]>::try_from(&*bytes) {
-            // Bytes that are no text are a number. Without its type the others are neither.
+            let number = f64::from_le_bytes(number);
             let is_text = match std::str::from_utf8(&bytes) {
-                Ok(_) => metadata().and_then(|all| is_text(&all, payload, claim)),
                 Err(_) => Some(false),
+                Ok(_) if number == 0.0 || PLAUSIBLE.contains(&number.abs()) => {
+                    metadata().and_then(|all| is_text(&all, payload, claim))
+                }
+                Ok(_) => Some(true),
             };
             match is_text {
                 Some(true) => {}
-                Some(false) => return Self::of_number(f64::from_le_bytes(number)),
+                Some(false) => return Self::of_number(number),
+                // Without its type it is neither.
                 None => return Self::Unusable,
             }
         }
@@ -186,7 +197,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_unusable() {
-        for unusable in [1.5, f64::NAN, f64::INFINITY, EXACT_MAX, 1e300, -EXACT_MAX] {
+        for unusable in [1.5, f64::NAN, f64::INFINITY, EXACT_MAX, 1e20, -EXACT_MAX] {
             assert_eq!(number(unusable), Claim::Unusable, "{unusable}");
         }
         for unusable in ["", "  ", "a\u{1}b", "a\nb", "alice\u{a0}", "1234567\n", "\0\0\0\0\0\0E@"]
@@ -208,7 +219,13 @@ mod tests {
         assert_eq!(plain(b"alice"), id("alice"));
         assert_eq!(plain(b"0192f3a0-7c1e-7d2a"), id("0192f3a0-7c1e-7d2a"));
         assert_eq!(plain(&1_234_567f64.to_le_bytes()), id("1234567"));
-        let unknown = Claim::read(b"12345678".to_vec(), "p", "sub", || None);
+        // As numbers these would be of no size that a number in a token has.
+        for text in ["12345678", "user-123", "abcdefgh", "Zo\u{eb}-123"] {
+            assert_eq!(plain(text.as_bytes()), id(text));
+        }
+        assert_eq!(*PLAUSIBLE.start(), 2f64.powi(-64));
+        assert_eq!(*PLAUSIBLE.end(), 2f64.powi(128));
+        let unknown = Claim::read(b"1234567A".to_vec(), "p", "sub", || None);
         assert_eq!(unknown, Claim::Unusable, "neither a text nor a number");
     }
 
