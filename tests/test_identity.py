@@ -127,6 +127,35 @@ def test_pseudo_headers_stand_once(stack):
     assert raw.h2_lines(stack.edge.port, [*twice, ("x-a", "1"), (":path", "/b")]).status in {0, 400}
 
 
+def _header_readings(values: list[bytes]) -> set[str]:
+    """What upstreams may take for the user: of one line or all, joined, split, trimmed."""
+    joined = [b",".join(values), b", ".join(values), *values]
+    texts = [value.decode(code, "replace") for value in joined for code in ("utf-8", "latin-1")]
+    parts = [part for text in texts for part in (text, *text.split(","))]
+    trims = (None, " \t", "\ufeff")
+    return {part.partition("\0")[0].strip(trim) for part in parts for trim in trims} | set(parts)
+
+
+def test_no_reader_finds_a_blocked_user_that_the_gate_does_not(stack, user):
+    """Random header lines over HTTP/2, in which Envoy trims nothing."""
+    stack.daemon.block(user)
+    name = user.encode()
+    pieces = [b" ", b"\t", b",", b"x", b"\xa0", b"\xc2\xa0", b"\x85", b"\xe2\x80\x83"]
+    pieces += [b"\xef\xbb\xbf", b"", b"", b"", b"", b"%20", b'"', b";", name, name.upper()]
+    seed = random.randrange(1 << 32)
+    dice, found = random.Random(seed), 0
+    for _ in range(1200):
+        lines = [
+            b"".join([*dice.choices(pieces, k=2), dice.choice([name, b"bob"]), dice.choice(pieces)])
+            for _ in range(dice.choice([1, 1, 2]))
+        ]
+        sent = [(dice.choice(["x-user-id"] * 5 + ["x_user_id"]), line) for line in lines]
+        status = raw.h2(stack.edge.port, "/", sent).status
+        found += user in _header_readings(lines)
+        assert status != 200 or user not in _header_readings(lines), (seed, sent)
+    assert found > 80, (seed, found)
+
+
 # --- cookies ------------------------------------------------------------------------------------
 
 
