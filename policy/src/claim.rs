@@ -16,7 +16,9 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// Other numbers than zero that somebody may put into a token lie between these, with either sign:
 /// 2^-64 and 2^128.
-const PLAUSIBLE: RangeInclusive<f64> = 5.421_010_862_427_522e-20..=3.402_823_669_209_384_6e38;
+const PLAUSIBLE: RangeInclusive<f64> = 1.0 / TWO_TO_64..=TWO_TO_64 * TWO_TO_64;
+
+const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
 
 /// The filter that has put the claims into the stream's metadata.
 pub const METADATA_OF: &str = "envoy.filters.http.jwt_authn";
