@@ -11,11 +11,12 @@ use std::cell::OnceCell;
 use std::ptr;
 use std::time::Duration;
 
+use policy::claim::{self, Claim};
 use policy::gate::Clock;
+use policy::push;
 use policy::request::{Headers, Request};
 use policy::shared::{Key, Mark, Mismatch, Shared};
 use policy::time::{MonotonicNanos, UnixMicros};
-use policy::{claim, push};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 
@@ -110,14 +111,17 @@ impl Request for CurrentRequest {
         self.headers.get_or_init(request_headers)
     }
 
-    fn jwt_claim(&self, payload: &str, name: &str) -> Option<Vec<u8>> {
-        const FILTER: &str = "envoy.filters.http.jwt_authn";
-        let path = vec!["metadata", "filter_metadata", FILTER, payload, name];
-        claim::id_text(property(path)?)
+    fn jwt_claim(&self, payload: &str, name: &str) -> Claim {
+        let path = ["metadata", "filter_metadata", claim::METADATA_OF, payload, name];
+        match read_property(&path) {
+            Property::Absent => Claim::Absent,
+            Property::Value(bytes) => Claim::read(bytes, payload, name, || property(&["metadata"])),
+            Property::Unreadable => Claim::Unusable,
+        }
     }
 
     fn client_address(&self) -> Option<Vec<u8>> {
-        property(vec!["source", "address"])
+        property(&["source", "address"])
     }
 }
 
@@ -143,18 +147,62 @@ fn request_headers() -> Headers {
     Headers::from_map(map)
 }
 
-fn property(path: Vec<&str>) -> Option<Vec<u8>> {
-    hostcalls::get_property(path).ok().flatten()
+/// What the proxy answers about a property.
+enum Property {
+    /// It is not there.
+    Absent,
+    /// Its bytes, of which there may be none.
+    Value(Vec<u8>),
+    /// It is there, but of a type that has no bytes, such as null.
+    Unreadable,
+}
+
+fn property(path: &[&str]) -> Option<Vec<u8>> {
+    match read_property(path) {
+        Property::Value(bytes) => Some(bytes),
+        Property::Absent | Property::Unreadable => None,
+    }
+}
+
+/// The SDK's own call takes an empty text for nothing, and panics where the proxy answers what it does
+/// not expect.
+fn read_property(path: &[&str]) -> Property {
+    #[allow(unsafe_code)]
+    #[link(wasm_import_module = "env")]
+    unsafe extern "C" {
+        fn proxy_get_property(
+            path: *const u8,
+            path_size: usize,
+            bytes: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
+    }
+    const OK: u32 = Status::Ok as u32;
+    const NOT_FOUND: u32 = Status::NotFound as u32;
+    let path = path.join("\0");
+    let (mut bytes, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: pointer and length are those of a live text, and both places are live. What the proxy
+    // returns it has put into memory that it got from the SDK's allocator, which gives vectors of
+    // this capacity away.
+    #[allow(unsafe_code)]
+    unsafe {
+        match proxy_get_property(path.as_ptr(), path.len(), &raw mut bytes, &raw mut size) {
+            OK if bytes.is_null() => Property::Value(Vec::new()),
+            OK => Property::Value(Vec::from_raw_parts(bytes, size, size)),
+            NOT_FOUND => Property::Absent,
+            _ => Property::Unreadable,
+        }
+    }
 }
 
 /// The name of this Envoy, if its bootstrap gives one.
 pub(crate) fn node_id() -> Option<String> {
-    String::from_utf8(property(vec!["xds", "node", "id"])?).ok().filter(|id| !id.is_empty())
+    String::from_utf8(property(&["xds", "node", "id"])?).ok().filter(|id| !id.is_empty())
 }
 
 /// The `root_id` of the plugin being called.
 pub(crate) fn root_id() -> Option<Vec<u8>> {
-    property(vec!["plugin_root_id"])
+    property(&["plugin_root_id"])
 }
 
 /// The plugin configuration, as Envoy hands it over.

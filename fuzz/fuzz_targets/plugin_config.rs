@@ -7,8 +7,9 @@ use policy::config::Config;
 fuzz_target!(|data: &[u8]| {
     match Config::parse(data) {
         Ok(config) => {
-            let groups = config.groups(b"POST", b"/a/b?c");
-            let _ = config.integration(groups, b"POST", b"/a/b?c");
+            let path = config.paths.canonical(b"/a;x/%62?c").path;
+            let groups = config.groups(b"POST", &path);
+            let _ = config.integration(groups, b"POST", &path);
         }
         Err(error) => assert!(!error.rule.is_empty()),
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use policy::claim::Claim;
 use policy::config::Config;
 use policy::gate::{Clock, Gate};
 use policy::hash::HashKey;
@@ -75,8 +76,11 @@ impl Request for Arbitrary<'_> {
         &self.headers
     }
 
-    fn jwt_claim(&self, _: &str, _: &str) -> Option<Vec<u8>> {
-        policy::claim::id_text(self.claim.to_vec())
+    fn jwt_claim(&self, payload: &str, claim: &str) -> Claim {
+        match self.claim {
+            [] => Claim::Absent,
+            _ => Claim::read(self.claim.to_vec(), payload, claim, || Some(self.address.to_vec())),
+        }
     }
 
     fn client_address(&self) -> Option<Vec<u8>> {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::bucket::Rate;
 use crate::name::Name;
+use crate::request::Paths;
 use crate::sign::key::KeySet;
 use crate::subject::Kind;
 
@@ -78,10 +79,14 @@ pub struct Config {
     pub stat_prefix: Name,
     /// Who a request is from.
     pub identity: Identity,
+    /// How paths are compared.
+    pub paths: Paths,
     /// Named sets of requests, which scopes refer to.
     pub route_groups: Vec<RouteGroup>,
     /// The limits, in the order in which they are checked.
     pub limits: Vec<Limit>,
+    /// Whether everything is only counted.
+    pub shadow: bool,
     /// Whether blocks and zeros are only counted.
     pub blocks_shadow: bool,
     /// What rejections look like.
@@ -111,7 +116,11 @@ pub struct Identity {
     pub partner: Vec<Source>,
     /// What to answer when `user` is configured and finds nobody.
     pub missing_user: Answer,
-    /// Whether requests without a user are only counted.
+    /// Whether a comma is a part of an id in a header. Otherwise a header that has one is ambiguous.
+    pub keeps_commas: bool,
+    /// Whether a claim that cannot be an id counts as none. Otherwise its request is rejected.
+    pub ignores_unusable_claims: bool,
+    /// Whether requests that do not say who they are from, or not in one way only, are only counted.
     pub shadow: bool,
 }
 
@@ -229,7 +238,7 @@ impl Config {
         check::config(raw)
     }
 
-    /// The first integration that a request is subject to, with its index.
+    /// The first integration that a request is subject to, with its index. `path` is canonical.
     #[must_use]
     pub fn integration(
         &self,
@@ -241,7 +250,7 @@ impl Config {
         numbered.find(|(_, one)| LimitMatch::any(&one.matchers, groups, method, path))
     }
 
-    /// The route groups that a request is in.
+    /// The route groups that a request is in. `path` is canonical.
     #[must_use]
     pub fn groups(&self, method: &[u8], path: &[u8]) -> Groups {
         Groups::matching(&self.route_groups, method, path)

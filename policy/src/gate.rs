@@ -28,7 +28,7 @@ use std::borrow::Cow;
 use crate::config::{Answer, Config, Groups, Limit, LimitMatch, Source};
 use crate::hash::{HashKey, SubjectHash};
 use crate::node::KeyCache;
-use crate::request::{Found, Request, TooManyIdentities, identify};
+use crate::request::{Canonical, Fault, Found, Identified, Request, identify, in_limit_header};
 use crate::shared::Shared;
 use crate::subject::{Kind, SubjectRef};
 use crate::time::{MonotonicNanos, UnixMicros};
@@ -134,12 +134,16 @@ impl Gate {
         keys: &mut KeyCache,
         decision: &mut Decision,
     ) -> Result<Option<Pending>, Denial> {
-        let (mut method, mut path) = (&[][..], &[][..]);
+        let (mut method, mut path) = (&[][..], Canonical::default());
         if self.reads_route {
             let pseudo = |name| request.headers().all(name).next().unwrap_or_default();
             method = pseudo(":method");
-            path = pseudo(":path");
+            path = self.config.paths.canonical(pseudo(":path"));
         }
+        if path.is_ambiguous {
+            decision.rule(Cause::AmbiguousPath, self.config.paths.shadow)?;
+        }
+        let path = &*path.path;
         let groups = self.config.groups(method, path);
         self.check_freshness(freshness, groups, decision)?;
         let integration = self.config.integration(groups, method, path);
@@ -241,8 +245,7 @@ impl Gate {
                     Cow::Owned(self.identify(request, kind, &[Source::ClientIp], decision)?)
                 }
                 kind @ Kind::Header(name) => {
-                    let source = Source::Header(name.to_string());
-                    Cow::Owned(self.identify(request, kind, &[source], decision)?)
+                    Cow::Owned(self.seen(in_limit_header(request, kind, name), decision)?)
                 }
             };
             for found in found.iter() {
@@ -252,7 +255,7 @@ impl Gate {
         Ok(plans)
     }
 
-    /// Whom the sources name; nobody, in shadow, if they name too many.
+    /// Whom the sources name.
     fn identify(
         &self,
         request: &impl Request,
@@ -260,10 +263,25 @@ impl Gate {
         sources: &[Source],
         decision: &mut Decision,
     ) -> Result<Vec<Found>, Denial> {
-        identify(request, kind, sources).or_else(|TooManyIdentities| {
-            decision.rule(Cause::TooManyIdentities, self.config.identity.shadow)?;
-            Ok(Vec::new())
-        })
+        self.seen(identify(request, kind, sources, &self.config.identity), decision)
+    }
+
+    /// Everybody who was found, if nothing is wrong with how. In shadow also if something is: what
+    /// is said elsewhere of those who can be seen holds all the same.
+    fn seen(&self, identified: Identified, decision: &mut Decision) -> Result<Vec<Found>, Denial> {
+        let Identified { found, fault } = identified;
+        let shadow = self.config.identity.shadow;
+        match fault {
+            None => {}
+            Some(Fault::TooMany) => decision.rule(Cause::TooManyIdentities, shadow)?,
+            // Who was not seen may be blocked: only where everything is in shadow may they pass.
+            Some(Fault::Crowd) => {
+                decision.rule(Cause::TooManyIdentities, self.config.shadow)?;
+            }
+            Some(Fault::Ambiguous) => decision.rule(Cause::AmbiguousIdentity, shadow)?,
+            Some(Fault::UnusableClaim) => decision.rule(Cause::UnusableClaim, shadow)?,
+        }
+        Ok(found)
     }
 
     /// Adds the limits of this kind to the plans of these signers.

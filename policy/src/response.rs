@@ -62,8 +62,10 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
     let limit = denial.cause.limit().and_then(|index| Some((index, config.limits.get(index)?)));
     let (status, title, problem) = match &denial.cause {
         Cause::Block { .. } => (403, "Forbidden", None),
-        Cause::MissingIdentity => (401, "Unauthorized", None),
-        Cause::TooManyIdentities => (400, "Bad Request", None),
+        Cause::MissingIdentity | Cause::UnusableClaim => (401, "Unauthorized", None),
+        Cause::TooManyIdentities | Cause::AmbiguousIdentity | Cause::AmbiguousPath => {
+            (400, "Bad Request", None)
+        }
         Cause::IpNotAllowed => (403, "Forbidden", None),
         Cause::BodyTooLarge => (413, "Content Too Large", None),
         Cause::ContentType => (415, "Unsupported Media Type", None),

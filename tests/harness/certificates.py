@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def write(directory: Path, names: list[str], key: str) -> None:
-    """The same self-signed certificate under each of the names, and its key."""
+def write(directory: Path, names: list[str], key: str, uris: list[str] = ()) -> None:
+    """The same self-signed certificate, of these URIs, under each of the names, and its key."""
     private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "portcullis-tests")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"portcullis-tests {key}")])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -22,8 +22,12 @@ def write(directory: Path, names: list[str], key: str) -> None:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(hours=1))
-        .sign(private, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     )
+    if uris:
+        names_of = [x509.UniformResourceIdentifier(uri) for uri in uris]
+        certificate = certificate.add_extension(x509.SubjectAlternativeName(names_of), critical=False)
+    certificate = certificate.sign(private, hashes.SHA256())
     pem = serialization.Encoding.PEM
     for file in names:
         (directory / file).write_bytes(certificate.public_bytes(pem))

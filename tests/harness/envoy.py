@@ -32,6 +32,7 @@ class Options:
     filters_before: list[dict] = field(default_factory=list)  # HTTP filters such as jwt_authn
     port: int | None = None  # free ones, if none is given
     admin_port: int | None = None
+    normalize: bool = True  # paths, before any filter sees them
     plain_port: int | None = None  # of another listener, the same without the filter
 
 
@@ -83,7 +84,9 @@ def _gate(options: Options) -> dict:
     }
 
 
-def _listener(name: str, port: int, access_log: Path, filters: list[dict]) -> dict:
+def _listener(
+    name: str, port: int, access_log: Path, filters: list[dict], normalize: bool
+) -> dict:
     router = {"name": "router", "typed_config": {"@type": _FILTERS + "router.v3.Router"}}
     line = {
         "user": "%REQ(x-user-id)%",
@@ -118,9 +121,11 @@ def _listener(name: str, port: int, access_log: Path, filters: list[dict]) -> di
             }
         },
         # Without these `/withdraw/../bet` would be matched as it is written.
-        "normalize_path": True,
-        "merge_slashes": True,
-        "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
+        "normalize_path": normalize,
+        "merge_slashes": normalize,
+        "path_with_escaped_slashes_action": (
+            "UNESCAPE_AND_FORWARD" if normalize else "KEEP_UNCHANGED"
+        ),
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "access_log": [log],
         "http_filters": [*filters, router],
@@ -138,9 +143,10 @@ def _listener(name: str, port: int, access_log: Path, filters: list[dict]) -> di
 
 def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) -> dict:
     filters = [*options.filters_before, _gate(options)]
-    listeners = [_listener("edge", port, access_log, filters)]
+    listeners = [_listener("edge", port, access_log, filters, options.normalize)]
     if options.plain_port:
-        plain = _listener("plain", options.plain_port, access_log, options.filters_before)
+        before = options.filters_before
+        plain = _listener("plain", options.plain_port, access_log, before, options.normalize)
         listeners.append(plain)
     config = {
         "node": {"id": "edge-1", "cluster": "portcullis-tests"},

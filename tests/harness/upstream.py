@@ -12,6 +12,7 @@ class Upstream:
     def __init__(self):
         self.port = ports.free()
         self.seen: Counter = Counter()  # user id (or None) -> requests
+        self.last_path: str | None = None  # of the latest request
         self._loop = asyncio.new_event_loop()
         server = asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self._server = self._loop.run_until_complete(server)
@@ -21,17 +22,20 @@ class Upstream:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                head = (await reader.readuntil(b"\r\n\r\n")).decode(errors="replace").split("\r\n")
                 method, path, _ = head[0].split(" ")
                 headers = dict(line.split(": ", 1) for line in head[1:-2])
                 body = await _body(reader, headers)
                 self.seen[headers.get("x-user-id")] += 1
+                self.last_path = path
                 echo = {"method": method, "path": path, "headers": headers, "body": body.decode()}
                 answer = json.dumps(echo).encode()
                 writer.write(
                     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-                    b"content-length: %d\r\n\r\n%s" % (len(answer), answer)
+                    b"content-length: %d\r\n\r\n" % len(answer)
                 )
+                if method != "HEAD":
+                    writer.write(answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 

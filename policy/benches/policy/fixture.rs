@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use policy::claim::Claim;
 use policy::config::Config;
 use policy::gate::{Clock, Decision, Freshness, Gate, HeadersDecision};
 use policy::hash::HashKey;
@@ -107,8 +108,8 @@ impl Request for Plain {
         &self.0
     }
 
-    fn jwt_claim(&self, _: &str, _: &str) -> Option<Vec<u8>> {
-        None
+    fn jwt_claim(&self, _: &str, _: &str) -> Claim {
+        Claim::Absent
     }
 
     fn client_address(&self) -> Option<Vec<u8>> {

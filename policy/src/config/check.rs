@@ -13,6 +13,7 @@ use super::{
 };
 use crate::name::Name;
 use crate::push;
+use crate::request::Paths;
 use crate::slab;
 use crate::time::{DURATION_RULE, parse_duration};
 
@@ -36,16 +37,17 @@ fn fail<T>(field: impl Into<String>, rule: impl Into<String>) -> Checked<T> {
 }
 
 pub(super) fn config(raw: raw::Config) -> Checked<Config> {
-    let route_groups = route_groups(raw.route_groups)?;
+    let paths = paths(&raw.paths, raw.shadow);
+    let route_groups = route_groups(raw.route_groups, paths)?;
     let names: Vec<Name> = route_groups.iter().map(|group| group.name.clone()).collect();
     let invalidator = raw.invalidator.map(|i| invalidator(i, raw.shadow)).transpose()?;
     let identity = identity(raw.identity, raw.shadow)?;
-    let integrations = signed::integrations(raw.integrations, &names, raw.shadow)?;
+    let integrations = signed::integrations(raw.integrations, &names, paths, raw.shadow)?;
     let has_signatures = integrations.iter().any(|i| i.signature.is_some());
     let keys = signed::keys(raw.keys, &integrations)?;
     signed::coverage(&integrations, &keys, invalidator.is_some())?;
     let replay = signed::replay(&raw.replay.unwrap_or_default())?;
-    let limits = limits(raw.limits, &names, &identity, has_signatures, raw.shadow)?;
+    let limits = limits(raw.limits, &names, paths, &identity, has_signatures, raw.shadow)?;
     if invalidator.is_some() && identity.user.is_empty() && identity.session.is_empty() {
         return fail("identity", "must say where the user or session is: invalidations name them");
     }
@@ -54,7 +56,9 @@ pub(super) fn config(raw: raw::Config) -> Checked<Config> {
         node: raw.node.map(node).transpose()?,
         stat_prefix: name("stat_prefix", raw.stat_prefix.as_deref().unwrap_or("portcullis"))?,
         identity,
+        paths,
         limits,
+        shadow: raw.shadow,
         blocks_shadow: raw.shadow || raw.blocks.shadow,
         responses: responses(&raw.responses),
         fail_policy: fail_policy(raw.fail_policy, &names, invalidator.is_some(), raw.shadow)?,
@@ -81,8 +85,19 @@ fn identity(raw: raw::Identity, shadow: bool) -> Checked<Identity> {
         session: sources("identity.session", raw.session)?,
         partner: sources("identity.partner", raw.partner)?,
         missing_user,
+        keeps_commas: raw.commas.0,
+        ignores_unusable_claims: raw.unusable_claim.0,
         shadow: shadow || raw.shadow,
     })
+}
+
+fn paths(raw: &raw::Paths, shadow: bool) -> Paths {
+    Paths {
+        refuses_parameters: raw.parameters.0,
+        decodes_slashes: raw.encoded_slashes.0,
+        ignores_case: raw.ignore_case,
+        shadow: shadow || raw.shadow,
+    }
 }
 
 fn sources(field: &str, raw: Vec<raw::Source>) -> Checked<Vec<Source>> {
@@ -102,10 +117,10 @@ fn source(field: &str, raw: raw::Source) -> Checked<Source> {
         raw::Source::Header(name) => Source::Header(header(&format!("{field}.header"), &name)?),
         raw::Source::Cookie(name) => {
             let field = format!("{field}.cookie");
-            if name.contains(['=', ';', ' ', ',']) {
+            if !is_token(&name) {
                 return fail(field, "must be a cookie's name");
             }
-            Source::Cookie(text(&field, name)?)
+            Source::Cookie(name)
         }
         raw::Source::ClientIp(true) => Source::ClientIp,
         raw::Source::ClientIp(false) => {
@@ -227,10 +242,14 @@ fn text(field: &str, text: String) -> Checked<String> {
 }
 
 fn header(field: &str, name: &str) -> Checked<String> {
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if !name.is_empty() && name.len() <= 256 && name.bytes().all(token) {
-        Ok(name.to_ascii_lowercase())
-    } else {
-        fail(field, "must be a header's name")
+    match is_token(name) {
+        true => Ok(name.to_ascii_lowercase()),
+        false => fail(field, "must be a header's name"),
     }
+}
+
+/// A token of RFC 9110 (section 5.6.2): what a header or a cookie can be named.
+fn is_token(name: &str) -> bool {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    (1..=256).contains(&name.len()) && name.bytes().all(token)
 }

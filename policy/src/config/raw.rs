@@ -12,6 +12,7 @@ object! {
         stat_prefix: Option<String>, optional "stat_prefix";
         shadow: bool, optional "shadow";
         identity: Identity, optional "identity";
+        paths: Paths, optional "paths";
         route_groups: Vec<RouteGroup>, optional "route_groups";
         limits: Vec<Limit>, optional "limits";
         blocks: Blocks, optional "blocks";
@@ -31,7 +32,62 @@ object! {
         session: Vec<Source>, optional "session";
         partner: Vec<Source>, optional "partner";
         missing_user: Option<Answer>, optional "missing_user";
+        commas: Commas, optional "commas";
+        unusable_claim: UnusableClaim, optional "unusable_claim";
         shadow: bool, optional "shadow";
+    }
+}
+
+/// Whether it is the second of two words; the first is the default.
+#[derive(Default)]
+pub(super) struct Commas(pub(super) bool);
+
+impl FromJson for Commas {
+    fn read(&mut self, json: Json) -> Read<()> {
+        self.0 = choice(json, &[("refuse", false), ("keep", true)])?;
+        Ok(())
+    }
+}
+
+/// Whether it is the second of two words; the first is the default.
+#[derive(Default)]
+pub(super) struct UnusableClaim(pub(super) bool);
+
+impl FromJson for UnusableClaim {
+    fn read(&mut self, json: Json) -> Read<()> {
+        self.0 = choice(json, &[("deny", false), ("ignore", true)])?;
+        Ok(())
+    }
+}
+
+object! {
+    struct Paths {
+        parameters: Parameters, optional "parameters";
+        encoded_slashes: EncodedSlashes, optional "encoded_slashes";
+        ignore_case: bool, optional "ignore_case";
+        shadow: bool, optional "shadow";
+    }
+}
+
+/// Whether it is the second of two words; the first is the default.
+#[derive(Default)]
+pub(super) struct Parameters(pub(super) bool);
+
+impl FromJson for Parameters {
+    fn read(&mut self, json: Json) -> Read<()> {
+        self.0 = choice(json, &[("ignore", false), ("refuse", true)])?;
+        Ok(())
+    }
+}
+
+/// Whether it is the second of two words; the first is the default.
+#[derive(Default)]
+pub(super) struct EncodedSlashes(pub(super) bool);
+
+impl FromJson for EncodedSlashes {
+    fn read(&mut self, json: Json) -> Read<()> {
+        self.0 = choice(json, &[("refuse", false), ("decode", true)])?;
+        Ok(())
     }
 }
 

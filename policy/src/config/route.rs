@@ -13,12 +13,12 @@ pub struct Matcher {
     pub path: Option<PathMatch>,
 }
 
-/// A test of the path, without query and fragment.
+/// A test of the path in its [canonical](crate::request::Canonical) form.
 #[derive(Debug)]
 pub enum PathMatch {
     /// The path as a whole.
     Exact(String),
-    /// Whole segments from the start: `/bet` is `/bet`, `/bet/1` and `/bet;v=1`, and not `/better`.
+    /// Whole segments from the start: `/bet` is `/bet` and `/bet/1`, and not `/better`.
     /// Held without the slash at its end.
     Prefix(String),
     /// A regular expression that matches the path as a whole.
@@ -35,14 +35,13 @@ pub struct RouteGroup {
 }
 
 impl Matcher {
-    /// Whether a request is meant. `path` is as received, with its query. Methods are compared
-    /// without regard to case: over HTTP/2 `post` gets through, and some upstreams take it for `POST`.
+    /// Whether a request is meant. `path` is canonical. Methods are compared without regard to case: over HTTP/2 `post` gets through, and some upstreams take it for `POST`.
     #[must_use]
     pub fn matches(&self, method: &[u8], path: &[u8]) -> bool {
         let any_method = self.methods.is_empty();
         let method_fits =
             any_method || self.methods.iter().any(|m| m.as_bytes().eq_ignore_ascii_case(method));
-        method_fits && self.path.as_ref().is_none_or(|test| test.matches(without_query(path)))
+        method_fits && self.path.as_ref().is_none_or(|test| test.matches(path))
     }
 }
 
@@ -50,17 +49,12 @@ impl PathMatch {
     fn matches(&self, path: &[u8]) -> bool {
         match self {
             Self::Exact(whole) => path == whole.as_bytes(),
-            // A segment's parameters (RFC 3986, section 3.3) do not make another segment of it.
             Self::Prefix(prefix) => path
                 .strip_prefix(prefix.as_bytes())
-                .is_some_and(|rest| matches!(rest.first(), None | Some(b'/' | b';'))),
+                .is_some_and(|rest| matches!(rest.first(), None | Some(b'/'))),
             Self::Regex(regex) => regex.is_match(&String::from_utf8_lossy(path)),
         }
     }
-}
-
-fn without_query(path: &[u8]) -> &[u8] {
-    path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or(path)
 }
 
 /// Which requests a limit or an integration is about.

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod paths;
 mod signed;
 mod structure;
 mod wrong;
@@ -140,13 +141,15 @@ fn the_global_shadow_is_everywhere() {
             read.identity.shadow,
             read.blocks_shadow,
             read.fail_policy.shadow,
+            read.paths.shadow,
+            read.shadow,
             read.invalidator.as_ref().unwrap().shadow,
         ];
         limits.chain(others).collect::<Vec<_>>()
     };
-    assert_eq!(shadows(&read), [false; 6]);
+    assert_eq!(shadows(&read), [false; 8]);
     config["shadow"] = json!(true);
-    assert_eq!(shadows(&parse(&config).unwrap()), [true; 6]);
+    assert_eq!(shadows(&parse(&config).unwrap()), [true; 8]);
 }
 
 #[test]
@@ -173,7 +176,8 @@ fn routes_match_by_method_and_path_without_query() {
     ))
     .unwrap();
     let groups = |method: &str, path: &str| {
-        let groups = config.groups(method.as_bytes(), path.as_bytes());
+        let path = config.paths.canonical(path.as_bytes());
+        let groups = config.groups(method.as_bytes(), &path.path);
         (0..3).filter(|index| groups.contains(*index)).collect::<Vec<_>>()
     };
     assert_eq!(groups("POST", "/bet"), [0, 2]);
@@ -189,20 +193,6 @@ fn routes_match_by_method_and_path_without_query() {
     assert_eq!(groups("GET", "/x/q"), [2], "also with alternatives");
     assert_eq!(groups("CONNECT", ""), [2], "no path at all is under every prefix of /");
     assert_eq!(groups("OPTIONS", "*"), [] as [usize; 0]);
-}
-
-#[test]
-fn only_one_slash_ends_a_prefix() {
-    let prefix = json!([{"name": "odd", "match": [{"path": {"prefix": "//"}}]},
-                        {"name": "public", "match": [{"path": {"prefix": "/p/"}}]}]);
-    let mut config = with("/route_groups", Some(prefix));
-    for referring in ["limits", "integrations", "keys"] {
-        config[referring] = json!([]);
-    }
-    let config = parse(&config).unwrap();
-    let groups = |path: &[u8]| config.groups(b"GET", path);
-    assert!(!groups(b"/bet").contains(0), "two slashes do not mean every path");
-    assert!(groups(b"/p").contains(1) && groups(b"/p/1").contains(1));
 }
 
 #[test]

@@ -94,6 +94,12 @@ pub enum Cause {
     MissingIdentity,
     /// More different ids of one sort than a request may have.
     TooManyIdentities,
+    /// Upstreams could find somebody else in it than the gate does.
+    AmbiguousIdentity,
+    /// A claim that should be an id is there, and cannot be one.
+    UnusableClaim,
+    /// Upstreams could find another place in its path than the gate does.
+    AmbiguousPath,
     /// The node has never been synchronized.
     NeverSynced,
     /// The node has not been synchronized lately.
@@ -125,12 +131,15 @@ pub enum Cause {
 
 impl Cause {
     /// Every name that [`Cause::as_str`] gives, so that metrics can show zeros.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 18] = [
         "block",
         "zero",
         "limit",
         "missing_identity",
         "too_many_identities",
+        "ambiguous_identity",
+        "unusable_claim",
+        "ambiguous_path",
         "never_synced",
         "stale",
         "slab_full",
@@ -152,6 +161,9 @@ impl Cause {
             Self::Limit { .. } => "limit",
             Self::MissingIdentity => "missing_identity",
             Self::TooManyIdentities => "too_many_identities",
+            Self::AmbiguousIdentity => "ambiguous_identity",
+            Self::UnusableClaim => "unusable_claim",
+            Self::AmbiguousPath => "ambiguous_path",
             Self::NeverSynced => "never_synced",
             Self::Stale => "stale",
             Self::SlabFull => "slab_full",

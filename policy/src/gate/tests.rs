@@ -13,6 +13,7 @@ use crate::testing::{Time, at, base, block, event, gate, limit, name, state, use
 
 mod amnesty;
 mod blocks;
+mod identity;
 mod limits;
 mod memory;
 mod races;
@@ -126,6 +127,9 @@ fn every_cause_has_its_name() {
         Cause::Limit { index: 0 },
         Cause::MissingIdentity,
         Cause::TooManyIdentities,
+        Cause::AmbiguousIdentity,
+        Cause::UnusableClaim,
+        Cause::AmbiguousPath,
         Cause::NeverSynced,
         Cause::Stale,
         Cause::SlabFull,

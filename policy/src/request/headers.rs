@@ -52,12 +52,29 @@ impl Headers {
     /// The value of a header that stands at most once; none if it is not there.
     ///
     /// # Errors
-    /// [`Ambiguous`].
+    /// [`Ambiguous`] if it stands twice, or under a name that some upstreams take for this one.
     pub fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a [u8]>, Ambiguous> {
-        let mut values = self.all(name);
-        let first = values.next();
-        if values.next().is_some() { Err(Ambiguous) } else { Ok(first) }
+        let mut only = None;
+        for (known, value) in self.lines() {
+            if known == name.as_bytes() {
+                if only.replace(value).is_some() {
+                    return Err(Ambiguous);
+                }
+            } else if is_alias(known, name) {
+                return Err(Ambiguous);
+            }
+        }
+        Ok(only)
     }
+}
+
+/// Whether upstreams that make variables of headers, as CGI and WSGI do, take one name for the other:
+/// `x_user_id` for `x-user-id`. A name is no alias of itself.
+pub(crate) fn is_alias(known: &[u8], name: &str) -> bool {
+    let folded = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+    known.len() == name.len()
+        && known != name.as_bytes()
+        && known.iter().map(folded).eq(name.as_bytes().iter().map(folded))
 }
 
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
@@ -88,13 +105,27 @@ fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     Some(text)
 }
 
-/// A header stands twice, and two readers could disagree about which one counts.
+/// A header stands twice, or under two names that some readers take for one, so that two readers could
+/// disagree about which one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_with_an_alias_is_ambiguous() {
+        let headers: Headers = [("x-a_b", "1"), ("x-c", "2"), ("x_d", "3")].into_iter().collect();
+        assert_eq!(headers.one("x-a_b"), Ok(Some(&b"1"[..])));
+        assert_eq!(headers.one("x-c"), Ok(Some(&b"2"[..])));
+        for alias in ["x-a-b", "x_a_b", "x_c", "x-d"] {
+            assert_eq!(headers.one(alias), Err(Ambiguous), "{alias}");
+        }
+        for other in ["x-a_bc", "xxc", "x-", "d", ""] {
+            assert_eq!(headers.one(other), Ok(None), "{other}");
+        }
+    }
 
     #[test]
     fn headers_are_read_from_the_proxys_form_of_a_map() {

@@ -6,12 +6,14 @@ use super::{Checked, fail, header, name};
 use crate::bucket::Rate;
 use crate::hash::fingerprint;
 use crate::name::Name;
+use crate::request::Paths;
 use crate::subject::Kind;
 use crate::time::{DURATION_RULE, parse_duration};
 
 pub(super) fn limits(
     raw: Vec<raw::Limit>,
     groups: &[Name],
+    paths: Paths,
     identity: &Identity,
     has_signatures: bool,
     shadow: bool,
@@ -22,7 +24,7 @@ pub(super) fn limits(
     let mut limits: Vec<Limit> = Vec::with_capacity(raw.len());
     for (i, raw) in raw.into_iter().enumerate() {
         let field = format!("limits[{i}]");
-        let limit = limit(&field, raw, groups, identity, has_signatures, shadow)?;
+        let limit = limit(&field, raw, groups, paths, identity, has_signatures, shadow)?;
         if limits.iter().any(|known| known.id == limit.id) {
             return fail(format!("{field}.name"), "must not be the name of another limit");
         }
@@ -35,6 +37,7 @@ fn limit(
     field: &str,
     raw: raw::Limit,
     groups: &[Name],
+    paths: Paths,
     identity: &Identity,
     has_signatures: bool,
     shadow: bool,
@@ -73,7 +76,7 @@ fn limit(
         Some(matchers) if matchers.is_empty() => {
             return fail(format!("{field}.match"), "must have at least one entry, or be left out");
         }
-        Some(matchers) => matches(field, matchers, groups)?,
+        Some(matchers) => matches(field, matchers, groups, paths)?,
     };
     Ok(Limit { id: fingerprint(&name), name, key, matchers, rate, shadow: shadow || raw.shadow })
 }
@@ -83,15 +86,21 @@ pub(super) fn matches(
     field: &str,
     raw: Vec<raw::Matcher>,
     groups: &[Name],
+    paths: Paths,
 ) -> Checked<Vec<LimitMatch>> {
     let numbered = raw.into_iter().enumerate();
-    let check = |(j, raw)| limit_match(&format!("{field}.match[{j}]"), raw, groups);
+    let check = |(j, raw)| limit_match(&format!("{field}.match[{j}]"), raw, groups, paths);
     numbered.map(check).collect()
 }
 
-fn limit_match(field: &str, raw: raw::Matcher, groups: &[Name]) -> Checked<LimitMatch> {
+fn limit_match(
+    field: &str,
+    raw: raw::Matcher,
+    groups: &[Name],
+    paths: Paths,
+) -> Checked<LimitMatch> {
     let Some(name) = &raw.route_group else {
-        return matcher(field, raw).map(LimitMatch::Matcher);
+        return matcher(field, raw, paths).map(LimitMatch::Matcher);
     };
     if raw.methods.is_some() || raw.path.is_some() {
         return fail(field, "must have either route_group, or methods and path");

@@ -6,8 +6,9 @@ use super::super::route::{Matcher, PathMatch, RouteGroup};
 use super::super::{ConfigError, ROUTE_GROUPS_MAX, raw};
 use super::{Checked, fail, name};
 use crate::name::Name;
+use crate::request::Paths;
 
-pub(super) fn route_groups(raw: Vec<raw::RouteGroup>) -> Checked<Vec<RouteGroup>> {
+pub(super) fn route_groups(raw: Vec<raw::RouteGroup>, paths: Paths) -> Checked<Vec<RouteGroup>> {
     if raw.len() > ROUTE_GROUPS_MAX {
         return fail("route_groups", "must be at most 64 groups");
     }
@@ -27,14 +28,14 @@ pub(super) fn route_groups(raw: Vec<raw::RouteGroup>) -> Checked<Vec<RouteGroup>
             if raw.route_group.is_some() {
                 return fail(format!("{field}.route_group"), "must not be used inside a group");
             }
-            matchers.push(matcher(&field, raw)?);
+            matchers.push(matcher(&field, raw, paths)?);
         }
         groups.push(RouteGroup { name, matchers });
     }
     Ok(groups)
 }
 
-pub(super) fn matcher(field: &str, raw: raw::Matcher) -> Checked<Matcher> {
+pub(super) fn matcher(field: &str, raw: raw::Matcher, paths: Paths) -> Checked<Matcher> {
     if raw.methods.is_none() && raw.path.is_none() {
         return fail(field, "must have methods, path or both");
     }
@@ -45,34 +46,44 @@ pub(super) fn matcher(field: &str, raw: raw::Matcher) -> Checked<Matcher> {
     if is_empty || !methods.iter().all(is_method) {
         return fail(format!("{field}.methods"), "must be upper-case methods, such as \"POST\"");
     }
-    let path = raw.path.map(|raw| path(&format!("{field}.path"), raw)).transpose()?;
+    let path = raw.path.map(|raw| path(&format!("{field}.path"), raw, paths)).transpose()?;
     Ok(Matcher { methods, path })
 }
 
-fn path(field: &str, raw: raw::Path) -> Checked<PathMatch> {
-    let absolute =
-        |kind: &str, path: &str| match path.starts_with('/') && !path.contains(['?', '#']) {
-            true => Ok(()),
-            false => fail(format!("{field}.{kind}"), "must begin with \"/\", and have no query"),
-        };
+fn path(field: &str, raw: raw::Path, paths: Paths) -> Checked<PathMatch> {
     Ok(match raw {
         raw::Path::Exact(whole) => {
-            absolute("exact", &whole)?;
-            PathMatch::Exact(whole)
+            PathMatch::Exact(canonical(&format!("{field}.exact"), whole, paths)?)
         }
         raw::Path::Prefix(prefix) => {
-            absolute("prefix", &prefix)?;
+            let prefix = canonical(&format!("{field}.prefix"), prefix, paths)?;
             PathMatch::Prefix(prefix.strip_suffix('/').unwrap_or(&prefix).to_owned())
         }
         raw::Path::Regex(pattern) => {
+            let flags = if paths.ignores_case { "i" } else { "" };
+            let whole = format!("^(?{flags}:{pattern})$");
             // By itself too, so that no parenthesis of its own can undo the anchors around it.
-            let whole = Regex::new(&pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$")));
-            match whole {
+            match Regex::new(&pattern).and_then(|_| Regex::new(&whole)) {
                 Ok(regex) => PathMatch::Regex(regex),
                 Err(e) => return fail(format!("{field}.regex"), format!("must be a regex: {e}")),
             }
         }
     })
+}
+
+/// A path in the form in which those of requests are compared with it: another would never match.
+fn canonical(field: &str, path: String, paths: Paths) -> Checked<String> {
+    if !path.starts_with('/') || path.contains(['?', '#']) {
+        return fail(field, "must begin with \"/\", and have no query");
+    }
+    let path = if paths.ignores_case { path.to_ascii_lowercase() } else { path };
+    let read = paths.canonical(path.as_bytes());
+    if read.is_ambiguous || *read.path != *path.as_bytes() {
+        let rule = "must be written as paths are compared: decoded, without parameters, \"//\", \
+                    \"/./\" and \"/../\"";
+        return fail(field, rule);
+    }
+    Ok(path)
 }
 
 /// The index of the group of this name.

@@ -13,6 +13,7 @@ use super::super::{ConfigError, raw};
 use super::limits::matches;
 use super::{Checked, fail, name};
 use crate::name::Name;
+use crate::request::Paths;
 use crate::sign::Profile;
 use crate::sign::key::{ALGORITHM, KEYS_MAX, Key, KeyId, KeySet, Secret};
 use crate::sign::replay::SLAB_BYTES_MIN;
@@ -30,6 +31,7 @@ const SLAB_BYTES_MAX: u32 = 65_536;
 pub(super) fn integrations(
     raw: Vec<raw::Integration>,
     groups: &[Name],
+    paths: Paths,
     shadow: bool,
 ) -> Checked<Vec<Integration>> {
     if raw.len() > INTEGRATIONS_MAX {
@@ -38,7 +40,7 @@ pub(super) fn integrations(
     let mut all: Vec<Integration> = Vec::with_capacity(raw.len());
     for (i, raw) in raw.into_iter().enumerate() {
         let field = format!("integrations[{i}]");
-        let new = integration(&field, raw, groups, shadow)?;
+        let new = integration(&field, raw, groups, paths, shadow)?;
         if all.iter().any(|known| known.name == new.name) {
             return fail(format!("{field}.name"), "must not be the name of another integration");
         }
@@ -62,6 +64,7 @@ fn integration(
     field: &str,
     raw: raw::Integration,
     groups: &[Name],
+    paths: Paths,
     shadow: bool,
 ) -> Checked<Integration> {
     let signature = raw.signature.map(|raw| signature(&format!("{field}.signature"), raw));
@@ -75,7 +78,7 @@ fn integration(
     }
     Ok(Integration {
         name: name(&format!("{field}.name"), &raw.name)?,
-        matchers: matches(field, raw.matchers, groups)?,
+        matchers: matches(field, raw.matchers, groups, paths)?,
         allow_ips: allow_ips(&format!("{field}.allow_ips"), raw.allow_ips)?,
         content_types: content_types(&format!("{field}.content_types"), raw.content_types)?,
         body_bytes_max: body_bytes_max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)),

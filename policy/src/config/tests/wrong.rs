@@ -111,7 +111,10 @@ fn identity_has_rules() {
         ("/identity/user/1", json!({"header": ":path"}), "identity.user[1].header", "must be a h"),
         ("/identity/user/1", json!({"header": "a b"}), "identity.user[1].header", "must be a hea"),
         ("/identity/user/2", json!({"cookie": "a=b"}), "identity.user[2].cookie", "must be a coo"),
-        ("/identity/user/2", json!({"cookie": ""}), "identity.user[2].cookie", TEXT),
+        ("/identity/user/2", json!({"cookie": ""}), "identity.user[2].cookie", "must be a cookie"),
+        ("/identity/user/2", json!({"cookie": "\"a"}), "identity.user[2].cookie", "must be a coo"),
+        ("/identity/commas", json!("split"), "identity.commas", "unknown variant `split`"),
+        ("/identity/unusable_claim", json!("allow"), "identity.unusable_claim", "unknown variant"),
         ("/identity/user/3", json!({"client_ip": false}), "identity.user[3].client_ip", "must be"),
         ("/identity/user/0/jwt_claim/claim", json!(""), "identity.user[0].jwt_claim.claim", TEXT),
         ("/identity", json!({"partner": [{"client_ip": true}]}), "limits[0].key", "must have a s"),
@@ -120,6 +123,16 @@ fn identity_has_rules() {
     config["limits"] = json!([]);
     let error = parse(&config).unwrap_err();
     assert_eq!(error.field, "identity", "invalidations name users or sessions");
+}
+
+#[test]
+fn paths_have_rules() {
+    check([
+        ("/paths", json!({"parameters": "keep"}), "paths.parameters", "unknown variant `keep`"),
+        ("/paths", json!({"encoded_slashes": true}), "paths.encoded_slashes", "must be a string"),
+        ("/paths", json!({"ignore_case": "yes"}), "paths.ignore_case", "must be a boolean"),
+        ("/paths", json!({"case": "any"}), "paths.case", "unknown field `case`"),
+    ]);
 }
 
 #[test]
