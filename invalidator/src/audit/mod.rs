@@ -10,6 +10,7 @@ mod directory;
 pub mod entry;
 mod files;
 mod finding;
+mod gone;
 pub mod line;
 mod metrics;
 mod pseudonyms;

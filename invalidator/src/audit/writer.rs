@@ -167,6 +167,7 @@ impl Writer {
     }
 
     fn write_notes(&mut self, count: usize) -> Result<(), WriteError> {
+        self.check_files()?;
         let entries = || {
             self.pending.iter().take(count).filter_map(|work| match work {
                 Work::Note(entry) => Some(entry),
@@ -232,11 +233,23 @@ impl Writer {
     pub(super) fn sync(&mut self) -> Result<(), WriteError> {
         if self.files.is_dirty() {
             let start = Instant::now();
+            self.check_files()?;
             self.files.sync()?;
             self.common.metrics.synced(start.elapsed());
         }
         self.synced_at = Instant::now();
         self.common.done.send_replace(self.written);
+        Ok(())
+    }
+
+    /// Lines in a file that has lost its name are lines that nobody will read.
+    fn check_files(&mut self) -> Result<(), WriteError> {
+        if let Some(cause) = self.files.check()? {
+            error!(cause, "the audit log was removed while it is written");
+            self.common.metrics.rewritten();
+            let fact = Fact::Damaged { cause };
+            self.common.queue.push(|at| Work::Note(Entry { at, about: None, fact }));
+        }
         Ok(())
     }
 
@@ -248,6 +261,7 @@ impl Writer {
 
     /// What is due besides entries.
     fn look_after(&mut self) -> Result<(), WriteError> {
+        self.check_files()?;
         let sync_due = match self.fsync {
             Fsync::Always => true,
             Fsync::Every(interval) => self.synced_at.elapsed() >= interval,
@@ -260,6 +274,7 @@ impl Writer {
         if head_is_old && !self.files.is_dirty() && self.head != self.files.last() {
             self.write_head()?;
         }
+        self.common.names.check()?;
         self.compare_clocks();
         if self.head_logged_at.is_none_or(|at| at.elapsed() >= HEAD_LOG_INTERVAL) {
             self.head_logged_at = Some(Instant::now());

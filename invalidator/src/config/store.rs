@@ -11,12 +11,16 @@ use super::ConfigError;
 pub struct Store {
     /// The directory of the daemon's files; made if it is not there.
     pub directory: PathBuf,
+    /// The file outside of it that says that there was a store; nothing for one beside the
+    /// directory, if that can be written.
+    pub witness: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawStore {
     directory: PathBuf,
+    witness: Option<PathBuf>,
 }
 
 impl RawStore {
@@ -24,7 +28,12 @@ impl RawStore {
         if !self.directory.is_absolute() {
             return Err(ConfigError::new("store.directory", "must be an absolute path"));
         }
-        Ok(Store { directory: self.directory })
+        let outside = |path: &PathBuf| path.is_absolute() && !path.starts_with(&self.directory);
+        if self.witness.as_ref().is_some_and(|path| !outside(path)) {
+            let rule = "must be an absolute path outside store.directory";
+            return Err(ConfigError::new("store.witness", rule));
+        }
+        Ok(Store { directory: self.directory, witness: self.witness })
     }
 }
 
@@ -47,6 +56,11 @@ mod tests {
             ("[store]", "store: missing field `directory`"),
             ("[store]\ndirectory = \"\"", "store.directory: must be an absolute path"),
             ("[store]\ndirectory = \"here\"", "store.directory: must be an absolute path"),
+            (
+                "[store]\ndirectory = \"/x\"\nwitness = \"/x/y\"",
+                "store.witness: must be an absolute path outside store.directory",
+            ),
+            ("[store]\ndirectory = \"/x\"\nwitness = \"y\"", "store.witness: must be an absolute"),
             ("[store]\ndirectory = \"/x\"\nsync = false", "store.sync: unknown field `sync`"),
         ];
         for (more, message) in cases {

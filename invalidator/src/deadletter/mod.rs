@@ -14,7 +14,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redb::Database;
@@ -23,7 +23,7 @@ use tracing::{error, info};
 
 use crate::config;
 use crate::metrics::DeadLetterMetrics;
-use crate::store::file;
+use crate::store::Held;
 pub use letter::{Cause, Fresh, Letter, RAW_BYTES_MAX, Replay};
 pub use replay::{REPLAYED_MAX, ReplayError, Replayed, Selection, Word, replay};
 use table::Written;
@@ -52,8 +52,7 @@ struct Inner {
     path: PathBuf,
     bounds: config::DeadLetters,
     metrics: DeadLetterMetrics,
-    /// Nothing while it has to be opened again.
-    database: RwLock<Option<Arc<Database>>>,
+    held: Mutex<Held>,
     /// Why it cannot be used, while it cannot.
     failure: Mutex<Option<String>>,
     /// Held by a replay: there is one at a time, so that none is done twice.
@@ -73,9 +72,9 @@ impl DeadLetters {
     ) -> std::io::Result<Self> {
         let inner = Arc::new(Inner {
             path: directory.join(FILE_NAME),
+            held: Mutex::new(Held::new(directory.join(FILE_NAME), table::KIND, table::FORMAT)),
             bounds,
             metrics,
-            database: RwLock::default(),
             failure: Mutex::default(),
             replaying: Mutex::default(),
         });
@@ -130,7 +129,7 @@ impl Inner {
     ) -> Result<T, Unavailable> {
         let database = self.database()?;
         let done = act(&database).map_err(|cause| {
-            *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+            self.held().close();
             self.failed(cause.to_string())
         })?;
         if self.failure().take().is_some() {
@@ -141,18 +140,12 @@ impl Inner {
     }
 
     fn database(&self) -> Result<Arc<Database>, Unavailable> {
-        if let Some(database) = &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(Arc::clone(database));
-        }
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = &*database {
-            return Ok(Arc::clone(database));
-        }
-        let opened = file::open(&self.path, table::KIND, table::FORMAT)
-            .map_err(|cause| self.failed(cause.to_string()))?;
-        let opened = Arc::new(opened);
-        *database = Some(Arc::clone(&opened));
-        Ok(opened)
+        let database = self.held().get();
+        database.map_err(|cause| self.failed(cause.to_string()))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes why the file cannot be used; says so once for each cause.

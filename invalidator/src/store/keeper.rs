@@ -2,7 +2,8 @@
 //! except reading one event back.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use policy::name::EventId;
@@ -14,13 +15,19 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tracing::error;
 
-use super::lock::DirectoryLock;
 use super::mark::{Mark, MarkFile};
 use super::meters::Meters;
 use super::pending::Pending;
 use super::table;
 
 pub use super::table::KeptEvent;
+
+/// What the status says while the file is gone and nothing has failed yet.
+const BEING_REWRITTEN: &str = "its file is gone, and is being written anew";
+/// How long the file is not closed since somebody reads one event.
+const READERS_PATIENCE: Duration = Duration::from_secs(1);
+/// The pause between two looks whether they still do.
+const READERS_STEP: Duration = Duration::from_millis(1);
 
 /// A place in the order of changes: durable once everything up to it is on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +45,8 @@ pub struct Keeper(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) path: PathBuf,
+    /// Nothing was kept before this start.
+    pub(super) is_new: bool,
     pub(super) queue: Mutex<Queue>,
     pub(super) wake: Condvar,
     /// Nothing while it has to be opened again.
@@ -45,9 +54,12 @@ pub(super) struct Inner {
     pub(super) durable: watch::Sender<Ticket>,
     pub(super) health: Mutex<Health>,
     pub(super) meters: Meters,
-    pub(super) mark_file: MarkFile,
-    /// Held until the writer has ended.
-    pub(super) lock: Mutex<Option<DirectoryLock>>,
+    /// Locked after `health`, never before it.
+    pub(super) mark_file: Mutex<MarkFile>,
+    /// What is committed is not where a restart would look for it.
+    pub(super) lost: AtomicBool,
+    /// Why the store may lack what an earlier life of this daemon knew, if somebody said so.
+    pub(super) doubt: OnceLock<String>,
 }
 
 #[derive(Debug)]
@@ -63,6 +75,7 @@ pub(super) struct Health {
     pub(super) failure: Option<(UnixMicros, String)>,
     pub(super) events: u64,
     pub(super) bytes: u64,
+    pub(super) rewrites: u64,
     pub(super) mark: Mark,
 }
 
@@ -84,6 +97,11 @@ pub struct StoreStatus {
     pub events: u64,
     /// Size of the file, in bytes.
     pub bytes: u64,
+    /// How often the file was gone and was written anew since the start.
+    pub rewrites: u64,
+    /// Why something may be missing that an earlier life of this daemon knew; nothing if nothing
+    /// says so.
+    pub doubt: Option<String>,
 }
 
 impl StoreStatus {
@@ -93,7 +111,7 @@ impl StoreStatus {
         match (&self.cause, self.state) {
             (Some(cause), _) => Some(format!("store is failing: {cause}")),
             (None, "behind") => Some(format!("store is behind: {} events not kept", self.unkept)),
-            _ => None,
+            _ => self.doubt.as_ref().map(|doubt| format!("store may lack blocks: {doubt}")),
         }
     }
 }
@@ -164,10 +182,10 @@ impl Keeper {
         self.0.queue().pending.is_unkept(&(subject.clone(), event_id.clone()))
     }
 
-    /// Whether everything up to the ticket is on the disk.
+    /// Whether everything up to the ticket is on the disk, where a restart finds it.
     #[must_use]
     pub fn is_durable(&self, ticket: Ticket) -> bool {
-        *self.0.durable.borrow() >= ticket && ticket != Ticket::NEVER
+        *self.0.durable.borrow() >= ticket && ticket != Ticket::NEVER && !self.0.is_lost()
     }
 
     /// Rings when more has become durable.
@@ -206,11 +224,17 @@ impl Keeper {
 
     /// Notes when every source was last known to work: a restart counts its age from there.
     pub fn note_sources_alive(&self, at: UnixMicros) {
-        let mut health = self.0.health();
-        if health.mark.sources_alive < at {
-            health.mark.sources_alive = at;
-            // The next second brings another one.
-            let _ = self.0.mark_file.write(health.mark);
+        if self.0.health().mark.sources_alive < at {
+            // The next second brings another one, and the writer says if it cannot be written.
+            let _ = self.0.write_mark(|mark| mark.sources_alive = at);
+        }
+    }
+
+    /// Notes that something speaks for an earlier life of this daemon, of which the store knows
+    /// nothing. Only the first time counts, and a restart ends it: by then somebody has read it.
+    pub fn note_doubt(&self, why: &str) {
+        if self.0.doubt.set(why.to_owned()).is_ok() {
+            error!(why, "the store is new, but there was one before: blocks may be missing");
         }
     }
 
@@ -222,14 +246,17 @@ impl Keeper {
         drop(queue);
         let health = self.0.health();
         let (failing_since, cause) = health.failure.clone().unzip();
+        let rewriting = || self.0.is_lost().then(|| BEING_REWRITTEN.to_owned());
+        let cause = cause.or_else(rewriting);
         let state = match (&cause, unkept) {
             (Some(_), _) => "failing",
             (None, 0) => "healthy",
             (None, _) => "behind",
         };
         let failing_since = failing_since.map(|since| since.to_string());
-        let (events, bytes) = (health.events, health.bytes);
-        StoreStatus { state, failing_since, cause, queue: waiting, unkept, events, bytes }
+        let (events, bytes, rewrites) = (health.events, health.bytes, health.rewrites);
+        let (queue, doubt) = (waiting, self.0.doubt.get().cloned());
+        StoreStatus { state, failing_since, cause, queue, unkept, events, bytes, rewrites, doubt }
     }
 
     /// Writes what still waits, ends the writer and lets go of the files. Whether everything is on the disk then: it is
@@ -246,7 +273,13 @@ impl Keeper {
             }
             queue = self.0.wait(queue, left);
         }
-        queue.pending.is_empty() && queue.pending.unkept() == 0
+        queue.pending.is_empty() && queue.pending.unkept() == 0 && !self.0.is_lost()
+    }
+
+    /// Whether nothing was kept before this start.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.0.is_new
     }
 
     /// The file.
@@ -271,6 +304,49 @@ impl Inner {
 
     pub(super) fn set_database(&self, database: Option<Arc<Database>>) {
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = database;
+    }
+
+    /// Lets go of the database and, if nobody reads it for long, of its file.
+    pub(super) fn close_database(&self) {
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let deadline = Instant::now() + READERS_PATIENCE;
+        while database.as_ref().is_some_and(|database| Arc::strong_count(database) > 1)
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(READERS_STEP);
+        }
+    }
+
+    /// Whether what is committed is not where a restart would look for it.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Says whether that has changed.
+    pub(super) fn set_lost(&self, lost: bool) -> bool {
+        let changed = self.lost.swap(lost, Ordering::AcqRel) != lost;
+        if changed {
+            // Whoever waits for something to be durable looks again.
+            self.durable.send_modify(|_| {});
+        }
+        changed
+    }
+
+    pub(super) fn note_rewrite(&self) {
+        self.meters.rewrites.inc();
+        let mut health = self.health();
+        health.rewrites = health.rewrites.saturating_add(1);
+    }
+
+    pub(super) fn set_mark_file(&self, file: MarkFile) {
+        *self.mark_file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    }
+
+    /// Changes what the mark says, and writes it.
+    pub(super) fn write_mark(&self, change: impl FnOnce(&mut Mark)) -> std::io::Result<()> {
+        let mut health = self.health();
+        change(&mut health.mark);
+        self.mark_file.lock().unwrap_or_else(PoisonError::into_inner).write(health.mark)
     }
 
     pub(super) fn wait<'a>(

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use invalidator::shared::wall_clock;
-use invalidator::store::{self, Meters};
+use invalidator::store::{self, Meters, Witness};
 use policy::subject::Subject;
 use serde_json::{Value, json};
 
@@ -107,10 +107,17 @@ fn the_file_as_it_is_at_any_moment_has_everything_acknowledged_until_then() {
                 .unwrap();
             daemon.process.signal("-CONT");
             let mut found = BTreeSet::new();
-            let opened = store::open(copy.path(), None, Meters::default(), wall_clock(), |kept| {
-                found.insert(kept.event_id.as_str().to_owned());
-                Ok(())
-            });
+            let opened = store::open(
+                copy.path(),
+                &Witness::default(),
+                None,
+                Meters::default(),
+                wall_clock(),
+                |kept| {
+                    found.insert(kept.event_id.as_str().to_owned());
+                    Ok(())
+                },
+            );
             opened.unwrap_or_else(|error| panic!("round {round}: {error}"));
             assert!(before.is_subset(&found), "round {round}");
         }
