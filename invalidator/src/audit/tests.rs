@@ -2,6 +2,7 @@
 //! unnoticed.
 
 mod attack;
+mod fold;
 mod gone;
 mod sync;
 mod writer;

@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod dead_letters;
 mod events;
+mod pace;
 mod raw;
 mod redis;
 mod store;
@@ -16,6 +17,7 @@ pub use dead_letters::DeadLetters;
 #[cfg(test)]
 pub(crate) use events::RawEvents;
 pub use events::{Events, FieldPath, Signatures};
+pub use pace::Pace;
 pub use raw::ACK_TIMEOUT_MAX;
 pub use store::Store;
 pub(crate) use value::{Place, Secret, TIME_RULE, Time, parse_toml, read, read_bounded};

@@ -4,27 +4,32 @@
 //! They are no part of what is enforced: if they cannot be kept, that is logged and counted, and
 //! everything else goes on. The file holds what publishers sent, so it is personal data.
 
+mod class;
 mod erase;
 mod letter;
 mod replay;
+mod room;
 mod table;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::Database;
 use thiserror::Error;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config;
 use crate::metrics::DeadLetterMetrics;
 use crate::store::Held;
-pub use letter::{Cause, Fresh, Letter, RAW_BYTES_MAX, Replay};
+use crate::throttle::{Folds, Throttle};
+pub use class::Class;
+pub use letter::{Cause, Fresh, GARBAGE_BYTES_MAX, Letter, RAW_BYTES_MAX, Refused, Replay};
 pub use replay::{REPLAYED_MAX, ReplayError, Replayed, Selection, Word, replay};
 use table::Written;
 pub use table::{Filter, Named};
@@ -32,8 +37,10 @@ use writer::Task;
 
 /// Name of the file in the store's directory.
 pub const FILE_NAME: &str = "dead-letters.redb";
-/// Most letters that wait to be written; further ones are dropped and counted.
+/// Most letters that wait to be written; of further ones only the number is kept.
 const QUEUE_MAX: usize = 1_024;
+/// Most of them that may be of low class: a flood of those is not to take the others' places.
+const LOW_QUEUE_MAX: usize = QUEUE_MAX / 4;
 
 /// The dead letters. Clones are the same ones.
 #[derive(Clone, Debug)]
@@ -57,7 +64,16 @@ struct Inner {
     failure: Mutex<Option<String>>,
     /// Held by a replay: there is one at a time, so that none is done twice.
     replaying: Mutex<()>,
+    /// What is counted together, by source, cause and class.
+    folds: Folds<Sort, Fresh>,
+    started: Instant,
+    /// What keeps a full disk's lines from filling the log.
+    full: Throttle,
+    /// Letters of low class that wait to be written.
+    low_waiting: AtomicUsize,
 }
+
+type Sort = (&'static str, String, Class);
 
 impl DeadLetters {
     /// Opens the file in this directory, or makes it. If that is impossible it is tried again for
@@ -77,17 +93,35 @@ impl DeadLetters {
             metrics,
             failure: Mutex::default(),
             replaying: Mutex::default(),
+            folds: Folds::new(bounds.pace),
+            started: Instant::now(),
+            full: Throttle::default(),
+            low_waiting: AtomicUsize::new(0),
         });
         let (tasks, received) = sync_channel(QUEUE_MAX);
         writer::spawn(Arc::clone(&inner), received)?;
         Ok(Self { inner, tasks })
     }
 
-    /// Keeps a letter. Never waits.
-    pub fn keep(&self, letter: Fresh) {
-        self.inner.metrics.came(&letter.cause.kind);
+    /// Keeps a letter, or if there are too many of its sort or too many wait, its number. Never
+    /// waits.
+    pub fn keep(&self, refused: Refused<'_>) {
+        let inner = &self.inner;
+        inner.metrics.came(&refused.cause.kind);
+        let (class, sort) = (refused.class(), refused.sort());
+        let is_low = class.is_low();
+        if is_low
+            && !(inner.low_waiting.load(Ordering::Relaxed) < LOW_QUEUE_MAX
+                && inner.folds.admit(sort.clone(), inner.started.elapsed()))
+        {
+            return inner.fold(sort, refused);
+        }
+        inner.low_waiting.fetch_add(usize::from(is_low), Ordering::Relaxed);
+        let letter = Fresh::new(refused.clone());
         if self.tasks.try_send(Task::Keep(letter)).is_err() {
-            self.inner.metrics.dropped("queue_full", 1);
+            inner.low_waiting.fetch_sub(usize::from(is_low), Ordering::Relaxed);
+            inner.metrics.dropped("queue_full", 1);
+            inner.fold(sort, refused);
         }
     }
 
@@ -160,10 +194,24 @@ impl Inner {
         Unavailable
     }
 
-    fn written(&self, written: Written) {
-        self.metrics.stored(written.stored);
-        self.metrics.dropped("count", written.dropped_count);
-        self.metrics.dropped("age", written.dropped_age);
+    /// Keeps no more of a letter than that it came. Nothing of it is looked at but for the first.
+    fn fold(&self, sort: Sort, refused: Refused<'_>) {
+        self.metrics.folded();
+        self.folds.fold(sort, refused.at, || Fresh::sample(refused));
+    }
+
+    fn written(&self, written: &Written) {
+        self.metrics.stored(written.stored, written.bytes);
+        for (why, letters) in &written.dropped {
+            self.metrics.dropped(why, *letters);
+        }
+        if written.good_dropped > 0 {
+            self.metrics.good_dropped(written.good_dropped);
+            if let Some(left_out) = self.full.admit(self.started.elapsed()) {
+                let letters = written.good_dropped;
+                warn!(letters, left_out, "there is no room for dead letters that may yet succeed");
+            }
+        }
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<String>> {
