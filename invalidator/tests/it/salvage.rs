@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use invalidator::store::{self, Keeper, KeptEvent, Meters, Opened, Start, StoreError};
+use invalidator::store::{self, Keeper, KeptEvent, Meters, Opened, Start, StoreError, Witness};
 use policy::name::EventId;
 use policy::record::Record;
 use policy::subject::Subject;

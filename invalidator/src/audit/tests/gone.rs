@@ -2,8 +2,10 @@
 
 use super::*;
 
-/// What may be done to the files, and what of it is noticed as a file that was gone.
-const REMOVALS: [(fn(&Path), bool); 4] = [
+/// What may be done to the files, and whether it is noticed as a file that was gone.
+type Removal = (fn(&Path), bool);
+
+const REMOVALS: [Removal; 4] = [
     (|log| fs::remove_file(log.join(newest(log))).unwrap(), true),
     (|log| fs::rename(log.join(newest(log)), log.join("elsewhere")).unwrap(), true),
     (|log| fs::remove_dir_all(log).unwrap(), true),
