@@ -144,7 +144,7 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
     if let Some(file) = &event_keys_file {
         intake.set_keys(file.keys.clone());
     }
-    let witness = Witness::of(&config.store.directory, config.store.witness.as_deref())
+    let witness = Witness::of(&config.store.directory, &config.store.witness)
         .and(log_elsewhere(&config.store.directory, &config.audit.directory));
     let disk = Disk { directory: &config.store.directory, witness, rebuild: rebuild_store };
     let (engine, keeper) = restore(engine, &intake, &disk, &metrics)?;
@@ -275,7 +275,7 @@ fn restore(
     let (path, events) = (keeper.path().display(), keeper.status().events);
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     match start {
-        Start::First => info!(%path, "first start: the store is new and empty"),
+        Start::First => warn!(%path, "first start: the store is new and empty"),
         Start::Loaded => info!(%path, events, took_ms, "store loaded"),
         Start::Rebuilt => {
             warn!(%path, events, took_ms, "store rebuilt: some events may be missing")

@@ -19,7 +19,7 @@ pub(crate) use events::RawEvents;
 pub use events::{Events, FieldPath, Signatures};
 pub use pace::Pace;
 pub use raw::ACK_TIMEOUT_MAX;
-pub use store::Store;
+pub use store::{Store, Witness};
 pub(crate) use value::{Place, Secret, TIME_RULE, Time, parse_toml, read, read_bounded};
 
 use std::fmt;

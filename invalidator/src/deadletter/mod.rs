@@ -37,10 +37,11 @@ use writer::Task;
 
 /// Name of the file in the store's directory.
 pub const FILE_NAME: &str = "dead-letters.redb";
-/// Most letters that wait to be written; of further ones only the number is kept.
-const QUEUE_MAX: usize = 1_024;
-/// Most of them that may be of low class: a flood of those is not to take the others' places.
-const LOW_QUEUE_MAX: usize = QUEUE_MAX / 4;
+/// Most letters of each class, the lowest first, that wait to be written; of further ones only the
+/// number is kept. No flood of one class takes the places of another.
+const QUEUE_MAX: [usize; 4] = [64, 64, 384, 512];
+/// The places of all classes, and some for questions.
+const TASKS_MAX: usize = 1_024 + 64;
 
 /// The dead letters. Clones are the same ones.
 #[derive(Clone, Debug)]
@@ -69,8 +70,8 @@ struct Inner {
     started: Instant,
     /// What keeps a full disk's lines from filling the log.
     full: Throttle,
-    /// Letters of low class that wait to be written.
-    low_waiting: AtomicUsize,
+    /// Letters of each class that wait to be written.
+    waiting: [AtomicUsize; 4],
 }
 
 type Sort = (&'static str, String, Class);
@@ -96,9 +97,9 @@ impl DeadLetters {
             folds: Folds::new(bounds.pace),
             started: Instant::now(),
             full: Throttle::default(),
-            low_waiting: AtomicUsize::new(0),
+            waiting: Default::default(),
         });
-        let (tasks, received) = sync_channel(QUEUE_MAX);
+        let (tasks, received) = sync_channel(TASKS_MAX);
         writer::spawn(Arc::clone(&inner), received)?;
         Ok(Self { inner, tasks })
     }
@@ -109,20 +110,18 @@ impl DeadLetters {
         let inner = &self.inner;
         inner.metrics.came(&refused.cause.kind);
         let (class, sort) = (refused.class(), refused.sort());
-        let is_low = class.is_low();
-        if is_low
-            && !(inner.low_waiting.load(Ordering::Relaxed) < LOW_QUEUE_MAX
-                && inner.folds.admit(sort.clone(), inner.started.elapsed()))
-        {
+        if class.is_low() && !inner.folds.admit(sort.clone(), inner.started.elapsed()) {
             return inner.fold(sort, refused);
         }
-        inner.low_waiting.fetch_add(usize::from(is_low), Ordering::Relaxed);
-        let letter = Fresh::new(refused.clone());
-        if self.tasks.try_send(Task::Keep(letter)).is_err() {
-            inner.low_waiting.fetch_sub(usize::from(is_low), Ordering::Relaxed);
-            inner.metrics.dropped("queue_full", 1);
-            inner.fold(sort, refused);
+        if inner.takes_place(class) {
+            let letter = Fresh::new(refused.clone());
+            if self.tasks.try_send(Task::Keep(letter)).is_ok() {
+                return;
+            }
+            inner.leaves_place(class);
         }
+        inner.metrics.dropped("queue_full", 1);
+        inner.fold(sort, refused);
     }
 
     /// Waits until everything that came before is written, or for this long. Says whether it is.
@@ -192,6 +191,22 @@ impl Inner {
         }
         *failure = Some(cause);
         Unavailable
+    }
+
+    /// Whether there is a place for one more of this class to wait in, which it has then.
+    fn takes_place(&self, class: Class) -> bool {
+        let rank = usize::from(class.rank());
+        let Some((waiting, most)) = self.waiting.get(rank).zip(QUEUE_MAX.get(rank)) else {
+            return false;
+        };
+        let one_more = |waiting: usize| (waiting < *most).then(|| waiting.saturating_add(1));
+        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn leaves_place(&self, class: Class) {
+        if let Some(waiting) = self.waiting.get(usize::from(class.rank())) {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Keeps no more of a letter than that it came. Nothing of it is looked at but for the first.

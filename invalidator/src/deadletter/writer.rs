@@ -2,7 +2,6 @@
 //! it, it tries again; what finds no room to wait meanwhile is dropped and counted.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -46,8 +45,7 @@ pub(super) fn run(inner: &Inner, tasks: &Receiver<Task>) {
         for task in first.into_iter().chain(more).take(BATCH_MAX) {
             match task {
                 Task::Keep(letter) => {
-                    let is_low = letter.class.is_low();
-                    inner.low_waiting.fetch_sub(usize::from(is_low), Ordering::Relaxed);
+                    inner.leaves_place(letter.class);
                     letters.push(letter);
                 }
                 Task::Flush(done) => flushed.push(done),

@@ -70,6 +70,13 @@ impl Anchor {
     /// # Errors
     /// If it cannot be read, or the new one not be written.
     pub fn copy_to(&self, draft: &Path) -> io::Result<()> {
+        self.write_to(draft).inspect_err(|_| {
+            // On a full disk a part of it would take what room there is.
+            let _ = std::fs::remove_file(draft);
+        })
+    }
+
+    fn write_to(&self, draft: &Path) -> io::Result<()> {
         match std::fs::remove_file(draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -27,6 +27,9 @@ use super::{StoreError, file, salvage, writer};
 pub const FILE_NAME: &str = "state.redb";
 /// The small file that says that the directory is in use.
 const MARK_NAME: &str = "state.mark";
+/// What the name ends with of a store that is written anew: not as that of a first start, since all
+/// that was kept may be in it.
+pub(super) const REWRITTEN: &str = "again";
 /// Permission bits of the directory.
 const DIRECTORY_MODE: u32 = 0o700;
 /// What a file system may put into an empty directory by itself.
@@ -217,8 +220,14 @@ fn rebuild_store(
 ) -> Result<Found, StoreError> {
     let is_there = path.try_exists().map_err(StoreError::system(path))?;
     let mut events = Vec::new();
+    let (copy, draft) = (beside(path, "salvage"), beside(path, REWRITTEN));
     if is_there {
-        events = salvage::read(path, &beside(path, "salvage"), program)?;
+        events = salvage::read(path, &copy, program)?;
+    } else if draft.exists() {
+        // The daemon was killed while it wrote the store anew.
+        let found = salvage::read(&draft, &copy, program);
+        let found = found.inspect_err(|cause| warn!(%cause, "nothing of the draft can be read"));
+        events = found.unwrap_or_default();
     }
     events.retain(|event| match take(event.clone()) {
         Ok(()) => true,
@@ -244,6 +253,8 @@ fn rebuild_store(
         }
         Ok(())
     })?;
+    // What was in it has its name now.
+    let _ = std::fs::remove_file(draft);
     let salvaged = changes.len();
     warn!(salvaged, "the store was rebuilt: what is missing has to come from the sources again");
     let meta = read_meta(&database, path)?;
@@ -259,6 +270,6 @@ fn keep_aside(path: &Path, aside: &Path) -> io::Result<()> {
     std::fs::hard_link(path, aside)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(format!("{FILE_NAME}.{suffix}"))
 }

@@ -78,6 +78,10 @@ impl Place {
         match checked {
             Ok(database) => {
                 inner.set_database(Some(Arc::new(database)));
+                if inner.health().failure.is_none() {
+                    let file = inner.path.display();
+                    warn!(%file, "somebody else has written or touched the store's file: it is whole");
+                }
                 self.left(inner).map(|_| ())
             }
             Err(cause) => {
@@ -104,7 +108,7 @@ impl Place {
             false => Some(DirectoryLock::take(directory)?),
         };
         inner.close_database();
-        let draft = file::draft_of(path);
+        let draft = open::beside(path, open::REWRITTEN);
         self.anchor.copy_to(&draft).map_err(StoreError::system(&draft))?;
         let database = file::existing(&draft, KIND, FORMAT)?;
         has_all(&database, inner)?;

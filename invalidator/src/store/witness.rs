@@ -10,6 +10,7 @@ use policy::time::UnixMicros;
 use tracing::info;
 
 use super::StoreError;
+use crate::config;
 
 /// What the file is called that stands beside the directory, if no other is configured.
 const SUFFIX: &str = ".witness";
@@ -21,6 +22,7 @@ pub struct Witness {
     own: Option<PathBuf>,
     /// Whether it was asked for: then it has to be there.
     required: bool,
+    off: bool,
     /// Other files outside the directory that only a daemon with a store leaves behind.
     others: Vec<PathBuf>,
 }
@@ -28,20 +30,25 @@ pub struct Witness {
 impl Witness {
     /// The configured file, or else one beside the store's directory.
     #[must_use]
-    pub fn of(directory: &Path, configured: Option<&Path>) -> Self {
+    pub fn of(directory: &Path, configured: &config::Witness) -> Self {
         let beside = || {
             let mut name = directory.file_name()?.to_owned();
             name.push(SUFFIX);
             Some(directory.with_file_name(name))
         };
-        let own = configured.map(Path::to_owned).or_else(beside);
-        Self { own, required: configured.is_some(), others: Vec::new() }
+        let own = match configured {
+            config::Witness::Beside => beside(),
+            config::Witness::File(path) => Some(path.clone()),
+            config::Witness::Off => return Self { off: true, ..Self::default() },
+        };
+        let required = matches!(configured, config::Witness::File(_));
+        Self { own, required, ..Self::default() }
     }
 
-    /// With another file that speaks for an earlier life if it is there.
+    /// With another file that speaks for an earlier life if it is there, unless nothing is to.
     #[must_use]
     pub fn and(mut self, other: Option<PathBuf>) -> Self {
-        self.others.extend(other);
+        self.others.extend(other.filter(|_| !self.off));
         self
     }
 
@@ -94,7 +101,7 @@ mod tests {
     fn a_witness_stands_beside_the_directory_and_speaks_once_it_was_left() {
         let temporary = tempfile::tempdir().unwrap();
         let store = temporary.path().join("store");
-        let witness = Witness::of(&store, None);
+        let witness = Witness::of(&store, &config::Witness::Beside);
         assert_eq!(witness.speaks().unwrap(), None);
         witness.leave(UnixMicros(1)).unwrap();
         witness.leave(UnixMicros(2)).unwrap();
@@ -107,14 +114,16 @@ mod tests {
     #[test]
     fn only_one_that_was_asked_for_has_to_be_there() {
         let nowhere = Path::new("/proc/nowhere/file");
-        assert!(Witness::of(nowhere, None).leave(UnixMicros(1)).is_ok());
-        assert!(Witness::of(Path::new("/"), Some(nowhere)).leave(UnixMicros(1)).is_err());
-        assert!(Witness::default().leave(UnixMicros(1)).is_ok());
+        let leave = |configured| Witness::of(nowhere, &configured).leave(UnixMicros(1));
+        assert!(leave(config::Witness::Beside).is_ok() && leave(config::Witness::Off).is_ok());
+        assert!(leave(config::Witness::File(nowhere.to_owned())).is_err());
         let temporary = tempfile::tempdir().unwrap();
         let (none, audit) = (Witness::default(), temporary.path().join("audit-1.jsonl"));
         let with_log = none.and(Some(audit.clone()));
         assert_eq!(with_log.speaks().unwrap(), None);
         std::fs::write(&audit, "").unwrap();
         assert_eq!(with_log.speaks().unwrap(), Some(&*audit));
+        let off = Witness::of(nowhere, &config::Witness::Off).and(Some(audit));
+        assert_eq!(off.speaks().unwrap(), None);
     }
 }

@@ -189,3 +189,25 @@ fn damage_anywhere_is_said_aloud_or_without_effect() {
     assert!(refused > 25, "the damage was not noticed at all: {refused}");
     assert!(salvaged_max > 0, "nothing was ever salvaged");
 }
+
+/// The daemon was killed while it wrote a store anew that had been taken away, mark and all.
+#[test]
+fn what_was_written_anew_and_has_no_name_yet_is_salvaged() {
+    let (_temporary, directory) = filled(3);
+    let path = directory.join(store::FILE_NAME);
+    std::fs::remove_file(directory.join("state.mark")).unwrap();
+    let draft = path.with_extension("redb.again");
+    for part in [1.0, 0.5] {
+        if path.exists() {
+            std::fs::rename(&path, &draft).unwrap();
+        }
+        let whole = std::fs::read(&draft).unwrap();
+        std::fs::write(&draft, &whole[..(whole.len() as f64 * part) as usize]).unwrap();
+        assert!(matches!(open(&directory, false), Err(StoreError::Missing { .. })));
+        let (rebuilt, events) = open(&directory, true).unwrap();
+        assert_eq!(rebuilt.start, Start::Rebuilt);
+        assert!(events.len() == 3 || part < 1.0, "{} events", events.len());
+        close(&rebuilt.keeper);
+        std::fs::remove_file(directory.join("state.mark")).unwrap();
+    }
+}

@@ -162,7 +162,7 @@ fn a_file_that_somebody_else_has_written_is_checked_before_it_is_believed() {
 fn an_empty_directory_is_a_first_start_only_if_nothing_outside_knows_better() {
     let temporary = tempfile::tempdir().unwrap();
     let directory = temporary.path().join("store");
-    let witness = Witness::of(&directory, None);
+    let witness = Witness::of(&directory, &crate::config::Witness::Beside);
     let open = |rebuild: Option<&Path>| {
         super::super::open(&directory, &witness, rebuild, Meters::default(), NOW, |_| Ok(()))
     };
