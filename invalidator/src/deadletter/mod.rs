@@ -10,6 +10,7 @@ mod letter;
 mod replay;
 mod room;
 mod table;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;

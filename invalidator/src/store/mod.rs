@@ -17,6 +17,7 @@ mod anchor;
 mod error;
 pub mod file;
 mod held;
+mod inner;
 mod keeper;
 mod lock;
 mod mark;

@@ -13,7 +13,8 @@ use redb::Database;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::keeper::{Health, Inner, Keeper, KeptEvent, Queue, Ticket};
+use super::inner::{Health, Inner, Queue};
+use super::keeper::{Keeper, KeptEvent, Ticket};
 use super::lock::DirectoryLock;
 use super::mark::{Mark, MarkFile};
 use super::meters::Meters;

@@ -10,7 +10,7 @@ use redb::Database;
 use tracing::{error, info, warn};
 
 use super::anchor::{Anchor, Look, Standing, give_name};
-use super::keeper::Inner;
+use super::inner::Inner;
 use super::lock::DirectoryLock;
 use super::mark::MarkFile;
 use super::table::{self, FORMAT, KIND};

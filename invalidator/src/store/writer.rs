@@ -9,7 +9,8 @@ use redb::Database;
 use tracing::{error, info};
 
 use super::StoreError;
-use super::keeper::{Inner, Ticket};
+use super::inner::Inner;
+use super::keeper::Ticket;
 use super::pending::Batch;
 use super::place::Place;
 use super::{file, table};

@@ -225,3 +225,16 @@ fn a_full_disk_is_an_alarm_and_enforcement_goes_on() {
         assert_eq!(next.get(&format!("/v1/users/{user}")).status, 200);
     }
 }
+
+#[test]
+fn a_disk_that_cannot_be_written_is_noticed_without_an_event() {
+    let daemon = Daemon::start("");
+    assert_eq!(daemon.post(&block("evt-1", "alice")).json()["durable"], true);
+    daemon.limit_files("0");
+    wait_until("the alarm", || daemon.status()["store"]["state"] == "failing");
+    assert!(daemon.get("/readyz").text.contains("store is failing: "));
+    let cause = daemon.status()["store"]["cause"].to_string();
+    assert!(cause.contains("state.mark"), "{cause}");
+    daemon.limit_files("unlimited");
+    wait_until("recovery", || daemon.get("/readyz").status == 200);
+}
