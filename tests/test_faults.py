@@ -1,6 +1,5 @@
 """What happens when a part dies, hangs or lies: no block is lost, nobody gets a free pass."""
 
-import shutil
 import threading
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ from harness.envoy import Envoy, Options
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import running
+from harness.store import forget_everything
 
 TRAPPED = "proxy_on_http_call_response failed"
 
@@ -162,7 +162,7 @@ def test_redis_absent_at_the_start_is_not_synced():
         stack.edge.process.kill()
         stack.redis.kill()
         # Nothing is known from before: this is a daemon that never heard Redis.
-        shutil.rmtree(stack.daemon.store)
+        forget_everything(stack.daemon)
         stack.daemon.start()
         stack.edge.start()
         wait_until(stack.node, "the first poll")

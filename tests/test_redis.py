@@ -1,7 +1,6 @@
 """Redis from end to end: what docs/redis.md tells publishers to do, and losing everything there."""
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ from harness import artifacts
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import running
+from harness.store import forget_everything
 
 DOCUMENT = artifacts.REPOSITORY / "docs/redis.md"
 
@@ -88,7 +88,7 @@ def test_a_daemon_with_nothing_learns_everything_from_redis(user):
         stack.redis.publish(event("block", user))
         wait_until(lambda: kept(stack, user) == 1, "the daemon to write it", 3)
         stack.daemon.process.kill()
-        shutil.rmtree(stack.daemon.config.parent / "store")
+        forget_everything(stack.daemon)
         stack.daemon.start()
         known = lambda: stack.daemon.get(f"/v1/users/{user}").status == 200  # noqa: E731
         wait_until(known, "the daemon to read it", 5)

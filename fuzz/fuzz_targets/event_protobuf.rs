@@ -14,6 +14,6 @@ fuzz_target!(|data: &[u8]| {
         let written = protobuf::write(&document).expect("a good event can be written");
         assert!(protobuf::is_meant(&written));
         let back = protobuf::read(&written).expect("what was written can be read");
-        assert_eq!(Event::of(&back, fuzz::NOW).map(|(event, _)| event), Ok(event));
+        assert_eq!(Event::of(&back, fuzz::NOW, fuzz::NOW).map(|(event, _)| event), Ok(event));
     }
 });

@@ -1,7 +1,7 @@
 //! Wires the daemon together, and takes it apart in the right order.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, io};
@@ -20,9 +20,9 @@ use uuid::Uuid;
 
 use crate::access::tls::Tls;
 use crate::audit::entry::{Fact, Start as Started};
-use crate::audit::{Audit, AuditError};
+use crate::audit::{self, Audit, AuditError};
 use crate::clock::JumpWatch;
-use crate::config::{self, Config, ConfigError, Listen, Signatures};
+use crate::config::{Config, ConfigError, Listen, Signatures};
 use crate::deadletter::DeadLetters;
 use crate::engine::{BatchBounds, Engine, Now, Settings, Source};
 use crate::intake::{EMBEDDED, Intake, load_keys};
@@ -35,7 +35,7 @@ use crate::server::listen::{self, SocketFile};
 use crate::server::{Bounds, DRAIN_MAX, Shutdown, poll, serve};
 use crate::shared::{Shared, wall_clock};
 use crate::source::redis::{REDIS, RedisSource};
-use crate::store::{self, Keeper, Opened, Start, StoreError};
+use crate::store::{self, Keeper, Opened, Start, StoreError, Witness};
 
 /// How much later than due a node's next poll may be before the node counts as gone.
 const POLL_LATE_MAX: Duration = Duration::from_secs(2);
@@ -144,7 +144,10 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
     if let Some(file) = &event_keys_file {
         intake.set_keys(file.keys.clone());
     }
-    let (engine, keeper) = restore(engine, &intake, &config.store, rebuild_store, &metrics)?;
+    let witness = Witness::of(&config.store.directory, &config.store.witness)
+        .and(log_elsewhere(&config.store.directory, &config.audit.directory));
+    let disk = Disk { directory: &config.store.directory, witness, rebuild: rebuild_store };
+    let (engine, keeper) = restore(engine, &intake, &disk, &metrics)?;
     let dead_letters = DeadLetters::start(
         &config.store.directory,
         config.dead_letters,
@@ -232,20 +235,34 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
     Ok(())
 }
 
+/// Where the store is, and what is known of it from elsewhere.
+struct Disk<'a> {
+    directory: &'a Path,
+    witness: Witness,
+    rebuild: bool,
+}
+
+/// A file of an audit log that is not in the store's directory: only a daemon that had a store has
+/// written it.
+fn log_elsewhere(store: &Path, log: &Path) -> Option<PathBuf> {
+    let first = || audit::list(log).ok()?.into_iter().next();
+    if log.starts_with(store) { None } else { first().map(|file| log.join(file.name)) }
+}
+
 /// Reads back what earlier runs knew: nobody is answered before.
 fn restore(
     engine: Engine,
     intake: &Intake,
-    config: &config::Store,
-    rebuild: bool,
+    disk: &Disk<'_>,
     metrics: &Metrics,
 ) -> Result<(Engine, Keeper), DaemonError> {
     let (started, wall) = (Instant::now(), wall_clock());
     let mut restore = Restore::new(engine, intake, Now { wall, mono: Duration::ZERO });
-    let (directory, meters) = (&config.directory, metrics.store.clone());
-    let program = if rebuild { Some(env::current_exe()?) } else { None };
-    let opened =
-        store::open(directory, program.as_deref(), meters, wall, |kept| restore.take(kept))?;
+    let Disk { directory, witness, rebuild } = disk;
+    let meters = metrics.store.clone();
+    let program = if *rebuild { Some(env::current_exe()?) } else { None };
+    let program = program.as_deref();
+    let opened = store::open(directory, witness, program, meters, wall, |kept| restore.take(kept))?;
     let Opened { keeper, start, sources_alive } = opened;
     let mut engine = restore.finish(&keeper).map_err(|error| ConfigError {
         field: "limits.subjects_max".to_owned(),
@@ -258,7 +275,7 @@ fn restore(
     let (path, events) = (keeper.path().display(), keeper.status().events);
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     match start {
-        Start::First => info!(%path, "first start: the store is new and empty"),
+        Start::First => warn!(%path, "first start: the store is new and empty"),
         Start::Loaded => info!(%path, events, took_ms, "store loaded"),
         Start::Rebuilt => {
             warn!(%path, events, took_ms, "store rebuilt: some events may be missing")

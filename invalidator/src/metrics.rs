@@ -105,6 +105,7 @@ pub struct Metrics {
     store_queue: Gauge,
     store_unkept: Gauge,
     store_failing: Gauge,
+    store_doubtful: Gauge,
     clock_jumps: Counter,
     /// Who was turned away from the API.
     pub access: AccessMetrics,
@@ -158,6 +159,7 @@ impl Metrics {
             store_queue: Gauge::default(),
             store_unkept: Gauge::default(),
             store_failing: Gauge::default(),
+            store_doubtful: Gauge::default(),
             clock_jumps: Counter::default(),
             access: AccessMetrics::default(),
             redis: RedisMetrics::default(),
@@ -345,6 +347,8 @@ impl Metrics {
             "1 while the store cannot be written",
             self.store_failing.clone(),
         );
+        let help = "1 while something says that an earlier store was lost";
+        r.register("store_doubtful", help, self.store_doubtful.clone());
         let help = "Times that the wall clock did not move as the time did";
         r.register("clock_jumps", help, self.clock_jumps.clone());
     }
@@ -356,6 +360,7 @@ impl Metrics {
         self.store_queue.set(number(status.queue));
         self.store_unkept.set(number(status.unkept));
         self.store_failing.set(status.cause.is_some().into());
+        self.store_doubtful.set(status.doubt.is_some().into());
     }
 
     /// Counts a jump of the wall clock.

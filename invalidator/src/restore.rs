@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::config::Limits;
     use crate::engine::{BatchBounds, Settings};
-    use crate::store::{self, Meters};
+    use crate::store::{self, Meters, Witness};
 
     /// 2026-11-22T12:00:00Z: nothing is over for so long that it may be forgotten.
     const NOW: UnixMicros = UnixMicros(1_795_348_800_000_000);
@@ -144,7 +144,9 @@ mod tests {
 
     fn keeper(directory: &tempfile::TempDir) -> Keeper {
         let directory = directory.path().join("store");
-        store::open(&directory, None, Meters::default(), NOW, |_| Ok(())).unwrap().keeper
+        store::open(&directory, &Witness::default(), None, Meters::default(), NOW, |_| Ok(()))
+            .unwrap()
+            .keeper
     }
 
     #[test]

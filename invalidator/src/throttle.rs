@@ -1,9 +1,15 @@
-//! Keeps whoever may cause log lines without end from filling the log with them.
+//! Keeps whoever may cause log lines without end from filling the log with them: what is too much is
+//! left out or counted, and that is said.
 
-use std::sync::{Mutex, PoisonError};
+mod folds;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use policy::bucket::{Bucket, Rate, RateError};
+
+pub use folds::{Folded, Folds};
 
 /// Lines of the same sort that may come at once.
 const BURST: u32 = 100;
@@ -44,11 +50,28 @@ fn rate() -> Result<Rate, RateError> {
     Rate::new(BURST, 1, INTERVAL)
 }
 
+/// Sorts of lines that are told apart by a name of our own.
+#[derive(Debug, Default)]
+pub struct ByName(Mutex<BTreeMap<&'static str, Arc<Throttle>>>);
+
+impl ByName {
+    /// As [`Throttle::admit`], of this name alone: names are constants, so there are not many.
+    pub fn admit(&self, name: &'static str, now: Duration) -> Option<u64> {
+        let throttle = {
+            let mut throttles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(throttles.entry(name).or_default())
+        };
+        throttle.admit(now)
+    }
+}
+
 /// The sorts of lines that others can cause as often as they like.
 #[derive(Debug, Default)]
 pub struct Throttles {
-    /// Events that were refused.
-    pub bad_events: Throttle,
+    /// Events that were refused, by cause: no flood of one hides the others.
+    pub bad_events: ByName,
+    /// Events that were taken in and changed nothing, by result.
+    pub idle_events: ByName,
     /// Polls with a missing or wrong secret.
     pub wrong_secrets: Throttle,
     /// Requests to the API with missing or wrong credentials.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::request::can_be_in_request;
+
 /// Longest id of a subject that an event can name, in bytes. In requests ids have any length.
 pub const SUBJECT_ID_BYTES_MAX: usize = 256;
 
@@ -84,8 +86,7 @@ impl Subject {
     /// does not count, and control characters are refused.
     #[must_use]
     pub fn can_be_in_requests(&self) -> bool {
-        let id = self.id();
-        id.trim() == id && !id.chars().any(char::is_control)
+        can_be_in_request(self.id())
     }
 
     /// A user, if the id follows [`Subject::RULE`].

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness import artifacts, events, ports
@@ -89,8 +90,8 @@ class Daemon:
         if start:
             self.start()
 
-    def start(self, wait: bool = True) -> None:
-        argv = [str(artifacts.daemon()), "run", "--config", str(self.config)]
+    def start(self, wait: bool = True, more: Sequence[str] = ()) -> None:
+        argv = [str(artifacts.daemon()), "run", "--config", str(self.config), *more]
         self.process = Process("portcullis", argv, self._directory, self._env)
         if wait:
             wait_until(self._answers, "the daemon to answer")

@@ -14,6 +14,7 @@ use policy::time::UnixMicros;
 use super::directory::LogFile;
 use super::line::{Point, Seal};
 use super::recover::Scan;
+use crate::store::Anchor;
 
 /// How much is written again at a time.
 const STEP_BYTES: usize = 64 * 1024;
@@ -22,6 +23,8 @@ const STEP_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Current {
     pub(super) file: File,
+    /// What its name has to name.
+    pub(super) anchor: Anchor,
     pub(super) log: LogFile,
     /// Whole lines in it, in bytes.
     pub(super) length: u64,
@@ -34,8 +37,14 @@ pub(super) struct Current {
 }
 
 impl Current {
-    pub(super) fn new(file: File, log: LogFile, length: u64, begun: Option<UnixMicros>) -> Self {
-        Self { file, log, length, begun, synced: length, is_doubtful: false }
+    pub(super) fn new(
+        file: File,
+        anchor: Anchor,
+        log: LogFile,
+        length: u64,
+        begun: Option<UnixMicros>,
+    ) -> Self {
+        Self { file, anchor, log, length, begun, synced: length, is_doubtful: false }
     }
 
     /// Puts on disk what was written; `last` is the last line of that.

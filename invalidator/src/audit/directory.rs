@@ -73,12 +73,17 @@ pub(super) fn create(directory: &Path) -> io::Result<()> {
 /// If the lock file cannot be made.
 pub(super) fn lock(directory: &Path) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
-    let file = options.create(true).append(true).mode(FILE_MODE).open(directory.join(LOCK))?;
+    let file = options.create(true).append(true).mode(FILE_MODE).open(lock_path(directory))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Where the lock is.
+pub(super) fn lock_path(directory: &Path) -> PathBuf {
+    directory.join(LOCK)
 }
 
 /// Opens a file to append to, and its length.

@@ -10,6 +10,7 @@ use policy::subject::Subject;
 use policy::time::UnixMicros;
 use serde::Serialize;
 
+use super::fold::RepeatsFact;
 use super::line::Hash;
 
 /// Longest text of somebody else's that stands in a line, in bytes.
@@ -57,6 +58,8 @@ pub enum Fact {
     File(FileStart),
     /// An event was received.
     Event(EventFact),
+    /// Events that changed nothing, beyond those that have lines of their own.
+    Repeats(RepeatsFact),
     /// What became of an event at one node.
     Push(PushFact),
     /// A node came, caught up, or went.

@@ -14,6 +14,7 @@ use super::directory::{self, Lines, LogFile, Next};
 use super::entry::{Fact, FileStart, RemovedFact};
 use super::line::{Facts, Hash, Point, Seal};
 use super::recover::{self, OpenError, Recovered};
+use crate::store::Anchor;
 
 /// Version of the format, in the first line of every file.
 const FORMAT: u32 = 1;
@@ -63,7 +64,7 @@ struct Written<'a> {
 /// The files, and where the chain stands.
 #[derive(Debug)]
 pub(super) struct Files {
-    keeping: Keeping,
+    pub(super) keeping: Keeping,
     seal: Seal,
     pub(super) current: Option<Current>,
     /// The file before the current one.
@@ -75,7 +76,8 @@ pub(super) struct Files {
     is_torn: bool,
     /// Why the next file is begun.
     cause: &'static str,
-    _lock: File,
+    /// Held as long as this lives, and what its name has to name.
+    pub(super) lock: (File, Anchor),
 }
 
 impl Files {
@@ -94,10 +96,12 @@ impl Files {
             Some(log) => {
                 let (file, length) =
                     directory::open_to_append(&keeping.directory, &log).map_err(cannot)?;
-                Some(Current::new(file, log, length, begun))
+                let anchor = Anchor::of(&keeping.directory.join(&log.name)).map_err(cannot)?;
+                Some(Current::new(file, anchor, log, length, begun))
             }
             None => None,
         };
+        let lock_anchor = Anchor::of(&directory::lock_path(&keeping.directory)).map_err(cannot)?;
         let files = Self {
             keeping,
             seal,
@@ -107,7 +111,7 @@ impl Files {
             synced: last,
             is_torn: false,
             cause,
-            _lock: lock,
+            lock: (lock, lock_anchor),
         };
         Ok((files, notes))
     }
@@ -185,7 +189,8 @@ impl Files {
         if self.keeping.durable {
             directory::sync(&self.keeping.directory)?;
         }
-        Ok(Current::new(file, log, 0, None))
+        let anchor = Anchor::of(&self.keeping.directory.join(&log.name))?;
+        Ok(Current::new(file, anchor, log, 0, None))
     }
 
     /// Whether lines were written since the last [`Files::sync`].

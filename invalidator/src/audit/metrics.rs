@@ -18,6 +18,7 @@ pub struct AuditMetrics {
     lost: Counter,
     unkept: Counter,
     failures: Counter,
+    rewrites: Counter,
     failing: Gauge,
     queue: Gauge,
     fsync_seconds: Histogram,
@@ -31,6 +32,7 @@ impl Default for AuditMetrics {
             lost: Counter::default(),
             unkept: Counter::default(),
             failures: Counter::default(),
+            rewrites: Counter::default(),
             failing: Gauge::default(),
             queue: Gauge::default(),
             fsync_seconds: Histogram::new(FSYNC_SECONDS),
@@ -49,6 +51,8 @@ impl AuditMetrics {
         r.register("audit_pseudonyms_unkept", help, self.unkept.clone());
         let help = "Attempts to write the audit log that failed";
         r.register("audit_failures", help, self.failures.clone());
+        let help = "Times that the audit log's file was gone and was written anew";
+        r.register("audit_rewrites", help, self.rewrites.clone());
         let help = "1 while the audit log cannot be written";
         r.register("audit_failing", help, self.failing.clone());
         let help = "Entries that wait to be written to the audit log";
@@ -73,6 +77,10 @@ impl AuditMetrics {
     pub(super) fn failed(&self) {
         self.failures.inc();
         self.failing.set(1);
+    }
+
+    pub(super) fn rewritten(&self) {
+        self.rewrites.inc();
     }
 
     pub(super) fn works(&self) {

@@ -10,6 +10,8 @@ mod directory;
 pub mod entry;
 mod files;
 mod finding;
+mod fold;
+mod gone;
 pub mod line;
 mod metrics;
 mod pseudonyms;
@@ -23,7 +25,7 @@ mod writer;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use policy::subject::Subject;
 use serde::Serialize;
@@ -42,6 +44,8 @@ use queue::{Erasure, Queue, Work};
 pub use queue::{QUEUE_ENTRIES_MAX, Ticket};
 pub use recover::OpenError;
 use writer::{Common, Standing, Writer};
+
+use crate::throttle::Folds;
 
 use crate::config::{self, Fsync};
 
@@ -144,6 +148,8 @@ impl Audit {
             standing: Mutex::new(Standing { last: files.last(), failing: None }),
             done: watch::Sender::new(Ticket::default()),
             metrics,
+            folds: Folds::new(config.pace),
+            started: Instant::now(),
         });
         let audit = Self { common: Arc::clone(&common), fsync: config.fsync };
         for fact in notes {
@@ -154,7 +160,8 @@ impl Audit {
             }
             audit.note(None, fact);
         }
-        let writer = Writer::new(common, files, config.fsync, config.retention);
+        let mut writer = Writer::new(common, files, config.fsync, config.retention);
+        writer.fold_interval = config.fold_interval;
         let thread = std::thread::Builder::new().name("audit".to_owned());
         let thread = thread.spawn(|| writer.run()).map_err(AuditError::Thread)?;
         Ok((audit.clone(), AuditWriter { audit, thread }))

@@ -15,7 +15,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 use thiserror::Error;
 
 use super::entry::About;
-use crate::store::{StoreError, file};
+use crate::store::{Held, StoreError, file};
 
 /// Name of the file in the store's directory.
 pub(super) const FILE: &str = "pseudonyms.redb";
@@ -51,8 +51,7 @@ pub enum NamesError {
 pub struct Names {
     path: PathBuf,
     names_max: u64,
-    /// Nothing while it is being replaced, or if that has failed: then it is opened again.
-    database: Mutex<Option<Database>>,
+    held: Mutex<Held>,
 }
 
 /// What became of some look-ups.
@@ -71,12 +70,10 @@ impl Names {
     /// If the file is damaged, of another format, or in use.
     pub fn open(directory: &Path, names_max: usize) -> Result<Self, NamesError> {
         let path = directory.join(FILE);
-        let database = file::open(&path, KIND, FORMAT)?;
-        let names = Self {
-            path,
-            names_max: u64::try_from(names_max).unwrap_or(u64::MAX),
-            database: Mutex::new(Some(database)),
-        };
+        let held = Mutex::new(Held::new(path.clone(), KIND, FORMAT));
+        let names_max = u64::try_from(names_max).unwrap_or(u64::MAX);
+        let names = Self { path, names_max, held };
+        names.check()?;
         names.remove_leftover()?;
         Ok(names)
     }
@@ -88,22 +85,26 @@ impl Names {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Database>> {
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks whether the file is where it was, and writes it anew if it is gone.
+    pub(super) fn check(&self) -> Result<(), NamesError> {
+        self.lock().get()?;
+        Ok(())
     }
 
     fn with<T>(
         &self,
         then: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, NamesError> {
-        let mut database = self.lock();
-        let open = match database.take() {
-            Some(open) => open,
-            None => file::open(&self.path, KIND, FORMAT)?,
-        };
-        let done = then(&open);
-        // After an error of the disk the library refuses everything until the file is opened anew.
-        *database = done.is_ok().then_some(open);
+        let mut held = self.lock();
+        let done = then(&*held.get()?);
+        if done.is_err() {
+            // The library refuses everything until the file is opened anew.
+            held.close();
+        }
         Ok(done?)
     }
 
@@ -251,24 +252,14 @@ impl Names {
 
     /// Writes the file anew with what is to be kept, and puts it in the place of the old one.
     fn rewrite(&self, keep: impl Fn((&str, &str), u64) -> bool) -> Result<(), NamesError> {
-        let mut current = self.lock();
+        let mut held = self.lock();
         self.remove_leftover()?;
         let draft = self.path.with_file_name(NEXT_FILE);
-        let old = match current.take() {
-            Some(open) => open,
-            None => file::open(&self.path, KIND, FORMAT)?,
-        };
+        let old = held.get()?;
         let next = file::open(&draft, KIND, FORMAT)?;
-        let copied = copy(&old, &next, keep);
-        if let Err(error) = copied {
-            *current = Some(old);
-            return Err(error.into());
-        }
-        if let Err(error) = std::fs::rename(&draft, &self.path) {
-            *current = Some(old);
-            return Err(error.into());
-        }
-        *current = Some(next);
+        copy(&old, &next, keep)?;
+        std::fs::rename(&draft, &self.path)?;
+        held.replace(next)?;
         let directory = self.path.parent().unwrap_or(&self.path);
         Ok(super::directory::sync(directory)?)
     }

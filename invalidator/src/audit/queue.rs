@@ -99,6 +99,19 @@ impl Queue {
         Some(ticket)
     }
 
+    /// Accepts something that the writer itself has to say; it is not lost if there is no room, and
+    /// is to be said again.
+    pub(super) fn push_fact(&self, fact: Fact) -> bool {
+        let mut waiting = self.lock();
+        if waiting.work.len().saturating_add(2) > self.entries_max {
+            return false;
+        }
+        let at = wall_clock();
+        waiting.fill_gap(at);
+        waiting.accept(Work::Note(Entry { at, about: None, fact }));
+        true
+    }
+
     /// What has been waiting longest, at most so much; waits for it for at most so long.
     pub(super) fn take(&self, count_max: usize, patience: Duration) -> Vec<Work> {
         let waiting = self.lock();

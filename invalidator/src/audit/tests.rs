@@ -2,6 +2,8 @@
 //! unnoticed.
 
 mod attack;
+mod fold;
+mod gone;
 mod sync;
 mod writer;
 

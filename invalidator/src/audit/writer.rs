@@ -11,12 +11,14 @@ use tracing::{error, info, warn};
 use super::chores::Chores;
 use super::entry::{About, Entry, EraseFact, Fact};
 use super::files::{Files, Ready};
+use super::fold::{Sample, Sort};
 use super::line::Point;
 use super::metrics::AuditMetrics;
 use super::pseudonyms::{Names, NamesError};
 use super::queue::{Erasure, Queue, Ticket, Work};
 use crate::config::Fsync;
 use crate::shared::wall_clock;
+use crate::throttle::Folds;
 
 /// Most entries that are written at once.
 const BATCH_ENTRIES_MAX: usize = 1_024;
@@ -45,6 +47,9 @@ pub(super) struct Common {
     /// Everything up to this ticket is on disk.
     pub(super) done: watch::Sender<Ticket>,
     pub(super) metrics: AuditMetrics,
+    /// What has no lines of its own.
+    pub(super) folds: Folds<Sort, Sample>,
+    pub(super) started: Instant,
 }
 
 impl Common {
@@ -73,6 +78,8 @@ pub(super) struct Writer {
     head_at: Option<Instant>,
     head_logged_at: Option<Instant>,
     pub(super) chores: Chores,
+    pub(super) fold_interval: Duration,
+    unfolded_at: Instant,
 }
 
 /// Why the writer could not go on.
@@ -104,6 +111,8 @@ impl Writer {
             head_at: None,
             head_logged_at: None,
             chores: Chores::new(now),
+            fold_interval: TICK,
+            unfolded_at: now,
         }
     }
 
@@ -119,7 +128,11 @@ impl Writer {
             if written.is_ok() {
                 last_attempts = 0;
                 if self.common.queue.is_done() && self.pending.is_empty() {
-                    break;
+                    // Nothing more is noted, so this ends.
+                    self.unfold();
+                    if self.common.queue.is_done() {
+                        break;
+                    }
                 }
             } else if self.common.queue.is_closed() {
                 // However much waits: a broken disk must not keep the daemon from ending.
@@ -167,6 +180,7 @@ impl Writer {
     }
 
     fn write_notes(&mut self, count: usize) -> Result<(), WriteError> {
+        self.check_files()?;
         let entries = || {
             self.pending.iter().take(count).filter_map(|work| match work {
                 Work::Note(entry) => Some(entry),
@@ -232,11 +246,23 @@ impl Writer {
     pub(super) fn sync(&mut self) -> Result<(), WriteError> {
         if self.files.is_dirty() {
             let start = Instant::now();
+            self.check_files()?;
             self.files.sync()?;
             self.common.metrics.synced(start.elapsed());
         }
         self.synced_at = Instant::now();
         self.common.done.send_replace(self.written);
+        Ok(())
+    }
+
+    /// Lines in a file that has lost its name are lines that nobody will read.
+    fn check_files(&mut self) -> Result<(), WriteError> {
+        if let Some(cause) = self.files.check()? {
+            error!(cause, "the audit log was removed while it is written");
+            self.common.metrics.rewritten();
+            let fact = Fact::Damaged { cause };
+            self.common.queue.push(|at| Work::Note(Entry { at, about: None, fact }));
+        }
         Ok(())
     }
 
@@ -248,6 +274,7 @@ impl Writer {
 
     /// What is due besides entries.
     fn look_after(&mut self) -> Result<(), WriteError> {
+        self.check_files()?;
         let sync_due = match self.fsync {
             Fsync::Always => true,
             Fsync::Every(interval) => self.synced_at.elapsed() >= interval,
@@ -259,6 +286,11 @@ impl Writer {
         let head_is_old = self.head_at.is_none_or(|at| at.elapsed() >= TICK);
         if head_is_old && !self.files.is_dirty() && self.head != self.files.last() {
             self.write_head()?;
+        }
+        self.common.names.check()?;
+        if self.unfolded_at.elapsed() >= self.fold_interval {
+            self.unfolded_at = Instant::now();
+            self.unfold();
         }
         self.compare_clocks();
         if self.head_logged_at.is_none_or(|at| at.elapsed() >= HEAD_LOG_INTERVAL) {

@@ -135,6 +135,9 @@ fn store_line(store: &Value) -> String {
     if let Some(cause) = store.get("cause").and_then(Value::as_str) {
         let _ = write!(line, "; NOT WRITABLE: {cause}");
     }
+    if let Some(doubt) = store.get("doubt").and_then(Value::as_str) {
+        let _ = write!(line, "; MAY LACK BLOCKS: {doubt}");
+    }
     if number(store, "unkept") > 0 {
         let _ = write!(line, "; NOT KEPT: {}", number(store, "unkept"));
     }

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::value::{Secret, Span};
-use super::{ConfigError, SECRET_BYTES_MIN};
+use super::{ConfigError, Pace, SECRET_BYTES_MIN};
 use policy::time::parse_duration;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -19,6 +19,8 @@ const ROTATE_AGE: (Duration, Duration) = (Duration::from_secs(60), DAY.saturatin
 const ROTATE_BYTES: (u64, u64) = (64 * 1024, 4 * 1024 * 1024 * 1024);
 /// Bounds of the retention.
 const RETENTION: (Duration, Duration) = (DAY, DAY.saturating_mul(3_660));
+/// Bounds of the time for which events of the same result are counted together.
+const FOLD_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Most pseudonyms that may be configured.
 const PSEUDONYMS_MAX: usize = 50_000_000;
 
@@ -39,6 +41,10 @@ pub struct Audit {
     pub retention: Duration,
     /// Users and sessions with a pseudonym that can be looked up.
     pub pseudonyms_max: usize,
+    /// How many events with the same result, which change nothing, have lines of their own.
+    pub pace: Pace,
+    /// How often there is a line about the others.
+    pub fold_interval: Duration,
 }
 
 /// When lines are put on disk.
@@ -71,6 +77,9 @@ pub(super) struct RawAudit {
     rotate_age: Option<Span>,
     retention: Option<Span>,
     pseudonyms_max: Option<usize>,
+    fold_burst: Option<u32>,
+    fold_per_minute: Option<u32>,
+    fold_interval: Option<Span>,
 }
 
 impl RawAudit {
@@ -101,9 +110,23 @@ impl RawAudit {
         let rotate_age = span(self.rotate_age, "audit.rotate_age", DAY, ROTATE_AGE)?;
         let retention_default = DAY.saturating_mul(400);
         let retention = span(self.retention, "audit.retention", retention_default, RETENTION)?;
+        let pace = Pace::check("audit", self.fold_burst, self.fold_per_minute)?;
+        let fold_default = Duration::from_secs(10);
+        let fold_interval =
+            span(self.fold_interval, "audit.fold_interval", fold_default, FOLD_INTERVAL)?;
         let place = RawAudit { directory: self.directory, key: self.key, ..Self::default() };
         let AuditPlace { directory, key } = place.place(store)?;
-        Ok(Audit { directory, key, fsync, rotate_bytes, rotate_age, retention, pseudonyms_max })
+        Ok(Audit {
+            directory,
+            key,
+            fsync,
+            rotate_bytes,
+            rotate_age,
+            retention,
+            pseudonyms_max,
+            pace,
+            fold_interval,
+        })
     }
 }
 
@@ -146,6 +169,7 @@ mod tests {
         assert_eq!(audit.fsync, Fsync::Every(Duration::from_secs(1)));
         assert_eq!(audit.retention, DAY * 400);
         assert!(audit.key.is_none());
+        assert_eq!((audit.pace, audit.fold_interval), (Pace::default(), Duration::from_secs(10)));
         assert_eq!(parse("fsync = \"always\"").unwrap().fsync, Fsync::Always);
         assert_eq!(parse("fsync = \"never\"").unwrap().fsync, Fsync::Never);
         let directory = parse("directory = \"/audit\"").unwrap().directory;
@@ -161,6 +185,9 @@ mod tests {
             ("rotate_bytes = 1", "audit.rotate_bytes: must be 65536 to 4294967296"),
             ("rotate_age = \"1s\"", "audit.rotate_age: must be between"),
             ("retention = \"1h\"", "audit.retention: must be between"),
+            ("fold_burst = 0", "audit.fold_burst: must be 1 to 10000"),
+            ("fold_per_minute = 0", "audit.fold_per_minute: must be 1 to 600000"),
+            ("fold_interval = \"61s\"", "audit.fold_interval: must be between"),
             ("pseudonyms_max = 0", "audit.pseudonyms_max: must be 1 to"),
         ];
         for (text, message) in cases {

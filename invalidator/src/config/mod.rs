@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod dead_letters;
 mod events;
+mod pace;
 mod raw;
 mod redis;
 mod store;
@@ -16,8 +17,9 @@ pub use dead_letters::DeadLetters;
 #[cfg(test)]
 pub(crate) use events::RawEvents;
 pub use events::{Events, FieldPath, Signatures, UnknownFields};
+pub use pace::Pace;
 pub use raw::ACK_TIMEOUT_MAX;
-pub use store::Store;
+pub use store::{Store, Witness};
 pub(crate) use value::{Place, Secret, TIME_RULE, Time, parse_toml, read, read_bounded};
 
 use std::fmt;

@@ -11,12 +11,34 @@ use super::ConfigError;
 pub struct Store {
     /// The directory of the daemon's files; made if it is not there.
     pub directory: PathBuf,
+    /// What says outside of it that there was a store.
+    pub witness: Witness,
+}
+
+/// What says that there was a store, should its directory be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Witness {
+    /// A file beside the directory, if that can be written.
+    #[default]
+    Beside,
+    /// This file.
+    File(PathBuf),
+    /// Nothing: the directory is meant to be empty now and then.
+    Off,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be an absolute path outside store.directory, or false")]
+enum RawWitness {
+    Off(bool),
+    File(PathBuf),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawStore {
     directory: PathBuf,
+    witness: Option<RawWitness>,
 }
 
 impl RawStore {
@@ -24,12 +46,25 @@ impl RawStore {
         if !self.directory.is_absolute() {
             return Err(ConfigError::new("store.directory", "must be an absolute path"));
         }
-        Ok(Store { directory: self.directory })
+        let directory = self.directory;
+        let witness = match self.witness {
+            None => Witness::Beside,
+            Some(RawWitness::Off(false)) => Witness::Off,
+            Some(RawWitness::File(path)) if path.is_absolute() && !path.starts_with(&directory) => {
+                Witness::File(path)
+            }
+            Some(_) => {
+                let rule = "must be an absolute path outside store.directory, or false";
+                return Err(ConfigError::new("store.witness", rule));
+            }
+        };
+        Ok(Store { directory, witness })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::config::Config;
 
     const POLL: &str = "[poll]\nlisten = \"unix:/run/poll.sock\"\nsecret = \"0123456789abcdef\"\n";
@@ -41,12 +76,29 @@ mod tests {
     fn the_directory_is_required_and_absolute() {
         let store = "[store]\ndirectory = \"/var/lib/portcullis\"\n";
         let config = Config::parse(&format!("{POLL}{store}{TOKENS}"));
-        assert_eq!(config.unwrap().store.directory.to_str(), Some("/var/lib/portcullis"));
+        let config = config.unwrap();
+        assert_eq!(config.store.directory.to_str(), Some("/var/lib/portcullis"));
+        assert_eq!(config.store.witness, Witness::Beside);
+        for (value, witness) in
+            [("false", Witness::Off), ("\"/w\"", Witness::File(PathBuf::from("/w")))]
+        {
+            let config = Config::parse(&format!("{POLL}{store}witness = {value}\n{TOKENS}"));
+            assert_eq!(config.unwrap().store.witness, witness);
+        }
         let cases = [
             ("", "config: missing field `store`"),
             ("[store]", "store: missing field `directory`"),
             ("[store]\ndirectory = \"\"", "store.directory: must be an absolute path"),
             ("[store]\ndirectory = \"here\"", "store.directory: must be an absolute path"),
+            (
+                "[store]\ndirectory = \"/x\"\nwitness = \"/x/y\"",
+                "store.witness: must be an absolute path outside store.directory, or false",
+            ),
+            (
+                "[store]\ndirectory = \"/x\"\nwitness = true",
+                "store.witness: must be an absolute path",
+            ),
+            ("[store]\ndirectory = \"/x\"\nwitness = \"y\"", "store.witness: must be an absolute"),
             ("[store]\ndirectory = \"/x\"\nsync = false", "store.sync: unknown field `sync`"),
         ];
         for (more, message) in cases {

@@ -1,5 +1,7 @@
 //! One dead letter: what came, why it cannot be applied, and what operators did about it.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use policy::event::EVENT_BYTES_MAX;
@@ -8,8 +10,20 @@ use policy::time::UnixMicros;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::class::Class;
+use crate::intake::Proof;
+use crate::throttle::Folded;
+
 /// Most bytes of an event that are kept: of an event that is too large, its beginning.
 pub const RAW_BYTES_MAX: usize = EVENT_BYTES_MAX;
+/// Most bytes that are kept of what was never an event: enough to see what it is.
+pub const GARBAGE_BYTES_MAX: usize = 1_024;
+/// For how long letters are counted as one that stands for many: so that it has a first and a last
+/// time that say something.
+const FOLD_SPAN: Duration = Duration::from_secs(24 * 60 * 60);
+/// The rule of a letter that stands for many.
+const FOLDED_RULE: &str =
+    "many of this cause came: this letter has their number, and the first of them as a sample";
 /// Most replays of one letter that are remembered; the oldest is forgotten.
 pub(super) const REPLAYS_MAX: usize = 16;
 /// Bytes of the digest that is a letter's id.
@@ -28,15 +42,46 @@ pub struct Cause {
 
 /// An event that cannot be applied, as it comes.
 #[derive(Clone)]
-pub struct Fresh {
+pub struct Refused<'a> {
     /// The source that it came through.
     pub source: &'static str,
     /// Why it cannot be applied.
     pub cause: Cause,
+    /// What speaks for it.
+    pub proof: Proof,
     /// Its id, if that could be read.
     pub event_id: Option<EventId>,
+    /// All of it.
+    pub bytes: &'a [u8],
     /// When it came.
     pub at: UnixMicros,
+}
+
+impl Refused<'_> {
+    /// What is to be expected of it.
+    pub(super) fn class(&self) -> Class {
+        Class::of(&self.cause.kind, self.proof)
+    }
+
+    /// What makes it one of many that are the same.
+    pub(super) fn sort(&self) -> (&'static str, String, Class) {
+        (self.source, self.cause.kind.clone(), self.class())
+    }
+}
+
+/// A letter that is to be kept.
+#[derive(Clone)]
+pub struct Fresh {
+    source: &'static str,
+    cause: Cause,
+    event_id: Option<EventId>,
+    /// When it came, or the first of those it stands for.
+    at: UnixMicros,
+    /// When the last of them came.
+    last: UnixMicros,
+    count: u64,
+    pub(super) class: Class,
+    is_folded: bool,
     id: String,
     raw: Vec<u8>,
     bytes: u64,
@@ -46,23 +91,36 @@ impl Fresh {
     /// The same bytes from the same source with the same cause have the same id, and so are one
     /// letter, however often they come.
     #[must_use]
-    pub fn new(
-        source: &'static str,
-        cause: Cause,
-        event_id: Option<EventId>,
-        bytes: &[u8],
-        at: UnixMicros,
-    ) -> Self {
-        let mut digest = Sha256::new();
-        for part in [source, &cause.kind, &cause.field, &cause.rule] {
-            digest.update(part);
-            digest.update([0]);
-        }
-        digest.update(bytes);
-        let id = digest.finalize().iter().take(ID_BYTES).map(|b| format!("{b:02x}")).collect();
-        let raw = bytes.iter().copied().take(RAW_BYTES_MAX).collect();
+    pub fn new(refused: Refused<'_>) -> Self {
+        let Refused { source, cause, bytes, .. } = &refused;
+        let id = id_of([source, &cause.kind, &cause.field, &cause.rule], bytes);
+        Self { id, ..Self::sample(refused) }
+    }
+
+    /// One that stands for others, and so needs no name of its own.
+    pub(super) fn sample(refused: Refused<'_>) -> Self {
+        let class = refused.class();
+        let Refused { source, cause, event_id, bytes, at, .. } = refused;
+        let most = if class == Class::Garbage { GARBAGE_BYTES_MAX } else { RAW_BYTES_MAX };
+        let raw = bytes.iter().copied().take(most).collect();
         let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Self { source, cause, event_id, at, id, raw, bytes }
+        let (last, count, is_folded, id) = (at, 1, false, String::new());
+        Self { source, cause, event_id, at, last, count, class, is_folded, id, raw, bytes }
+    }
+
+    /// One letter for many of the same cause, with the first of them as a sample. Those of one day
+    /// are one letter.
+    pub(super) fn standing_for(folded: Folded<Self>) -> Self {
+        let Folded { count, first, last, sample } = folded;
+        let span = u64::try_from(FOLD_SPAN.as_micros()).unwrap_or(u64::MAX);
+        let day = first.0.checked_div(span).unwrap_or_default();
+        let kind = &sample.cause.kind;
+        let id = id_of(["folded", sample.source, kind, sample.class.as_str()], &day.to_le_bytes());
+        let cause =
+            Cause { kind: kind.clone(), field: "event".to_owned(), rule: FOLDED_RULE.to_owned() };
+        let raw = sample.raw.iter().copied().take(GARBAGE_BYTES_MAX).collect();
+        let event_id = None;
+        Self { cause, event_id, at: first, last, count, is_folded: true, id, raw, ..sample }
     }
 
     /// What names the letter.
@@ -70,6 +128,17 @@ impl Fresh {
     pub fn id(&self) -> &str {
         &self.id
     }
+}
+
+/// The digest of some texts and bytes that makes a letter's id.
+fn id_of(texts: [&str; 4], bytes: &[u8]) -> String {
+    let mut digest = Sha256::new();
+    for part in texts {
+        digest.update(part);
+        digest.update([0]);
+    }
+    digest.update(bytes);
+    digest.finalize().iter().take(ID_BYTES).map(|b| format!("{b:02x}")).collect()
 }
 
 impl std::fmt::Debug for Fresh {
@@ -121,6 +190,12 @@ pub struct Letter {
     pub bytes: u64,
     /// Tries to replay it, the oldest first.
     pub replays: Vec<Replay>,
+    /// Whether it stands for many, of which only the first is kept as a sample.
+    #[serde(default)]
+    pub folded: bool,
+    /// What is to be expected of it; letters of older versions go by their cause.
+    #[serde(default)]
+    class: Option<Class>,
     raw_base64: String,
 }
 
@@ -139,10 +214,12 @@ impl From<Fresh> for Letter {
             cause: fresh.cause,
             event_id: fresh.event_id.map(|id| id.to_string()),
             first_at: fresh.at.0,
-            last_at: fresh.at.0,
-            count: 1,
+            last_at: fresh.last.0,
+            count: fresh.count,
             bytes: fresh.bytes,
             replays: Vec::new(),
+            folded: fresh.is_folded,
+            class: Some(fresh.class),
             raw_base64: STANDARD.encode(fresh.raw),
         }
     }
@@ -150,9 +227,21 @@ impl From<Fresh> for Letter {
 
 impl Letter {
     /// The same again.
-    pub(super) fn came_again(&mut self, at: UnixMicros) {
-        self.count = self.count.saturating_add(1);
-        self.last_at = self.last_at.max(at.0);
+    pub(super) fn came_again(&mut self, fresh: &Fresh) {
+        self.count = self.count.saturating_add(fresh.count);
+        self.last_at = self.last_at.max(fresh.last.0);
+    }
+
+    /// What is to be expected of it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class.unwrap_or_else(|| Class::of(&self.cause.kind, Proof::NotAsked))
+    }
+
+    /// Those that make room for each other: what is of the same class, source and cause.
+    pub(super) fn group(&self) -> String {
+        let many = if self.folded { "/many" } else { "" };
+        format!("{}/{}/{}{many}", self.class().rank(), self.source, self.cause.kind)
     }
 
     pub(super) fn note(&mut self, replay: Replay) {
@@ -162,7 +251,7 @@ impl Letter {
         self.replays.push(replay);
     }
 
-    /// What came: its beginning, if it was longer than [`RAW_BYTES_MAX`].
+    /// What came: its beginning, if it was longer than is kept.
     #[must_use]
     pub fn raw(&self) -> Vec<u8> {
         STANDARD.decode(&self.raw_base64).unwrap_or_default()
@@ -177,7 +266,7 @@ impl Letter {
     /// Whether only its beginning was kept.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
-        self.bytes > u64::try_from(RAW_BYTES_MAX).unwrap_or(u64::MAX)
+        self.bytes > u64::try_from(self.raw().len()).unwrap_or(u64::MAX)
     }
 
     /// The replay that succeeded, if one did.

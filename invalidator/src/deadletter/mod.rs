@@ -4,27 +4,33 @@
 //! They are no part of what is enforced: if they cannot be kept, that is logged and counted, and
 //! everything else goes on. The file holds what publishers sent, so it is personal data.
 
+mod class;
 mod erase;
 mod letter;
 mod replay;
+mod room;
 mod table;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use redb::Database;
 use thiserror::Error;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config;
 use crate::metrics::DeadLetterMetrics;
-use crate::store::file;
-pub use letter::{Cause, Fresh, Letter, RAW_BYTES_MAX, Replay};
+use crate::store::Held;
+use crate::throttle::{Folds, Throttle};
+pub use class::Class;
+pub use letter::{Cause, Fresh, GARBAGE_BYTES_MAX, Letter, RAW_BYTES_MAX, Refused, Replay};
 pub use replay::{REPLAYED_MAX, ReplayError, Replayed, Selection, Word, replay};
 use table::Written;
 pub use table::{Filter, Named};
@@ -32,8 +38,11 @@ use writer::Task;
 
 /// Name of the file in the store's directory.
 pub const FILE_NAME: &str = "dead-letters.redb";
-/// Most letters that wait to be written; further ones are dropped and counted.
-const QUEUE_MAX: usize = 1_024;
+/// Most letters of each class, the lowest first, that wait to be written; of further ones only the
+/// number is kept. No flood of one class takes the places of another.
+const QUEUE_MAX: [usize; 4] = [64, 64, 384, 512];
+/// The places of all classes, and some for questions.
+const TASKS_MAX: usize = 1_024 + 64;
 
 /// The dead letters. Clones are the same ones.
 #[derive(Clone, Debug)]
@@ -52,13 +61,21 @@ struct Inner {
     path: PathBuf,
     bounds: config::DeadLetters,
     metrics: DeadLetterMetrics,
-    /// Nothing while it has to be opened again.
-    database: RwLock<Option<Arc<Database>>>,
+    held: Mutex<Held>,
     /// Why it cannot be used, while it cannot.
     failure: Mutex<Option<String>>,
     /// Held by a replay: there is one at a time, so that none is done twice.
     replaying: Mutex<()>,
+    /// What is counted together, by source, cause and class.
+    folds: Folds<Sort, Fresh>,
+    started: Instant,
+    /// What keeps a full disk's lines from filling the log.
+    full: Throttle,
+    /// Letters of each class that wait to be written.
+    waiting: [AtomicUsize; 4],
 }
+
+type Sort = (&'static str, String, Class);
 
 impl DeadLetters {
     /// Opens the file in this directory, or makes it. If that is impossible it is tried again for
@@ -73,23 +90,39 @@ impl DeadLetters {
     ) -> std::io::Result<Self> {
         let inner = Arc::new(Inner {
             path: directory.join(FILE_NAME),
+            held: Mutex::new(Held::new(directory.join(FILE_NAME), table::KIND, table::FORMAT)),
             bounds,
             metrics,
-            database: RwLock::default(),
             failure: Mutex::default(),
             replaying: Mutex::default(),
+            folds: Folds::new(bounds.pace),
+            started: Instant::now(),
+            full: Throttle::default(),
+            waiting: Default::default(),
         });
-        let (tasks, received) = sync_channel(QUEUE_MAX);
+        let (tasks, received) = sync_channel(TASKS_MAX);
         writer::spawn(Arc::clone(&inner), received)?;
         Ok(Self { inner, tasks })
     }
 
-    /// Keeps a letter. Never waits.
-    pub fn keep(&self, letter: Fresh) {
-        self.inner.metrics.came(&letter.cause.kind);
-        if self.tasks.try_send(Task::Keep(letter)).is_err() {
-            self.inner.metrics.dropped("queue_full", 1);
+    /// Keeps a letter, or if there are too many of its sort or too many wait, its number. Never
+    /// waits.
+    pub fn keep(&self, refused: Refused<'_>) {
+        let inner = &self.inner;
+        inner.metrics.came(&refused.cause.kind);
+        let (class, sort) = (refused.class(), refused.sort());
+        if class.is_low() && !inner.folds.admit(sort.clone(), inner.started.elapsed()) {
+            return inner.fold(sort, refused);
         }
+        if inner.takes_place(class) {
+            let letter = Fresh::new(refused.clone());
+            if self.tasks.try_send(Task::Keep(letter)).is_ok() {
+                return;
+            }
+            inner.leaves_place(class);
+        }
+        inner.metrics.dropped("queue_full", 1);
+        inner.fold(sort, refused);
     }
 
     /// Waits until everything that came before is written, or for this long. Says whether it is.
@@ -130,7 +163,7 @@ impl Inner {
     ) -> Result<T, Unavailable> {
         let database = self.database()?;
         let done = act(&database).map_err(|cause| {
-            *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+            self.held().close();
             self.failed(cause.to_string())
         })?;
         if self.failure().take().is_some() {
@@ -141,18 +174,12 @@ impl Inner {
     }
 
     fn database(&self) -> Result<Arc<Database>, Unavailable> {
-        if let Some(database) = &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(Arc::clone(database));
-        }
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = &*database {
-            return Ok(Arc::clone(database));
-        }
-        let opened = file::open(&self.path, table::KIND, table::FORMAT)
-            .map_err(|cause| self.failed(cause.to_string()))?;
-        let opened = Arc::new(opened);
-        *database = Some(Arc::clone(&opened));
-        Ok(opened)
+        let database = self.held().get();
+        database.map_err(|cause| self.failed(cause.to_string()))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes why the file cannot be used; says so once for each cause.
@@ -167,10 +194,40 @@ impl Inner {
         Unavailable
     }
 
-    fn written(&self, written: Written) {
-        self.metrics.stored(written.stored);
-        self.metrics.dropped("count", written.dropped_count);
-        self.metrics.dropped("age", written.dropped_age);
+    /// Whether there is a place for one more of this class to wait in, which it has then.
+    fn takes_place(&self, class: Class) -> bool {
+        let rank = usize::from(class.rank());
+        let Some((waiting, most)) = self.waiting.get(rank).zip(QUEUE_MAX.get(rank)) else {
+            return false;
+        };
+        let one_more = |waiting: usize| (waiting < *most).then(|| waiting.saturating_add(1));
+        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn leaves_place(&self, class: Class) {
+        if let Some(waiting) = self.waiting.get(usize::from(class.rank())) {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps no more of a letter than that it came. Nothing of it is looked at but for the first.
+    fn fold(&self, sort: Sort, refused: Refused<'_>) {
+        self.metrics.folded();
+        self.folds.fold(sort, refused.at, || Fresh::sample(refused));
+    }
+
+    fn written(&self, written: &Written) {
+        self.metrics.stored(written.stored, written.bytes);
+        for (why, letters) in &written.dropped {
+            self.metrics.dropped(why, *letters);
+        }
+        if written.good_dropped > 0 {
+            self.metrics.good_dropped(written.good_dropped);
+            if let Some(left_out) = self.full.admit(self.started.elapsed()) {
+                let letters = written.good_dropped;
+                warn!(letters, left_out, "there is no room for dead letters that may yet succeed");
+            }
+        }
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<String>> {

@@ -43,7 +43,7 @@ pub struct Replayed {
     /// Its event's id, if that could be read.
     pub event_id: Option<String>,
     /// `applied`, `duplicate`, `stale`, `refused`, `already_replayed`, or `truncated` for a letter
-    /// of which only the beginning is there.
+    /// of which only the beginning is there, or that stands for many.
     pub result: &'static str,
     /// Why it was refused.
     pub cause: Option<Cause>,
@@ -116,7 +116,7 @@ fn one(shared: &Shared, letter: &Letter) -> (&'static str, Option<Cause>, bool) 
     if letter.replayed().is_some() {
         return ("already_replayed", None, false);
     }
-    if letter.is_truncated() {
+    if letter.folded || letter.is_truncated() {
         return ("truncated", None, false);
     }
     let source = if letter.source == EMBEDDED { EMBEDDED } else { REDIS };

@@ -1,12 +1,13 @@
 //! The letters on disk: by id, and found by time and by the event's id. Plain and synchronous.
 
+use std::collections::BTreeMap;
+
 use policy::time::UnixMicros;
-use redb::{
-    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Database, ReadableDatabase};
 
 use super::letter::{Fresh, Letter, Replay};
+use super::room::{self, Sum};
+use super::tables::{BY_EVENT, BY_TIME, LETTERS, Tables, decode};
 use crate::config;
 use crate::store::file;
 
@@ -17,19 +18,17 @@ pub(super) const FORMAT: u64 = 1;
 /// Most expired letters that one write removes; the next removes more.
 const EXPIRED_MAX: usize = 1_000;
 
-const LETTERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("letters");
-const BY_TIME: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("by_time");
-const BY_EVENT: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("by_event");
-
 /// What a write has changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Written {
     /// Letters there are now.
     pub(super) stored: u64,
-    /// Letters that made room for newer ones.
-    pub(super) dropped_count: u64,
-    /// Letters that were kept for long enough.
-    pub(super) dropped_age: u64,
+    /// What they take.
+    pub(super) bytes: u64,
+    /// Letters that were dropped, by why.
+    pub(super) dropped: BTreeMap<&'static str, u64>,
+    /// Those of them that were not garbage, nor doubtful.
+    pub(super) good_dropped: u64,
 }
 
 /// Which letters to look for.
@@ -48,61 +47,7 @@ pub struct Filter {
 /// A letter with its id.
 pub type Named = (String, Letter);
 
-struct Tables<'a> {
-    letters: Table<'a, &'static str, &'static [u8]>,
-    by_time: Table<'a, (u64, &'static str), ()>,
-    by_event: Table<'a, (&'static str, &'static str), ()>,
-}
-
-impl<'a> Tables<'a> {
-    fn open(transaction: &'a WriteTransaction) -> Result<Self, redb::Error> {
-        Ok(Self {
-            letters: transaction.open_table(LETTERS)?,
-            by_time: transaction.open_table(BY_TIME)?,
-            by_event: transaction.open_table(BY_EVENT)?,
-        })
-    }
-
-    fn get(&self, id: &str) -> Result<Option<Letter>, redb::Error> {
-        let row = self.letters.get(id)?;
-        row.map(|row| decode(row.value())).transpose()
-    }
-
-    fn put(&mut self, id: &str, letter: &Letter) -> Result<(), redb::Error> {
-        let bytes = letter.encode().map_err(|error| corrupted(&error))?;
-        self.letters.insert(id, bytes.as_slice())?;
-        self.by_time.insert((letter.first_at, id), ())?;
-        if let Some(event_id) = letter.event_id.as_deref() {
-            self.by_event.insert((event_id, id), ())?;
-        }
-        Ok(())
-    }
-
-    fn oldest(&self) -> Result<Option<(u64, String)>, redb::Error> {
-        let row = self.by_time.first()?;
-        Ok(row.map(|(key, _)| (key.value().0, key.value().1.to_owned())))
-    }
-
-    fn remove(&mut self, (first_at, id): &(u64, String)) -> Result<(), redb::Error> {
-        let event_id = self.get(id)?.and_then(|letter| letter.event_id);
-        if let Some(event_id) = event_id {
-            self.by_event.remove((event_id.as_str(), id.as_str()))?;
-        }
-        self.by_time.remove((*first_at, id.as_str()))?;
-        self.letters.remove(id.as_str())?;
-        Ok(())
-    }
-}
-
-fn decode(bytes: &[u8]) -> Result<Letter, redb::Error> {
-    Letter::decode(bytes).map_err(|error| corrupted(&error))
-}
-
-fn corrupted(error: &serde_json::Error) -> redb::Error {
-    redb::Error::Corrupted(format!("a letter cannot be read or written: {error}"))
-}
-
-/// Adds letters, counts those that are there, and drops the oldest ones beyond the bounds.
+/// Adds letters, counts those that are there, and drops what is beyond the bounds.
 pub(super) fn put(
     database: &Database,
     fresh: &[Fresh],
@@ -117,18 +62,11 @@ pub(super) fn put(
             let id = fresh.id();
             match tables.get(id)? {
                 Some(mut letter) => {
-                    letter.came_again(fresh.at);
+                    letter.came_again(fresh);
                     tables.put(id, &letter)?;
                 }
                 None => tables.put(id, &fresh.clone().into())?,
             }
-        }
-        let letters_max = u64::try_from(bounds.letters_max).unwrap_or(u64::MAX);
-        while tables.letters.len()? > letters_max
-            && let Some(oldest) = tables.oldest()?
-        {
-            tables.remove(&oldest)?;
-            written.dropped_count += 1;
         }
         let expired_before = now.saturating_sub(bounds.retention).0;
         for _ in 0..EXPIRED_MAX {
@@ -136,9 +74,12 @@ pub(super) fn put(
                 break;
             };
             tables.remove(&oldest)?;
-            written.dropped_age += 1;
+            *written.dropped.entry("age").or_default() += 1;
         }
-        written.stored = tables.letters.len()?;
+        tables.make_room(&bounds, &mut written)?;
+        let Sum { letters, bytes } = room::everything(&tables.census);
+        (written.stored, written.bytes) = (letters, bytes);
+        tables.finish(&transaction)?;
     }
     transaction.commit()?;
     Ok(written)
@@ -155,6 +96,7 @@ pub(super) fn note(database: &Database, replays: &[(String, Replay)]) -> Result<
                 tables.put(id, &letter)?;
             }
         }
+        tables.finish(&transaction)?;
     }
     transaction.commit()?;
     Ok(())
@@ -162,7 +104,10 @@ pub(super) fn note(database: &Database, replays: &[(String, Replay)]) -> Result<
 
 /// One letter.
 pub(super) fn get(database: &Database, id: &str) -> Result<Option<Letter>, redb::Error> {
-    let letters = database.begin_read()?.open_table(LETTERS)?;
+    let letters = match database.begin_read()?.open_table(LETTERS) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        letters => letters?,
+    };
     let row = letters.get(id)?;
     row.map(|row| decode(row.value())).transpose()
 }
@@ -174,7 +119,11 @@ pub(super) fn list(
     limit: usize,
 ) -> Result<Vec<Named>, redb::Error> {
     let transaction = database.begin_read()?;
-    let letters = transaction.open_table(LETTERS)?;
+    let letters = match transaction.open_table(LETTERS) {
+        // Nothing has been written to a new file.
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        letters => letters?,
+    };
     let read = |id: &str| -> Result<Option<Letter>, redb::Error> {
         letters.get(id)?.map(|row| decode(row.value())).transpose()
     };
@@ -226,6 +175,7 @@ pub(super) fn remove(database: &Database, letters: &[(u64, String)]) -> Result<(
         for letter in letters {
             tables.remove(letter)?;
         }
+        tables.finish(&transaction)?;
     }
     transaction.commit()?;
     Ok(())

@@ -1,16 +1,25 @@
+mod floods;
+mod room;
+
 use policy::name::EventId;
 use policy::time::UnixMicros;
 
 use super::*;
+use crate::intake::Proof;
 use crate::shared::wall_clock;
 
 fn cause(kind: &str) -> Cause {
     Cause { kind: kind.to_owned(), field: "key".to_owned(), rule: "must be right".to_owned() }
 }
 
+fn refused<'a>(kind: &str, proof: Proof, text: &'a str, at: u64) -> Refused<'a> {
+    let (bytes, at) = (text.as_bytes(), UnixMicros(at));
+    Refused { source: "redis", cause: cause(kind), proof, event_id: None, bytes, at }
+}
+
 fn fresh(text: &str, event_id: Option<&str>, at: u64) -> Fresh {
     let event_id = event_id.and_then(EventId::parse);
-    Fresh::new("redis", cause("invalid"), event_id, text.as_bytes(), UnixMicros(at))
+    Fresh::new(Refused { event_id, ..refused("too_old", Proof::NotAsked, text, at) })
 }
 
 fn bounds(letters_max: usize) -> config::DeadLetters {
@@ -43,14 +52,14 @@ impl File {
 #[test]
 fn the_same_again_is_one_letter_with_a_count() {
     let file = file();
-    let other = Fresh::new("redis", cause("too_old"), None, b"a", UnixMicros(3));
+    let other = Fresh::new(refused("unknown_key", Proof::NotAsked, "a", 3));
     let written = file.put(&[fresh("a", None, 1), fresh("a", None, 5), other], 10, 5);
     assert_eq!(written.stored, 2);
     assert_eq!(file.put(&[fresh("a", None, 4)], 10, 5).stored, 2);
     let letters = table::list(&file.database, &Filter::default(), 10).unwrap();
     let [(id, letter), (_, other)] = &letters[..] else { panic!("{letters:?}") };
     assert_eq!((letter.count, letter.first_at, letter.last_at), (3, 1, 5));
-    assert_eq!((other.count, other.cause.kind.as_str()), (1, "too_old"));
+    assert_eq!((other.count, other.cause.kind.as_str()), (1, "unknown_key"));
     assert_eq!(table::get(&file.database, id).unwrap().as_ref(), Some(letter));
     assert_eq!(table::get(&file.database, "nothing").unwrap(), None);
 }
@@ -59,13 +68,15 @@ fn the_same_again_is_one_letter_with_a_count() {
 fn the_oldest_make_room_and_the_old_go() {
     let file = file();
     let written = file.put(&[fresh("b", Some("e"), 2), fresh("a", Some("e"), 1)], 1, 2);
-    assert_eq!(written, Written { stored: 1, dropped_count: 1, dropped_age: 0 });
+    assert_eq!((written.stored, written.good_dropped), (1, 1));
+    assert_eq!(written.dropped, [("count", 1)].into());
     let of_event = Filter { event_id: Some("e".to_owned()), ..Filter::default() };
     assert_eq!(file.texts(&of_event, 9), ["b"], "also gone from the index");
     let retention = u64::try_from(bounds(1).retention.as_micros()).unwrap();
-    assert_eq!(file.put(&[], 1, retention + 2).dropped_age, 0);
+    assert!(file.put(&[], 1, retention + 2).dropped.is_empty());
     let written = file.put(&[], 1, retention + 3);
-    assert_eq!(written, Written { stored: 0, dropped_count: 0, dropped_age: 1 });
+    assert_eq!((written.stored, written.bytes, written.good_dropped), (0, 0, 0));
+    assert_eq!(written.dropped, [("age", 1)].into());
     assert!(file.texts(&of_event, 9).is_empty());
 }
 
@@ -108,6 +119,11 @@ fn a_long_event_is_cut_and_says_so() {
         .map(|(_, letter)| (letter.raw().len(), letter.bytes, letter.is_truncated()))
         .collect();
     assert_eq!(cut, [(16384, 16385, true), (16384, 16384, false)]);
+    let long = "z".repeat(GARBAGE_BYTES_MAX + 1);
+    file.put(&[Fresh::new(refused("malformed", Proof::NotAsked, &long, 3))], 10, 3);
+    let letters = table::list(&file.database, &Filter::default(), 10).unwrap();
+    let (_, letter) = letters.last().unwrap();
+    assert_eq!((letter.raw().len(), letter.bytes, letter.is_truncated()), (1024, 1025, true));
 }
 
 #[test]
@@ -143,7 +159,7 @@ fn a_file_that_cannot_be_used_is_tried_again() {
     std::fs::write(&path, "no database").unwrap();
     let metrics = DeadLetterMetrics::default();
     let letters = DeadLetters::start(directory.path(), bounds(10), metrics).unwrap();
-    letters.keep(fresh("a", None, wall_clock().0));
+    letters.keep(refused("too_old", Proof::NotAsked, "a", wall_clock().0));
     assert_eq!(letters.list(&Filter::default(), 10).map(|_| ()), Err(Unavailable));
     // As the log asks for.
     std::fs::remove_file(&path).unwrap();
@@ -162,7 +178,8 @@ fn whoever_is_erased_does_not_come_back_with_letters_that_still_waited() {
     let letters = DeadLetters::start(directory.path(), bounds(1_000), metrics).unwrap();
     letters.flush(Duration::from_secs(20));
     for number in 0..200 {
-        letters.keep(fresh(&format!("alice {number}"), None, wall_clock().0));
+        let text = format!("alice {number}");
+        letters.keep(refused("too_old", Proof::NotAsked, &text, wall_clock().0));
     }
     let alice = policy::subject::Subject::user("alice").unwrap();
     assert_eq!(letters.erase(&alice), Ok(200));

@@ -59,6 +59,17 @@ pub struct Checked {
     pub signed_by: Option<Box<str>>,
 }
 
+/// What speaks for an event that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A signature by a key that is known.
+    Signed,
+    /// Nothing, and nothing is asked for: whoever reaches the source is believed.
+    NotAsked,
+    /// Nothing.
+    None,
+}
+
 /// An event that breaks a rule.
 #[derive(Debug)]
 pub struct Rejected {
@@ -80,6 +91,20 @@ impl Intake {
     /// Puts keys in force.
     pub fn set_keys(&self, keys: EventKeys) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// What speaks for an event that was refused: whether its publisher is known to have sent it.
+    #[must_use]
+    pub fn proof(&self, source: &str, signature: Option<Outcome>) -> Proof {
+        let mode = if source == EMBEDDED { self.rules.embedded } else { self.rules.redis };
+        match signature {
+            _ if mode == Signatures::Off => Proof::NotAsked,
+            // Of the last two the signature is right, by a key that may not be used for it.
+            Some(Outcome::Verified | Outcome::ExpiredKey | Outcome::PublisherNotAllowed) => {
+                Proof::Signed
+            }
+            _ => Proof::None,
+        }
     }
 
     /// Checks an event in either form.

@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use crate::shared::Refusal;
 
 /// Why letters are dropped.
-const DROPPED: [&str; 3] = ["age", "count", "queue_full"];
+const DROPPED: [&str; 5] = ["age", "bytes", "count", "queue_full", "share"];
 /// What becomes of letters that are replayed.
 const REPLAYED: [&str; 6] =
     ["applied", "duplicate", "stale", "refused", "already_replayed", "truncated"];
@@ -33,7 +33,10 @@ struct ResultLabel {
 #[derive(Clone, Debug, Default)]
 pub struct DeadLetterMetrics {
     letters: Family<Label, Counter>,
+    folded: Counter,
     stored: Gauge,
+    bytes: Gauge,
+    good_dropped: Counter,
     dropped: Family<Why, Counter>,
     replays: Family<ResultLabel, Counter>,
     failing: Gauge,
@@ -43,6 +46,12 @@ impl DeadLetterMetrics {
     pub(super) fn register(&self, r: &mut Registry) {
         r.register("dead_letters", "Dead letters that came, by cause", self.letters.clone());
         r.register("dead_letters_stored", "Dead letters kept now", self.stored.clone());
+        let help = "Dead letters of which only the number is kept, in one letter for many";
+        r.register("dead_letters_folded", help, self.folded.clone());
+        let help = "What dead letters take now, in bytes";
+        r.register("dead_letters_bytes", help, self.bytes.clone());
+        let help = "Dead letters dropped for want of room that might yet have succeeded";
+        r.register("dead_letters_good_dropped", help, self.good_dropped.clone());
         let help = "Dead letters dropped to make room, for their age, or for want of time to write";
         r.register("dead_letters_dropped", help, self.dropped.clone());
         let help = "Dead letters that an operator replayed, by result";
@@ -65,9 +74,20 @@ impl DeadLetterMetrics {
         self.letters.get_or_create(&Label { kind: kind.to_owned() }).inc();
     }
 
-    /// Shows how many letters are kept.
-    pub fn stored(&self, letters: u64) {
+    /// Counts a letter of which only the number is kept.
+    pub fn folded(&self) {
+        self.folded.inc();
+    }
+
+    /// Shows how many letters are kept, and what they take.
+    pub fn stored(&self, letters: u64, bytes: u64) {
         self.stored.set(i64::try_from(letters).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Counts letters that were dropped though they might yet have succeeded.
+    pub fn good_dropped(&self, letters: u64) {
+        self.good_dropped.inc_by(letters);
     }
 
     /// Counts letters that were dropped.

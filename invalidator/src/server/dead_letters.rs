@@ -214,6 +214,10 @@ struct Shown<'a> {
     count: u64,
     bytes: u64,
     truncated: bool,
+    /// What is to be expected of it: `garbage`, `doubtful`, `passing` or `proven`.
+    class: &'static str,
+    /// Whether it stands for many, of which only the first is kept.
+    folded: bool,
     /// Whether the event was taken in after all.
     replayed: bool,
     replays: Vec<Value>,
@@ -240,6 +244,8 @@ impl<'a> Shown<'a> {
             count: letter.count,
             bytes: letter.bytes,
             truncated: letter.is_truncated(),
+            class: letter.class().as_str(),
+            folded: letter.folded,
             replayed: letter.replayed().is_some(),
             replays: replays.collect(),
         }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::Shared;
 use crate::audit::entry::{About, EventFact, EventText, Fact};
-use crate::deadletter::{Cause, Fresh};
+use crate::deadletter::{Cause, Refused as Letter};
 use crate::engine::{Engine, Incoming, IngestError, Ingested, Now, Verdict, WaiterId};
 use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored};
 use crate::intake::{kept_origin, kept_source};
@@ -334,7 +334,14 @@ impl Shared {
             sequence: Some(ingested.sequence),
             ..event.fact.clone()
         };
-        self.audit.note(Some(About::Named(event.subject.clone())), Fact::Event(fact));
+        let about = Some(About::Named(event.subject.clone()));
+        // Whoever can publish at all can repeat what somebody has published, without end. Through
+        // the API that is somebody with a name and a rate, and has a line for each call anyway.
+        if ingested.verdict != Verdict::Applied && is_unasked(origin) {
+            self.audit.note_idle(about, fact);
+        } else {
+            self.audit.note(about, Fact::Event(fact));
+        }
     }
 
     /// The one place where a refused event is noted.
@@ -352,10 +359,14 @@ impl Shared {
             replayed: origin.path == Path::Replayed,
             ..EventFact::default()
         };
-        self.audit.note(None, Fact::Event(fact));
-        if let Some(left_out) = self.throttles.bad_events.admit(self.now().mono) {
+        let kind = refusal.kind();
+        if is_unasked(origin) {
+            self.audit.note_idle(None, fact);
+        } else {
+            self.audit.note(None, Fact::Event(fact));
+        }
+        if let Some(left_out) = self.throttles.bad_events.admit(kind, self.now().mono) {
             let event_id = event_id.as_ref().map(EventId::as_str);
-            let kind = refusal.kind();
             warn!(source, event_id, kind, cause = %refusal, left_out, "event refused");
         }
         // Through the API its publisher, and of a replay the operator, has the answer.
@@ -366,7 +377,9 @@ impl Shared {
         };
         if !is_told {
             let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);
-            self.dead_letters.keep(Fresh::new(source, cause, event_id, bytes, at));
+            let proof = self.intake.proof(source, *signature);
+            let letter = Letter { source, cause, proof, event_id, bytes, at };
+            self.dead_letters.keep(letter);
         }
     }
 
@@ -379,7 +392,14 @@ impl Shared {
         let subject = self.pseudonyms.of(subject);
         // Quoted in either format: it is the publisher's text.
         let event_type = &**event_type;
-        info!(source, %event_id, event_type, subject, result, sequence, replayed, "event taken in");
+        let left_out = match verdict {
+            Verdict::Applied => Some(0),
+            _ => self.throttles.idle_events.admit(result, self.now().mono),
+        };
+        if let Some(left_out) = left_out {
+            let left_out = (left_out > 0).then_some(left_out);
+            info!(source, %event_id, event_type, subject, result, sequence, replayed, left_out, "event taken in");
+        }
         for warning in warnings {
             warn!(%event_id, warning, "event may not do what it says");
         }
@@ -387,4 +407,10 @@ impl Shared {
         self.metrics.intake.signature(source, taken.signature);
         self.metrics.unknown_names(*unknown_names);
     }
+}
+
+/// Whether nobody with a name and a rate has sent it: of the API there is a line for each call, and
+/// of a replay for each letter.
+fn is_unasked(origin: Origin) -> bool {
+    origin.source != EMBEDDED && origin.path != Path::Replayed
 }

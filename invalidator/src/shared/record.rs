@@ -18,6 +18,9 @@ impl Shared {
                 Progress::Synchronized => ("synchronized", Some(poll.applied)),
             };
             self.record_node(key(), state, sequence);
+            if progress == Progress::Started {
+                self.doubt_first_start(poll);
+            }
         }
         let refused = |sequence| poll.refused.iter().any(|refusal| refusal.sequence == sequence);
         for change in polled.acknowledged.iter().filter(|change| !refused(change.sequence)) {
@@ -36,6 +39,20 @@ impl Shared {
                     self.audit.note(None, Fact::Push(fact));
                 }
             }
+        }
+    }
+
+    /// A node that has been told something by another run, while our store is new, speaks for an
+    /// earlier life of ours: what that knew is in the node, and nobody else will hear of it. With
+    /// Redis that is no matter, since nobody is told that all is known before Redis has been read.
+    fn doubt_first_start(&self, poll: &Poll) {
+        if !self.keeper.is_new() || self.outbox().is_some() || poll.epoch.is_empty() {
+            return;
+        }
+        if self.overview().engine.epoch != poll.epoch {
+            let node = &poll.node;
+            let why = format!("node {node} was served by a daemon that had another store");
+            self.keeper.note_doubt(&why);
         }
     }
 

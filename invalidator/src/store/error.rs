@@ -45,6 +45,29 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// It is gone, and something outside says that there was one.
+    #[error(
+        "{}: missing, though {} says that a store was there: starting without it would forget what \
+         it kept; if a disk is not mounted, mount it",
+        path.display(),
+        witness.display()
+    )]
+    Forgotten {
+        /// The file.
+        path: PathBuf,
+        /// What says so.
+        witness: PathBuf,
+    },
+    /// Another file stands where the open one stood.
+    #[error(
+        "{}: another file has been put in its place, and is not touched: remove it, and what is in \
+         force is written there again; or restart, and it is read",
+        path.display()
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system refuses.
     #[error("{}: {cause}", path.display())]
     System {
@@ -103,6 +126,12 @@ impl StoreError {
     /// Whether only the operator can say how to go on, since something kept may be lost.
     #[must_use]
     pub fn is_loss(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::Format { .. } | Self::Missing { .. })
+        matches!(
+            self,
+            Self::Damaged { .. }
+                | Self::Format { .. }
+                | Self::Missing { .. }
+                | Self::Forgotten { .. }
+        )
     }
 }

@@ -1,26 +1,25 @@
 //! The handle to the state store that the daemon's tasks share. Nothing here waits for the disk
 //! except reading one event back.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use policy::name::EventId;
 use policy::record::Record;
 use policy::subject::Subject;
 use policy::time::UnixMicros;
-use redb::Database;
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing::error;
 
-use super::lock::DirectoryLock;
-use super::mark::{Mark, MarkFile};
-use super::meters::Meters;
-use super::pending::Pending;
+use super::inner::Inner;
 use super::table;
 
 pub use super::table::KeptEvent;
+
+/// What the status says while the file is gone and nothing has failed yet.
+const BEING_REWRITTEN: &str = "its file is gone, and is being written anew";
 
 /// A place in the order of changes: durable once everything up to it is on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,37 +33,6 @@ impl Ticket {
 /// The state store; see the module's description. Clones are the same store.
 #[derive(Clone, Debug)]
 pub struct Keeper(pub(super) Arc<Inner>);
-
-#[derive(Debug)]
-pub(super) struct Inner {
-    pub(super) path: PathBuf,
-    pub(super) queue: Mutex<Queue>,
-    pub(super) wake: Condvar,
-    /// Nothing while it has to be opened again.
-    pub(super) database: RwLock<Option<Arc<Database>>>,
-    pub(super) durable: watch::Sender<Ticket>,
-    pub(super) health: Mutex<Health>,
-    pub(super) meters: Meters,
-    pub(super) mark_file: MarkFile,
-    /// Held until the writer has ended.
-    pub(super) lock: Mutex<Option<DirectoryLock>>,
-}
-
-#[derive(Debug)]
-pub(super) struct Queue {
-    pub(super) pending: Pending,
-    pub(super) stopping: bool,
-    pub(super) stopped: bool,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Health {
-    /// Since when nothing could be written, and why.
-    pub(super) failure: Option<(UnixMicros, String)>,
-    pub(super) events: u64,
-    pub(super) bytes: u64,
-    pub(super) mark: Mark,
-}
 
 /// The store at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -84,6 +52,11 @@ pub struct StoreStatus {
     pub events: u64,
     /// Size of the file, in bytes.
     pub bytes: u64,
+    /// How often the file was gone and was written anew since the start.
+    pub rewrites: u64,
+    /// Why something may be missing that an earlier life of this daemon knew; nothing if nothing
+    /// says so.
+    pub doubt: Option<String>,
 }
 
 impl StoreStatus {
@@ -93,7 +66,7 @@ impl StoreStatus {
         match (&self.cause, self.state) {
             (Some(cause), _) => Some(format!("store is failing: {cause}")),
             (None, "behind") => Some(format!("store is behind: {} events not kept", self.unkept)),
-            _ => None,
+            _ => self.doubt.as_ref().map(|doubt| format!("store may lack blocks: {doubt}")),
         }
     }
 }
@@ -164,10 +137,10 @@ impl Keeper {
         self.0.queue().pending.is_unkept(&(subject.clone(), event_id.clone()))
     }
 
-    /// Whether everything up to the ticket is on the disk.
+    /// Whether everything up to the ticket is on the disk, where a restart finds it.
     #[must_use]
     pub fn is_durable(&self, ticket: Ticket) -> bool {
-        *self.0.durable.borrow() >= ticket && ticket != Ticket::NEVER
+        *self.0.durable.borrow() >= ticket && ticket != Ticket::NEVER && !self.0.is_lost()
     }
 
     /// Rings when more has become durable.
@@ -206,11 +179,17 @@ impl Keeper {
 
     /// Notes when every source was last known to work: a restart counts its age from there.
     pub fn note_sources_alive(&self, at: UnixMicros) {
-        let mut health = self.0.health();
-        if health.mark.sources_alive < at {
-            health.mark.sources_alive = at;
-            // The next second brings another one.
-            let _ = self.0.mark_file.write(health.mark);
+        if self.0.health().mark.sources_alive < at {
+            // The next second brings another one, and the writer says if it cannot be written.
+            let _ = self.0.write_mark(|mark| mark.sources_alive = at);
+        }
+    }
+
+    /// Notes that something speaks for an earlier life of this daemon, of which the store knows
+    /// nothing. Only the first time counts, and a restart ends it: by then somebody has read it.
+    pub fn note_doubt(&self, why: &str) {
+        if self.0.doubt.set(why.to_owned()).is_ok() {
+            error!(why, "the store is new, but there was one before: blocks may be missing");
         }
     }
 
@@ -222,14 +201,17 @@ impl Keeper {
         drop(queue);
         let health = self.0.health();
         let (failing_since, cause) = health.failure.clone().unzip();
+        let rewriting = || self.0.is_lost().then(|| BEING_REWRITTEN.to_owned());
+        let cause = cause.or_else(rewriting);
         let state = match (&cause, unkept) {
             (Some(_), _) => "failing",
             (None, 0) => "healthy",
             (None, _) => "behind",
         };
         let failing_since = failing_since.map(|since| since.to_string());
-        let (events, bytes) = (health.events, health.bytes);
-        StoreStatus { state, failing_since, cause, queue: waiting, unkept, events, bytes }
+        let (events, bytes, rewrites) = (health.events, health.bytes, health.rewrites);
+        let (queue, doubt) = (waiting, self.0.doubt.get().cloned());
+        StoreStatus { state, failing_since, cause, queue, unkept, events, bytes, rewrites, doubt }
     }
 
     /// Writes what still waits, ends the writer and lets go of the files. Whether everything is on the disk then: it is
@@ -246,39 +228,18 @@ impl Keeper {
             }
             queue = self.0.wait(queue, left);
         }
-        queue.pending.is_empty() && queue.pending.unkept() == 0
+        queue.pending.is_empty() && queue.pending.unkept() == 0 && !self.0.is_lost()
+    }
+
+    /// Whether nothing was kept before this start.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.0.is_new
     }
 
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.path
-    }
-}
-
-impl Inner {
-    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn database(&self) -> Option<Arc<Database>> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn set_database(&self, database: Option<Arc<Database>>) {
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = database;
-    }
-
-    pub(super) fn wait<'a>(
-        &self,
-        queue: MutexGuard<'a, Queue>,
-        most: Duration,
-    ) -> MutexGuard<'a, Queue> {
-        let waited = self.wake.wait_timeout(queue, most);
-        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }

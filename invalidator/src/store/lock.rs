@@ -1,6 +1,6 @@
 //! One process at a time: an advisory lock on the directory, and who else holds it.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::StoreError;
 /// Held as long as this lives; the system lets go of it when the process ends in whatever way.
 #[derive(Debug)]
 pub(super) struct DirectoryLock {
-    _directory: File,
+    directory: File,
 }
 
 impl DirectoryLock {
@@ -26,7 +26,14 @@ impl DirectoryLock {
                 tracing::debug!(%cause, "the store's directory cannot be locked");
             }
         }
-        Ok(Self { _directory: file })
+        Ok(Self { directory: file })
+    }
+
+    /// Whether it is this directory that is locked, and not one that had its name before.
+    pub(super) fn is_of(&self, directory: &Path) -> bool {
+        let place = |found: Metadata| (found.dev(), found.ino());
+        let (held, named) = (self.directory.metadata(), std::fs::metadata(directory));
+        held.ok().zip(named.ok()).is_some_and(|(held, named)| place(held) == place(named))
     }
 }
 

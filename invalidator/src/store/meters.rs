@@ -13,12 +13,14 @@ const COMMIT_SECONDS: [f64; 11] =
 pub struct Meters {
     pub(super) commit_seconds: Histogram,
     pub(super) commit_failures: Counter,
+    pub(super) rewrites: Counter,
 }
 
 impl Default for Meters {
     fn default() -> Self {
         let commit_seconds = Histogram::new(COMMIT_SECONDS);
-        Self { commit_seconds, commit_failures: Counter::default() }
+        let (commit_failures, rewrites) = (Counter::default(), Counter::default());
+        Self { commit_seconds, commit_failures, rewrites }
     }
 }
 
@@ -29,5 +31,7 @@ impl Meters {
         registry.register("store_commit_seconds", help, self.commit_seconds.clone());
         let help = "Times that changes could not be written to the store";
         registry.register("store_commit_failures", help, self.commit_failures.clone());
+        let help = "Times that the store's file was gone and was written anew";
+        registry.register("store_rewrites", help, self.rewrites.clone());
     }
 }

@@ -13,23 +13,31 @@
 //! Nothing that waits already is given up for them: which block is less worth keeping than another
 //! is nothing that a queue can know.
 
+mod anchor;
 mod error;
 pub mod file;
+mod held;
+mod inner;
 mod keeper;
 mod lock;
 mod mark;
 mod meters;
 mod open;
 mod pending;
+mod place;
 pub mod salvage;
 mod table;
+mod witness;
 mod writer;
 
+pub use anchor::{Anchor, Standing, give_name};
 pub use error::StoreError;
+pub use held::Held;
 pub use keeper::{Keeper, KeptEvent, StoreStatus, Ticket};
 pub use meters::Meters;
 pub use open::{FILE_NAME, Opened, Start, open};
 pub use pending::PENDING_BYTES_MAX;
+pub use witness::Witness;
 
 #[cfg(test)]
 mod tests;

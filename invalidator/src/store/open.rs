@@ -4,7 +4,8 @@ use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::thread;
 
 use policy::time::UnixMicros;
@@ -12,18 +13,24 @@ use redb::Database;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::keeper::{Health, Inner, Keeper, KeptEvent, Queue, Ticket};
+use super::inner::{Health, Inner, Queue};
+use super::keeper::{Keeper, KeptEvent, Ticket};
 use super::lock::DirectoryLock;
 use super::mark::{Mark, MarkFile};
 use super::meters::Meters;
 use super::pending::{Batch, Change, PENDING_BYTES_MAX, Pending};
+use super::place::Place;
 use super::table::{self, FORMAT, KIND, Meta};
+use super::witness::Witness;
 use super::{StoreError, file, salvage, writer};
 
 /// The store's file in its directory.
 pub const FILE_NAME: &str = "state.redb";
 /// The small file that says that the directory is in use.
 const MARK_NAME: &str = "state.mark";
+/// What the name ends with of a store that is written anew: not as that of a first start, since all
+/// that was kept may be in it.
+pub(super) const REWRITTEN: &str = "again";
 /// Permission bits of the directory.
 const DIRECTORY_MODE: u32 = 0o700;
 /// What a file system may put into an empty directory by itself.
@@ -55,13 +62,15 @@ pub struct Opened {
 
 /// Opens the store in its directory, and gives every event in it to `take`. With `rebuild`, what
 /// is damaged is moved aside and salvaged; `take` may then see events twice. `rebuild` is the
-/// program with [`salvage::SUBCOMMAND`]: this one, outside tests.
+/// program with [`salvage::SUBCOMMAND`]: this one, outside tests. An empty directory is a first
+/// start only if no witness speaks for an earlier one.
 ///
 /// # Errors
 /// If another process has the store, the system refuses, or something that was kept may be lost
 /// and `rebuild` is not asked for.
 pub fn open(
     directory: &Path,
+    witness: &Witness,
     rebuild: Option<&Path>,
     meters: Meters,
     now: UnixMicros,
@@ -72,7 +81,7 @@ pub fn open(
     let path = directory.join(FILE_NAME);
     let mark_path = directory.join(MARK_NAME);
     let mark = Mark::read(&mark_path).map_err(StoreError::system(&mark_path))?;
-    let found = match load(&path, mark, now, &mut take) {
+    let found = match load(&path, witness, mark, now, &mut take) {
         Err(cause)
             if cause.is_loss()
                 && let Some(program) = rebuild =>
@@ -98,24 +107,28 @@ pub fn open(
         .and_then(|file| file.write(mark).and_then(|()| file.sync()).map(|()| file))
         .map_err(StoreError::system(&mark_path))?;
     file::sync_directory_of(&path)?;
+    witness.leave(now)?;
+    let place = Place::of(&path, mark_path, lock)?;
     let bytes = std::fs::metadata(&path).map(|metadata| metadata.len()).unwrap_or_default();
-    let health = Health { failure: None, events: meta.events, bytes, mark };
+    let health = Health { failure: None, events: meta.events, bytes, rewrites: 0, mark };
     let pending = Pending::new(PENDING_BYTES_MAX, meta.positions);
     let keeper = Keeper(Arc::new(Inner {
         path,
+        is_new: start == Start::First,
         queue: Mutex::new(Queue { pending, stopping: false, stopped: false }),
         wake: Condvar::new(),
         database: RwLock::new(Some(Arc::new(database))),
         durable: watch::Sender::new(Ticket(0)),
         health: Mutex::new(health),
         meters,
-        mark_file,
-        lock: Mutex::new(Some(lock)),
+        mark_file: Mutex::new(mark_file),
+        lost: AtomicBool::new(false),
+        doubt: OnceLock::new(),
     }));
     let inner = Arc::clone(&keeper.0);
     thread::Builder::new()
         .name("store-writer".to_owned())
-        .spawn(move || writer::run(&inner))
+        .spawn(move || writer::run(&inner, place))
         .map_err(StoreError::system(directory))?;
     Ok(Opened { keeper, start, sources_alive })
 }
@@ -124,6 +137,7 @@ type Found = (Database, Meta, Start);
 
 fn load(
     path: &Path,
+    witness: &Witness,
     mark: Option<Mark>,
     now: UnixMicros,
     take: &mut impl FnMut(KeptEvent) -> Result<(), String>,
@@ -131,6 +145,10 @@ fn load(
     if !path.try_exists().map_err(StoreError::system(path))? {
         if mark.is_some() || is_used(path)? {
             return Err(StoreError::Missing { path: path.to_owned() });
+        }
+        if let Some(witness) = witness.speaks()? {
+            let (path, witness) = (path.to_owned(), witness.to_owned());
+            return Err(StoreError::Forgotten { path, witness });
         }
         let database =
             file::create(path, KIND, FORMAT, |database| table::initialize(database, now))?;
@@ -178,7 +196,7 @@ fn draft_name() -> Option<std::ffi::OsString> {
     file::draft_of(Path::new(FILE_NAME)).file_name().map(ToOwned::to_owned)
 }
 
-fn make_directory(directory: &Path) -> Result<(), StoreError> {
+pub(super) fn make_directory(directory: &Path) -> Result<(), StoreError> {
     if directory.is_dir() {
         let metadata = std::fs::metadata(directory).map_err(StoreError::system(directory))?;
         if metadata.permissions().mode() & 0o077 != 0 {
@@ -203,8 +221,14 @@ fn rebuild_store(
 ) -> Result<Found, StoreError> {
     let is_there = path.try_exists().map_err(StoreError::system(path))?;
     let mut events = Vec::new();
+    let (copy, draft) = (beside(path, "salvage"), beside(path, REWRITTEN));
     if is_there {
-        events = salvage::read(path, &beside(path, "salvage"), program)?;
+        events = salvage::read(path, &copy, program)?;
+    } else if draft.exists() {
+        // The daemon was killed while it wrote the store anew.
+        let found = salvage::read(&draft, &copy, program);
+        let found = found.inspect_err(|cause| warn!(%cause, "nothing of the draft can be read"));
+        events = found.unwrap_or_default();
     }
     events.retain(|event| match take(event.clone()) {
         Ok(()) => true,
@@ -230,6 +254,8 @@ fn rebuild_store(
         }
         Ok(())
     })?;
+    // What was in it has its name now.
+    let _ = std::fs::remove_file(draft);
     let salvaged = changes.len();
     warn!(salvaged, "the store was rebuilt: what is missing has to come from the sources again");
     let meta = read_meta(&database, path)?;
@@ -245,6 +271,6 @@ fn keep_aside(path: &Path, aside: &Path) -> io::Result<()> {
     std::fs::hard_link(path, aside)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(format!("{FILE_NAME}.{suffix}"))
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, reason = "figures are printed for whoever asks for them")]
 
+mod gone;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -35,7 +37,7 @@ fn open_with(
     rebuild: Option<&Path>,
 ) -> Result<(Opened, Vec<KeptEvent>), StoreError> {
     let mut events = Vec::new();
-    let opened = open(directory, rebuild, Meters::default(), NOW, |event| {
+    let opened = open(directory, &Witness::default(), rebuild, Meters::default(), NOW, |event| {
         events.push(event);
         Ok(())
     })?;
@@ -175,7 +177,7 @@ fn broken_disk(keeper: &Keeper) -> impl FnOnce() {
     let path = keeper.path().to_owned();
     let away = path.with_extension("away");
     std::fs::rename(&path, &away).unwrap();
-    keeper.0.set_database(None);
+    std::fs::write(&path, "something else").unwrap();
     move || std::fs::rename(away, path).unwrap()
 }
 
@@ -267,7 +269,7 @@ fn a_hundred_thousand_events_are_loaded() {
     close(&keeper);
     let started = Instant::now();
     let mut count = 0;
-    let reopened = open(&directory, None, Meters::default(), NOW, |_| {
+    let reopened = open(&directory, &Witness::default(), None, Meters::default(), NOW, |_| {
         count += 1;
         Ok(())
     });

@@ -1,16 +1,18 @@
 //! The one thread that writes: everything that waits in one transaction, then the next. While the
 //! disk does not take it, it tries again; what waits goes on waiting in memory.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use redb::Database;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::StoreError;
-use super::keeper::{Inner, Ticket};
+use super::inner::Inner;
+use super::keeper::Ticket;
 use super::pending::Batch;
+use super::place::Place;
 use super::{file, table};
 use crate::shared::wall_clock;
 
@@ -19,16 +21,19 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause between two tries.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
+/// How often everything is looked for when nothing is to be written.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Writes until it is told to stop and nothing waits.
-pub(super) fn run(inner: &Inner) {
+pub(super) fn run(inner: &Inner, mut place: Place) {
     let mut pauses = backoff();
-    while let Some(batch) = next(inner) {
-        let started = Instant::now();
-        match write(inner, &batch) {
+    while let Some(turn) = next(inner) {
+        let done = match &turn {
+            Turn::Write(batch) => write(inner, &mut place, batch),
+            Turn::Look => place.check(inner),
+        };
+        match done {
             Ok(()) => {
-                inner.meters.commit_seconds.observe(started.elapsed().as_secs_f64());
-                inner.queue().pending.written(&batch);
-                inner.durable.send_replace(Ticket(batch.upto));
                 recovered(inner);
                 pauses = backoff();
             }
@@ -38,8 +43,11 @@ pub(super) fn run(inner: &Inner) {
             }
         }
     }
+    if let Err(cause) = place.check(inner) {
+        failed(inner, &cause);
+    }
     inner.set_database(None);
-    inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(place);
     inner.queue().stopped = true;
     inner.wake.notify_all();
 }
@@ -49,30 +57,43 @@ fn backoff() -> ExponentialBackoff {
     builder.with_max_delay(BACKOFF_MAX).with_jitter().without_max_times().build()
 }
 
-/// Waits for something to write; nothing when it is time to end.
-fn next(inner: &Inner) -> Option<Batch> {
-    let mut queue = inner.queue();
-    while queue.pending.is_empty() {
-        if queue.stopping {
-            return None;
-        }
-        queue = inner.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
-    }
-    Some(queue.pending.batch())
+/// What to do next.
+enum Turn {
+    /// Write what waits.
+    Write(Batch),
+    /// See whether everything is where it was.
+    Look,
 }
 
-fn write(inner: &Inner, batch: &Batch) -> Result<(), StoreError> {
+/// Waits for something to do; nothing when it is time to end.
+fn next(inner: &Inner) -> Option<Turn> {
+    let mut queue = inner.queue();
+    if queue.pending.is_empty() && !queue.stopping {
+        queue = inner.wait(queue, LOOK_INTERVAL);
+    }
+    match queue.pending.is_empty() {
+        false => Some(Turn::Write(queue.pending.batch())),
+        true if queue.stopping => None,
+        true => Some(Turn::Look),
+    }
+}
+
+/// Writes a batch, and lets it count as written only if it is where a restart would find it.
+fn write(inner: &Inner, place: &mut Place, batch: &Batch) -> Result<(), StoreError> {
+    let started = Instant::now();
+    place.check(inner)?;
     let database = open(inner)?;
     let committed = table::commit(&database, batch);
+    drop(database);
     let (events, commits) = committed.map_err(|cause| StoreError::of(&inner.path, cause))?;
-    let bytes = std::fs::metadata(&inner.path).map(|metadata| metadata.len());
+    let bytes = place.left(inner)?;
     let mut health = inner.health();
-    health.events = events;
-    health.bytes = bytes.unwrap_or(health.bytes);
-    health.mark.commits = commits;
-    if let Err(cause) = inner.mark_file.write(health.mark) {
-        warn!(%cause, "the store's mark cannot be written: a store put back would not be noticed");
-    }
+    (health.events, health.bytes, health.mark.commits) = (events, bytes, commits);
+    drop(health);
+    place.check(inner)?;
+    inner.meters.commit_seconds.observe(started.elapsed().as_secs_f64());
+    inner.queue().pending.written(batch);
+    inner.durable.send_replace(Ticket(batch.upto));
     Ok(())
 }
 
@@ -87,7 +108,10 @@ fn open(inner: &Inner) -> Result<Arc<Database>, StoreError> {
 }
 
 fn failed(inner: &Inner, cause: &StoreError) {
-    inner.set_database(None);
+    // A file without its name cannot be opened again: it stays open until it has one.
+    if !inner.is_lost() {
+        inner.set_database(None);
+    }
     inner.meters.commit_failures.inc();
     let cause = cause.to_string();
     let mut health = inner.health();

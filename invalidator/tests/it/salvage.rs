@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use invalidator::store::{self, Keeper, KeptEvent, Meters, Opened, Start, StoreError};
+use invalidator::store::{self, Keeper, KeptEvent, Meters, Opened, Start, StoreError, Witness};
 use policy::name::EventId;
 use policy::record::Record;
 use policy::subject::Subject;
@@ -34,10 +34,11 @@ fn open(directory: &Path, rebuild: bool) -> Result<(Opened, Vec<KeptEvent>), Sto
     let deadline = Instant::now() + PATIENCE;
     loop {
         let mut events = Vec::new();
-        let opened = store::open(directory, program, Meters::default(), NOW, |event| {
-            events.push(event);
-            Ok(())
-        });
+        let opened =
+            store::open(directory, &Witness::default(), program, Meters::default(), NOW, |event| {
+                events.push(event);
+                Ok(())
+            });
         match opened {
             // What other tests start has a copy of every lock until it is another program.
             Err(StoreError::InUse { .. }) if Instant::now() < deadline => std::thread::yield_now(),
@@ -81,10 +82,14 @@ fn an_event_that_its_reader_refuses_is_no_silent_loss() {
         "1" => Err("breaks a rule".to_owned()),
         _ => Ok(()),
     };
-    let refused = store::open(&directory, None, Meters::default(), NOW, refuse).unwrap_err();
+    let refused =
+        store::open(&directory, &Witness::default(), None, Meters::default(), NOW, refuse)
+            .unwrap_err();
     assert!(refused.to_string().contains("event 1: breaks a rule"), "{refused}");
     let program = Some(Path::new(PROGRAM));
-    let rebuilt = store::open(&directory, program, Meters::default(), NOW, refuse).unwrap();
+    let rebuilt =
+        store::open(&directory, &Witness::default(), program, Meters::default(), NOW, refuse)
+            .unwrap();
     close(&rebuilt.keeper);
     assert_eq!(read_again(&directory), BTreeSet::from(["0".to_owned(), "2".to_owned()]));
 }
@@ -96,7 +101,8 @@ fn without_the_program_that_salvages_nothing_is_rebuilt_in_silence() {
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     let program = Some(Path::new("/nowhere/portcullis"));
-    let refused = store::open(&directory, program, Meters::default(), NOW, |_| Ok(()));
+    let refused =
+        store::open(&directory, &Witness::default(), program, Meters::default(), NOW, |_| Ok(()));
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("/nowhere/portcullis"), "{refused}");
     assert!(path.exists(), "moved aside before anything was salvaged");
@@ -182,4 +188,26 @@ fn damage_anywhere_is_said_aloud_or_without_effect() {
     }
     assert!(refused > 25, "the damage was not noticed at all: {refused}");
     assert!(salvaged_max > 0, "nothing was ever salvaged");
+}
+
+/// The daemon was killed while it wrote a store anew that had been taken away, mark and all.
+#[test]
+fn what_was_written_anew_and_has_no_name_yet_is_salvaged() {
+    let (_temporary, directory) = filled(3);
+    let path = directory.join(store::FILE_NAME);
+    std::fs::remove_file(directory.join("state.mark")).unwrap();
+    let draft = path.with_extension("redb.again");
+    for part in [1.0, 0.5] {
+        if path.exists() {
+            std::fs::rename(&path, &draft).unwrap();
+        }
+        let whole = std::fs::read(&draft).unwrap();
+        std::fs::write(&draft, &whole[..(whole.len() as f64 * part) as usize]).unwrap();
+        assert!(matches!(open(&directory, false), Err(StoreError::Missing { .. })));
+        let (rebuilt, events) = open(&directory, true).unwrap();
+        assert_eq!(rebuilt.start, Start::Rebuilt);
+        assert!(events.len() == 3 || part < 1.0, "{} events", events.len());
+        close(&rebuilt.keeper);
+        std::fs::remove_file(directory.join("state.mark")).unwrap();
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use invalidator::shared::wall_clock;
-use invalidator::store::{self, Meters};
+use invalidator::store::{self, Meters, Witness};
 use policy::subject::Subject;
 use serde_json::{Value, json};
 
@@ -107,10 +107,17 @@ fn the_file_as_it_is_at_any_moment_has_everything_acknowledged_until_then() {
                 .unwrap();
             daemon.process.signal("-CONT");
             let mut found = BTreeSet::new();
-            let opened = store::open(copy.path(), None, Meters::default(), wall_clock(), |kept| {
-                found.insert(kept.event_id.as_str().to_owned());
-                Ok(())
-            });
+            let opened = store::open(
+                copy.path(),
+                &Witness::default(),
+                None,
+                Meters::default(),
+                wall_clock(),
+                |kept| {
+                    found.insert(kept.event_id.as_str().to_owned());
+                    Ok(())
+                },
+            );
             opened.unwrap_or_else(|error| panic!("round {round}: {error}"));
             assert!(before.is_subset(&found), "round {round}");
         }
@@ -217,4 +224,17 @@ fn a_full_disk_is_an_alarm_and_enforcement_goes_on() {
     for user in ["alice", "bob"] {
         assert_eq!(next.get(&format!("/v1/users/{user}")).status, 200);
     }
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_is_noticed_without_an_event() {
+    let daemon = Daemon::start("");
+    assert_eq!(daemon.post(&block("evt-1", "alice")).json()["durable"], true);
+    daemon.limit_files("0");
+    wait_until("the alarm", || daemon.status()["store"]["state"] == "failing");
+    assert!(daemon.get("/readyz").text.contains("store is failing: "));
+    let cause = daemon.status()["store"]["cause"].to_string();
+    assert!(cause.contains("state.mark"), "{cause}");
+    daemon.limit_files("unlimited");
+    wait_until("recovery", || daemon.get("/readyz").status == 200);
 }

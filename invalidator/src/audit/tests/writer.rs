@@ -17,6 +17,8 @@ fn config(directory: &TempDir) -> config::Audit {
         rotate_age: DAY,
         retention: DAY * 400,
         pseudonyms_max: 100,
+        pace: config::Pace { burst: 3, per_minute: 1 },
+        fold_interval: Duration::from_secs(1),
     }
 }
 
