@@ -17,6 +17,7 @@
 mod decision;
 mod evaluate;
 mod integration;
+mod kept;
 mod pending;
 mod take;
 

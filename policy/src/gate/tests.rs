@@ -16,6 +16,7 @@ mod blocks;
 mod limits;
 mod memory;
 mod races;
+mod rates;
 mod shadow;
 mod signed;
 
