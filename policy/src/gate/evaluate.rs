@@ -24,12 +24,17 @@ pub(super) struct Evaluation {
 }
 
 impl Evaluation {
-    fn reject(&mut self, denial: Denial, shadow: bool) {
+    pub(super) fn reject(&mut self, denial: Denial, shadow: bool) {
         if shadow {
             self.notes.push(Note { denial, why: Why::Shadow });
         } else if self.denial.as_ref().is_none_or(|known| denial.rank() < known.rank()) {
             self.denial = Some(denial);
         }
+    }
+
+    /// The slab cannot be read.
+    pub(super) fn fail_unreadable(&mut self, policy: &FailPolicy) {
+        self.fail(Cause::SlabUnreadable, policy);
     }
 
     /// The slab cannot be written, or not be read.
@@ -63,9 +68,11 @@ impl Gate {
         let policy = &self.config.fail_policy;
         let mut found = Evaluation::default();
         let entry = slab::find(slab, hash).map_err(|_| ());
-        let read = entry.and_then(|entry| Ok((entry, status(plan, entry.as_ref())?)));
+        let read = entry.and_then(|entry: Option<Entry<'_>>| {
+            Ok((entry, status(entry.filter(|_| plan.has_status))?))
+        });
         let Ok((entry, status)) = read else {
-            found.fail(Cause::SlabUnreadable, policy);
+            found.fail_unreadable(policy);
             return found;
         };
         // The clock of expiries is read only for the few who have a status.
@@ -91,13 +98,13 @@ impl Gate {
             match slab::with_buckets(slab, hash, &records, now, room) {
                 Ok(slab) => found.write = Some(slab),
                 Err(SlabError::Full) => found.fail(Cause::SlabFull, policy),
-                Err(SlabError::Unreadable) => found.fail(Cause::SlabUnreadable, policy),
+                Err(SlabError::Unreadable) => found.fail_unreadable(policy),
             }
         }
         found
     }
 
-    fn check_status(
+    pub(super) fn check_status(
         &self,
         state: &State,
         groups: Groups,
@@ -190,7 +197,7 @@ impl Gate {
 
     /// What zeros in scope have left of a bucket, and the event; those that still hold every
     /// request have had their say.
-    fn zeroed<'a>(
+    pub(super) fn zeroed<'a>(
         &self,
         state: &'a State,
         wall: UnixMicros,
@@ -207,7 +214,7 @@ impl Gate {
     }
 }
 
-fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial {
+pub(super) fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial {
     Denial {
         cause: Cause::Zero { limit: Some(index) },
         event: Some(event.clone()),
@@ -216,9 +223,10 @@ fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial {
     }
 }
 
-fn status(plan: &Plan<'_>, entry: Option<&Entry<'_>>) -> Result<Option<State>, ()> {
+/// What is known of a subject, if anything is.
+pub(super) fn status(entry: Option<Entry<'_>>) -> Result<Option<State>, ()> {
     let bytes = entry.map_or(&[][..], |entry| entry.status);
-    if !plan.has_status || bytes.is_empty() {
+    if bytes.is_empty() {
         return Ok(None);
     }
     State::unpack(bytes).map(Some).ok_or(())
