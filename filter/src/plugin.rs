@@ -51,13 +51,22 @@ impl Plugin {
         pending.abandon(&self.gate, &mut SharedData, &HostClock, self.freshness())
     }
 
-    /// Tells the operator that some of the keys that have just come may never be tried.
-    pub(crate) fn warn_of_crowds(&self) {
+    /// Tells the operator what of the keys that have just come will not work as it may be meant.
+    pub(crate) fn warn_of_keys(&self) {
         let now = HostClock.wall();
         let integrations = &self.gate.config().integrations;
         let is_crowded = |one: &&Integration| {
             self.with_keys(|keys| one.is_crowded(keys.get(&mut SharedData), now))
         };
+        let unclear = self.with_keys(|keys| {
+            keys.get(&mut SharedData);
+            keys.unclear().to_vec()
+        });
+        for id in unclear {
+            log::error!(
+                "key {id}: is for integrations of different profiles; say which in profile"
+            );
+        }
         for one in integrations.iter().filter(is_crowded) {
             let name = &one.name;
             log::error!("integration {name}: more than 16 keys could sign, and only 16 are tried");
