@@ -60,6 +60,11 @@ fuzz_target!(|data: &[u8]| {
         if let Ok(mut verifier) = Verifier::begin(&signature, None, &headers, &keys, fuzz::NOW) {
             verifier.update(data);
             assert!(verifier.finish().is_err());
+            // One of another profile is not even begun.
+            for other in Profile::ALL.into_iter().filter(|other| *other != profile) {
+                let other = Signature::of(other);
+                assert!(Verifier::begin(&other, None, &headers, &keys, fuzz::NOW).is_err());
+            }
         }
         let steps = explain(&signature, None, &headers, data, &keys, fuzz::NOW);
         assert!(steps.last().is_some_and(|step| !step.ok));
