@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 import time
 from contextlib import contextmanager
 
@@ -51,6 +52,9 @@ class Held:
 
     def send(self, part: bytes) -> None:
         self._socket.sendall(b"%x\r\n%s\r\n" % (len(part), part) if self._chunked else part)
+
+    def send_raw(self, framed: bytes) -> None:
+        self._socket.sendall(framed)
 
     def finish(self, rest: bytes = BODY) -> int:
         """Sends the rest of the body. Returns the status."""
@@ -125,6 +129,61 @@ def test_a_block_that_comes_meanwhile_holds(stack, path, begun):
     assert stack.upstream.total() == before + 1
     (line,) = stack.edge.access_log_of(users[1])
     assert line["details"].startswith("portcullis:rule=block:fraud;event=")
+
+
+class Curl:
+    """The same over HTTP/2: the body is what is written to curl."""
+
+    def __init__(self, edge, path: str, user: str):
+        signed = signing.portcullis("POST", path, BODY) if path.startswith("/orders") else {}
+        argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "15"]
+        argv += ["--http2-prior-knowledge", "-X", "POST", "-T", "-", "-H", "expect:"]
+        for name, value in {"x-user-id": user, **signed}.items():
+            argv += ["-H", f"{name}: {value}"]
+        argv.append(f"http://127.0.0.1:{edge.port}{path}")
+        self._curl = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def send(self, part: bytes) -> None:
+        self._curl.stdin.write(part)
+        self._curl.stdin.flush()
+
+    def finish(self, rest: bytes = BODY) -> int:
+        shown, _ = self._curl.communicate(rest)
+        return int(shown)
+
+
+@pytest.mark.parametrize("path", ["/orders", "/uploads"])
+def test_a_block_that_comes_meanwhile_holds_over_http_2(stack, path):
+    users = [new_user() for _ in range(4)]
+    before = stack.upstream.total()
+    held = [Curl(stack.edge, path, user) for user in users]
+    wait_held(stack.edge, len(held))
+    held[3].send(BODY[:5])
+    for user in users[1:]:
+        stack.daemon.block(user, reason="fraud")
+    assert [one.finish() for one in held[:3]] == [200, 403, 403]
+    assert held[3].finish(BODY[5:]) == 403
+    assert stack.upstream.total() == before + 1
+
+
+def test_a_request_that_is_sent_twice_while_it_is_held_is_used_once(stack):
+    signed = signing.portcullis("POST", "/orders", BODY)
+    held = [Held(stack.edge, "/orders", new_user(), **signed) for _ in range(8)]
+    wait_held(stack.edge, len(held))
+    assert sorted(one.finish() for one in held) == [200] + [409] * 7
+
+
+def test_trailers_end_a_body_that_was_held(stack):
+    for blocked, status in [(False, 200), (True, 403)]:
+        user = new_user()
+        chunked = {"transfer-encoding": "chunked", "trailer": "x-trailer"}
+        held = Held(stack.edge, "/uploads", user, **chunked)
+        wait_held(stack.edge)
+        if blocked:
+            stack.daemon.block(user, reason="fraud")
+        held.send(BODY)
+        held.send_raw(b"0\r\nx-trailer: 1\r\n\r\n")
+        assert held.status() == status
 
 
 def test_a_block_of_the_session_and_a_zero_hold_too(stack):

@@ -42,6 +42,31 @@ def test_a_changed_limit_gives_no_more_than_the_larger(tmp_path, user, old, new)
         assert sum(seen.statuses.values()) > 2 * most, "too little demand to prove anything"
 
 
+def test_many_changes_in_a_row_give_no_more_than_the_largest(tmp_path, user):
+    """Each configuration keeps connections of its own, and all of them ask."""
+    rates = [(60, 1), (10, 10), (30, 3), (60, 1), (5, 20)]
+    with reloadable(tmp_path, limits_only(per_user(1, 1)), daemon=False) as stack:
+        connections = []
+        for rate in rates:
+            stack.edge.change(plugin=limits_only(per_user(*rate)))
+            connections += [stack.edge.connect() for _ in range(2)]
+            assert {one.get("/", new_user()).status for one in connections[-2:]} == {200}
+        seen = hammer(connections, 4.0, user=user)
+        assert seen.statuses[200] <= 60 + 20 * seen.elapsed_s, seen
+        assert seen.statuses[200] >= 60, seen
+
+
+def test_a_limit_that_comes_and_goes_with_the_configuration(tmp_path, user):
+    """Taken away and put back, it goes on where it was."""
+    one, none = limits_only({**per_user(5, 1), "fill_interval": "3600s"}), limits_only()
+    with reloadable(tmp_path, one, daemon=False) as stack:
+        assert [stack.edge.get("/", user).status for _ in range(6)] == [200] * 5 + [429]
+        stack.edge.change(plugin=none)
+        assert [stack.edge.get("/", user).status for _ in range(6)] == [200] * 6
+        stack.edge.change(plugin=one)
+        assert stack.edge.get("/", user).status == 429
+
+
 def test_a_raised_limit_is_felt_at_once_by_who_never_stops_asking(tmp_path, user):
     slow = {**per_user(5, 1), "fill_interval": "3600s"}
     with reloadable(tmp_path, limits_only(slow), daemon=False) as stack:
