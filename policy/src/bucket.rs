@@ -31,6 +31,7 @@ pub struct Rate {
     fill_interval: Duration,
     token_ns: u64,
     refill_ns: u64,
+    tag: RateTag,
 }
 
 /// A rate that cannot be, with the field at fault.
@@ -76,7 +77,14 @@ impl Rate {
         let (Ok(token_ns), Ok(refill_ns)) = (u64::try_from(token), u64::try_from(refill)) else {
             return fail("fill_interval", "must let an empty bucket fill within 7 days");
         };
-        Ok(Self { max_tokens: max, tokens_per_fill: per_fill, fill_interval, token_ns, refill_ns })
+        Ok(Self {
+            max_tokens: max,
+            tokens_per_fill: per_fill,
+            fill_interval,
+            token_ns,
+            refill_ns,
+            tag: RateTag::new(token_ns, max),
+        })
     }
 
     /// How many tokens a full bucket holds.
@@ -95,7 +103,7 @@ impl Rate {
     /// a hundredth.
     #[must_use]
     pub fn tag(&self) -> RateTag {
-        RateTag::new(self.token_ns, self.max_tokens)
+        self.tag
     }
 
     /// The time in which `tokens_per_fill` tokens come.

@@ -147,6 +147,7 @@ fn required<'a>(headers: &'a Headers, header: &'static str) -> Result<&'a str, F
 }
 
 /// The value of a header that may have another name. Where it has both, an upstream may read either.
+#[inline(never)] // Three times: it is not worth its bytes.
 fn aliased<'a>(
     headers: &'a Headers,
     header: &'static str,
