@@ -8,7 +8,7 @@
 //! Layout, little-endian: the version byte, then entries of
 //! `hash [16] | buckets u8 | status length u16 | buckets | status`, where a bucket is
 //! `limit u32 | rate u32 | full_at u64`.
-//! The status is a packed `State`: see `state/packed.rs`. A limit has one bucket, or two while its rate
+//! The status is a packed `State`: see `state/packed.rs`. A limit has one bucket, or a few while its rate
 //! changes: one for each rate, the one that was used last first.
 //!
 //! What may be dropped: an entry without status whose buckets are all full, since a new one would
@@ -70,7 +70,7 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// The bytes of buckets that count: of a limit that has two, one does. Else a change of rates could
+    /// The bytes of buckets that count: of a limit that has several, one does. Else a change of rates could
     /// leave no room for subjects that had it.
     fn counted_bytes(&self) -> usize {
         let limits = self.buckets.chunks_exact(BUCKET_BYTES).map(|chunk| chunk.first_chunk::<4>());

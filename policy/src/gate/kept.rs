@@ -1,17 +1,22 @@
 //! What is kept of one limit of one subject: its bucket, and beside it, while the rate changes, the
-//! bucket under the rate before.
+//! buckets under the rates before.
 //!
 //! Each bucket is what it would be had its rate always been in force: whatever is taken under one rate
 //! is missing from the other as well, and each fills at its own speed. So two rates that are in force at
 //! the same time, in two configurations while Envoy drains old connections, or in an override that
 //! comes and goes, give no more together than the larger of the two.
 //!
-//! A third rate takes the place of one of them. The one with the larger bucket stays, since no other can
-//! lack more tokens than it does: from it the buckets of new rates, and of those that come back, are made.
+//! Of too many rates the one that was used the longest ago is given up, and made anew if it comes back. But
+//! the one with the largest bucket stays, since no other can lack more tokens than it does: from it the
+//! buckets of new rates are made.
 
 use crate::bucket::{Bucket, Rate, RateTag};
 use crate::slab::{BucketRecord, Entry};
 use crate::time::MonotonicNanos;
+
+/// The most buckets of one limit beside that of the rate that holds now: for an override, and for a few
+/// changes of the configuration within the time that Envoy drains connections.
+pub(super) const OTHERS_MAX: usize = 3;
 
 /// What is kept of one limit of one subject.
 pub(super) struct Kept {
@@ -21,7 +26,8 @@ pub(super) struct Kept {
     pub(super) bucket: Bucket,
     /// Whether this rate has had no bucket until now, and another has.
     pub(super) is_new: bool,
-    other: Option<BucketRecord>,
+    /// Those of other rates, the one that was used last first.
+    others: Vec<BucketRecord>,
 }
 
 impl Kept {
@@ -33,7 +39,7 @@ impl Kept {
         now: MonotonicNanos,
     ) -> Self {
         let tag = rate.tag();
-        let (mut own, mut made, mut other) = (None, None, None::<BucketRecord>);
+        let (mut own, mut made, mut others) = (None, None, Vec::new());
         let records = entry.into_iter().flat_map(Entry::buckets);
         for record in records.filter(|record| record.limit == limit) {
             if record.rate == tag {
@@ -41,16 +47,21 @@ impl Kept {
                 continue;
             }
             made = made.max(Some(record.bucket.under(record.rate, rate, now)));
-            let is_larger = |than: BucketRecord| record.rate.max_tokens() > than.rate.max_tokens();
-            if record.rate.is_known() && other.is_none_or(is_larger) {
-                other = Some(record);
+            if record.rate.is_known() {
+                others.push(record);
             }
+        }
+        if others.len() > OTHERS_MAX {
+            give_one_up(&mut others);
         }
         let bucket = own.or(made).unwrap_or_default();
         // What would be forgotten by now, had anything been written.
-        let is_full = bucket.is_full(now) && other.is_none_or(|one| one.bucket.is_full(now));
+        let is_full = bucket.is_full(now) && others.iter().all(|one| one.bucket.is_full(now));
+        if is_full {
+            others.clear();
+        }
         let is_new = own.is_none() && made.is_some() && !is_full;
-        Self { limit, tag, bucket, is_new, other: other.filter(|_| !is_full) }
+        Self { limit, tag, bucket, is_new, others }
     }
 
     /// Whether a record is about the same limit.
@@ -64,14 +75,21 @@ impl Kept {
         taken: Option<Bucket>,
         now: MonotonicNanos,
     ) -> impl Iterator<Item = BucketRecord> {
-        let Self { limit, tag: rate, bucket, other, .. } = self;
+        let Self { limit, tag: rate, bucket, others, .. } = self;
         let own = BucketRecord { limit, rate, bucket: taken.unwrap_or(bucket) };
-        let other = other.map(|record| match taken {
+        let others = others.into_iter().map(move |record| match taken {
             Some(_) => BucketRecord { bucket: record.bucket.charged(record.rate, now), ..record },
             None => record,
         });
-        [Some(own), other].into_iter().flatten()
+        std::iter::once(own).chain(others)
     }
+}
+
+/// Removes the one that was used the longest ago, unless it is the largest.
+fn give_one_up(others: &mut Vec<BucketRecord>) {
+    let largest = others.iter().map(|record| record.rate.max_tokens()).max();
+    let is_largest = others.last().map(|record| record.rate.max_tokens()) == largest;
+    others.remove(others.len().saturating_sub(if is_largest { 2 } else { 1 }));
 }
 
 /// Forgets the limits whose buckets are all full. One that is full beside another that is not stays:
