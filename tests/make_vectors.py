@@ -243,6 +243,11 @@ def standard_webhooks_vectors():
     case("commas between signatures", webhook(f"{right},{right}"), "malformed")
     for header in ["webhook-id", "webhook-timestamp", "webhook-signature"]:
         case(f"without {header}", without(good, header), "missing")
+    older = [[name.replace("webhook", "svix"), value] for name, value in good]
+    case("under the older names of its headers", older, "verified", key="hooks-1")
+    case("under both names", good + older, "verified", key="hooks-1")
+    for name, value in older:
+        case(f"with another {name}", good + [[name, value + "1"]], "malformed")
 
 
 def stripe_vectors():

@@ -103,3 +103,25 @@ def test_a_clock_behind_refuses_with_a_cause(tmp_path, user):
         set_ahead(stack, clock, 0)
         stack.daemon.block(user)
         assert stack.edge.get("/", user).status == 403
+
+
+# One token a second, so that a bucket is soon felt to fill again.
+REFILLS = {**plugin.PER_USER, "max_tokens": 5, "tokens_per_fill": 5, "fill_interval": "5s"}
+
+
+@pytest.mark.parametrize("skew_s", [HOUR_S, -HOUR_S, 0], ids=["ahead", "behind", "right"])
+def test_a_zero_empties_buckets_once_whatever_the_daemon_s_clock(tmp_path, user, skew_s):
+    clock = Clock(tmp_path)
+    clock.ahead(skew_s)
+    with running(plugin.standard(limits=[REFILLS]), daemon_env=clock.env) as stack:
+        assert stack.edge.get("/", user).status == 200
+        stack.daemon.publish(event("zero", user, at_ms=now_ms() + skew_s * 1000))
+        begun = time.monotonic()
+        assert stack.edge.get("/", user).status == 429
+        wait_until(lambda: stack.edge.get("/", user).status == 200, "a token to come back", 3)
+        assert time.monotonic() - begun > 0.5, "it was full again at once"
+        # A node that starts anew has full buckets, and may empty them once more, but no longer.
+        stack.edge.process.kill()
+        stack.edge.start()
+        stack.wait_synced()
+        wait_until(lambda: stack.edge.get("/", user).status == 200, "a token to come back", 3)

@@ -1,5 +1,7 @@
 """Keys that the invalidator hands out: no new configuration, and no refused request while rotating."""
 
+import base64
+import json
 import threading
 import time
 from pathlib import Path
@@ -30,6 +32,14 @@ def write(file: Path, *keys: tuple[str, str]) -> None:
     entry = '[[keys]]\nid = "{}"\npartner = "acme"\nsecret = "{}"\n'
     new = file.with_suffix(".tmp")
     new.write_text("\n".join(entry.format(*key) for key in keys))
+    new.chmod(0o600)
+    new.rename(file)
+
+
+def write_entries(file: Path, *entries: str) -> None:
+    new = file.with_suffix(".tmp")
+    head = '[[keys]]\npartner = "acme"\n'
+    new.write_text("\n".join(head + entry for entry in entries))
     new.chmod(0o600)
     new.rename(file)
 
@@ -135,3 +145,88 @@ def test_more_keys_than_are_tried_are_in_the_log(keys_file):
     with running(plugin.standard(integrations=[nameless]), daemon_settings=settings) as stack:
         log = stack.edge.process.log
         wait_until(lambda: "integration orders: more than 16 keys" in log.read_text(), "the log")
+
+
+HOOKS = {
+    "name": "hooks",
+    "match": [{"path": {"prefix": "/hooks"}}],
+    "signature": {"profile": "github"},
+}
+
+
+def hook(stack, secret: str) -> int:
+    named = {name.replace("-", "_"): value for name, value in signing.github(b"{}", secret=secret).items()}
+    return stack.edge.request("POST", "/hooks", b"{}", **named).status
+
+
+def test_a_key_of_the_file_signs_in_one_profile(keys_file):
+    """As the entry says, or as its integrations do; where they say different things, `portcullis`."""
+    secrets = {name: f"the-secret-of-the-key-{name}" for name in ["says", "named", "unclear"]}
+    more = {"says": 'profile = "github"', "named": 'integrations = ["hooks"]', "unclear": ""}
+    entries = [f'id = "{name}"\nsecret = "{secrets[name]}"\n{more[name]}\n' for name in secrets]
+    write_entries(keys_file, *entries)
+    settings = {"keys": {"file": str(keys_file)}}
+    config = plugin.standard(integrations=[INTEGRATION, HOOKS])
+    with running(config, daemon_settings=settings) as stack:
+        wait_until(lambda: post(stack, "unclear", secrets["unclear"]) == 200, "the keys")
+        assert {name: hook(stack, secret) for name, secret in secrets.items()} == {
+            "says": 200,
+            "named": 200,
+            "unclear": 401,
+        }
+        assert {name: post(stack, name, secret) for name, secret in secrets.items()} == {
+            "says": 401,
+            "named": 401,
+            "unclear": 200,
+        }
+        assert "key unclear: is for integrations of different profiles" in stack.edge.process.log.read_text()
+        listed = stack.daemon.cli("keys", "list", "--file", str(keys_file)).stdout
+        assert [line.split()[-2] for line in listed.splitlines()[1:]] == ["github", "-", "-"]
+        profiles = {key["id"]: key["profile"] for key in stack.daemon.status()["keys"]["keys"]}
+        assert profiles == {"says": "github", "named": None, "unclear": None}
+
+
+def test_a_secret_of_the_file_may_be_bare_base64(keys_file):
+    secret = base64.b64encode(b"a-secret-that-a-library-decodes").decode()
+    entry = f'id = "k1"\nsecret = "{secret}"\nprofile = "standard-webhooks"\n'
+    write_entries(keys_file, entry + 'secret_encoding = "base64"\n')
+    settings = {"keys": {"file": str(keys_file)}}
+    hooks = HOOKS | {"signature": {"profile": "standard-webhooks"}}
+
+    def send() -> int:
+        headers = signing.standard_webhooks(b"{}", secret=base64.b64decode(secret))
+        named = {name.replace("-", "_"): value for name, value in headers.items()}
+        return stack.edge.request("POST", "/hooks", b"{}", **named).status
+
+    with running(plugin.standard(integrations=[hooks]), daemon_settings=settings) as stack:
+        wait_until(lambda: send() == 200, "the key")
+        file = keys_file.with_name("secret")
+        file.write_text(secret)
+        signed = stack.daemon.cli(
+            *["sign", "--profile", "standard-webhooks", "--secret-encoding", "base64"],
+            *["--secret-file", str(file), "--url", "http://edge/hooks", "--json"],
+        )
+        headers = json.loads(signed.stdout)["headers"]
+        named = {name.replace("-", "_"): value for name, value in headers.items()}
+        assert stack.edge.request("POST", "/hooks", b"", **named).status == 200
+
+
+def test_rotating_keeps_to_the_profile(keys_file):
+    write_entries(
+        keys_file,
+        f'id = "a"\nsecret = "{signing.SECRET}"\nprofile = "github"\n',
+        f'id = "b"\nsecret = "{signing.SECRET}-b"\nprofile = "portcullis"\n',
+    )
+    settings = {"keys": {"file": str(keys_file)}}
+    config = plugin.standard(integrations=[INTEGRATION, HOOKS])
+    with running(config, daemon_settings=settings) as stack:
+        rotate = ["keys", "rotate", "acme", "--grace", "0s", "--file", str(keys_file)]
+        unsaid = stack.daemon.cli(*rotate)
+        assert unsaid.returncode != 0 and "say which with --profile" in unsaid.stderr
+        rotated = stack.daemon.cli(*rotate, "--profile", "github", "--json")
+        assert rotated.returncode == 0, rotated.stderr
+        new = json.loads(rotated.stdout)
+        assert [key["id"] for key in new["ended"]] == ["a"]
+        wait_until(lambda: hook(stack, new["secret"]) == 200, "the new key")
+        assert hook(stack, signing.SECRET) == 401
+        assert post(stack, "b", f"{signing.SECRET}-b") == 200

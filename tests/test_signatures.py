@@ -9,12 +9,14 @@ import subprocess
 import threading
 import uuid
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 import standardwebhooks
 import stripe
+import svix.webhooks
 
-from harness import artifacts, plugin, signing
+from harness import artifacts, envoy, plugin, signing
 from harness.stack import running
 
 BODY = b'{"amount": 100, "currency": "EUR"}'
@@ -31,7 +33,9 @@ def integration(profile: str, **changes) -> dict:
 
 
 def key(id: str = "k1", **changes) -> dict:
-    return {"id": id, "partner": "acme", "secret": signing.SECRET, **changes}
+    """Of the profile `portcullis`, unless something else is said."""
+    profile = {} if "integrations" in changes else {"profile": "portcullis"}
+    return {"id": id, "partner": "acme", "secret": signing.SECRET, **profile, **changes}
 
 
 def config(**changes) -> dict:
@@ -50,7 +54,9 @@ def config(**changes) -> dict:
     ]
     keys = [
         key(),
-        key("hooks", secret=signing.WEBHOOK_SECRET, integrations=["standard-webhooks"]),
+        # The same secret for each: only their profiles tell them apart.
+        *(key(f"{profile}-1", profile=profile) for profile in ["body", "stripe", "github"]),
+        key("hooks", secret=signing.WEBHOOK_SECRET, profile="standard-webhooks"),
         key("old", not_after="2020-01-01T00:00:00Z"),
         key("elsewhere", integrations=["stripe"]),
     ]
@@ -76,8 +82,9 @@ def send(edge, method: str, path: str, body: bytes | None, headers: dict, **more
 def sign(profile: str, path: str, body: bytes = BODY, **options) -> dict[str, str]:
     if profile == "portcullis":
         return signing.portcullis("POST", path, body, **options)
+    if profile == "body":
+        return signing.body_only(body, **{"key_id": "body-1", **options})
     signer = {
-        "body": signing.body_only,
         "stripe": signing.stripe,
         "github": signing.github,
         "standard-webhooks": signing.standard_webhooks,
@@ -94,7 +101,8 @@ def test_a_signed_request_reaches_the_upstream_whole(edge, profile):
     echo = answer.json()
     assert echo["body"] == body.decode()
     assert echo["headers"]["x-portcullis-partner"] == "acme"
-    assert echo["headers"]["x-portcullis-key-id"] in {"k1", "hooks"}
+    ids = {"portcullis": "k1", "standard-webhooks": "hooks"}
+    assert echo["headers"]["x-portcullis-key-id"] == ids.get(profile, f"{profile}-1")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -396,12 +404,58 @@ def test_random_changes_of_a_signed_request_are_refused(stack):
     assert stack.upstream.total() == before
 
 
+# Profiles -----------------------------------------------------------------------------------------
+
+
+def one_key(profile: str | None, **changes) -> dict:
+    """Every profile has an integration, and one key is all there is."""
+    said = {"profile": profile} if profile else {}
+    keys = [{"id": "k1", "partner": "acme", "secret": signing.SECRET, **said, **changes}]
+    integrations = [integration(name) for name in PROFILES]
+    # So that the others have a key as well, which nobody signs with.
+    for name in PROFILES:
+        secret = f"of-nobody-who-signs-{name}"
+        keys.append({"id": f"no-{name}", "partner": "nobody", "secret": secret, "profile": name})
+    return plugin.limits_only(integrations=integrations, keys=keys)
+
+
+def by(profile: str, path: str) -> dict[str, str]:
+    """Signed with the one key, whatever the profile."""
+    return sign(profile, path, **({"key_id": "k1"} if profile in {"portcullis", "body"} else {}))
+
+
+@pytest.mark.parametrize("own", ["portcullis", "github", "stripe"])
+def test_a_signature_does_not_pass_as_one_of_another_profile(own):
+    with running(one_key(own), daemon=False) as stack:
+        for profile in PROFILES:
+            path = f"/{profile}/a"
+            status = send(stack.edge, "POST", path, BODY, by(profile, path)).status
+            assert status == (200 if profile == own else 401), profile
+        # GitHub's and Stripe's signatures, as those of the body that they are.
+        digest = signing.github(BODY)["x-hub-signature-256"]
+        at = str(signing.now())
+        as_body = {"x-signature": digest, "x-timestamp": at, "x-key-id": "k1"}
+        assert send(stack.edge, "POST", "/body/b", BODY, as_body).status == 401
+        mac = signing.stripe(BODY, at=int(at))["stripe-signature"].partition("v1=")[2]
+        as_github = {"x-hub-signature-256": f"sha256={mac}", "x-github-delivery": "d-1"}
+        passed = send(stack.edge, "POST", "/github/b", f"{at}.".encode() + BODY, as_github)
+        # To whom GitHub's profile is the right one, this is a signature of that body.
+        assert passed.status == (200 if own == "github" else 401)
+
+
+def test_a_key_that_could_be_of_several_profiles_is_refused(tmp_path):
+    options = envoy.Options(plugin=one_key(None), upstream_port=1)
+    file = tmp_path / "envoy.json"
+    file.write_text(json.dumps(envoy.bootstrap(1, 2, tmp_path / "access.log", options)))
+    refused = envoy.validate(file)
+    assert refused.returncode != 0
+    assert "keys[0].profile: must be given" in refused.stderr
+
+
 # Signers that are not ours ------------------------------------------------------------------------
 
 
 def test_the_standard_webhooks_package(edge):
-    from datetime import UTC, datetime
-
     id = f"msg_{uuid.uuid4().hex}"
     at = datetime.now(UTC).replace(microsecond=0)
     signature = standardwebhooks.Webhook(signing.WEBHOOK_SECRET).sign(id, at, BODY.decode())
@@ -411,6 +465,65 @@ def test_the_standard_webhooks_package(edge):
         "webhook-signature": signature,
     }
     assert send(edge, "POST", "/standard-webhooks/a", BODY, headers).status == 200
+
+
+def webhook_secret(encoding: str) -> dict:
+    """A secret that standard libraries decode although nothing says that it is Base64."""
+    secret = base64.b64encode(b"a-secret-that-a-library-decodes").decode()
+    return {"secret": secret, "secret_encoding": encoding, "profile": "standard-webhooks"}
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    key = {"id": "bare", "partner": "acme", **webhook_secret("base64")}
+    config = plugin.limits_only(integrations=[integration("standard-webhooks")], keys=[key])
+    with running(config, daemon=False) as stack:
+        yield stack.edge
+
+
+LIBRARIES = {"webhook": standardwebhooks.Webhook, "svix": svix.webhooks.Webhook}
+
+
+def by_library(prefix: str, secret: str) -> dict[str, str]:
+    id, at = f"msg_{uuid.uuid4().hex}", datetime.now(UTC).replace(microsecond=0)
+    signature = LIBRARIES[prefix](secret).sign(id, at, BODY.decode())
+    names = ["id", "timestamp", "signature"]
+    values = [id, str(int(at.timestamp())), signature]
+    headers = {f"{prefix}-{name}": value for name, value in zip(names, values, strict=True)}
+    # What is sent is what the library itself would take.
+    LIBRARIES[prefix](secret).verify(BODY, headers)
+    return headers
+
+
+@pytest.mark.parametrize("prefix", LIBRARIES)
+def test_libraries_decode_secrets_without_a_prefix(hooks, prefix):
+    headers = by_library(prefix, webhook_secret("base64")["secret"])
+    assert send(hooks, "POST", "/standard-webhooks/a", BODY, headers).status == 200
+    headers = by_library(prefix, "whsec_" + webhook_secret("base64")["secret"])
+    assert send(hooks, "POST", "/standard-webhooks/a", BODY, headers).status == 200
+    assert send(hooks, "POST", "/standard-webhooks/a", BODY, headers).status == 409
+
+
+def test_without_being_told_a_secret_is_text():
+    key = {"id": "bare", "partner": "acme", **webhook_secret("text")}
+    config = plugin.limits_only(integrations=[integration("standard-webhooks")], keys=[key])
+    with running(config, daemon=False) as stack:
+        path = "/standard-webhooks/a"
+        decoded = by_library("webhook", key["secret"])
+        assert send(stack.edge, "POST", path, BODY, decoded).status == 401
+        as_text = signing.standard_webhooks(BODY, secret=key["secret"].encode())
+        assert send(stack.edge, "POST", path, BODY, as_text).status == 200
+
+
+@pytest.mark.parametrize("name", ["id", "timestamp", "signature"])
+def test_an_alias_that_says_something_else_is_refused(hooks, name):
+    path, secret = "/standard-webhooks/a", webhook_secret("base64")["secret"]
+    for prefix, other in [("svix", "webhook"), ("webhook", "svix")]:
+        headers = by_library(prefix, secret)
+        same = {**headers, f"{other}-{name}": headers[f"{prefix}-{name}"]}
+        another = {**headers, f"{other}-{name}": headers[f"{prefix}-{name}"] + "1"}
+        assert send(hooks, "POST", path, BODY, another).status == 401
+        assert send(hooks, "POST", path, BODY, same).status == 200
 
 
 def test_what_the_stripe_package_accepts_we_accept(edge):
@@ -424,9 +537,8 @@ def test_what_the_stripe_package_accepts_we_accept(edge):
 def test_github_s_documented_example():
     secret, body = "It's a Secret to Everybody", b"Hello, World!"
     signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
-    example = plugin.limits_only(
-        integrations=[integration("github")], keys=[key("gh", secret=secret)]
-    )
+    keys = [key("gh", secret=secret, profile="github")]
+    example = plugin.limits_only(integrations=[integration("github")], keys=keys)
     with running(example, daemon=False) as stack:
         headers = {"x-hub-signature-256": signature, "x-github-delivery": str(uuid.uuid4())}
         assert send(stack.edge, "POST", "/github/a", body, headers).status == 200
@@ -443,7 +555,7 @@ def test_openssl(edge):
         check=True,
     )
     signature = digest.stdout.decode().split()[-1]
-    headers = {"x-signature": signature, "x-timestamp": str(signing.now()), "x-key-id": "k1"}
+    headers = {"x-signature": signature, "x-timestamp": str(signing.now()), "x-key-id": "body-1"}
     assert send(edge, "POST", "/body/a", body, headers).status == 200
 
 

@@ -1,9 +1,11 @@
-//! Requests that are held for their bodies, and what to do if no body ever comes.
+//! Requests that are held for their bodies, and what to do if no body is ever handed over.
 //!
 //! Envoy hands over the body of a request whose headers are held only if the plugin is configured
-//! with `allow_on_headers_stop_iteration`. There is no way to ask for that, so until the first body
-//! of a held request has come, requests that wait for longer than [`PATIENCE`] are given up: they
-//! would hang. Bodies of requests that are not held come in any case, and say nothing.
+//! with `allow_on_headers_stop_iteration`. There is no way to ask for that. But Envoy tells how much of a
+//! request it has received: where that grows, and the plugin has got none of it a while later, no body
+//! will come, and the request is given up: it would hang. A client that takes its time sends nothing
+//! that could grow. Once a worker has got the body of one held request, there is nothing to watch for.
+//! Bodies of requests that are not held come in any case, and say nothing.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -12,10 +14,11 @@ use std::time::Duration;
 use policy::gate::{Clock, Pending};
 use policy::time::MonotonicNanos;
 
-use crate::host::HostClock;
+use crate::host::{self, HostClock};
 
-/// How long a request waits for the first part of its body, while none has ever come.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked what was received of a request; and how long a part of its body, once
+/// received, may be on its way to the plugin: filters before this one may keep it for a while.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most requests watched at a time: one is enough to learn that bodies do not come.
 const WATCHED_MAX: usize = 1_024;
@@ -49,11 +52,22 @@ impl Held {
     }
 }
 
+/// A request that may never get a body.
+struct Waiting {
+    stream: u32,
+    slot: Weak<Slot>,
+    /// What Envoy had received of it when it was held.
+    head_bytes: u64,
+    look_at: MonotonicNanos,
+    /// Whether more was received when it was last looked.
+    has_come: bool,
+}
+
 /// Requests that may never get a body.
 #[derive(Default)]
 pub(crate) struct Watch {
     bodies_come: Cell<bool>,
-    waiting: RefCell<Vec<(u32, MonotonicNanos, Weak<Slot>)>>,
+    waiting: RefCell<Vec<Waiting>>,
 }
 
 impl Watch {
@@ -65,9 +79,13 @@ impl Watch {
             && let Ok(mut waiting) = self.waiting.try_borrow_mut()
             && waiting.len() < WATCHED_MAX
         {
-            let patience = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
-            let until = HostClock.monotonic().saturating_add(patience);
-            waiting.push((stream, until, Rc::downgrade(&held)));
+            waiting.push(Waiting {
+                stream,
+                slot: Rc::downgrade(&held),
+                head_bytes: host::received_bytes(),
+                look_at: next_look(HostClock.monotonic()),
+                has_come: false,
+            });
         }
         Held(held)
     }
@@ -81,7 +99,8 @@ impl Watch {
         }
     }
 
-    /// The streams whose requests have waited in vain.
+    /// The streams whose requests wait in vain: of their bodies something was received, and not handed
+    /// over.
     pub(crate) fn give_up(&self) -> Vec<(u32, Held)> {
         let Ok(mut waiting) = self.waiting.try_borrow_mut() else { return Vec::new() };
         if waiting.is_empty() {
@@ -89,14 +108,24 @@ impl Watch {
         }
         let now = HostClock.monotonic();
         let mut given_up = Vec::new();
-        waiting.retain(|(stream, until, slot)| {
-            let Some(slot) = slot.upgrade() else { return false };
-            if now < *until {
+        waiting.retain_mut(|one| {
+            let Some(slot) = one.slot.upgrade() else { return false };
+            if now < one.look_at {
                 return true;
             }
-            given_up.push((*stream, Held(slot)));
-            false
+            if one.has_come {
+                given_up.push((one.stream, Held(slot)));
+                return false;
+            }
+            host::switch_to(one.stream);
+            one.has_come = host::received_bytes() > one.head_bytes;
+            one.look_at = next_look(now);
+            true
         });
         given_up
     }
+}
+
+fn next_look(now: MonotonicNanos) -> MonotonicNanos {
+    now.saturating_add(u64::try_from(LOOK_INTERVAL.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -232,6 +232,13 @@ pub(crate) fn request_body(start: usize, size: usize) -> Vec<u8> {
     bytes.ok().flatten().unwrap_or_default()
 }
 
+/// How many bytes the proxy has received of the request, of its headers and its body; 0 if it does not
+/// tell.
+pub(crate) fn received_bytes() -> u64 {
+    let bytes = property(vec!["request", "total_size"]).and_then(|value| value.try_into().ok());
+    bytes.map_or(0, u64::from_le_bytes)
+}
+
 /// Makes a stream the one that the next calls are about.
 pub(crate) fn switch_to(stream: u32) {
     let _ = hostcalls::set_effective_context(stream);

@@ -38,18 +38,35 @@ impl Plugin {
         })
     }
 
-    /// Decides on a request that was held, now that its body is there.
-    pub(crate) fn finish(&self, pending: Box<Pending>) -> Decision {
-        self.with_keys(|keys| pending.finish(&self.gate, &mut SharedData, &HostClock, keys))
+    /// Decides on a request that was held, now that its body is there; `at_once` if it has no body.
+    pub(crate) fn finish(&self, pending: Box<Pending>, at_once: bool) -> Decision {
+        let freshness = (!at_once).then(|| self.freshness());
+        self.with_keys(|keys| {
+            pending.finish(&self.gate, &mut SharedData, &HostClock, freshness, keys)
+        })
     }
 
-    /// Tells the operator that some of the keys that have just come may never be tried.
-    pub(crate) fn warn_of_crowds(&self) {
+    /// Decides on a request that was held, and whose body is not to be had.
+    pub(crate) fn abandon(&self, pending: Box<Pending>) -> Decision {
+        pending.abandon(&self.gate, &mut SharedData, &HostClock, self.freshness())
+    }
+
+    /// Tells the operator what of the keys that have just come will not work as it may be meant.
+    pub(crate) fn warn_of_keys(&self) {
         let now = HostClock.wall();
         let integrations = &self.gate.config().integrations;
         let is_crowded = |one: &&Integration| {
             self.with_keys(|keys| one.is_crowded(keys.get(&mut SharedData), now))
         };
+        let unclear = self.with_keys(|keys| {
+            keys.get(&mut SharedData);
+            keys.unclear().to_vec()
+        });
+        for id in unclear {
+            log::error!(
+                "key {id}: is for integrations of different profiles; say which in profile"
+            );
+        }
         for one in integrations.iter().filter(is_crowded) {
             let name = &one.name;
             log::error!("integration {name}: more than 16 keys could sign, and only 16 are tried");
@@ -87,12 +104,12 @@ impl Plugin {
         host::respond(&response::rejection(config, denial), &details);
     }
 
-    /// Answers requests whose bodies never came.
+    /// Answers requests whose bodies are not handed over.
     pub(crate) fn give_up_on_bodies(&self) {
         for (stream, held) in self.watch.give_up() {
             let Some(pending) = held.take() else { continue };
             host::switch_to(stream);
-            let decision = pending.abandon(&self.gate);
+            let decision = self.abandon(pending);
             self.note(&decision);
             match &decision.verdict {
                 Verdict::Deny(denial) => self.reject(&decision, denial),
@@ -102,7 +119,7 @@ impl Plugin {
                 }
             }
             log::error!(
-                "a request was held for its body, which never came: set \
+                "a request was held for its body, which Envoy has received and not handed over: set \
                  allow_on_headers_stop_iteration: true beside the plugin's root_id"
             );
         }

@@ -135,7 +135,7 @@ impl Context for Root {
                     log::error!("{repaired} states had got lost from memory, and are there again");
                 }
                 match keys {
-                    Some(Ok(())) => plugin.warn_of_crowds(),
+                    Some(Ok(())) => plugin.warn_of_keys(),
                     Some(Err(error)) => log::error!("the keys handed out are not used: {error}"),
                     None => {}
                 }

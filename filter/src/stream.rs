@@ -44,15 +44,15 @@ impl Stream {
 
     fn hold(&mut self, pending: Box<Pending>, is_complete: bool) -> Action {
         if is_complete {
-            return self.finish(pending);
+            return self.finish(pending, true);
         }
         let held = self.plugin.watch.hold(self.id, pending);
         self.phase = Phase::Held(held, 0);
         Action::Pause
     }
 
-    fn finish(&mut self, pending: Box<Pending>) -> Action {
-        let decision = self.plugin.finish(pending);
+    fn finish(&mut self, pending: Box<Pending>, at_once: bool) -> Action {
+        let decision = self.plugin.finish(pending, at_once);
         self.conclude(decision)
     }
 
@@ -108,13 +108,14 @@ impl HttpContext for Stream {
         *read = read.saturating_add(chunk.len());
         if *read != body_size {
             // What cannot be read cannot be verified.
-            return self.conclude(pending.abandon(&self.plugin.gate));
+            let decision = self.plugin.abandon(pending);
+            return self.conclude(decision);
         }
         if pending.on_data(&chunk) == Progress::More && !end_of_stream {
             held.put_back(pending);
             return Action::Pause;
         }
-        self.finish(pending)
+        self.finish(pending, false)
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
@@ -124,7 +125,7 @@ impl HttpContext for Stream {
             Phase::Held(held, _) => held,
         };
         match held.take() {
-            Some(pending) => self.finish(pending),
+            Some(pending) => self.finish(pending, false),
             None => given_up(held),
         }
     }

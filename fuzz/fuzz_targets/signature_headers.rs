@@ -10,7 +10,7 @@ use policy::sign::explain::explain;
 use policy::sign::key::{Key, KeyId, KeySet, Secret};
 use policy::sign::verify::Verifier;
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 15] = [
     ":method",
     ":path",
     "x-signature",
@@ -23,6 +23,9 @@ const NAMES: [&str; 12] = [
     "stripe-signature",
     "x-hub-signature-256",
     "x-github-delivery",
+    "svix-id",
+    "svix-timestamp",
+    "svix-signature",
 ];
 
 fn keys() -> Option<KeySet> {
@@ -34,6 +37,7 @@ fn keys() -> Option<KeySet> {
         not_before: None,
         not_after: None,
         integrations: Vec::new(),
+        profile: None,
     };
     keys.add(key).ok()?;
     Some(keys)
@@ -50,9 +54,17 @@ fuzz_target!(|data: &[u8]| {
     let headers: Headers = data.split(|byte| *byte == b'\n').filter_map(line).collect();
     for profile in Profile::ALL {
         let signature = Signature::of(profile);
+        // A key that is bound to no profile signs in none.
+        assert!(Verifier::begin(&signature, None, &headers, &keys, fuzz::NOW).is_err());
+        let keys = keys.bound(|_| Some(profile));
         if let Ok(mut verifier) = Verifier::begin(&signature, None, &headers, &keys, fuzz::NOW) {
             verifier.update(data);
             assert!(verifier.finish().is_err());
+            // One of another profile is not even begun.
+            for other in Profile::ALL.into_iter().filter(|other| *other != profile) {
+                let other = Signature::of(other);
+                assert!(Verifier::begin(&other, None, &headers, &keys, fuzz::NOW).is_err());
+            }
         }
         let steps = explain(&signature, None, &headers, data, &keys, fuzz::NOW);
         assert!(steps.last().is_some_and(|step| !step.ok));

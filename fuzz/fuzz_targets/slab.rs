@@ -1,9 +1,14 @@
 //! A slab of subjects: read, and written without losing anybody's status.
 #![no_main]
 
+use std::time::Duration;
+
 use libfuzzer_sys::fuzz_target;
+use policy::bucket::{Bucket, Rate, RateTag};
 use policy::hash::SubjectHash;
-use policy::slab::{STATUS_BYTES_MAX, entries, find, with_buckets, with_status};
+use policy::slab::{BucketRecord, STATUS_BYTES_MAX, entries, find, with_buckets, with_status};
+
+const NOW: u64 = 1_000_000_000_000;
 
 fuzz_target!(|data: &[u8]| {
     let hash = SubjectHash([7; SubjectHash::BYTES]);
@@ -25,4 +30,36 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(slab) = with_buckets(Some(data), hash, &[], 1, usize::MAX) {
         assert!(entries(Some(&slab)).all(|entry| entry.is_ok()));
     }
+    let Ok(rate) = Rate::new(10, 1, Duration::from_secs(1)) else { return };
+    for record in entries(Some(data)).flatten().flat_map(|entry| entry.buckets()) {
+        rebased(record, &rate);
+        kept_as_two(data, hash, record, &rate);
+    }
 });
+
+/// Whatever is kept of a rate: what is made of its bucket has a token one token's time later at the latest,
+/// and taking one under another rate gives nothing back.
+fn rebased(BucketRecord { rate: tag, bucket, .. }: BucketRecord, rate: &Rate) {
+    let made = bucket.under(tag, rate, NOW);
+    assert!(made.full_at <= NOW + 10_000_000_000);
+    assert!(made.take(rate, NOW + 1_000_000_000).is_ok());
+    assert!(bucket.charged(tag, NOW) >= bucket || bucket.is_full(NOW));
+    // As many tokens are missing, however often it is made anew.
+    if made.take(rate, NOW).is_err() {
+        assert!(made.under(rate.tag(), rate, NOW) == made);
+    }
+}
+
+/// A second bucket of the same limit is read as it was written, and takes no room that counts.
+fn kept_as_two(data: &[u8], hash: SubjectHash, record: BucketRecord, rate: &Rate) {
+    let own = BucketRecord { rate: rate.tag(), bucket: Bucket { full_at: u64::MAX }, ..record };
+    let other = BucketRecord { rate: RateTag(!own.rate.0), ..own };
+    let alone = with_buckets(Some(data), hash, &[own], 1, 4_096);
+    let both = with_buckets(Some(data), hash, &[own, other], 1, 4_096);
+    assert_eq!(alone.is_ok(), both.is_ok());
+    if let Ok(slab) = both {
+        let entry = find(Some(&slab), hash).ok().flatten();
+        let read: Vec<_> = entry.into_iter().flat_map(|entry| entry.buckets()).collect();
+        assert_eq!(read, [own, other]);
+    }
+}

@@ -5,10 +5,14 @@
 //! one whole refill of now. So "full" is recognisable without knowing the rate (not in the
 //! future: free to forget), and "empty" is a value like any other.
 
+mod tag;
+
 use std::fmt;
 use std::time::Duration;
 
 use crate::time::MonotonicNanos;
+
+pub use tag::RateTag;
 
 /// The longest time that an empty bucket may take to fill. Status records are remembered for
 /// longer than this, so a bucket that a `zero` emptied has always refilled before it is forgotten.
@@ -27,6 +31,7 @@ pub struct Rate {
     fill_interval: Duration,
     token_ns: u64,
     refill_ns: u64,
+    tag: RateTag,
 }
 
 /// A rate that cannot be, with the field at fault.
@@ -72,7 +77,14 @@ impl Rate {
         let (Ok(token_ns), Ok(refill_ns)) = (u64::try_from(token), u64::try_from(refill)) else {
             return fail("fill_interval", "must let an empty bucket fill within 7 days");
         };
-        Ok(Self { max_tokens: max, tokens_per_fill: per_fill, fill_interval, token_ns, refill_ns })
+        Ok(Self {
+            max_tokens: max,
+            tokens_per_fill: per_fill,
+            fill_interval,
+            token_ns,
+            refill_ns,
+            tag: RateTag::new(token_ns, max),
+        })
     }
 
     /// How many tokens a full bucket holds.
@@ -87,10 +99,11 @@ impl Rate {
         self.tokens_per_fill
     }
 
-    /// A number that two rates share only if they are the same (or by a chance of 2^-32).
+    /// What is kept of the rate beside a bucket. Two rates share it only if they differ by less than
+    /// a hundredth.
     #[must_use]
-    pub fn tag(&self) -> u32 {
-        crate::hash::fingerprint(&(self.token_ns, self.max_tokens))
+    pub fn tag(&self) -> RateTag {
+        self.tag
     }
 
     /// The time in which `tokens_per_fill` tokens come.
@@ -138,13 +151,25 @@ impl Bucket {
         self.full_at <= now
     }
 
-    /// The bucket under a rate other than the one it was last used with.
+    /// What the bucket would be now, had `rate` been in force all along instead of the one with this
+    /// tag: as many tokens are missing, but no more than there can be. So a raised limit ends a long
+    /// wait that the old one imposed, within one token's time.
     ///
-    /// What it had is kept, but emptier than empty it cannot be: a raised limit ends a long wait
-    /// that the old one imposed within one token's time.
+    /// What more was missing is lost here. Whoever goes back and forth between two rates must
+    /// therefore keep both buckets, and [charge](Bucket::charged) each for what is taken from the other.
     #[must_use]
-    pub fn rebased(self, rate: &Rate, now: MonotonicNanos) -> Self {
-        Self { full_at: self.full_at.min(now.saturating_add(rate.refill_ns)) }
+    pub fn under(self, tag: RateTag, rate: &Rate, now: MonotonicNanos) -> Self {
+        let missing = self.full_at.saturating_sub(now);
+        let missing = tag.tokens_at(missing, rate.token_ns).unwrap_or(missing);
+        Self { full_at: now.saturating_add(missing.min(rate.refill_ns)) }
+    }
+
+    /// The bucket under the rate with this tag, once a token was taken under another rate. It need
+    /// not have had one: emptier than empty it does not get.
+    #[must_use]
+    pub fn charged(self, tag: RateTag, now: MonotonicNanos) -> Self {
+        let missing = self.full_at.saturating_sub(now);
+        Self { full_at: now.saturating_add(tag.after_one_more(missing)) }
     }
 
     /// Takes one token.

@@ -25,7 +25,7 @@ use crate::subject::Kind;
 use read::FromJson;
 
 pub use fail::{Answer, AnswerByRoute, FailPolicy};
-pub use integration::{Integration, ReplayStorage, Signature};
+pub use integration::{Integration, ReplayStorage, Signature, Wanted};
 pub use route::{Groups, LimitMatch, Matcher, PathMatch, RouteGroup};
 
 /// The longest configuration, in bytes.

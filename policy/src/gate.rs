@@ -4,7 +4,8 @@
 //! address, the content's type and announced length, and everything about the signature that the
 //! headers show; limits. Only then is a body awaited where one has to be: its size, its signature,
 //! the limits per partner, since an unverified request must not drain a partner's bucket, and last
-//! whether it was used before, since the memory of that is there for all partners.
+//! whether it was used before, since the memory of that is there for all partners. Freshness, blocks and
+//! zeros come once more before all of these, as a body can take as long as its sender likes.
 //!
 //! The first rule that rejects decides. A request that is rejected before its body takes no token
 //! from any bucket (unless another worker empties the bucket of a second subject after the first
@@ -17,13 +18,17 @@
 mod decision;
 mod evaluate;
 mod integration;
+mod kept;
 mod pending;
+mod recheck;
 mod take;
 
 pub use decision::{Cause, Decision, Denial, Note, Verdict, Why};
 pub use pending::{HeadersDecision, Pending, Progress};
 
 use std::borrow::Cow;
+
+use recheck::Recheck;
 
 use crate::config::{Answer, Config, Groups, Limit, LimitMatch, Source};
 use crate::hash::{HashKey, SubjectHash};
@@ -181,10 +186,12 @@ impl Gate {
             self.plan_signers(&mut plans, &Kind::Partner, &claimed, &of_signers);
             looks.extend(self.look(plans, groups, shared, clock));
         }
+        let is_held = awaited.is_anything();
+        let recheck = is_held.then(|| Recheck::new(&looks, groups, freshness));
         self.take_all(looks, groups, shared, clock, decision)?;
         let deferred = of_signers.into_iter().map(|(index, _)| index);
         let deferred = deferred.filter(|_| awaited.verifier.is_some()).collect();
-        Ok(awaited.is_anything().then(|| Pending::new(awaited, deferred, claimed)))
+        Ok(recheck.map(|recheck| Pending::new(awaited, recheck, deferred, claimed)))
     }
 
     fn check_freshness(

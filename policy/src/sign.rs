@@ -110,7 +110,7 @@ pub enum Failure {
     UnknownKey,
     /// The key is not valid yet, or not any more.
     ExpiredKey,
-    /// The key is another partner's, or for other integrations.
+    /// The key is another partner's, or for another profile or other integrations.
     OutOfScope,
     /// No key gives any of the signatures.
     Mismatch,

@@ -8,14 +8,15 @@
 //! Layout, little-endian: the version byte, then entries of
 //! `hash [16] | buckets u8 | status length u16 | buckets | status`, where a bucket is
 //! `limit u32 | rate u32 | full_at u64`.
-//! The status is a packed `State`: see `state/packed.rs`.
+//! The status is a packed `State`: see `state/packed.rs`. A limit has one bucket, or a few while its rate
+//! changes: one for each rate, the one that was used last first.
 //!
 //! What may be dropped: an entry without status whose buckets are all full, since a new one would
 //! be the same; and, when another status is written, a status of which the caller says that it is
 //! over. Nothing else ever is. Buckets and statuses have a budget each, so that neither can starve
 //! the other; what does not fit is refused to the caller.
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, RateTag};
 use crate::hash::SubjectHash;
 use crate::time::MonotonicNanos;
 
@@ -39,8 +40,8 @@ pub fn bucket_bytes(buckets: usize) -> usize {
 pub struct BucketRecord {
     /// Fingerprint of the limit's name.
     pub limit: u32,
-    /// Tag of the rate it was last used with.
-    pub rate: u32,
+    /// The rate that it is about.
+    pub rate: RateTag,
     /// How full it is.
     pub bucket: Bucket,
 }
@@ -63,10 +64,19 @@ impl<'a> Entry<'a> {
             let (full_at, _) = rest.split_first_chunk()?;
             Some(BucketRecord {
                 limit: u32::from_le_bytes(*limit),
-                rate: u32::from_le_bytes(*rate),
+                rate: RateTag(u32::from_le_bytes(*rate)),
                 bucket: Bucket { full_at: u64::from_le_bytes(*full_at) },
             })
         })
+    }
+
+    /// The bytes of buckets that count: of a limit that has several, one does. Else a change of rates could
+    /// leave no room for subjects that had it.
+    fn counted_bytes(&self) -> usize {
+        let limits = self.buckets.chunks_exact(BUCKET_BYTES).map(|chunk| chunk.first_chunk::<4>());
+        let mut last = None;
+        let further = limits.filter(|limit| last.replace(*limit) == Some(*limit)).count();
+        self.buckets.len().saturating_sub(further.saturating_mul(BUCKET_BYTES))
     }
 
     fn is_droppable(&self, now: MonotonicNanos) -> bool {
@@ -143,7 +153,7 @@ pub fn with_buckets(
     let mut encoded = Vec::with_capacity(buckets.len().saturating_mul(BUCKET_BYTES));
     for record in buckets {
         encoded.extend_from_slice(&record.limit.to_le_bytes());
-        encoded.extend_from_slice(&record.rate.to_le_bytes());
+        encoded.extend_from_slice(&record.rate.0.to_le_bytes());
         encoded.extend_from_slice(&record.bucket.full_at.to_le_bytes());
     }
     let entry = Entry { hash, buckets: &encoded, status };
@@ -214,9 +224,9 @@ struct Budget {
 
 impl Budget {
     fn add(&mut self, entry: &Entry<'_>) {
-        let cost = |bytes: &[u8]| if bytes.is_empty() { 0 } else { HEAD_BYTES + bytes.len() };
-        self.bucket_bytes = self.bucket_bytes.saturating_add(cost(entry.buckets));
-        self.status_bytes = self.status_bytes.saturating_add(cost(entry.status));
+        let cost = |bytes: usize| if bytes == 0 { 0 } else { HEAD_BYTES + bytes };
+        self.bucket_bytes = self.bucket_bytes.saturating_add(cost(entry.counted_bytes()));
+        self.status_bytes = self.status_bytes.saturating_add(cost(entry.status.len()));
     }
 }
 

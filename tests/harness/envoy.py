@@ -1,5 +1,6 @@
 """A real Envoy: builds its configuration, starts it, asks its admin port."""
 
+import dataclasses
 import json
 import subprocess
 import time
@@ -34,6 +35,8 @@ class Options:
     admin_port: int | None = None
     normalize: bool = True  # paths, before any filter sees them
     plain_port: int | None = None  # of another listener, the same without the filter
+    lds: Path | None = None  # the file that listeners come from, so that they can change
+    drain_s: int = 1  # how long connections last that a change of their listener leaves
 
 
 def wasm_config(root_id: str, options: Options) -> dict:
@@ -156,6 +159,14 @@ def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) ->
             "clusters": [cluster("upstream", options.upstream_port)],
         },
     }
+    if options.lds:
+        del config["static_resources"]["listeners"]
+        # Renamed into place, which Envoy watches for.
+        draft = options.lds.with_suffix(".new")
+        resources = [{"@type": _TYPES + "envoy.config.listener.v3.Listener", **one} for one in listeners]
+        draft.write_text(json.dumps({"resources": resources}))
+        draft.rename(options.lds)
+        config["dynamic_resources"] = {"lds_config": {"path_config_source": {"path": str(options.lds)}}}
     if options.poll_address:
         config["static_resources"]["clusters"].append(
             cluster("portcullis_invalidator", options.poll_address)
@@ -195,10 +206,23 @@ class Envoy:
         argv += ["--concurrency", str(self.options.concurrency)]
         argv += ["-l", "warning", "--component-log-level", "wasm:info"]
         argv += ["--disable-hot-restart", "--file-flush-interval-msec", "20"]
-        argv += ["--drain-time-s", "1"]
+        argv += ["--drain-time-s", str(self.options.drain_s)]
         self.process = Process("envoy", argv, self._directory)
         if wait:
             wait_until(self._ready, "Envoy to be live", timeout_s=30)
+
+    def change(self, **options) -> None:
+        """Changes the listener while Envoy runs: the old one goes on with its connections until they
+        are drained."""
+        changed = "listener_manager.listener_in_place_updated"
+        before = self._stat(changed)
+        self.options = dataclasses.replace(self.options, **options)
+        bootstrap(self.port, self.admin_port, self.access_log, self.options)
+        wait_until(lambda: self._stat(changed) > before, "Envoy to take the new listener")
+
+    def _stat(self, name: str) -> int:
+        _, _, value = self.admin(f"/stats?filter=^{name}$").body.decode().partition(": ")
+        return int(value)
 
     def _ready(self) -> bool:
         self.process.ensure_alive()

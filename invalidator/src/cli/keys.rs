@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use policy::name::Name;
+use policy::sign::Profile;
 use policy::time::{DURATION_RULE, parse_duration};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
+use super::input::profile;
 use super::{Failure, show};
 use crate::config::Config;
 use crate::keys::{self, Entry, Fresh, Rotated, Rotation, Scope};
@@ -85,6 +87,9 @@ struct Rotate {
     /// Rotate only the keys for all integrations
     #[arg(long, conflicts_with = "integrations")]
     all_integrations: bool,
+    /// Rotate only the keys for this profile, or make the first key for it [default: what all have]
+    #[arg(long, value_parser = profile)]
+    profile: Option<Profile>,
     /// Make the first key of a partner that has none; also makes the file if there is none
     #[arg(long)]
     first: bool,
@@ -120,6 +125,7 @@ fn list(list: List) -> Result<bool, Failure> {
             "not_before": entry.not_before.map(|at| at.to_string()),
             "not_after": entry.not_after.map(|at| at.to_string()),
             "integrations": entry.integrations.iter().map(Name::as_str).collect::<Vec<_>>(),
+            "profile": entry.profile.map(Profile::as_str),
         })
     });
     let shown: Vec<_> = shown.collect();
@@ -134,8 +140,8 @@ fn rotate(rotate: Rotate) -> Result<bool, Failure> {
         (false, true) => Scope::AsBefore,
         (false, false) => Scope::Only(BTreeSet::from_iter(rotate.integrations)),
     };
-    let Rotate { partner, grace, first, .. } = rotate;
-    let rotation = Rotation { partner: &partner, scope, grace, first };
+    let Rotate { partner, grace, first, profile, .. } = rotate;
+    let rotation = Rotation { partner: &partner, scope, grace, first, profile };
     let path = rotate.place.path()?;
     let now = wall_clock();
     let fresh = Fresh::generate(&partner, now).map_err(io::Error::from)?;

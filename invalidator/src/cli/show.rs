@@ -175,7 +175,7 @@ pub(super) fn keys(keys: &[Value]) -> String {
     if keys.is_empty() {
         return "no keys\n".to_owned();
     }
-    let header = ["ID", "PARTNER", "STATE", "NOT BEFORE", "NOT AFTER", "INTEGRATIONS"];
+    let header = ["ID", "PARTNER", "STATE", "NOT BEFORE", "NOT AFTER", "PROFILE", "INTEGRATIONS"];
     let or = |key: &Value, name, absent: &str| {
         key.get(name).and_then(Value::as_str).unwrap_or(absent).to_owned()
     };
@@ -188,6 +188,7 @@ pub(super) fn keys(keys: &[Value]) -> String {
             text(key, "state").to_owned(),
             or(key, "not_before", "-"),
             or(key, "not_after", "-"),
+            or(key, "profile", "-"),
             integrations,
         ]
     });

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use axum::http::Uri;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use policy::sign::Profile;
 use policy::sign::key::{KeyId, Secret};
 use policy::sign::signer::{Unsigned, sign};
@@ -30,6 +30,9 @@ pub(super) struct Sign {
     key_id: Option<KeyId>,
     #[command(flatten)]
     secret: SecretPlace,
+    /// How the secret is written
+    #[arg(long, value_enum, default_value = "text")]
+    secret_encoding: SecretEncoding,
     /// The method
     #[arg(long, default_value = "POST")]
     method: String,
@@ -68,6 +71,15 @@ struct SecretPlace {
     secret_env: Option<String>,
 }
 
+/// How the secret is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SecretEncoding {
+    /// As the profile has it: text, and for standard-webhooks Base64 after `whsec_`
+    Text,
+    /// Base64 also without `whsec_`; only for standard-webhooks
+    Base64,
+}
+
 fn key_id(text: &str) -> Result<KeyId, &'static str> {
     KeyId::parse(text).ok_or(KeyId::RULE)
 }
@@ -93,6 +105,19 @@ impl SecretPlace {
 }
 
 impl Sign {
+    fn secret(&self) -> Result<Secret, Failure> {
+        let secret = self.secret.secret()?;
+        if self.secret_encoding == SecretEncoding::Text {
+            return Ok(secret);
+        }
+        if self.profile != Profile::StandardWebhooks {
+            let rule = "base64 is for the profile standard-webhooks";
+            return Err(Failure::Usage(format!("--secret-encoding: {rule}")));
+        }
+        let rule = "secret: must be Base64 of at least 16 bytes";
+        Secret::from_base64(secret.expose()).ok_or_else(|| Failure::Usage(rule.into()))
+    }
+
     /// What makes a request one of its kind, where the profile has such a thing.
     fn nonce(&self) -> Result<Option<String>, Failure> {
         let has_nonce = !matches!(self.profile, Profile::Body | Profile::Stripe);
@@ -158,7 +183,7 @@ pub(super) fn run(arguments: &Sign) -> Result<bool, Failure> {
         timestamp: arguments.timestamp.unwrap_or_else(|| wall_clock().0 / 1_000_000),
         nonce: nonce.as_deref(),
     };
-    let headers = sign(profile, &key_id, &arguments.secret.secret()?, &unsigned)?;
+    let headers = sign(profile, &key_id, &arguments.secret()?, &unsigned)?;
     let curl = arguments.curl(&headers);
     let mut out = io::stdout().lock();
     if arguments.json {

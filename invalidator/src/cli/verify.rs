@@ -74,6 +74,8 @@ fn tolerance(text: &str) -> Result<Duration, &'static str> {
 pub(super) fn run(arguments: Verify) -> Result<bool, Failure> {
     let captured = Captured::parse(&input::read(&arguments.request_file, REQUEST_BYTES_MAX)?)?;
     let keys = Reading::of(&arguments.keys_file, keys::load).keys?;
+    // What a key is for that does not say, only the plugin configuration says.
+    let keys = keys.bound(|_| Some(arguments.profile));
     let signature = Signature {
         partner: arguments.partner,
         tolerance: arguments.tolerance,

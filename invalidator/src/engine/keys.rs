@@ -62,6 +62,7 @@ impl Keys {
             not_before: key.not_before.map(|at| at.to_string()),
             not_after: key.not_after.map(|at| at.to_string()),
             integrations: key.integrations.iter().map(ToString::to_string).collect(),
+            profile: key.profile.map(|profile| profile.as_str()),
         });
         Some(KeysStatus {
             version: self.version,

@@ -88,6 +88,8 @@ pub struct KeyStatus {
     pub not_after: Option<String>,
     /// What it may be used for; none means everything.
     pub integrations: Vec<String>,
+    /// The profile that it signs in; nothing: each node finds out from its integrations.
+    pub profile: Option<&'static str>,
 }
 
 /// One source.

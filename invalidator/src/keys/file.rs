@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use policy::name::Name;
+use policy::sign::Profile;
 use policy::sign::key::{ALGORITHM, KEYS_MAX, KeyId};
 use policy::time::UnixMicros;
 use serde::Deserialize;
@@ -26,6 +27,19 @@ struct RawKey {
     not_after: Option<Time>,
     integrations: Option<Vec<String>>,
     algorithms: Option<Vec<String>>,
+    profile: Option<String>,
+    secret_encoding: Option<SecretEncoding>,
+}
+
+/// How a secret is written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SecretEncoding {
+    /// As it is, or, if it begins with `whsec_`, as Standard Webhooks has it.
+    #[default]
+    Text,
+    /// Base64, with `whsec_` in front or without it.
+    Base64,
 }
 
 /// When a key begins and ends to be valid.
@@ -62,6 +76,8 @@ pub struct Entry {
     pub not_after: Option<UnixMicros>,
     /// What it may be used for; none means everything.
     pub integrations: BTreeSet<Name>,
+    /// The profile that it signs in; none: nodes find out from its integrations.
+    pub profile: Option<Profile>,
 }
 
 /// Whether a key is valid now.
@@ -120,11 +136,18 @@ pub fn validity(
 /// # Errors
 /// The first rule that is broken, with the entry and the field.
 pub fn parse(text: &str) -> Result<Vec<Entry>, ConfigError> {
-    Ok(raw(text)?.into_iter().map(|(entry, _)| entry).collect())
+    Ok(raw(text)?.into_iter().map(|Raw { entry, .. }| entry).collect())
+}
+
+/// An entry with its secret as written.
+pub(super) struct Raw {
+    pub(super) entry: Entry,
+    pub(super) secret: Secret,
+    pub(super) encoding: SecretEncoding,
 }
 
 /// The entries with their secrets as written.
-pub(super) fn raw(text: &str) -> Result<Vec<(Entry, Secret)>, ConfigError> {
+pub(super) fn raw(text: &str) -> Result<Vec<Raw>, ConfigError> {
     let raw: RawFile = parse_toml(text, "keys file")?;
     if raw.keys.len() > KEYS_MAX {
         return Err(ConfigError::new("keys", format!("must be at most {KEYS_MAX}")));
@@ -132,18 +155,18 @@ pub(super) fn raw(text: &str) -> Result<Vec<(Entry, Secret)>, ConfigError> {
     let mut ids = BTreeSet::new();
     let mut checked = Vec::new();
     for (index, key) in raw.keys.into_iter().enumerate() {
-        let (entry, secret) = key.check(&format!("keys[{index}]"))?;
-        if !ids.insert(entry.id.clone()) {
-            let rule = format!("{} is the id of another key already", entry.id);
+        let raw = key.check(&format!("keys[{index}]"))?;
+        if !ids.insert(raw.entry.id.clone()) {
+            let rule = format!("{} is the id of another key already", raw.entry.id);
             return Err(ConfigError::new(format!("keys[{index}].id"), rule));
         }
-        checked.push((entry, secret));
+        checked.push(raw);
     }
     Ok(checked)
 }
 
 impl RawKey {
-    fn check(self, place: &str) -> Result<(Entry, Secret), ConfigError> {
+    fn check(self, place: &str) -> Result<Raw, ConfigError> {
         let broken = |field: &str, rule: &str| ConfigError::new(format!("{place}.{field}"), rule);
         let names = |names: Vec<String>| names.iter().map(|name| Name::parse(name)).collect();
         let integrations: Option<Option<BTreeSet<Name>>> = self.integrations.map(names);
@@ -156,6 +179,17 @@ impl RawKey {
         if algorithms != [ALGORITHM] {
             return Err(broken("algorithms", "must be [\"hmac-sha256\"], the only one there is"));
         }
+        let profile = self.profile.map(|name| {
+            let names = || Profile::ALL.map(Profile::as_str).join(", ");
+            let rule = || format!("must be one of {}", names());
+            Profile::parse(&name).ok_or_else(|| broken("profile", &rule()))
+        });
+        let profile = profile.transpose()?;
+        let encoding = self.secret_encoding.unwrap_or_default();
+        if encoding == SecretEncoding::Base64 && profile != Some(Profile::StandardWebhooks) {
+            let rule = "must be \"base64\" only beside profile = \"standard-webhooks\"";
+            return Err(broken("secret_encoding", rule));
+        }
         let (not_before, not_after) = times(self.not_before, self.not_after, place)?;
         let entry = Entry {
             id: KeyId::parse(&self.id).ok_or_else(|| broken("id", KeyId::RULE))?,
@@ -163,7 +197,8 @@ impl RawKey {
             not_before,
             not_after,
             integrations,
+            profile,
         };
-        Ok((entry, self.secret))
+        Ok(Raw { entry, secret: self.secret, encoding })
     }
 }

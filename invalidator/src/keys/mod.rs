@@ -21,6 +21,7 @@ use secrecy::ExposeSecret;
 use crate::config::{ConfigError, Place, Secret};
 pub(crate) use file::times;
 pub use file::{Entry, State, parse, validity};
+use file::{Raw, SecretEncoding};
 pub use rotate::{Ended, Fresh, Rotated, Rotation, Scope};
 use store::Draft;
 pub use store::Stamp;
@@ -77,9 +78,14 @@ pub(crate) fn text(path: &Path, field: &str) -> Result<String, ConfigError> {
 pub fn load(path: &Path, stamps: &mut Stamps) -> Result<KeySet, ConfigError> {
     let entries = file::raw(&text(path, "keys.file")?)?;
     let mut keys = KeySet::default();
-    for (index, (entry, secret)) in entries.into_iter().enumerate() {
+    for (index, Raw { entry, secret, encoding }) in entries.into_iter().enumerate() {
         let field = format!("keys[{index}].secret");
-        let secret = resolve(secret, &field, stamps)?;
+        let mut secret = resolve(secret, &field, stamps)?;
+        if encoding == SecretEncoding::Base64 {
+            // Nodes of every version know it by the prefix.
+            secret = KeySecret::from_base64(secret.expose())
+                .ok_or_else(|| ConfigError::new(field, "must be Base64 of at least 16 bytes"))?;
+        }
         let key = Key {
             id: entry.id,
             partner: entry.partner,
@@ -87,6 +93,7 @@ pub fn load(path: &Path, stamps: &mut Stamps) -> Result<KeySet, ConfigError> {
             not_before: entry.not_before,
             not_after: entry.not_after,
             integrations: entry.integrations.into_iter().collect(),
+            profile: entry.profile,
         };
         let rule = "must be at most 256 keys, no two with the same id";
         keys.add(key).map_err(|_| ConfigError::new("keys", rule))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use policy::name::Name;
+use policy::sign::Profile;
 use policy::time::UnixMicros;
 use secrecy::{ExposeSecret, SecretString};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
@@ -45,6 +46,8 @@ pub struct Rotation<'a> {
     pub grace: Duration,
     /// Whether the partner has no key yet.
     pub first: bool,
+    /// Only keys of this profile, which the new key is of, too; none: the one that all have.
+    pub profile: Option<Profile>,
 }
 
 /// A new key.
@@ -115,7 +118,9 @@ impl Rotation<'_> {
         let own = |entry: &&Entry| entry.partner == *self.partner;
         let live: Vec<&Entry> =
             entries.iter().filter(own).filter(|entry| entry.state(now) == State::Active).collect();
-        let integrations = self.integrations(&live, entries.iter().any(|entry| own(&entry)))?;
+        let known = entries.iter().any(|entry| own(&entry));
+        let integrations = self.integrations(&live, known)?;
+        let profile = self.profile(&live, &integrations)?;
         let grace_end = whole_seconds(now.saturating_add(self.grace));
         let mut document: DocumentMut = text
             .parse()
@@ -124,7 +129,7 @@ impl Rotation<'_> {
         let mut ended = Vec::new();
         for (entry, table) in entries.iter().zip(tables.iter_mut()) {
             let replaced = own(&entry) && entry.state(now) == State::Active;
-            if !replaced || entry.integrations != integrations {
+            if !replaced || entry.integrations != integrations || entry.profile != profile {
                 continue;
             }
             let begin = entry.not_before.unwrap_or_default();
@@ -134,7 +139,7 @@ impl Rotation<'_> {
             }
             ended.push(Ended { id: entry.id.to_string(), not_after });
         }
-        tables.push(fresh.table(self.partner, &integrations));
+        tables.push(fresh.table(self.partner, &integrations, profile));
         let pending = entries.iter().filter(own).filter(|e| e.state(now) == State::Pending);
         let pending = pending.map(|entry| entry.id.to_string()).collect();
         let text = document.to_string();
@@ -162,7 +167,9 @@ impl Rotation<'_> {
             Scope::AsBefore if self.first => return Ok(BTreeSet::new()),
             Scope::AsBefore => {}
         }
-        let scopes: BTreeSet<_> = live.iter().map(|entry| &entry.integrations).collect();
+        let of_profile = |entry: &&&Entry| self.profile.is_none() || entry.profile == self.profile;
+        let scopes = live.iter().filter(of_profile).map(|entry| &entry.integrations);
+        let scopes: BTreeSet<_> = scopes.collect();
         let choose = "say which with --integrations or --all-integrations";
         match (scopes.first(), scopes.len()) {
             (Some(scope), 1) => Ok((*scope).clone()),
@@ -172,13 +179,41 @@ impl Rotation<'_> {
     }
 }
 
+impl Rotation<'_> {
+    /// The profile of the new key; none where the keys before it say none either.
+    fn profile(
+        &self,
+        live: &[&Entry],
+        integrations: &BTreeSet<Name>,
+    ) -> Result<Option<Profile>, ConfigError> {
+        if self.profile.is_some() {
+            return Ok(self.profile);
+        }
+        let same = live.iter().filter(|entry| entry.integrations == *integrations);
+        let profiles: BTreeSet<_> = same.map(|entry| entry.profile).collect();
+        if profiles.len() > 1 {
+            let rule = format!("{}'s keys are for different profiles: say which", self.partner);
+            return Err(ConfigError::new("partner", format!("{rule} with --profile")));
+        }
+        Ok(profiles.first().copied().flatten())
+    }
+}
+
 impl Fresh {
-    fn table(&self, partner: &Name, integrations: &BTreeSet<Name>) -> Table {
+    fn table(
+        &self,
+        partner: &Name,
+        integrations: &BTreeSet<Name>,
+        profile: Option<Profile>,
+    ) -> Table {
         let mut table = Table::new();
         table.decor_mut().set_prefix("\n");
         table.insert("id", value(&self.id));
         table.insert("partner", value(partner.as_str()));
         table.insert("secret", value(self.secret.expose_secret()));
+        if let Some(profile) = profile {
+            table.insert("profile", value(profile.as_str()));
+        }
         if !integrations.is_empty() {
             let names: Array = integrations.iter().map(Name::as_str).collect();
             table.insert("integrations", value(names));

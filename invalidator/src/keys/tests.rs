@@ -35,7 +35,7 @@ fn file(text: &str) -> (TempDir, PathBuf) {
 }
 
 fn rotation(partner: &Name, scope: Scope) -> Rotation<'_> {
-    Rotation { partner, scope, grace: Duration::from_secs(3_600), first: false }
+    Rotation { partner, scope, grace: Duration::from_secs(3_600), first: false, profile: None }
 }
 
 fn apply(text: &str, scope: Scope) -> Result<Rotated, ConfigError> {
@@ -94,6 +94,13 @@ fn every_broken_rule_is_named_with_its_entry_and_field() {
         ),
         (one("integrations = []"), "keys[0].integrations: must be names"),
         (one("integrations = [\"A B\"]"), "keys[0].integrations: must be names"),
+        (one("profile = \"aws\""), "keys[0].profile: must be one of portcullis, body, standard-"),
+        (one("secret_encoding = \"hex\""), "keys[0].secret_encoding: unknown variant `hex`"),
+        (one("secret_encoding = \"base64\""), "keys[0].secret_encoding: must be \"base64\" only"),
+        (
+            one("secret_encoding = \"base64\"\nprofile = \"standard-webhooks\""),
+            "keys[0].secret: must be Base64 of at least 16 bytes",
+        ),
         (one("algorithms = [\"md5\"]"), "keys[0].algorithms: must be [\"hmac-sha256\"]"),
         (twice, "keys[1].id: k1 is the id of another key"),
         (id, "keys[0].id: must be 1 to 64"),
@@ -261,4 +268,40 @@ fn the_first_key_makes_the_file_with_private_permissions() {
     rotate(&path, &first, &fresh, now()).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     assert_eq!(Reading::of(&path, load).keys.unwrap().len(), 1);
+}
+
+#[test]
+fn a_key_says_its_profile_and_a_secret_may_be_base64() {
+    let base64 = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1u";
+    let hooks = "secret_encoding = \"base64\"\nprofile = \"standard-webhooks\"";
+    let text = key("k1", "profile = \"github\"") + &key("k2", hooks).replace(SECRET, base64);
+    let (_directory, path) = file(&(text + &key("k3", "")));
+    let keys = Reading::of(&path, load).keys.unwrap();
+    let profiles: Vec<_> = keys.iter().map(|key| key.profile).collect();
+    assert_eq!(profiles, [Some(Profile::Github), Some(Profile::StandardWebhooks), None]);
+    let secret = &keys.iter().nth(1).unwrap().secret;
+    let bytes = secret.bytes_for(Profile::StandardWebhooks).unwrap();
+    assert_eq!(&*bytes, b"0123456789abcdefghijklmn");
+    let wire = keys.to_wire(1);
+    let said: Vec<_> = wire.keys.iter().map(|key| key.profile.as_str()).collect();
+    assert_eq!(said, ["github", "standard-webhooks", ""]);
+}
+
+#[test]
+fn a_rotation_keeps_to_one_profile() {
+    let github = key("a", "profile = \"github\"");
+    let rotated = apply(&github, Scope::AsBefore).unwrap();
+    assert_eq!(parse(&rotated.text).unwrap()[1].profile, Some(Profile::Github));
+    let mixed = github + &key("b", "profile = \"stripe\"") + &key("c", "");
+    let error = apply(&mixed, Scope::AsBefore).unwrap_err().to_string();
+    let message = "partner: acme's keys are for different profiles: say which with --profile";
+    assert_eq!(error, message);
+    let acme = name("acme");
+    let fresh = Fresh::generate(&acme, now()).unwrap();
+    let profile = Some(Profile::Stripe);
+    let stripe = Rotation { profile, ..rotation(&acme, Scope::AsBefore) };
+    let rotated = stripe.apply(&mixed, &fresh, now()).unwrap();
+    let ended: Vec<_> = rotated.ended.iter().map(|ended| ended.id.as_str()).collect();
+    assert_eq!(ended, ["b"]);
+    assert_eq!(parse(&rotated.text).unwrap()[3].profile, profile);
 }

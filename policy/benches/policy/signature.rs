@@ -19,10 +19,10 @@ const CHUNK_BYTES: usize = 16 * 1024;
 const SIZES: [(&str, usize); 2] = [("1KiB", 1024), ("64KiB", 64 * 1024)];
 
 pub(crate) fn all(criterion: &mut Criterion) {
-    let keys = keys();
     let mut group = criterion.benchmark_group("signature_headers");
     for profile in Profile::ALL {
         let (rule, headers) = (Signature::of(profile), signed(profile, b"{}"));
+        let keys = keys(profile);
         assert!(verify(&rule, &headers, &keys, b"{}").is_some());
         group.bench_function(profile.as_str(), |b| {
             b.iter(|| Verifier::begin(&rule, None, black_box(&headers), &keys, NOW));
@@ -32,6 +32,7 @@ pub(crate) fn all(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("signature_verify");
     for profile in [Profile::Portcullis, Profile::Github] {
+        let keys = keys(profile);
         for (name, bytes) in SIZES {
             let body = vec![b'x'; bytes];
             let (rule, headers) = (Signature::of(profile), signed(profile, &body));
@@ -53,11 +54,19 @@ fn secret() -> Secret {
     Secret::new(b"a-partner-secret-of-some-length".to_vec()).unwrap()
 }
 
-fn keys() -> KeySet {
+fn keys(profile: Profile) -> KeySet {
     let mut keys = KeySet::default();
     let (id, partner, secret) = (key_id(), Name::parse("acme").unwrap(), secret());
-    let integrations = Vec::new();
-    keys.add(Key { id, partner, secret, not_before: None, not_after: None, integrations }).unwrap();
+    let key = Key {
+        id,
+        partner,
+        secret,
+        not_before: None,
+        not_after: None,
+        integrations: Vec::new(),
+        profile: Some(profile),
+    };
+    keys.add(key).unwrap();
     keys
 }
 

@@ -43,13 +43,24 @@ fn what_was_emptied_before_the_clock_began_has_refilled_since() {
 }
 
 #[test]
-fn a_raised_limit_forgives_all_but_one_token() {
+fn under_another_rate_as_many_tokens_are_missing() {
     let slow = rate(10, 1, Duration::from_secs(60));
     let fast = rate(100, 100, Duration::from_secs(1));
-    let bucket = Bucket::emptied(Duration::ZERO, &slow, 0).rebased(&fast, 0);
-    assert_eq!(bucket.take(&fast, 0).unwrap_err().reset, Duration::from_millis(10));
-    assert!(bucket.take(&fast, SECOND / 100).is_ok());
     assert_ne!(slow.tag(), fast.tag());
+    let raised = Bucket::emptied(Duration::ZERO, &slow, 0).under(slow.tag(), &fast, 0);
+    assert_eq!(raised.take(&fast, 0).unwrap().1.remaining, 89);
+    let lowered = Bucket::emptied(Duration::ZERO, &fast, 0).under(fast.tag(), &slow, 0);
+    let wait = lowered.take(&slow, 0).unwrap_err().reset;
+    assert_eq!(wait, Duration::from_secs(60), "emptier than empty it cannot be");
+}
+
+#[test]
+fn what_is_taken_under_another_rate_is_missing_too() {
+    let slow = rate(10, 1, Duration::from_secs(60));
+    let charged = (0..3).fold(Bucket::default(), |bucket, _| bucket.charged(slow.tag(), 0));
+    assert_eq!(charged.take(&slow, 0).unwrap().1.remaining, 6);
+    let empty = (0..30).fold(charged, |bucket, _| bucket.charged(slow.tag(), 0));
+    assert!(empty.take(&slow, 0).unwrap_err().reset <= Duration::from_secs(60));
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl Integration {
         let Some(signature) = self.signature.as_ref().filter(|one| !one.profile.names_key()) else {
             return false;
         };
-        let is_for = |key: &Key| key.is_for(Some(&self.name), signature.partner.as_ref());
+        let is_for = |key: &Key| key.is_for(Some(&self.name), signature);
         let lasts = |key: &Key| key.not_after.is_none_or(|end| now <= end);
         keys.iter().filter(|key| is_for(key) && lasts(key)).count() > CANDIDATES_MAX
     }
@@ -120,6 +120,48 @@ impl Integration {
         let essence = essence.unwrap_or_default().trim_ascii();
         let is_listed = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(essence);
         self.content_types.iter().any(is_listed)
+    }
+}
+
+/// Which profiles the integrations of a configuration want: what a key is for that does not say.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted(Vec<(Name, Option<Name>, Profile)>);
+
+/// A key that does not say which profile it is for may be used for integrations of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unclear;
+
+impl Wanted {
+    /// What these integrations want.
+    #[must_use]
+    pub fn by(integrations: &[Integration]) -> Self {
+        let signed = |one: &Integration| {
+            let signature = one.signature.as_ref()?;
+            Some((one.name.clone(), signature.partner.clone(), signature.profile))
+        };
+        Self(integrations.iter().filter_map(signed).collect())
+    }
+
+    /// The profile of all integrations that a key may be used for; none if there are none.
+    ///
+    /// # Errors
+    /// [`Unclear`].
+    pub fn profile_of(&self, key: &Key) -> Result<Option<Profile>, Unclear> {
+        let mut found = None;
+        for (name, partner, profile) in &self.0 {
+            let is_other = |known: Profile| known != *profile;
+            if key.covers(Some(name), partner.as_ref())
+                && found.replace(*profile).is_some_and(is_other)
+            {
+                return Err(Unclear);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What an integration of this name wants.
+    pub(super) fn of(&self, integration: &Name) -> Option<Profile> {
+        self.0.iter().find(|(name, ..)| name == integration).map(|(.., profile)| *profile)
     }
 }
 

@@ -4,7 +4,7 @@ mod signed;
 
 use super::json::Json;
 use super::read::{ByName, FromJson, Read, Variant, choice, must_be, object, unknown_variant};
-pub(super) use signed::{Integration, Key, NonceRule, Profile, Replay, Signature};
+pub(super) use signed::{Integration, Key, NonceRule, Profile, Replay, SecretEncoding, Signature};
 
 object! {
     struct Config {

@@ -1,6 +1,7 @@
 //! One subject of one request: its status, then its buckets, against what stands in its slab.
 
 use super::decision::{Cause, Denial, Note, Why};
+use super::kept::{Kept, forget_full};
 use super::{Clock, Gate, Plan};
 use crate::bucket::{Bucket, Quota, Rate};
 use crate::config::{Answer, FailPolicy, Groups, Limit};
@@ -16,18 +17,24 @@ pub(super) struct Evaluation {
     pub(super) denial: Option<Denial>,
     pub(super) notes: Vec<Note>,
     pub(super) quotas: Vec<(usize, Quota)>,
-    /// The slab to write: with the tokens taken if nothing rejects, and in any case with the
-    /// buckets whose rate has changed.
+    /// The slab to write: with the tokens taken if nothing rejects, or with the buckets that are empty
+    /// under a new rate. Else these would be made again of what the old rate lacks, for as long as
+    /// that is more, and the wait that a raised limit ends would go on.
     pub(super) write: Option<Vec<u8>>,
 }
 
 impl Evaluation {
-    fn reject(&mut self, denial: Denial, shadow: bool) {
+    pub(super) fn reject(&mut self, denial: Denial, shadow: bool) {
         if shadow {
             self.notes.push(Note { denial, why: Why::Shadow });
         } else if self.denial.as_ref().is_none_or(|known| denial.rank() < known.rank()) {
             self.denial = Some(denial);
         }
+    }
+
+    /// The slab cannot be read.
+    pub(super) fn fail_unreadable(&mut self, policy: &FailPolicy) {
+        self.fail(Cause::SlabUnreadable, policy);
     }
 
     /// The slab cannot be written, or not be read.
@@ -42,8 +49,7 @@ impl Evaluation {
 
 /// A bucket before and after this request.
 struct Touched {
-    record: BucketRecord,
-    rate_changed: bool,
+    kept: Kept,
     taken: Option<Bucket>,
 }
 
@@ -62,9 +68,11 @@ impl Gate {
         let policy = &self.config.fail_policy;
         let mut found = Evaluation::default();
         let entry = slab::find(slab, hash).map_err(|_| ());
-        let read = entry.and_then(|entry| Ok((entry, status(plan, entry.as_ref())?)));
+        let read = entry.and_then(|entry: Option<Entry<'_>>| {
+            Ok((entry, status(entry.filter(|_| plan.has_status))?))
+        });
         let Ok((entry, status)) = read else {
-            found.fail(Cause::SlabUnreadable, policy);
+            found.fail_unreadable(policy);
             return found;
         };
         // The clock of expiries is read only for the few who have a status.
@@ -78,25 +86,25 @@ impl Gate {
         let limits = plan.limits.iter();
         let touched: Vec<_> = limits
             .map(|(index, limit)| {
-                let known = entry.as_ref().and_then(|entry| record_of(entry, limit));
                 let status = status.as_ref().map(|state| (state, wall));
-                self.take(*index, limit, known, status, groups, now, &mut found)
+                self.take(*index, limit, entry.as_ref(), status, groups, now, &mut found)
             })
             .collect();
         let is_taken = found.denial.is_none();
-        if is_taken || touched.iter().any(|touched| touched.rate_changed) {
+        let is_new_and_empty = |one: &Touched| one.kept.is_new && one.taken.is_none();
+        if is_taken || touched.iter().any(is_new_and_empty) {
             let records = merge_records(entry.as_ref(), touched, is_taken, now);
             let room = self.config.storage.slab_bytes_max;
             match slab::with_buckets(slab, hash, &records, now, room) {
                 Ok(slab) => found.write = Some(slab),
                 Err(SlabError::Full) => found.fail(Cause::SlabFull, policy),
-                Err(SlabError::Unreadable) => found.fail(Cause::SlabUnreadable, policy),
+                Err(SlabError::Unreadable) => found.fail_unreadable(policy),
             }
         }
         found
     }
 
-    fn check_status(
+    pub(super) fn check_status(
         &self,
         state: &State,
         groups: Groups,
@@ -144,7 +152,7 @@ impl Gate {
         &self,
         index: usize,
         limit: &Limit,
-        known: Option<BucketRecord>,
+        entry: Option<&Entry<'_>>,
         status: Option<(&State, UnixMicros)>,
         groups: Groups,
         now: MonotonicNanos,
@@ -152,11 +160,8 @@ impl Gate {
     ) -> Touched {
         let changed = status.and_then(|(state, wall)| state.rate_for(&limit.name, wall));
         let rate = changed.unwrap_or(limit.rate);
-        let tag = rate.tag();
-        let rate_changed = known.is_some_and(|record| record.rate != tag);
-        let stored = known.map_or_else(Bucket::default, |record| record.bucket);
-        let bucket = if rate_changed { stored.rebased(&rate, now) } else { stored };
-
+        let kept = Kept::find(entry, limit.id, &rate, now);
+        let bucket = kept.bucket;
         let zeroed = status.and_then(|(state, wall)| {
             self.zeroed(state, wall, groups, &rate, now).filter(|(emptied, _)| *emptied > bucket)
         });
@@ -169,7 +174,6 @@ impl Gate {
         let felt = zeroed.filter(|_| !shadow);
         let effective = felt.map_or(bucket, |(emptied, _)| emptied);
 
-        let record = BucketRecord { limit: limit.id, rate: tag, bucket };
         let taken = match effective.take(&rate, now) {
             Ok((taken, quota)) => {
                 found.quotas.push((index, quota));
@@ -188,12 +192,12 @@ impl Gate {
                 None
             }
         };
-        Touched { record, rate_changed, taken }
+        Touched { kept, taken }
     }
 
     /// What zeros in scope have left of a bucket, and the event; those that still hold every
     /// request have had their say.
-    fn zeroed<'a>(
+    pub(super) fn zeroed<'a>(
         &self,
         state: &'a State,
         wall: UnixMicros,
@@ -210,7 +214,7 @@ impl Gate {
     }
 }
 
-fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial {
+pub(super) fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial {
     Denial {
         cause: Cause::Zero { limit: Some(index) },
         event: Some(event.clone()),
@@ -219,16 +223,13 @@ fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial {
     }
 }
 
-fn status(plan: &Plan<'_>, entry: Option<&Entry<'_>>) -> Result<Option<State>, ()> {
+/// What is known of a subject, if anything is.
+pub(super) fn status(entry: Option<Entry<'_>>) -> Result<Option<State>, ()> {
     let bytes = entry.map_or(&[][..], |entry| entry.status);
-    if !plan.has_status || bytes.is_empty() {
+    if bytes.is_empty() {
         return Ok(None);
     }
     State::unpack(bytes).map(Some).ok_or(())
-}
-
-fn record_of(entry: &Entry<'_>, limit: &Limit) -> Option<BucketRecord> {
-    entry.buckets().find(|record| record.limit == limit.id)
 }
 
 /// All of a subject's buckets after this request; full ones need not be kept.
@@ -238,13 +239,12 @@ fn merge_records(
     is_taken: bool,
     now: MonotonicNanos,
 ) -> Vec<BucketRecord> {
-    let untouched = |record: &BucketRecord| touched.iter().all(|t| t.record.limit != record.limit);
+    let untouched = |record: &BucketRecord| touched.iter().all(|one| !one.kept.is_of(record));
     let mut records: Vec<_> =
         entry.into_iter().flat_map(Entry::buckets).filter(untouched).collect();
-    records.extend(touched.into_iter().map(|touched| match touched.taken {
-        Some(bucket) if is_taken => BucketRecord { bucket, ..touched.record },
-        _ => touched.record,
-    }));
-    records.retain(|record| !record.bucket.is_full(now));
+    for Touched { kept, taken } in touched {
+        records.extend(kept.after(taken.filter(|_| is_taken), now));
+    }
+    forget_full(&mut records, now);
     records
 }

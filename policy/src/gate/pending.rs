@@ -2,7 +2,8 @@
 
 use super::decision::{Cause, Decision, Denial, Verdict};
 use super::integration::Awaited;
-use super::{Clock, Gate, Plans};
+use super::recheck::Recheck;
+use super::{Clock, Freshness, Gate, Plans};
 use crate::config::Integration;
 use crate::node::KeyCache;
 use crate::request::Found;
@@ -34,6 +35,7 @@ pub enum Progress {
 #[derive(Debug)]
 pub struct Pending {
     awaited: Awaited,
+    recheck: Recheck,
     size: usize,
     /// The limits per partner and key, by their index: taken from once the signature is verified.
     signer_limits: Vec<usize>,
@@ -45,11 +47,12 @@ pub struct Pending {
 impl Pending {
     pub(super) fn new(
         awaited: Awaited,
+        recheck: Recheck,
         signer_limits: Vec<usize>,
         claimed_partners: Vec<Found>,
     ) -> Self {
         let decision = Decision::default();
-        Self { awaited, size: 0, signer_limits, claimed_partners, decision }
+        Self { awaited, recheck, size: 0, signer_limits, claimed_partners, decision }
     }
 
     /// What was decided before the body.
@@ -74,29 +77,42 @@ impl Pending {
     }
 
     /// Decides, once the body is complete or [`Progress::Done`]. `gate` must be the one that this
-    /// comes from.
+    /// comes from. `freshness` is how much the node knows by now; none if no time has passed since the
+    /// headers, so that nothing can be known that was not known then.
     #[must_use]
     pub fn finish(
         mut self: Box<Self>,
         gate: &Gate,
         shared: &mut impl Shared,
         clock: &impl Clock,
+        freshness: Option<Freshness>,
         keys: &mut KeyCache,
     ) -> Decision {
         let mut decision = std::mem::take(&mut self.decision);
-        if let Err(denial) = self.check(gate, shared, clock, keys, &mut decision) {
+        let rechecked = freshness.map_or(Ok(()), |freshness| {
+            gate.recheck(&self.recheck, freshness, shared, clock, &mut decision)
+        });
+        let checked = rechecked.and_then(|()| self.check(gate, shared, clock, keys, &mut decision));
+        if let Err(denial) = checked {
             decision.verdict = Verdict::Deny(denial);
         }
         decision
     }
 
     /// Decides when the proxy has let the body pass by: it was not verified, so the request must
-    /// not go on.
+    /// not go on, unless that is only to be counted.
     #[must_use]
-    pub fn abandon(mut self: Box<Self>, gate: &Gate) -> Decision {
+    pub fn abandon(
+        mut self: Box<Self>,
+        gate: &Gate,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        freshness: Freshness,
+    ) -> Decision {
         let mut decision = std::mem::take(&mut self.decision);
         let shadow = gate.integration_of(&decision).is_some_and(|integration| integration.shadow);
-        if let Err(denial) = decision.rule(Cause::BodyNotHeld, shadow) {
+        let rechecked = gate.recheck(&self.recheck, freshness, shared, clock, &mut decision);
+        if let Err(denial) = rechecked.and_then(|()| decision.rule(Cause::BodyNotHeld, shadow)) {
             decision.verdict = Verdict::Deny(denial);
         }
         decision

@@ -10,8 +10,8 @@ use crate::shared::{ATTEMPTS_MAX, Key, Mark, Shared};
 
 /// A subject, and what was found when its slab was read.
 pub(super) struct Look<'a> {
-    hash: SubjectHash,
-    plan: Plan<'a>,
+    pub(super) hash: SubjectHash,
+    pub(super) plan: Plan<'a>,
     mark: Mark,
     pub(super) evaluation: Evaluation,
 }
@@ -33,7 +33,7 @@ impl Gate {
         plans.0.into_iter().map(look).collect()
     }
 
-    fn slab(&self, hash: SubjectHash) -> Key {
+    pub(super) fn slab(&self, hash: SubjectHash) -> Key {
         Key::Slab(hash.slab(self.config.storage.slabs))
     }
 

@@ -17,6 +17,8 @@ mod identity;
 mod limits;
 mod memory;
 mod races;
+mod rates;
+mod recheck;
 mod shadow;
 mod signed;
 
@@ -31,7 +33,7 @@ impl Gate {
     ) -> Decision {
         match self.decide_headers(request, shared, clock, freshness, &mut KeyCache::default()) {
             HeadersDecision::Done(decision) => decision,
-            HeadersDecision::NeedBody(pending) => pending.abandon(self),
+            HeadersDecision::NeedBody(pending) => pending.abandon(self, shared, clock, freshness),
         }
     }
 }

@@ -3,17 +3,22 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::read_progress;
 use crate::hash::HashKey;
 use crate::push::{self, Refusal};
 use crate::shared::{Key, Shared, Step, update};
 use crate::slab::{self, SlabError};
-use crate::state::{Merge, State};
+use crate::state::{Effect, Merge, Register, State};
 use crate::subject::Subject;
 use crate::time::{MonotonicNanos, UnixMicros};
 
 /// How long a node remembers events without further effect. The invalidator remembers for longer;
 /// here it only has to outlast an answer that arrives late.
 pub(super) const RETENTION: Duration = Duration::from_secs(60 * 60);
+
+/// How old a zero may be, by this node's clock, that a node hears of for the first time and takes for
+/// news. It bounds how far behind the invalidator's clock may be, and how late a zero may come.
+const ZERO_NEWS_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where and when a change is applied.
 pub(crate) struct Place<'a> {
@@ -82,6 +87,7 @@ impl Place<'_> {
         let subject = change.subject.take().unwrap_or_default();
         let subject = Subject::try_from(subject).map_err(|error| error.to_string())?;
         let new = State::try_from(change).map_err(|e| e.to_string())?;
+        let new = self.with_zeros_by_our_clock(new, shared);
         let hash = self.hash_key.subject(subject.as_ref());
         let status_of_new = if new.has_over(self.wall, RETENTION) {
             self.pruned(new.clone()).pack()
@@ -140,6 +146,30 @@ impl Place<'_> {
             _ => Ok(Applied::New),
         };
         Ok(Some((state.pack().into(), answer)))
+    }
+
+    /// When buckets were emptied, by the clock that goes on to tell how they fill again. Who has
+    /// written the event may have another clock: were it ahead, buckets would stay empty for so long,
+    /// and were it behind, they would have filled again before they were emptied.
+    ///
+    /// A node that follows the invalidator hears of a zero when it happens, so then it counts from now; of
+    /// one that it knows already, what it knows stays. A node that has just started learns of old ones,
+    /// too, and takes their word for it, as long as that is not in the future.
+    fn with_zeros_by_our_clock(&self, state: State, shared: &mut impl Shared) -> State {
+        let is_zero = |register: &Register| matches!(register.effect, Effect::Zero(_));
+        if !state.registers().iter().any(is_zero) {
+            return state;
+        }
+        let is_following = read_progress(shared).synced;
+        let mut timed = State::default();
+        for mut register in state.registers().iter().cloned() {
+            if let Effect::Zero(zero) = &mut register.effect {
+                let is_news = is_following && self.wall.since(zero.at) <= ZERO_NEWS_MAX;
+                zero.at = if is_news { self.wall } else { zero.at.min(self.wall) };
+            }
+            timed.merge(register);
+        }
+        timed
     }
 
     fn pruned(&self, mut state: State) -> State {

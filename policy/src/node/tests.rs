@@ -18,6 +18,7 @@ mod lease;
 mod poller;
 mod races;
 mod refusals;
+mod zeros;
 
 /// An invalidator that keeps its whole log, and answers as the real one does.
 struct Daemon {

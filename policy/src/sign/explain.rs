@@ -98,7 +98,11 @@ fn reason(failure: Failure, signature: &Signature, integration: Option<&Name>) -
         Failure::OutOfScope => {
             let partner = signature.partner.as_ref().map_or("anybody", Name::as_str);
             let integration = integration.map_or("any", Name::as_str);
-            format!("the key is not for partner {partner} and integration {integration}")
+            let profile = signature.profile;
+            format!(
+                "the key is not for profile {profile}, partner {partner} and integration \
+                 {integration}"
+            )
         }
         Failure::Stale => format!("it was signed more than {tolerance} s ago"),
         Failure::Future => format!("it was signed more than {tolerance} s in the future"),

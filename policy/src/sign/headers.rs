@@ -30,10 +30,15 @@ pub(super) const REQUEST_ID: &str = "x-request-id";
 pub(super) const WEBHOOK_ID: &str = "webhook-id";
 pub(super) const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
 pub(super) const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+// What they were called before there was a standard; its first libraries still send these.
+const SVIX_ID: &str = "svix-id";
+const SVIX_TIMESTAMP: &str = "svix-timestamp";
+const SVIX_SIGNATURE: &str = "svix-signature";
 pub(super) const STRIPE_SIGNATURE: &str = "stripe-signature";
 pub(super) const GITHUB_SIGNATURE: &str = "x-hub-signature-256";
 pub(super) const GITHUB_DELIVERY: &str = "x-github-delivery";
 
+const ALIAS_RULE: &str = "must be the same as its alias, svix-…, or stand alone";
 const ONCE_RULE: &str = "must stand once";
 const LIST_RULE: &str = "must be at most 4096 bytes, 16 parts and 4 signatures";
 const HEX_RULE: &str = "must be a signature of 64 lower-case hexadecimal digits";
@@ -88,18 +93,19 @@ pub(super) fn read(profile: Profile, headers: &Headers) -> Result<Claims, Failur
 }
 
 fn standard_webhooks(headers: &Headers) -> Result<Claims, Failure> {
-    let signatures = required(headers, WEBHOOK_SIGNATURE)?;
+    let signatures = aliased(headers, WEBHOOK_SIGNATURE, SVIX_SIGNATURE)?;
     // Those of other versions are asymmetric.
     let macs = list(WEBHOOK_SIGNATURE, signatures, " ", |part| match part.split_once(',') {
         Some(("v1", text)) => Claimed::from_base64(text.as_bytes()).ok_or(BASE64_RULE).map(Some),
         Some(_) => Ok(None),
         None => Err("must be v1,<base64>, several with spaces between"),
     })?;
-    let nonce = match required(headers, WEBHOOK_ID)? {
+    let nonce = match aliased(headers, WEBHOOK_ID, SVIX_ID)? {
         id if is_webhook_id(id) => id.to_owned(),
         _ => return malformed(WEBHOOK_ID, WEBHOOK_ID_RULE),
     };
-    let timestamp = timestamp(headers, WEBHOOK_TIMESTAMP)?;
+    let timestamp = aliased(headers, WEBHOOK_TIMESTAMP, SVIX_TIMESTAMP)?;
+    let timestamp = timestamp_of(WEBHOOK_TIMESTAMP, timestamp)?;
     Ok(Claims { key_id: None, timestamp: Some(timestamp), nonce: Some(nonce), macs })
 }
 
@@ -138,6 +144,24 @@ fn optional<'a>(headers: &'a Headers, name: &'static str) -> Result<Option<&'a s
 
 fn required<'a>(headers: &'a Headers, header: &'static str) -> Result<&'a str, Failure> {
     optional(headers, header)?.ok_or(Failure::Missing { header })
+}
+
+/// The value of a header that may have another name. Where it has both, an upstream may read either.
+#[inline(never)] // Three times: it is not worth its bytes.
+fn aliased<'a>(
+    headers: &'a Headers,
+    header: &'static str,
+    alias: &'static str,
+) -> Result<&'a str, Failure> {
+    let (given, other) = (headers.one(header), headers.one(alias));
+    if given == Ok(None) {
+        return optional(headers, alias)?.ok_or(Failure::Missing { header });
+    }
+    match other {
+        Ok(None) => required(headers, header),
+        _ if other == given => required(headers, header),
+        _ => malformed(header, ALIAS_RULE),
+    }
 }
 
 /// The signatures among the parts of a header; at least one.
@@ -180,8 +204,12 @@ fn key_id(headers: &Headers) -> Result<KeyId, Failure> {
 }
 
 fn timestamp(headers: &Headers, header: &'static str) -> Result<u64, Failure> {
+    timestamp_of(header, required(headers, header)?)
+}
+
+fn timestamp_of(header: &'static str, text: &str) -> Result<u64, Failure> {
     let rule = TIMESTAMP_RULE;
-    seconds(required(headers, header)?).ok_or(Failure::Malformed { header, rule })
+    seconds(text).ok_or(Failure::Malformed { header, rule })
 }
 
 /// Digits without a sign and without zeros in front: the number says how it was spelled.

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Profile;
+use crate::config::Signature;
 use crate::name::{NAME_BYTES_MAX, Name};
 use crate::push;
 use crate::state::WireError;
@@ -85,6 +86,16 @@ impl Secret {
         (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes.len()).then_some(Self(bytes))
     }
 
+    /// Takes Base64 as other libraries of Standard Webhooks do, with `whsec_` in front or without it. None
+    /// if it is not Base64 of a secret that follows [`Secret::RULE`].
+    #[must_use]
+    pub fn from_base64(text: &[u8]) -> Option<Self> {
+        let text = text.strip_prefix(BASE64_PREFIX).unwrap_or(text);
+        let secret = Self::new([BASE64_PREFIX, text].concat())?;
+        let is_decoded = secret.bytes_for(Profile::StandardWebhooks).is_some();
+        is_decoded.then_some(secret)
+    }
+
     /// What to key the HMAC with: for Standard Webhooks the decoded rest of `whsec_<base64>`, and
     /// otherwise the secret as it is. None if that rest is not Base64 of at least 16 bytes.
     #[must_use]
@@ -131,6 +142,9 @@ pub struct Key {
     pub not_after: Option<UnixMicros>,
     /// The integrations that it may be used for; none means all.
     pub integrations: Vec<Name>,
+    /// The profile that it signs in, and no other: what is signed in one can be what is signed in
+    /// another, too. None signs in none, until it is [bound](KeySet::bound).
+    pub profile: Option<Profile>,
 }
 
 impl Key {
@@ -148,11 +162,18 @@ impl Key {
     }
 
     /// Whether it may be used for an integration (none: of no name) that accepts keys of `partner`
-    /// (none: of anybody).
+    /// (none: of anybody), as far as the profile allows.
     #[must_use]
-    pub fn is_for(&self, integration: Option<&Name>, partner: Option<&Name>) -> bool {
+    pub fn covers(&self, integration: Option<&Name>, partner: Option<&Name>) -> bool {
         let covers = |name| self.integrations.is_empty() || self.integrations.contains(name);
         integration.is_none_or(covers) && partner.is_none_or(|name| *name == self.partner)
+    }
+
+    /// Whether it may be used for an integration (none: of no name) whose requests are signed so.
+    #[must_use]
+    pub fn is_for(&self, integration: Option<&Name>, signature: &Signature) -> bool {
+        self.profile == Some(signature.profile)
+            && self.covers(integration, signature.partner.as_ref())
     }
 }
 
@@ -215,6 +236,16 @@ impl KeySet {
         all
     }
 
+    /// The same keys, those that say nothing of a profile with what is found for them.
+    #[must_use]
+    pub fn bound(&self, mut profile_of: impl FnMut(&Key) -> Option<Profile>) -> Self {
+        let bound = |key: &Arc<Key>| match key.profile {
+            Some(_) => Arc::clone(key),
+            None => Arc::new(Key { profile: profile_of(key), ..Key::clone(key) }),
+        };
+        Self(self.iter().map(bound).collect())
+    }
+
     /// The set as it is pushed to nodes.
     #[must_use]
     pub fn to_wire(&self, version: u64) -> push::KeySet {
@@ -226,6 +257,7 @@ impl KeySet {
             not_after: key.not_after.map(|at| at.0),
             integrations: key.integrations.iter().map(Name::to_string).collect(),
             algorithms: vec![ALGORITHM.to_owned()],
+            profile: key.profile.map_or_else(String::new, |profile| profile.as_str().to_owned()),
         };
         push::KeySet { version, keys: self.iter().map(key).collect() }
     }
@@ -234,22 +266,23 @@ impl KeySet {
 impl TryFrom<push::KeySet> for KeySet {
     type Error = WireError;
 
-    /// Keys for other algorithms are left out: this version could not use them.
+    /// Keys for other algorithms and profiles are left out: this version could not use them.
     fn try_from(wire: push::KeySet) -> Result<Self, WireError> {
         let mut keys = Self::default();
         for wire in wire.keys {
             let is_usable = wire.algorithms.is_empty()
                 || wire.algorithms.iter().any(|algorithm| algorithm == ALGORITHM);
-            if is_usable {
+            let profile = Profile::parse(&wire.profile);
+            if is_usable && (profile.is_some() || wire.profile.is_empty()) {
                 let rule = "must be at most 256 keys, no two with the same id";
-                keys.add(key(wire)?).map_err(|_| WireError { field: "keys", rule })?;
+                keys.add(key(wire, profile)?).map_err(|_| WireError { field: "keys", rule })?;
             }
         }
         Ok(keys)
     }
 }
 
-fn key(wire: push::SigningKey) -> Result<Key, WireError> {
+fn key(wire: push::SigningKey, profile: Option<Profile>) -> Result<Key, WireError> {
     let name = |text: &str, field| Name::parse(text).ok_or(WireError { field, rule: Name::RULE });
     let integrations = wire.integrations.iter().map(|text| name(text, "integrations"));
     Ok(Key {
@@ -260,5 +293,6 @@ fn key(wire: push::SigningKey) -> Result<Key, WireError> {
         not_before: wire.not_before.map(UnixMicros),
         not_after: wire.not_after.map(UnixMicros),
         integrations: integrations.collect::<Result<_, _>>()?,
+        profile,
     })
 }

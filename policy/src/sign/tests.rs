@@ -11,6 +11,7 @@ use crate::time::UnixMicros;
 
 mod changes;
 mod explain;
+mod profiles;
 mod replay;
 mod strict;
 mod vectors;
@@ -28,7 +29,13 @@ fn key_of(id: &str, partner: &str, secret: &str) -> Key {
         not_before: None,
         not_after: None,
         integrations: Vec::new(),
+        profile: None,
     }
+}
+
+/// The keys as they are where all integrations have this profile.
+fn bound(keys: &KeySet, profile: Profile) -> KeySet {
+    keys.bound(|_| Some(profile))
 }
 
 fn key(id: &str) -> Key {
@@ -70,7 +77,8 @@ fn verify(
     keys: &KeySet,
     now: UnixMicros,
 ) -> Result<Verified, Failure> {
-    let mut verifier = Verifier::begin(signature, None, headers, keys, now)?;
+    let keys = bound(keys, signature.profile);
+    let mut verifier = Verifier::begin(signature, None, headers, &keys, now)?;
     verifier.update(body);
     verifier.finish()
 }
@@ -115,6 +123,7 @@ fn neither_chunks_nor_the_order_of_keys_matter() {
         for profile in Profile::ALL {
             let headers = signed(profile, &signer, &body);
             let signature = Signature::of(profile);
+            let keys = bound(&keys, profile);
             let begun = Verifier::begin(&signature, None, &headers, &keys, at(0));
             let mut verifier = begun.unwrap();
             let mut rest = body.as_slice();
@@ -189,8 +198,9 @@ fn secrets_do_not_show() {
     let wire = keys.to_wire(1);
     let batch = crate::push::Batch { keys: Some(wire.clone()), ..Default::default() };
     let headers = signed(Profile::Portcullis, &key, BODY);
-    let verifier =
-        Verifier::begin(&Signature::of(Profile::Portcullis), None, &headers, &keys, at(0));
+    let signature = Signature::of(Profile::Portcullis);
+    let bound = bound(&keys, Profile::Portcullis);
+    let verifier = Verifier::begin(&signature, None, &headers, &bound, at(0));
     for shown in
         [format!("{key:?}"), format!("{keys:?}"), format!("{batch:?}"), format!("{verifier:?}")]
     {
@@ -205,6 +215,7 @@ fn key_sets_survive_the_wire() {
         not_before: Some(at(-1)),
         not_after: Some(at(1)),
         integrations: vec![name("payments")],
+        profile: Some(Profile::Stripe),
         ..key("K-1.a_b")
     };
     let mut wire = set([key.clone()]).to_wire(7);
@@ -214,8 +225,14 @@ fn key_sets_survive_the_wire() {
         ..wire.keys[0].clone()
     };
     wire.keys.push(other);
+    let newer = crate::push::SigningKey {
+        id: "k3".into(),
+        profile: "of-the-future".into(),
+        ..wire.keys[0].clone()
+    };
+    wire.keys.push(newer);
     let read = KeySet::try_from(wire.clone()).unwrap();
-    assert_eq!(read.len(), 1, "a key for another algorithm is of no use");
+    assert_eq!(read.len(), 1, "a key for another algorithm or profile is of no use");
     assert_eq!(format!("{:?}", read.get(&key.id).unwrap()), format!("{key:?}"));
     assert_eq!(read.get(&key.id).unwrap().secret.expose(), key.secret.expose());
     wire.keys.push(wire.keys[0].clone());

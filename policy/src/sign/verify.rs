@@ -162,10 +162,10 @@ impl Verifier {
         keys: &KeySet,
         now: UnixMicros,
     ) -> Result<(), Failure> {
-        let partner = self.signature.partner.as_ref();
+        let signature = &self.signature;
         self.candidates.retain(|Candidate { key, .. }| {
             keys.get(&key.id).is_some_and(|known| {
-                known.is_same(key) && known.is_valid_at(now) && known.is_for(integration, partner)
+                known.is_same(key) && known.is_valid_at(now) && known.is_for(integration, signature)
             })
         });
         if self.candidates.is_empty() { Err(Failure::ExpiredKey) } else { Ok(()) }
@@ -233,7 +233,7 @@ fn usable_keys(
     keys: &KeySet,
     now: UnixMicros,
 ) -> Result<Vec<Arc<Key>>, Failure> {
-    let is_in_scope = |key: &Key| key.is_for(integration, signature.partner.as_ref());
+    let is_in_scope = |key: &Key| key.is_for(integration, signature);
     let is_readable = |key: &Key| key.secret.bytes_for(signature.profile).is_some();
     if let Some(id) = &claims.key_id {
         let key = keys.get(id).ok_or(Failure::UnknownKey)?;

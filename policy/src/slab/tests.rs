@@ -12,7 +12,7 @@ fn hash(id: u8) -> SubjectHash {
 }
 
 fn bucket(full_at: u64) -> BucketRecord {
-    BucketRecord { limit: 1, rate: 2, bucket: Bucket { full_at } }
+    BucketRecord { limit: 1, rate: RateTag(2), bucket: Bucket { full_at } }
 }
 
 fn found(slab: &[u8], id: u8) -> Option<(Vec<BucketRecord>, Vec<u8>)> {

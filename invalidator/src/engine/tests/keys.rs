@@ -15,6 +15,7 @@ pub(in crate::engine) fn keys(ids: &[&str]) -> KeySet {
             not_before: None,
             not_after: None,
             integrations: Vec::new(),
+            profile: None,
         };
         set.add(key).unwrap();
     }

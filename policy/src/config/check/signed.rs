@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::super::integration::{
     ALLOW_IPS_MAX, BODY_BYTES_DEFAULT, BODY_BYTES_MAX, CONTENT_TYPES_MAX, INTEGRATIONS_MAX,
-    Integration, ReplayStorage, Signature, TOLERANCE_DEFAULT,
+    Integration, ReplayStorage, Signature, TOLERANCE_DEFAULT, Unclear, Wanted,
 };
 use super::super::{ConfigError, raw};
 use super::limits::matches;
@@ -125,13 +125,7 @@ fn content_types(field: &str, raw: Option<Vec<String>>) -> Checked<Vec<String>> 
 }
 
 fn signature(field: &str, raw: raw::Signature) -> Checked<Signature> {
-    let profile = match raw.profile {
-        raw::Profile::Portcullis => Profile::Portcullis,
-        raw::Profile::Body => Profile::Body,
-        raw::Profile::StandardWebhooks => Profile::StandardWebhooks,
-        raw::Profile::Stripe => Profile::Stripe,
-        raw::Profile::Github => Profile::Github,
-    };
+    let profile = profile(raw.profile);
     if raw.tolerance.is_some() && !profile.has_time() {
         return fail(format!("{field}.tolerance"), "must be left out: the profile has no time");
     }
@@ -154,6 +148,16 @@ fn signature(field: &str, raw: raw::Signature) -> Checked<Signature> {
     })
 }
 
+fn profile(raw: raw::Profile) -> Profile {
+    match raw {
+        raw::Profile::Portcullis => Profile::Portcullis,
+        raw::Profile::Body => Profile::Body,
+        raw::Profile::StandardWebhooks => Profile::StandardWebhooks,
+        raw::Profile::Stripe => Profile::Stripe,
+        raw::Profile::Github => Profile::Github,
+    }
+}
+
 fn tolerance(field: &str, raw: Option<&str>) -> Checked<Duration> {
     let Some(text) = raw else { return Ok(TOLERANCE_DEFAULT) };
     let span = parse_duration(text).ok_or_else(|| ConfigError::new(field, DURATION_RULE))?;
@@ -167,14 +171,51 @@ pub(super) fn keys(raw: Vec<raw::Key>, integrations: &[Integration]) -> Checked<
     if raw.len() > KEYS_MAX {
         return fail("keys", "must be at most 256 keys");
     }
+    let wanted = Wanted::by(integrations);
     let mut keys = KeySet::default();
     for (i, raw) in raw.into_iter().enumerate() {
-        let key = key(&format!("keys[{i}]"), raw, integrations)?;
+        let field = format!("keys[{i}]");
+        let mut key = key(&field, raw, integrations)?;
+        key.profile = profile_of(&field, &key, &wanted)?;
         if keys.add(key).is_err() {
             return fail(format!("keys[{i}].id"), "must not be the id of another key");
         }
     }
     Ok(keys)
+}
+
+/// The one profile that a key is for.
+fn profile_of(field: &str, key: &Key, wanted: &Wanted) -> Checked<Option<Profile>> {
+    let Some(profile) = key.profile else {
+        return wanted.profile_of(key).map_err(|Unclear| {
+            let rule = "must be given: the key may be used for integrations of different profiles";
+            ConfigError::new(format!("{field}.profile"), rule)
+        });
+    };
+    let is_other = |name| wanted.of(name).is_some_and(|wanted| wanted != profile);
+    if let Some(at) = key.integrations.iter().position(is_other) {
+        let rule = format!("must be of the key's profile, {profile}");
+        return fail(format!("{field}.integrations[{at}]"), rule);
+    }
+    Ok(Some(profile))
+}
+
+fn secret(
+    field: &str,
+    text: String,
+    encoding: Option<raw::SecretEncoding>,
+    profile: Option<Profile>,
+) -> Checked<Secret> {
+    let is_base64 = encoding == Some(raw::SecretEncoding::Base64);
+    if is_base64 && profile != Some(Profile::StandardWebhooks) {
+        let rule = "must be \"base64\" only beside profile: standard-webhooks";
+        return fail(format!("{field}.secret_encoding"), rule);
+    }
+    let (secret, rule) = match is_base64 {
+        true => (Secret::from_base64(text.as_bytes()), "must be Base64 of at least 16 bytes"),
+        false => (Secret::new(text.into_bytes()), Secret::RULE),
+    };
+    secret.ok_or_else(|| ConfigError::new(format!("{field}.secret"), rule))
 }
 
 fn key(field: &str, raw: raw::Key, integrations: &[Integration]) -> Checked<Key> {
@@ -201,12 +242,11 @@ fn key(field: &str, raw: raw::Key, integrations: &[Integration]) -> Checked<Key>
         return fail(format!("{field}.not_after"), "must not be before not_before");
     }
     let id = format!("{field}.id");
-    let secret = format!("{field}.secret");
+    let profile = raw.profile.map(profile);
     Ok(Key {
         id: KeyId::parse(&raw.id).ok_or_else(|| ConfigError::new(id, KeyId::RULE))?,
         partner: name(&format!("{field}.partner"), &raw.partner)?,
-        secret: Secret::new(raw.secret.into_bytes())
-            .ok_or_else(|| ConfigError::new(secret, Secret::RULE))?,
+        secret: secret(field, raw.secret, raw.secret_encoding, profile)?,
         not_before,
         not_after,
         integrations: list(
@@ -215,6 +255,7 @@ fn key(field: &str, raw: raw::Key, integrations: &[Integration]) -> Checked<Key>
             INTEGRATIONS_MAX,
             scope,
         )?,
+        profile,
     })
 }
 
@@ -226,16 +267,18 @@ pub(super) fn coverage(
 ) -> Checked<()> {
     for (i, integration) in integrations.iter().enumerate() {
         let Some(signature) = &integration.signature else { continue };
-        let (name, partner) = (Some(&integration.name), signature.partner.as_ref());
+        let name = Some(&integration.name);
         let field = format!("integrations[{i}].signature");
-        let in_scope = || keys.iter().filter(|key| key.is_for(name, partner));
+        let in_scope = || keys.iter().filter(|key| key.is_for(name, signature));
         let unusable = in_scope().find(|key| key.secret.bytes_for(signature.profile).is_none());
         if let Some(key) = unusable {
             let rule = "must have a secret of at least 16 bytes in Base64 after \"whsec_\"";
             return fail(field, format!("{rule}, and key {} has not", key.id));
         }
         if in_scope().next().is_none() && !has_invalidator {
-            return fail(field, "must have a key in keys, or an invalidator that hands out keys");
+            let rule =
+                "must have a key of its profile in keys, or an invalidator that hands out keys";
+            return fail(field, rule);
         }
         if integration.is_crowded(keys, UnixMicros::default()) {
             let rule = "must be at most 16 keys: its requests do not say which one they use";

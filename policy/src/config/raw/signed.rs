@@ -74,6 +74,22 @@ object! {
         not_after: Option<String>, optional "not_after";
         integrations: Option<Vec<String>>, optional "integrations";
         algorithms: Option<Vec<String>>, optional "algorithms";
+        profile: Option<Profile>, optional "profile";
+        secret_encoding: Option<SecretEncoding>, optional "secret_encoding";
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::config) enum SecretEncoding {
+    #[default]
+    Text,
+    Base64,
+}
+
+impl FromJson for SecretEncoding {
+    fn read(&mut self, json: Json) -> Read<()> {
+        *self = choice(json, &[("text", Self::Text), ("base64", Self::Base64)])?;
+        Ok(())
     }
 }
 

@@ -69,6 +69,7 @@ fn more_keys_than_are_tried_are_a_crowd() {
         not_before: None,
         not_after: (index == 0).then_some(UnixMicros(10)),
         integrations: Vec::new(),
+        profile: Some(Profile::StandardWebhooks),
     };
     let mut keys = KeySet::default();
     (0..16).for_each(|index| keys.add(key(index)).unwrap());
@@ -180,12 +181,71 @@ fn keys_have_rules() {
         ("/keys/0/integrations/0", json!("pay"), "keys[0].integrations[0]", "must be the name of"),
         ("/keys/0/algorithms", json!([]), "keys[0].algorithms", "must have 1 to 1 entries"),
         ("/keys/0/algorithms/0", json!("hmac-sha1"), "keys[0].algorithms[0]", "must be \"hmac-sh"),
+        ("/keys/0/profile", json!("aws"), "keys[0].profile", "unknown variant `aws`"),
+        ("/keys/0/secret_encoding", json!("hex"), "keys[0].secret_encoding", "unknown variant"),
         ("/keys/0/burst", json!(1), "keys[0].burst", "unknown field"),
     ]);
     for (pointer, field) in [("/keys/0/id", "keys[0].id"), ("/keys/0/secret", "keys[0].secret")] {
         let error = parse(&with(pointer, None)).unwrap_err();
         assert_eq!((error.field.as_str(), error.rule.as_str()), (field, "is required"));
     }
+}
+
+#[test]
+fn a_key_is_for_one_profile() {
+    let profile_of = |config: &Value, id: &str| {
+        let config = parse(config)?;
+        Ok::<_, ConfigError>(config.keys.get(&KeyId::parse(id).unwrap()).unwrap().profile)
+    };
+    let is = |config: &Value, id, profile| assert_eq!(profile_of(config, id), Ok(Some(profile)));
+    is(&full(), "K1", Profile::Portcullis);
+    // Payments are acme's alone, so hooks are all that globex can sign.
+    is(&full(), "k2", Profile::StandardWebhooks);
+    let acme = with("/keys/1/partner", Some(json!("acme")));
+    let error = profile_of(&acme, "k2").unwrap_err();
+    let rule = "must be given: the key may be used for integrations of different profiles";
+    assert_eq!((error.field.as_str(), error.rule.as_str()), ("keys[1].profile", rule));
+    let mut said = acme.clone();
+    said["keys"][1]["profile"] = json!("portcullis");
+    is(&said, "k2", Profile::Portcullis);
+    said["keys"][1]["profile"] = json!("github");
+    is(&said, "k2", Profile::Github);
+    let both = with("/keys/0/integrations", Some(json!(["payments", "hooks"])));
+    assert_eq!(profile_of(&both, "K1").unwrap_err().field, "keys[0].profile");
+    let mut said = both;
+    said["keys"][0]["profile"] = json!("portcullis");
+    let error = profile_of(&said, "K1").unwrap_err();
+    let rule = "must be of the key's profile, portcullis";
+    assert_eq!((error.field.as_str(), error.rule.as_str()), ("keys[0].integrations[1]", rule));
+    let mut unsigned = full();
+    unsigned["integrations"][0].as_object_mut().unwrap().remove("signature");
+    assert_eq!(profile_of(&unsigned, "K1"), Ok(None), "it is for nothing");
+}
+
+#[test]
+fn a_secret_may_be_base64_without_a_prefix() {
+    let with_secret = |secret: &str, encoding: &str, profile: Option<&str>| {
+        let mut config = full();
+        config["keys"][1]["secret"] = json!(secret);
+        config["keys"][1]["secret_encoding"] = json!(encoding);
+        if let Some(profile) = profile {
+            config["keys"][1]["profile"] = json!(profile);
+        }
+        let config = parse(&config).map_err(|error| error.field)?;
+        let key = Key::clone(config.keys.get(&KeyId::parse("k2").unwrap()).unwrap());
+        let bytes = key.secret.bytes_for(Profile::StandardWebhooks).unwrap().into_owned();
+        Ok::<_, String>(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let (text, hooks) = ("MDEyMzQ1Njc4OWFiY2RlZg==", Some("standard-webhooks"));
+    assert_eq!(with_secret(text, "base64", hooks).as_deref(), Ok("0123456789abcdef"));
+    assert_eq!(with_secret(text, "text", hooks).as_deref(), Ok(text));
+    let prefixed = format!("whsec_{text}");
+    assert_eq!(with_secret(&prefixed, "base64", hooks).as_deref(), Ok("0123456789abcdef"));
+    for profile in [None, Some("github")] {
+        let error = with_secret(text, "base64", profile).unwrap_err();
+        assert_eq!(error, "keys[1].secret_encoding");
+    }
+    assert_eq!(with_secret("this is not Base64!", "base64", hooks).unwrap_err(), "keys[1].secret");
 }
 
 #[test]
@@ -204,7 +264,7 @@ fn a_signature_needs_keys_that_can_make_it() {
             error.rule
         })
     };
-    let none = "must have a key in keys, or an invalidator that hands out keys";
+    let none = "must have a key of its profile in keys, or an invalidator that hands out keys";
     assert_eq!(rule(json!([])).unwrap_err(), none);
     assert_eq!(rule(json!([key("k", "globex", "0123456789abcdef")])).unwrap_err(), none);
     assert!(rule(json!([key("k", "acme", "0123456789abcdef")])).is_ok());

@@ -69,7 +69,12 @@ impl Bench {
 
     fn finish(&mut self, pending: Box<Pending>) -> Decision {
         let mut keys = KeyCache::new(self.gate.config());
-        pending.finish(&self.gate, &mut self.memory, &self.time, &mut keys)
+        let fresh = Some(Freshness::Fresh);
+        pending.finish(&self.gate, &mut self.memory, &self.time, fresh, &mut keys)
+    }
+
+    fn abandon(&mut self, pending: Box<Pending>) -> Decision {
+        pending.abandon(&self.gate, &mut self.memory, &self.time, Freshness::Fresh)
     }
 
     fn sends(&mut self, request: &Plain, body: &[u8]) -> String {
@@ -182,7 +187,7 @@ fn a_body_without_announced_length_is_counted() {
 fn a_body_that_is_not_held_is_not_let_through() {
     let mut bench = Bench::new(&config());
     let HeadersDecision::NeedBody(pending) = bench.headers(&signed("a")) else { panic!() };
-    let decision = pending.abandon(&bench.gate);
+    let decision = bench.abandon(pending);
     assert_eq!(line(&bench.gate, &decision), "rule=body_not_held integration=payments");
     let whole = bench.gate.decide(&signed("b"), &mut bench.memory, &bench.time, Freshness::Fresh);
     assert!(matches!(whole.verdict, Verdict::Deny(_)), "nor one that is asked about as a whole");
@@ -204,7 +209,7 @@ fn an_integration_in_shadow_rejects_nothing() {
     assert_eq!(line(&bench.gate, &replayed), said);
     assert!(replayed.verified.is_some());
     let HeadersDecision::NeedBody(pending) = bench.headers(&signed("b")) else { panic!() };
-    assert_eq!(pending.abandon(&bench.gate).verdict, Verdict::Allow);
+    assert_eq!(bench.abandon(pending).verdict, Verdict::Allow);
 }
 
 #[test]

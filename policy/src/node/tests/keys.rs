@@ -85,3 +85,38 @@ fn keys_that_cannot_be_read_are_none() {
     let mut cache = KeyCache::new(node.gate.config());
     assert_eq!(ids(&mut node, &mut cache), "");
 }
+
+/// Keys that say nothing of a profile are for that of the integrations that they may be used for.
+#[test]
+fn handed_out_keys_are_for_one_profile() {
+    let profiles = |wants: [&str; 2], key: SigningKey| {
+        let mut config = base();
+        config["integrations"] = serde_json::json!([
+            {"name": "one", "match": [{"path": {"prefix": "/one"}}],
+             "signature": {"profile": wants[0]}},
+            {"name": "two", "match": [{"path": {"prefix": "/two"}}],
+             "signature": {"profile": wants[1], "partner": "globex"}},
+        ]);
+        let gate = gate(&config);
+        let mut memory = Memory::default();
+        let set = push::KeySet { version: 1, keys: vec![key] };
+        memory.values.insert(Key::Keys, (set.encode_to_vec(), 1));
+        let mut cache = KeyCache::new(gate.config());
+        let profile = cache.get(&mut memory).iter().map(|key| key.profile).next();
+        let unclear = cache.unclear().iter().map(|id| id.to_string()).collect::<Vec<_>>().join(" ");
+        (profile.flatten().map(crate::sign::Profile::as_str), unclear)
+    };
+    let key =
+        |partner: &str| SigningKey { partner: partner.into(), ..wire(1, &["k1"]).keys.remove(0) };
+    let clear = |profile| (Some(profile), String::new());
+    assert_eq!(profiles(["stripe", "stripe"], key("globex")), clear("stripe"));
+    assert_eq!(profiles(["stripe", "github"], key("acme")), clear("stripe"));
+    let several = profiles(["stripe", "github"], key("globex"));
+    assert_eq!(several, (Some("portcullis"), "k1".into()), "one profile, and somebody is told");
+    let named = SigningKey { integrations: vec!["two".into()], ..key("globex") };
+    assert_eq!(profiles(["stripe", "github"], named), clear("github"));
+    let says = SigningKey { profile: "body".into(), ..key("globex") };
+    assert_eq!(profiles(["stripe", "github"], says), clear("body"));
+    let nowhere = SigningKey { integrations: vec!["three".into()], ..key("globex") };
+    assert_eq!(profiles(["stripe", "github"], nowhere), (None, String::new()));
+}

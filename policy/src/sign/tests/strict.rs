@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::sign::headers::read;
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 13] = [
     "x-signature",
     "x-timestamp",
     "x-key-id",
@@ -16,6 +16,9 @@ const NAMES: [&str; 10] = [
     "stripe-signature",
     "x-hub-signature-256",
     "x-github-delivery",
+    "svix-id",
+    "svix-timestamp",
+    "svix-signature",
 ];
 
 /// Arbitrary bytes, and what looks almost like a signature.

@@ -85,6 +85,7 @@ fn published_vectors_come_out_as_published() {
             (None, Some(encoded)) => STANDARD.decode(encoded).unwrap(),
             _ => panic!("{title}: one body"),
         };
+        let keys = bound(&keys, signature.profile);
         let (integration, now) = (name(&vector.integration), instant(vector.now));
         let found = Verifier::begin(&signature, Some(&integration), &headers, &keys, now);
         let found = found.and_then(|mut verifier| {

@@ -54,6 +54,7 @@ fn a_key_is_for_its_partner_and_integrations() {
         let begin = |integration: &str, partner: Option<&str>| {
             let signature = Signature { partner: partner.map(name), ..Signature::of(profile) };
             let name = name(integration);
+            let keys = bound(&keys, profile);
             let mut verifier = Verifier::begin(&signature, Some(&name), &headers, &keys, at(0))?;
             verifier.update(BODY);
             verifier.finish().map(|_| ())
