@@ -235,7 +235,7 @@ pub(crate) fn request_body(start: usize, size: usize) -> Vec<u8> {
 /// How many bytes the proxy has received of the request, of its headers and its body; 0 if it does not
 /// tell.
 pub(crate) fn received_bytes() -> u64 {
-    let bytes = property(vec!["request", "total_size"]).and_then(|value| value.try_into().ok());
+    let bytes = property(&["request", "total_size"]).and_then(|value| value.try_into().ok());
     bytes.map_or(0, u64::from_le_bytes)
 }
 
