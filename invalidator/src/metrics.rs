@@ -4,6 +4,10 @@ mod access;
 mod dead_letters;
 mod intake;
 mod redis;
+mod repaired;
+#[cfg(test)]
+mod tests;
+pub mod text;
 mod tls;
 
 use std::fmt;
@@ -12,7 +16,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -26,10 +30,11 @@ use crate::overview::Overview;
 use crate::shared::Refusal;
 use crate::source;
 use crate::store::{Meters, StoreStatus};
-pub use access::AccessMetrics;
+pub use access::{AccessMetrics, ConnectionMetrics};
 pub use dead_letters::DeadLetterMetrics;
 pub use intake::IntakeMetrics;
 use redis::RedisMetrics;
+pub use repaired::Repaired;
 pub use tls::TlsMetrics;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
@@ -45,6 +50,11 @@ struct EventLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -79,7 +89,8 @@ pub struct Metrics {
     unknown_names: Counter,
     ack_seconds: Histogram,
     refused_changes: Counter,
-    repaired: Counter,
+    /// What was found missing and put back.
+    pub repaired: Repaired,
     poll_auth_failures: Counter,
     polls_malformed: Counter,
     nodes_refused: Counter,
@@ -106,6 +117,8 @@ pub struct Metrics {
     store_unkept: Gauge,
     store_failing: Gauge,
     clock_jumps: Counter,
+    config_reloads: Family<ResultLabel, Counter>,
+    config_waiting: Gauge,
     /// Who was turned away from the API.
     pub access: AccessMetrics,
     /// Of Redis.
@@ -124,6 +137,7 @@ impl Metrics {
     /// All zero.
     #[must_use]
     pub fn new() -> Self {
+        let repaired = Repaired::default();
         let mut metrics = Self {
             registry: Registry::with_prefix("portcullis"),
             scrape: Mutex::new(()),
@@ -134,7 +148,7 @@ impl Metrics {
             unknown_names: Counter::default(),
             ack_seconds: Histogram::new(ACK_SECONDS),
             refused_changes: Counter::default(),
-            repaired: Counter::default(),
+            repaired: repaired.clone(),
             poll_auth_failures: Counter::default(),
             polls_malformed: Counter::default(),
             nodes_refused: Counter::default(),
@@ -159,8 +173,10 @@ impl Metrics {
             store_unkept: Gauge::default(),
             store_failing: Gauge::default(),
             clock_jumps: Counter::default(),
+            config_reloads: Family::default(),
+            config_waiting: Gauge::default(),
             access: AccessMetrics::default(),
-            redis: RedisMetrics::default(),
+            redis: RedisMetrics::new(repaired),
             tls: TlsMetrics::default(),
         };
         metrics.register_counters();
@@ -189,8 +205,7 @@ impl Metrics {
         r.register("push_ack_seconds", help, self.ack_seconds.clone());
         let help = "Changes that a node could not store, and so does not enforce";
         r.register("refused_changes", help, self.refused_changes.clone());
-        let help = "States that a node had acknowledged and lacked, found by checks and put back";
-        r.register("repaired", help, self.repaired.clone());
+        self.repaired.register(r);
         let help = "Polls with a missing or wrong secret";
         r.register("poll_auth_failures", help, self.poll_auth_failures.clone());
         let help = "Polls with the right secret that break the protocol";
@@ -265,11 +280,6 @@ impl Metrics {
         self.refused_changes.inc();
     }
 
-    /// Counts states that a node lacked.
-    pub fn repaired(&self, count: u64) {
-        self.repaired.inc_by(count);
-    }
-
     /// Counts a poll with a wrong secret.
     pub fn poll_auth_failure(&self) {
         self.poll_auth_failures.inc();
@@ -290,7 +300,7 @@ impl Metrics {
         self.source_reconnects.get_or_create(&SourceLabel { source }).inc_by(times);
     }
 
-    /// All metrics as text, with the gauges as the status has them.
+    /// All metrics as OpenMetrics, with the gauges as the status has them.
     ///
     /// # Errors
     /// Only if text cannot be formatted, which does not happen in memory.
@@ -298,8 +308,9 @@ impl Metrics {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.set_gauges(&overview.engine);
         self.set_store_gauges(&overview.store);
+        self.redis.agreement(overview.redis.as_ref());
         let mut out = String::new();
-        text::encode(&mut out, &self.registry)?;
+        prometheus_client::encoding::text::encode(&mut out, &self.registry)?;
         Ok(out)
     }
 
@@ -347,6 +358,13 @@ impl Metrics {
         );
         let help = "Times that the wall clock did not move as the time did";
         r.register("clock_jumps", help, self.clock_jumps.clone());
+        let help = "Times that the configuration was read again at a signal, by result";
+        r.register("config_reloads", help, self.config_reloads.clone());
+        let help = "Fields of the configuration as it was read last that wait for a restart";
+        r.register("config_waiting_fields", help, self.config_waiting.clone());
+        for result in ["loaded", "failed"] {
+            drop(self.config_reloads.get_or_create(&ResultLabel { result }));
+        }
     }
 
     fn set_store_gauges(&self, status: &StoreStatus) {
@@ -356,6 +374,15 @@ impl Metrics {
         self.store_queue.set(number(status.queue));
         self.store_unkept.set(number(status.unkept));
         self.store_failing.set(status.cause.is_some().into());
+    }
+
+    /// Counts a configuration that was read again, and notes how many fields wait for a restart.
+    pub fn config_read(&self, loaded: bool, waiting: Option<usize>) {
+        let result = if loaded { "loaded" } else { "failed" };
+        self.config_reloads.get_or_create(&ResultLabel { result }).inc();
+        if let Some(waiting) = waiting {
+            self.config_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts a jump of the wall clock.

@@ -12,7 +12,7 @@ mod tests;
 pub mod tls;
 mod token;
 
-pub use caller::{Access, CALLERS_MAX, Caller, Denied, Grant, Known, Peer};
+pub use caller::{Access, CALLERS_MAX, Caller, Denied, Door, Grant, Known, Peer};
 pub use pace::{Lane, Pace, RATE_DEFAULT};
 pub use role::{Needs, Permission, Role};
 pub use token::{Digest, Token};

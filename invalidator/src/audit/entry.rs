@@ -3,9 +3,10 @@
 //! No field holds a user's or session's id: whom an entry is about is kept apart, and stands in
 //! the line as a pseudonym. Texts that others choose are bounded before they get here, or cut.
 
+use policy::bucket::Rate;
 use policy::event::Event;
 use policy::name::{EventId, Name};
-use policy::state::Effect;
+use policy::state::{Effect, Scope};
 use policy::subject::Subject;
 use policy::time::UnixMicros;
 use serde::Serialize;
@@ -14,6 +15,8 @@ use super::line::Hash;
 
 /// Longest text of somebody else's that stands in a line, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
+/// Most names in one list of a line.
+const NAMES_MAX: usize = 32;
 
 /// One entry: when, about whom, and what.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ pub enum Fact {
     Denied(DeniedFact),
     /// The keys file was read again.
     Keys(KeysFact),
+    /// The configuration was read again.
+    Reload(ReloadFact),
     /// A subject's pseudonym was taken away: from this line on it belongs to nobody.
     Erase(EraseFact),
     /// Files past their retention are removed.
@@ -117,7 +122,7 @@ pub struct FileStart {
     pub seal: String,
     /// The file before, if any.
     pub after: Option<String>,
-    /// `first`, `size`, `age`, `restart` or `damaged`.
+    /// `first`, `size`, `age`, `restart`, `format` or `damaged`.
     pub cause: &'static str,
 }
 
@@ -143,6 +148,18 @@ pub struct EventFact {
     /// The reason of a block or of its lifting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<EventText>,
+    /// What it asks for in detail.
+    #[serde(flatten)]
+    pub ordered: Option<Ordered>,
+    /// When it occurred, by its publisher's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<String>,
+    /// Who published it, by its own word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher: Option<EventText>,
+    /// Its place in its publisher's own order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher_sequence: Option<u64>,
     /// Its sequence in this run of the daemon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
@@ -169,7 +186,85 @@ impl EventFact {
             event_type: Some(text(&event.event_type)),
             action: Some(action),
             reason: reason.cloned().map(Into::into),
+            ordered: Ordered::of(&event.register.effect),
+            occurred_at: Some(event.register.version.occurred_at.to_string()),
+            publisher: event.publisher.clone().map(Into::into),
+            publisher_sequence: event.register.version.sequence,
             ..Self::default()
+        }
+    }
+}
+
+/// What an event orders, beside its action and its reason: which requests, until when, which rate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Ordered {
+    /// Of a block.
+    Block {
+        /// Which route groups; none means every request.
+        scope: Vec<EventText>,
+        /// Until when; nothing: until it is lifted.
+        until: Option<String>,
+        /// Whether the client may be told the reason.
+        disclose: bool,
+    },
+    /// Of a zero.
+    Zero {
+        /// Which route groups; none means every request.
+        scope: Vec<EventText>,
+        /// Until when requests are refused; nothing: only until the buckets have refilled.
+        until: Option<String>,
+    },
+    /// Of an override.
+    Override {
+        /// Which limit.
+        limit: EventText,
+        /// Its rate; nothing: the configured one again.
+        rate: Option<RateFact>,
+        /// Until when; nothing: until it is taken back.
+        until: Option<String>,
+    },
+}
+
+impl Ordered {
+    fn of(effect: &Effect) -> Option<Self> {
+        let names = |scope: &Scope| scope.names().iter().cloned().map(EventText::from).collect();
+        let time = |at: Option<UnixMicros>| at.map(|at| at.to_string());
+        Some(match effect {
+            Effect::Block(block) => Self::Block {
+                scope: names(&block.scope),
+                until: time(block.until),
+                disclose: block.disclose,
+            },
+            Effect::Zero(zero) => Self::Zero { scope: names(&zero.scope), until: time(zero.until) },
+            Effect::Override(change) => Self::Override {
+                limit: change.limit.clone().into(),
+                rate: change.rate.as_ref().map(RateFact::of),
+                until: time(change.until),
+            },
+            // It says all with its reason.
+            Effect::Lift { .. } => return None,
+        })
+    }
+}
+
+/// The rate of an override.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RateFact {
+    /// Size of the bucket.
+    pub max_tokens: u32,
+    /// Tokens that come back in each interval.
+    pub tokens_per_fill: u32,
+    /// The interval, in seconds.
+    pub fill_interval_s: f64,
+}
+
+impl RateFact {
+    fn of(rate: &Rate) -> Self {
+        Self {
+            max_tokens: rate.max_tokens(),
+            tokens_per_fill: rate.tokens_per_fill(),
+            fill_interval_s: rate.fill_interval().as_secs_f64(),
         }
     }
 }
@@ -258,6 +353,9 @@ pub struct CallFact {
     /// The event that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_id: Option<EventText>,
+    /// The events that it is about, if it may be about several.
+    #[serde(serialize_with = "names", skip_serializing_if = "Vec::is_empty")]
+    pub event_ids: Vec<String>,
     /// What else the caller says about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -295,6 +393,30 @@ pub struct KeysFact {
     /// Whether they are others than before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<bool>,
+}
+
+/// See [`Fact::Reload`].
+#[derive(Debug, Default, Serialize)]
+pub struct ReloadFact {
+    /// `loaded` or `failed`.
+    pub result: &'static str,
+    /// The fields that have changed; of a failed attempt those that break a rule.
+    #[serde(serialize_with = "names")]
+    pub fields: Vec<String>,
+    /// The fields that differ and wait for a restart.
+    #[serde(serialize_with = "names", skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
+    /// How many tokens and certificates let somebody in now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callers: Option<usize>,
+    /// SHA-256 of the configuration as it was read, without its secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<Hash>,
+}
+
+/// As many names as a line has room for.
+fn names<S: serde::Serializer>(names: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().take(NAMES_MAX).map(|name| text(name)))
 }
 
 /// See [`Fact::Erase`].

@@ -292,10 +292,12 @@ impl Shared {
         let Ingested { verdict, sequence, unknown_names, warnings, .. } = &taken.ingested;
         let (source, replayed) = (origin.source, origin.path == Path::Replayed);
         let result = verdict.as_str();
-        let subject = self.pseudonyms.of(subject);
-        // Quoted in either format: it is the publisher's text.
-        let event_type = &**event_type;
-        info!(source, %event_id, event_type, subject, result, sequence, replayed, "event taken in");
+        let (id, event_type, sequence) = (event_id.clone(), event_type.clone(), *sequence);
+        self.audit.tell(subject, move |subject| {
+            // Quoted in either format: it is the publisher's text.
+            let (event_id, event_type) = (&id, &*event_type);
+            info!(source, %event_id, event_type, subject, result, sequence, replayed, "event taken in");
+        });
         for warning in warnings {
             warn!(%event_id, warning, "event may not do what it says");
         }

@@ -17,6 +17,7 @@ mod error;
 pub mod file;
 mod keeper;
 mod lock;
+mod look;
 mod mark;
 mod meters;
 mod open;
@@ -27,7 +28,10 @@ mod writer;
 
 pub use error::StoreError;
 pub use keeper::{Keeper, KeptEvent, StoreStatus, Ticket};
+pub(crate) use lock::is_locked;
+pub use look::look;
 pub use meters::Meters;
+pub(crate) use open::MARK_NAME;
 pub use open::{FILE_NAME, Opened, Start, open};
 pub use pending::PENDING_BYTES_MAX;
 

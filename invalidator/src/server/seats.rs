@@ -1,0 +1,242 @@
+//! How many connections may be open at a listener, and who has to leave when there are too many.
+//!
+//! A listener that only waits for somebody to leave is closed for everybody by whoever opens enough
+//! connections. So a new connection is always taken in, and another one ends for it: the oldest one
+//! of strangers, if there are many of these; else one of the caller that has most. A connection
+//! belongs to a stranger until a request on it has shown who sends it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// This share of all connections is left to strangers, so that whoever comes has the time to say
+/// who it is.
+const STRANGERS_SHARE: usize = 8;
+
+/// The connections of one listener.
+#[derive(Debug)]
+pub(super) struct Seats {
+    seats_max: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    taken: BTreeMap<u64, Taken>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    owner: Option<Owner>,
+    /// A request is under way: who does nothing leaves first.
+    busy: bool,
+    ended: Arc<Notify>,
+}
+
+/// Whose connection it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Owner {
+    name: Arc<str>,
+    /// Stays as long as there is anybody else who can leave.
+    stays: bool,
+}
+
+/// One connection's seat, free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    place: Place,
+    ended: Arc<Notify>,
+}
+
+/// Which seat a request came from: it may outlive the connection.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    seats: Arc<Seats>,
+    number: u64,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.place.seats.lock().taken.remove(&self.place.number);
+    }
+}
+
+impl Seat {
+    /// For the requests of the connection.
+    pub(super) fn place(&self) -> Place {
+        self.place.clone()
+    }
+
+    /// Waits until the connection has to end for another one.
+    pub(super) async fn is_taken_away(&self) {
+        self.ended.notified().await;
+    }
+}
+
+impl Place {
+    fn change(&self, change: impl FnOnce(&mut Taken)) {
+        if let Some(taken) = self.seats.lock().taken.get_mut(&self.number) {
+            change(taken);
+        }
+    }
+
+    /// Notes whose connection it is; `stays` if it is not to leave for others.
+    pub(super) fn belongs_to(&self, name: &str, stays: bool) {
+        self.change(|taken| {
+            let is_it = |owner: &Owner| *owner.name == *name && owner.stays == stays;
+            if !taken.owner.as_ref().is_some_and(is_it) {
+                taken.owner = Some(Owner { name: name.into(), stays });
+            }
+        });
+    }
+
+    /// Notes that a request is under way, or none any more.
+    pub(super) fn is_busy(&self, busy: bool) {
+        self.change(|taken| taken.busy = busy);
+    }
+}
+
+impl Seats {
+    pub(super) fn new(seats_max: usize) -> Arc<Self> {
+        Arc::new(Self { seats_max, table: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A seat for a new connection. If that was not free, says whether the connection that has to
+    /// end for it is a stranger's.
+    pub(super) fn take(self: &Arc<Self>) -> (Seat, Option<bool>) {
+        let mut table = self.lock();
+        let mut of_stranger = None;
+        if table.taken.len() >= self.seats_max
+            && let Some(number) = table.who_leaves(self.seats_max)
+            && let Some(taken) = table.taken.remove(&number)
+        {
+            of_stranger = Some(taken.owner.is_none());
+            taken.ended.notify_one();
+        }
+        let (number, ended) = (table.next, Arc::new(Notify::new()));
+        table.next = table.next.wrapping_add(1);
+        let taken = Taken { owner: None, busy: false, ended: Arc::clone(&ended) };
+        table.taken.insert(number, taken);
+        drop(table);
+        (Seat { place: Place { seats: Arc::clone(self), number }, ended }, of_stranger)
+    }
+}
+
+impl Table {
+    /// The connection that ends for the next one.
+    fn who_leaves(&self, seats_max: usize) -> Option<u64> {
+        let mut strangers = self.taken.iter().filter(|(_, taken)| taken.owner.is_none());
+        let oldest_stranger = strangers.next().map(|(number, _)| *number);
+        let left_to_strangers = (seats_max / STRANGERS_SHARE).max(1);
+        if strangers.count().saturating_add(1) > left_to_strangers && oldest_stranger.is_some() {
+            return oldest_stranger;
+        }
+        let mut counts: HashMap<&Owner, usize> = HashMap::new();
+        for owner in self.taken.values().filter_map(|taken| taken.owner.as_ref()) {
+            let count = counts.entry(owner).or_default();
+            *count = count.saturating_add(1);
+        }
+        let most = |stays| {
+            let of_sort = counts.iter().filter(move |(owner, _)| owner.stays == stays);
+            of_sort.max_by_key(|(_, count)| **count).map(|(owner, count)| (*owner, *count))
+        };
+        // Who has one connection only has not taken anybody's place.
+        let owner = match most(false).filter(|(_, count)| *count > 1) {
+            Some((owner, _)) => Some(owner),
+            None if oldest_stranger.is_some() => return oldest_stranger,
+            None => most(false).or_else(|| most(true)).map(|(owner, _)| owner),
+        };
+        let owned = || self.taken.iter().filter(move |(_, taken)| taken.owner.as_ref() == owner);
+        let idle = owned().find(|(_, taken)| !taken.busy);
+        idle.or_else(|| owned().next()).map(|(number, _)| *number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_ended(seat: &Seat) -> bool {
+        !seat.place.seats.lock().taken.contains_key(&seat.place.number)
+    }
+
+    fn ended(seats: &[Seat]) -> Vec<usize> {
+        (0..seats.len()).filter(|index| is_ended(&seats[*index])).collect()
+    }
+
+    fn sit(all: &Arc<Seats>, owner: Option<(&str, bool)>, count: usize) -> Vec<Seat> {
+        let sit = |_| {
+            let (seat, _) = all.take();
+            if let Some((name, stays)) = owner {
+                seat.place.belongs_to(name, stays);
+            }
+            seat
+        };
+        (0..count).map(sit).collect()
+    }
+
+    #[test]
+    fn a_free_seat_ends_nobody() {
+        let all = Seats::new(8);
+        let first = sit(&all, None, 8);
+        assert!(ended(&first).is_empty());
+        drop(first);
+        assert!(all.lock().taken.is_empty());
+        assert_eq!(all.take().1, None);
+    }
+
+    #[test]
+    fn of_many_strangers_the_oldest_leaves_and_no_known_caller() {
+        let all = Seats::new(16);
+        let known = sit(&all, Some(("risk", false)), 6);
+        let strangers = sit(&all, None, 10);
+        let (_new, of_stranger) = all.take();
+        assert_eq!(of_stranger, Some(true));
+        assert_eq!((ended(&known), ended(&strangers)), (vec![], vec![0]));
+    }
+
+    #[test]
+    fn who_has_most_connections_leaves_an_idle_one_first() {
+        let all = Seats::new(16);
+        let few = sit(&all, Some(("few", false)), 2);
+        let operator = sit(&all, Some(("ops", true)), 6);
+        let many = sit(&all, Some(("many", false)), 8);
+        for seat in &many {
+            seat.place.is_busy(true);
+        }
+        many[3].place.is_busy(false);
+        let (new, of_stranger) = all.take();
+        assert_eq!(of_stranger, Some(false));
+        assert_eq!((ended(&few), ended(&operator), ended(&many)), (vec![], vec![], vec![3]));
+        drop(new);
+        let _new = sit(&all, Some(("ops", true)), 3);
+        assert_eq!((ended(&operator), ended(&many)), (vec![], vec![0, 1, 3]));
+    }
+
+    #[test]
+    fn among_those_with_one_connection_each_it_is_a_stranger_who_leaves() {
+        let all = Seats::new(8);
+        let mut known = Vec::new();
+        for number in 0..7 {
+            known.extend(sit(&all, Some((&format!("edge-{number}"), false)), 1));
+        }
+        let stranger = sit(&all, None, 1);
+        let _new = all.take();
+        assert_eq!((ended(&known), ended(&stranger)), (vec![], vec![0]));
+    }
+
+    #[test]
+    fn if_all_stay_it_is_the_one_with_most_of_them() {
+        let all = Seats::new(4);
+        let one = sit(&all, Some(("one", true)), 1);
+        let two = sit(&all, Some(("two", true)), 3);
+        let _new = all.take();
+        assert_eq!((ended(&one), ended(&two)), (vec![], vec![0]));
+    }
+}
