@@ -13,7 +13,7 @@ use std::{env, io};
 use axum::Router;
 use axum::serve::ListenerExt;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -203,7 +203,7 @@ async fn run_async(
         metrics: shared.metrics.access.poll_connections(),
     };
     let (polls, _socket_file) = serve_polls(&poll.listen, router, bounds, poll_shutdown).await?;
-    let listener = tcp("api.listen", config.api.listen).await?;
+    let listener = tcp("api.listen", config.api.listen)?;
     let timeout = config.api.ack_timeout;
     let door = Arc::new(Door::new(config.api.access));
     let caller = config.limits.api_requests_per_caller_max;
@@ -342,17 +342,17 @@ async fn serve_polls(
             if !address.ip().is_loopback() {
                 warn!(%address, "polls and their secret cross a network without encryption");
             }
-            let listener = tcp("poll.listen", *address).await?;
+            let listener = tcp("poll.listen", *address)?;
             Ok((tokio::spawn(serve(listener, router, bounds, None, shutdown)), None))
         }
     }
 }
 
-async fn tcp(
+fn tcp(
     field: &'static str,
     address: SocketAddr,
 ) -> Result<impl axum::serve::Listener, DaemonError> {
-    let listener = TcpListener::bind(address).await.map_err(|cause| DaemonError::Listen {
+    let listener = listen::tcp(address).map_err(|cause| DaemonError::Listen {
         field,
         address: address.to_string(),
         cause,

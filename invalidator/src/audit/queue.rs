@@ -229,4 +229,24 @@ mod tests {
         assert_eq!(gaps(&queue.take(9, Duration::ZERO)), [Some(2)]);
         assert!(queue.is_done());
     }
+
+    #[test]
+    fn what_finds_no_room_or_no_writer_is_said_without_a_name() {
+        let said = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let telling = || {
+            let to = std::sync::Arc::clone(&said);
+            let say = move |name: &str| to.lock().unwrap().push(name.to_owned());
+            Telling::new(Subject::user("alice").unwrap(), say)
+        };
+        let queue = Queue::new(3);
+        queue.tell(telling());
+        assert!(said.lock().unwrap().is_empty(), "it waits");
+        assert!(queue.push(stop).is_some());
+        queue.tell(telling());
+        assert_eq!(*said.lock().unwrap(), [UNKNOWN], "there is no room for it");
+        drop(queue);
+        assert_eq!(*said.lock().unwrap(), [UNKNOWN, UNKNOWN], "and nobody takes it out");
+        telling().say("p0");
+        assert_eq!(said.lock().unwrap().last().unwrap(), "p0");
+    }
 }

@@ -43,14 +43,16 @@ pub fn check(config: Config, while_running: bool) -> Vec<ConfigError> {
         note(files.load().map(drop));
     }
     let store = &config.store.directory;
-    note(directory("store.directory", store));
-    for name in FILES {
-        note(file("store.directory", &store.join(name)));
+    match directory("store.directory", store) {
+        Ok(()) => {
+            for name in FILES {
+                note(file("store.directory", &store.join(name)));
+            }
+            let looked = store::look(store, while_running);
+            note(looked.map_err(|error| ConfigError::new("store.directory", error.to_string())));
+        }
+        Err(error) => note(Err(error)),
     }
-    note(
-        store::look(store, while_running)
-            .map_err(|error| ConfigError::new("store.directory", error.to_string())),
-    );
     let audit = &config.audit.directory;
     note(directory("audit.directory", audit));
     note(match audit::look(&config.audit) {

@@ -107,14 +107,14 @@ pub async fn serve<L: Listener>(
             // Who has to leave is gone at once: this waits only if that takes longer than it
             // should. The semaphore is never closed.
             let slot = Arc::clone(&slots).acquire_owned().await;
-            (listener.accept().await, slot)
+            let (io, _) = listener.accept().await;
+            (io, seats.take().await, slot)
         };
-        let ((io, _), slot) = tokio::select! {
+        let (io, (seat, of_stranger), slot) = tokio::select! {
             accepted = accepted => accepted,
             () = shutdown.requested() => break,
         };
         let (http, router, tls) = (http.clone(), router.clone(), tls.clone());
-        let (seat, of_stranger) = seats.take();
         if let Some(of_stranger) = of_stranger {
             bounds.metrics.ended(of_stranger);
         }

@@ -3,22 +3,28 @@
 //! A listener that only waits for somebody to leave is closed for everybody by whoever opens enough
 //! connections. So a new connection is always taken in, and another one ends for it: the oldest one
 //! of strangers, if there are many of these; else one of the caller that has most. A connection
-//! belongs to a stranger until a request on it has shown who sends it.
+//! belongs to a stranger until a request on it has shown who sends it, and has some time for that,
+//! however many others wait.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::time::{Duration, Instant, sleep_until};
 
 /// This share of all connections is left to strangers, so that whoever comes has the time to say
 /// who it is.
 const STRANGERS_SHARE: usize = 8;
+/// How long a stranger's connection is not ended for another one: enough for TLS and a request from
+/// far away.
+const STRANGERS_TIME: Duration = Duration::from_millis(500);
 
 /// The connections of one listener.
 #[derive(Debug)]
 pub(super) struct Seats {
     seats_max: usize,
     table: Mutex<Table>,
+    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +36,7 @@ struct Table {
 #[derive(Debug)]
 struct Taken {
     owner: Option<Owner>,
+    since: Instant,
     /// A request is under way: who does nothing leaves first.
     busy: bool,
     ended: Arc<Notify>,
@@ -60,6 +67,7 @@ pub(super) struct Place {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.place.seats.lock().taken.remove(&self.place.number);
+        self.place.seats.freed.notify_one();
     }
 }
 
@@ -100,20 +108,33 @@ impl Place {
 
 impl Seats {
     pub(super) fn new(seats_max: usize) -> Arc<Self> {
-        Arc::new(Self { seats_max, table: Mutex::default() })
+        Arc::new(Self { seats_max, table: Mutex::default(), freed: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A seat for a new connection. If that was not free, says whether the connection that has to
-    /// end for it is a stranger's.
-    pub(super) fn take(self: &Arc<Self>) -> (Seat, Option<bool>) {
+    /// A seat for a new connection, as soon as there is one. If none was free, says whether the
+    /// connection that ends for it is a stranger's.
+    pub(super) async fn take(self: &Arc<Self>) -> (Seat, Option<bool>) {
+        loop {
+            match self.try_take(Instant::now()) {
+                Ok(taken) => return taken,
+                Err(later) => tokio::select! {
+                    () = sleep_until(later) => {}
+                    () = self.freed.notified() => {}
+                },
+            }
+        }
+    }
+
+    /// A seat at once, or when to try again.
+    fn try_take(self: &Arc<Self>, now: Instant) -> Result<(Seat, Option<bool>), Instant> {
         let mut table = self.lock();
         let mut of_stranger = None;
         if table.taken.len() >= self.seats_max
-            && let Some(number) = table.who_leaves(self.seats_max)
+            && let Some(number) = table.who_leaves(self.seats_max, now)?
             && let Some(taken) = table.taken.remove(&number)
         {
             of_stranger = Some(taken.owner.is_none());
@@ -121,21 +142,25 @@ impl Seats {
         }
         let (number, ended) = (table.next, Arc::new(Notify::new()));
         table.next = table.next.wrapping_add(1);
-        let taken = Taken { owner: None, busy: false, ended: Arc::clone(&ended) };
+        let taken = Taken { owner: None, since: now, busy: false, ended: Arc::clone(&ended) };
         table.taken.insert(number, taken);
         drop(table);
-        (Seat { place: Place { seats: Arc::clone(self), number }, ended }, of_stranger)
+        Ok((Seat { place: Place { seats: Arc::clone(self), number }, ended }, of_stranger))
     }
 }
 
 impl Table {
-    /// The connection that ends for the next one.
-    fn who_leaves(&self, seats_max: usize) -> Option<u64> {
-        let mut strangers = self.taken.iter().filter(|(_, taken)| taken.owner.is_none());
-        let oldest_stranger = strangers.next().map(|(number, _)| *number);
+    /// The connection that ends for the next one, or when that can be said.
+    fn who_leaves(&self, seats_max: usize, now: Instant) -> Result<Option<u64>, Instant> {
+        let strangers = || self.taken.iter().filter(|(_, taken)| taken.owner.is_none());
+        let oldest = strangers().next().map(|(number, taken)| (*number, taken.since));
+        let leaves = |(number, since): (u64, Instant)| {
+            let end = since.checked_add(STRANGERS_TIME).unwrap_or(since);
+            if end <= now { Ok(Some(number)) } else { Err(end) }
+        };
         let left_to_strangers = (seats_max / STRANGERS_SHARE).max(1);
-        if strangers.count().saturating_add(1) > left_to_strangers && oldest_stranger.is_some() {
-            return oldest_stranger;
+        if let Some(oldest) = oldest.filter(|_| strangers().count() > left_to_strangers) {
+            return leaves(oldest);
         }
         let mut counts: HashMap<&Owner, usize> = HashMap::new();
         for owner in self.taken.values().filter_map(|taken| taken.owner.as_ref()) {
@@ -147,20 +172,28 @@ impl Table {
             of_sort.max_by_key(|(_, count)| **count).map(|(owner, count)| (*owner, *count))
         };
         // Who has one connection only has not taken anybody's place.
-        let owner = match most(false).filter(|(_, count)| *count > 1) {
-            Some((owner, _)) => Some(owner),
-            None if oldest_stranger.is_some() => return oldest_stranger,
-            None => most(false).or_else(|| most(true)).map(|(owner, _)| owner),
+        let owner = match (most(false).filter(|(_, count)| *count > 1), oldest) {
+            (Some((owner, _)), _) => Some(owner),
+            (None, Some(oldest)) => return leaves(oldest),
+            (None, None) => most(false).or_else(|| most(true)).map(|(owner, _)| owner),
         };
         let owned = || self.taken.iter().filter(move |(_, taken)| taken.owner.as_ref() == owner);
         let idle = owned().find(|(_, taken)| !taken.busy);
-        idle.or_else(|| owned().next()).map(|(number, _)| *number)
+        Ok(idle.or_else(|| owned().next()).map(|(number, _)| *number))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
+
+    /// So late that every connection made before may end.
+    fn late() -> Instant {
+        static CALLS: AtomicU32 = AtomicU32::new(1);
+        Instant::now() + STRANGERS_TIME * CALLS.fetch_add(1, Ordering::Relaxed)
+    }
 
     fn is_ended(seat: &Seat) -> bool {
         !seat.place.seats.lock().taken.contains_key(&seat.place.number)
@@ -172,7 +205,7 @@ mod tests {
 
     fn sit(all: &Arc<Seats>, owner: Option<(&str, bool)>, count: usize) -> Vec<Seat> {
         let sit = |_| {
-            let (seat, _) = all.take();
+            let (seat, _) = all.try_take(late()).unwrap();
             if let Some((name, stays)) = owner {
                 seat.place.belongs_to(name, stays);
             }
@@ -188,7 +221,22 @@ mod tests {
         assert!(ended(&first).is_empty());
         drop(first);
         assert!(all.lock().taken.is_empty());
-        assert_eq!(all.take().1, None);
+        assert_eq!(all.try_take(late()).unwrap().1, None);
+    }
+
+    #[test]
+    fn a_stranger_has_some_time_however_many_others_wait() {
+        let all = Seats::new(8);
+        let now = late();
+        let strangers: Vec<_> = (0..8).map(|_| all.try_take(now).unwrap().0).collect();
+        let later = all.try_take(now + STRANGERS_TIME / 2).unwrap_err();
+        assert_eq!(later, now + STRANGERS_TIME);
+        assert!(ended(&strangers).is_empty());
+        let (_new, of_stranger) = all.try_take(later).unwrap();
+        assert_eq!((ended(&strangers), of_stranger), (vec![0], Some(true)));
+        // Nobody waits for a stranger's time if a place is free.
+        drop(strangers);
+        assert!(all.try_take(now).is_ok());
     }
 
     #[test]
@@ -196,7 +244,7 @@ mod tests {
         let all = Seats::new(16);
         let known = sit(&all, Some(("risk", false)), 6);
         let strangers = sit(&all, None, 10);
-        let (_new, of_stranger) = all.take();
+        let (_new, of_stranger) = all.try_take(late()).unwrap();
         assert_eq!(of_stranger, Some(true));
         assert_eq!((ended(&known), ended(&strangers)), (vec![], vec![0]));
     }
@@ -211,7 +259,7 @@ mod tests {
             seat.place.is_busy(true);
         }
         many[3].place.is_busy(false);
-        let (new, of_stranger) = all.take();
+        let (new, of_stranger) = all.try_take(late()).unwrap();
         assert_eq!(of_stranger, Some(false));
         assert_eq!((ended(&few), ended(&operator), ended(&many)), (vec![], vec![], vec![3]));
         drop(new);
@@ -227,7 +275,7 @@ mod tests {
             known.extend(sit(&all, Some((&format!("edge-{number}"), false)), 1));
         }
         let stranger = sit(&all, None, 1);
-        let _new = all.take();
+        let _new = all.try_take(late()).unwrap();
         assert_eq!((ended(&known), ended(&stranger)), (vec![], vec![0]));
     }
 
@@ -236,7 +284,7 @@ mod tests {
         let all = Seats::new(4);
         let one = sit(&all, Some(("one", true)), 1);
         let two = sit(&all, Some(("two", true)), 3);
-        let _new = all.take();
+        let _new = all.try_take(late()).unwrap();
         assert_eq!((ended(&one), ended(&two)), (vec![], vec![0]));
     }
 }

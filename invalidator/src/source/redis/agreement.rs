@@ -51,7 +51,7 @@ pub struct Agreement {
     pub for_ms: u64,
     /// The events known here.
     pub here: Digest,
-    /// Those in Redis; nothing: not looked at since it was found empty.
+    /// Those in Redis; nothing: it has not been looked at since it was found to have lost some.
     pub there: Option<Digest>,
     /// Of those in Redis, how many this daemon does not take in: refused, or overtaken already.
     pub foreign: u64,

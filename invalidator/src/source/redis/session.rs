@@ -237,7 +237,12 @@ impl Session<'_> {
         let seen = self.seen(look, before);
         let foreign = locked(&self.source.watch).foreign;
         let settled = !seen.busy && seen.position >= look.last;
-        let compared = Compared { here: seen.ours, there: look.digest, foreign, settled };
+        let compared = Compared {
+            here: seen.ours,
+            there: Some(look.digest.unwrap_or_default()),
+            foreign,
+            settled,
+        };
         let mut follower = locked(&self.source.follower);
         let before = follower.agreement(seen.now).map(|agreement| agreement.state);
         let state = follower.look(compared, seen.now, wall_clock());
