@@ -27,7 +27,7 @@ use crate::access::tls::Tls;
 use crate::audit::entry::{Fact, Start as Started};
 use crate::audit::{Audit, AuditError};
 use crate::clock::JumpWatch;
-use crate::config::{self, Config, ConfigError, Listen, Signatures};
+use crate::config::{self, Config, ConfigError, Listen, Signatures, Written};
 use crate::deadletter::DeadLetters;
 use crate::engine::{BatchBounds, Engine, Now, Settings, Source};
 use crate::intake::{EMBEDDED, Intake, load_keys};
@@ -104,27 +104,31 @@ impl DaemonError {
 }
 
 /// Runs until SIGTERM or SIGINT. With `rebuild_store`, a damaged store is moved aside and made anew
-/// from what can be read of it. `path` is where the configuration is, to be read again at a SIGHUP.
+/// from what can be read of it. `path` is where the configuration is, to be read again at a SIGHUP,
+/// and `written` what stands there.
 ///
 /// # Errors
 /// If it cannot start.
-pub fn run(config: Config, path: &Path, rebuild_store: bool) -> Result<(), DaemonError> {
+pub fn run(
+    config: Config,
+    (path, written): (&Path, Written),
+    rebuild_store: bool,
+) -> Result<(), DaemonError> {
     let level = log::init(&config.log);
     // Whatever directory it is started in, a signal finds the same file.
     let path = std::path::absolute(path)?;
     // The second of two calls fails, and both choose the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Runtime::new()?.block_on(run_async(config, path, level, rebuild_store))
+    Runtime::new()?.block_on(run_async(config, (path, written), level, rebuild_store))
 }
 
 async fn run_async(
     config: Config,
-    path: PathBuf,
+    (path, written): (PathBuf, Written),
     level: log::Level,
     rebuild_store: bool,
 ) -> Result<(), DaemonError> {
     let signals = Signals::listen()?;
-    let written = Mutex::new(config.written(&path)?);
     // A limit of a file's size is then an error of writing, and not the end of the daemon.
     let _file_size = signal(SignalKind::from_raw(SIGXFSZ))?;
     let started = Started {
@@ -227,7 +231,7 @@ async fn run_async(
     }
     let source = redis.map(|source| tokio::spawn(source.run(Arc::clone(&shared), api_shutdown)));
     let sweeper = tokio::spawn(sweep(Arc::clone(&shared), timeout));
-    let reload = Arc::new(Reload { path, written, door, level });
+    let reload = Arc::new(Reload { path, written: Mutex::new(written), door, level });
     let signals = tokio::spawn(reload.follow(signals, Arc::clone(&shared)));
     let (api_listen, poll_listen) = (config.api.listen, poll.listen.to_string());
     info!(epoch, %api_listen, poll_listen, version = env!("CARGO_PKG_VERSION"), "daemon started");

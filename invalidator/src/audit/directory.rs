@@ -20,6 +20,9 @@ const HEAD: &str = "head";
 const HEAD_DRAFT: &str = "head.new";
 pub(super) const LOCK: &str = "lock";
 
+/// What is in the directory besides the files of the log.
+pub(crate) const BESIDE: [&str; 2] = [HEAD, LOCK];
+
 /// One file of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogFile {

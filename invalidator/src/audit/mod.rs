@@ -33,6 +33,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
+pub(crate) use directory::BESIDE;
 pub use directory::{Lines, LogFile, Next, list};
 use entry::{About, Entry, Fact};
 use files::{Files, Keeping};

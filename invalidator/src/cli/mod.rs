@@ -149,7 +149,7 @@ fn command(arguments: Arguments) -> Result<bool, Failure> {
 }
 
 fn run(run: &Run) -> Result<bool, Failure> {
-    let config = Config::load_all(&run.config).map_err(Failure::Configs)?;
+    let (config, written) = Config::load_all(&run.config).map_err(Failure::Configs)?;
     if run.check {
         let broken = daemon::check(config, run.while_running);
         if !broken.is_empty() {
@@ -158,7 +158,7 @@ fn run(run: &Run) -> Result<bool, Failure> {
         writeln!(io::stdout(), "{}: the configuration is valid", run.config.display())?;
         return Ok(true);
     }
-    daemon::run(config, &run.config, run.rebuild_store)?;
+    daemon::run(config, (&run.config, written), run.rebuild_store)?;
     Ok(true)
 }
 

@@ -244,17 +244,20 @@ impl Config {
     /// # Errors
     /// The first rule that is broken; a file that cannot be read is the field `config`.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        first(Self::load_all(path))
+        first(Self::load_all(path).map(|(config, _)| config))
     }
 
     /// As [`Config::load`], with everything that is wrong rather than the first of it: of each
-    /// section one rule.
+    /// section one rule. Also gives what is written in the file, to be compared with what it says
+    /// at another time.
     ///
     /// # Errors
     /// The rules that are broken, at least one.
-    pub fn load_all(path: &Path) -> Result<Self, Vec<ConfigError>> {
+    pub fn load_all(path: &Path) -> Result<(Self, Written), Vec<ConfigError>> {
         let text = read_config(path).map_err(|error| vec![error])?;
-        Self::parse_all(&text)
+        let config = Self::parse_all(&text)?;
+        let written = Written::of(&text, &config).map_err(|error| vec![error])?;
+        Ok((config, written))
     }
 
     /// Checks the text of a configuration file.
@@ -268,14 +271,6 @@ impl Config {
     fn parse_all(text: &str) -> Result<Self, Vec<ConfigError>> {
         let raw: RawConfig = parse_toml(text, "config").map_err(|error| vec![error])?;
         raw.check()
-    }
-
-    /// What is written in a configuration file, to be compared with what it said before.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or is not TOML.
-    pub fn written(&self, path: &Path) -> Result<Written, ConfigError> {
-        Written::of(&read_config(path)?, self)
     }
 
     /// The `keys.file` of a configuration of which the rest is not looked at: whoever rotates keys

@@ -54,12 +54,21 @@ pub fn check(config: Config, while_running: bool) -> Vec<ConfigError> {
         Err(error) => note(Err(error)),
     }
     let audit = &config.audit.directory;
-    note(directory("audit.directory", audit));
-    note(match audit::look(&config.audit) {
-        Err(OpenError::InUse(_)) if while_running => Ok(()),
-        Err(error) => Err(of_audit(&error)),
-        Ok(()) => Ok(()),
-    });
+    match directory("audit.directory", audit) {
+        Ok(()) => {
+            let last = audit::list(audit).ok().and_then(|mut files| files.pop());
+            let names = last.map(|file| file.name).into_iter();
+            for name in names.chain(audit::BESIDE.map(str::to_owned)) {
+                note(file("audit.directory", &audit.join(name)));
+            }
+            note(match audit::look(&config.audit) {
+                Err(OpenError::InUse(_)) if while_running => Ok(()),
+                Err(error) => Err(of_audit(&error)),
+                Ok(()) => Ok(()),
+            });
+        }
+        Err(error) => note(Err(error)),
+    }
     let made = [store.as_path(), audit.as_path()];
     match &config.poll.listen {
         Listen::Unix { path, .. } => note(socket(path, &made, while_running)),

@@ -85,11 +85,7 @@ impl Reload {
     }
 
     fn now(&self, shared: &Shared) {
-        let read = Config::load_all(&self.path).and_then(|config| {
-            let written = config.written(&self.path).map_err(|error| vec![error])?;
-            Ok((config, written))
-        });
-        match read {
+        match Config::load_all(&self.path) {
             Ok((config, written)) => self.take_over(config, &written, shared),
             Err(errors) => Self::failed(&errors, shared),
         }

@@ -159,9 +159,7 @@ impl Table {
             if end <= now { Ok(Some(number)) } else { Err(end) }
         };
         let left_to_strangers = (seats_max / STRANGERS_SHARE).max(1);
-        if let Some(oldest) = oldest.filter(|_| strangers().count() > left_to_strangers) {
-            return leaves(oldest);
-        }
+        let strangers = strangers().count();
         let mut counts: HashMap<&Owner, usize> = HashMap::new();
         for owner in self.taken.values().filter_map(|taken| taken.owner.as_ref()) {
             let count = counts.entry(owner).or_default();
@@ -171,6 +169,14 @@ impl Table {
             let of_sort = counts.iter().filter(move |(owner, _)| owner.stays == stays);
             of_sort.max_by_key(|(_, count)| **count).map(|(owner, count)| (*owner, *count))
         };
+        if let Some(oldest) = oldest.filter(|_| strangers > left_to_strangers) {
+            let leaves = leaves(oldest);
+            // Who has more than all strangers together leaves them no time.
+            let is_more = |(_, count): &(_, usize)| *count > strangers;
+            if leaves.is_ok() || most(false).filter(is_more).is_none() {
+                return leaves;
+            }
+        }
         // Who has one connection only has not taken anybody's place.
         let owner = match (most(false).filter(|(_, count)| *count > 1), oldest) {
             (Some((owner, _)), _) => Some(owner),
@@ -237,6 +243,17 @@ mod tests {
         // Nobody waits for a stranger's time if a place is free.
         drop(strangers);
         assert!(all.try_take(now).is_ok());
+    }
+
+    #[test]
+    fn who_has_more_than_all_strangers_leaves_before_they_have_to_wait() {
+        let all = Seats::new(80);
+        let known = sit(&all, Some(("greedy", false)), 60);
+        let now = late();
+        let strangers: Vec<_> = (0..60).map_while(|_| all.try_take(now).ok()).collect();
+        // Half each, and from then on strangers wait for each other.
+        assert_eq!((ended(&known).len(), strangers.len()), (20, 40));
+        assert!(strangers.iter().skip(20).all(|(_, of_stranger)| *of_stranger == Some(false)));
     }
 
     #[test]
