@@ -456,19 +456,6 @@ fn the_log_and_the_audit_log_name_somebody_alike() {
     assert!(!daemon.log().contains("alice-4711"));
 }
 
-#[test]
-fn what_waited_for_a_pseudonym_is_logged_once_there_is_one() {
-    let daemon = Daemon::start(&format!("api.ack_timeout = \"100ms\"\n{ALWAYS}"));
-    daemon.limit_files("0");
-    daemon.post(&block("evt-1", "alice"));
-    wait_until("the alarm", || daemon.status()["audit"]["failing"].is_string());
-    daemon.limit_files("unlimited");
-    let taken = |line: &&str| line.contains("taken in") && line.contains("evt-1");
-    wait_until("the line", || daemon.log().lines().any(|line| taken(&line)));
-    let user = of_kind(&daemon, "event")[0]["user"].as_str().unwrap().to_owned();
-    assert!(daemon.log().lines().find(taken).unwrap().contains(&user));
-}
-
 /// A log and its pseudonyms that a daemon before this format has written.
 fn of_format_1() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
