@@ -1,7 +1,7 @@
 //! Who is calling: by a bearer token, or else by a client certificate.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use policy::bucket::Rate;
 use policy::time::UnixMicros;
@@ -114,30 +114,6 @@ impl Denied {
             }
             Self::ExpiredCertificate => ("certificate", "must be valid: it has expired"),
         }
-    }
-}
-
-/// Who may call now: replaced as a whole when the configuration is read again.
-#[derive(Debug)]
-pub struct Door(RwLock<Arc<Access>>);
-
-impl Door {
-    /// With the callers of the start.
-    #[must_use]
-    pub fn new(access: Access) -> Self {
-        Self(RwLock::new(Arc::new(access)))
-    }
-
-    /// Who may call at this moment.
-    #[must_use]
-    pub fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Lets these in from now on, and nobody else: also on connections that are open.
-    pub fn replace(&self, access: Access) {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(access.continuing(&current));
     }
 }
 

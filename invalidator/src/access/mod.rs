@@ -5,6 +5,7 @@
 //! says yes or no. No error, log line or `Debug` of this module shows a token.
 
 mod caller;
+mod door;
 mod pace;
 mod role;
 #[cfg(test)]
@@ -12,7 +13,8 @@ mod tests;
 pub mod tls;
 mod token;
 
-pub use caller::{Access, CALLERS_MAX, Caller, Denied, Door, Grant, Known, Peer};
+pub use caller::{Access, CALLERS_MAX, Caller, Denied, Grant, Known, Peer};
+pub use door::Door;
 pub use pace::{Lane, Pace, RATE_DEFAULT};
 pub use role::{Needs, Permission, Role};
 pub use token::{Digest, Token};

@@ -13,6 +13,7 @@ mod finding;
 pub mod line;
 mod look;
 mod metrics;
+mod ordered;
 mod pseudonyms;
 mod queue;
 mod recover;

@@ -16,12 +16,12 @@ use policy::event::EVENT_BYTES_MAX;
 use policy::subject::Subject;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use super::audit::{Noted, audited, pseudonym};
 use super::body::{self, BodyError};
 use super::dead_letters;
+use super::disk::DiskReads;
 use super::erase::erase;
 use super::form::Form;
 use super::guard::{Gate, guard};
@@ -30,7 +30,7 @@ use super::problem::Problem;
 use super::slots::Places;
 use super::view::Shown;
 use super::written::{NOT_IN_REDIS, Written};
-use crate::access::{self, Caller, Needs, Permission, Role};
+use crate::access::{self, Needs, Permission};
 use crate::engine::{Receipt, WaiterId};
 use crate::intake::{EMBEDDED, Origin};
 use crate::metrics::text;
@@ -43,28 +43,6 @@ pub(super) struct Door {
     embedded: bool,
     ack_timeout: Duration,
     pub(super) disk: DiskReads,
-}
-
-/// Most reads of the disk at once for operators, and as many for others: each may bring much into
-/// memory. Further ones wait; their number is bounded by that of the requests under way.
-const DISK_READS_MAX: usize = 2;
-
-/// Who may read the disk now.
-#[derive(Clone)]
-pub(super) struct DiskReads([Arc<Semaphore>; 2]);
-
-impl DiskReads {
-    fn new() -> Self {
-        Self([(); 2].map(|()| Arc::new(Semaphore::new(DISK_READS_MAX))))
-    }
-
-    /// Waits until the caller may, and holds the place until it is dropped.
-    pub(super) async fn turn(&self, caller: &Caller) -> Option<OwnedSemaphorePermit> {
-        let [operators, others] = &self.0;
-        let turns = if caller.role == Role::Operator { operators } else { others };
-        // It is never closed.
-        Arc::clone(turns).acquire_owned().await.ok()
-    }
 }
 
 impl FromRef<Door> for DiskReads {

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use super::api::DiskReads;
 use super::audit::{Noted, require_json};
 use super::body;
+use super::disk::DiskReads;
 use super::problem::Problem;
 use crate::access::Caller;
 use crate::deadletter::{

@@ -5,6 +5,7 @@ pub mod api;
 mod audit;
 mod body;
 mod dead_letters;
+mod disk;
 mod erase;
 mod form;
 mod guard;
