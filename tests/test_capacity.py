@@ -1,9 +1,10 @@
-"""Whoever takes all there is of something takes it from themselves: an operator's block always gets in.
+"""Whoever takes all there is of something takes it from themselves: an operator's block gets in.
 
 Raw sockets, as somebody sends from who does not keep to what clients do."""
 
 import contextlib
 import json
+import resource
 import socket
 import ssl
 import threading
@@ -144,18 +145,12 @@ def test_a_caller_has_as_many_requests_under_way_as_the_limit_says(tmp_path):
     limits = {"api_requests_max": 100, "api_requests_per_caller_max": 3}
     one = Daemon(tmp_path, settings={"limits": limits})
     try:
-        # More than may be under way: what we send meanwhile may come before some of them.
-        begun = [socket.create_connection((ADDRESS, one.port)) for _ in range(6)]
-        for connection in begun:
-            connection.sendall(post_head("/v1/invalidations", one.bearer("publisher"), 1_000))
-        busy = lambda: one.post(event("block", new_user()), role="publisher").status == 503  # noqa: E731
-        wait_until(busy, "the limit", every_s=0)
-        assert one.post(event("block", new_user())).status == 202, "an operator"
-        assert one.get("/v1/status", role="publisher").status == 200, "another lane"
-        for connection in begun:
-            connection.close()
-        sent = lambda: one.post(event("block", new_user()), role="publisher").status == 202  # noqa: E731
-        wait_until(sent, "the places of who has gone")
+        post = lambda: one.post(event("block", new_user()), role="publisher").status  # noqa: E731
+        with crowd(6, slow_body(one.bearer("publisher")), (ADDRESS, one.port)):
+            wait_until(lambda: post() == 503, "the limit", every_s=0)
+            assert one.post(event("block", new_user())).status == 202, "an operator"
+            assert one.get("/v1/status", role="publisher").status == 200, "another lane"
+        wait_until(lambda: post() == 202, "the places of who has gone")
     finally:
         one.close()
 
@@ -292,8 +287,6 @@ def test_a_crowd_at_the_polls_door_keeps_no_envoy_out(user):
 
 def test_the_daemon_takes_the_open_files_that_it_needs(tmp_path):
     """The usual limit of 1024 is less than its connections."""
-    import resource
-
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < 4_096:
         pytest.skip("the limit of this machine is too low")

@@ -1,16 +1,19 @@
 """What parsers of metrics make of ours, after everything has happened that is counted."""
 
 import re
+import ssl
 import subprocess
 import threading
+import urllib.request
 from collections import Counter
 
 import pytest
 from prometheus_client import parser as classic
 from prometheus_client.openmetrics import parser as openmetrics
 
-from harness import artifacts, certificates, dead_letters, events, plugin
+from harness import artifacts, certificates, dead_letters, events, plugin, ports
 from harness.client import Connection
+from harness.daemon import Daemon
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import Stack, running
@@ -18,7 +21,10 @@ from harness.stack import Stack, running
 README = (artifacts.REPOSITORY / "README.md").read_text()
 AUDIT = (artifacts.REPOSITORY / "docs/audit.md").read_text()
 TOO_OLD_MS = 7 * 24 * 3_600_000 + 60_000
-PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+# What Prometheus sends.
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
 INTEGRATION = {
     "name": "orders",
     "match": [{"path": {"prefix": "/orders"}}],
@@ -28,7 +34,7 @@ INTEGRATION = {
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    """One that has seen everything: applied, stale, refused, replayed, repaired, keys, and so on."""
+    """It has seen everything: applied, stale, refused, replayed, repaired, keys, and so on."""
     place = tmp_path_factory.mktemp("files")
     for name in "keys.toml", "event-keys.toml":
         (place / name).write_text("# none\n")
@@ -59,7 +65,8 @@ def see_everything(stack: Stack) -> None:
     dead_letters.replay(stack.daemon, event_id=old["event_id"])
     stack.daemon.post(b"{}")
     stack.daemon.zero(new_user(), duration="1s")
-    stack.daemon.override(new_user(), name="per-user", max_tokens=1, tokens_per_fill=1, fill_interval="1m")
+    rate = {"max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "1m"}
+    stack.daemon.override(new_user(), name="per-user", **rate)
     stack.daemon.block(new_user(), scope=["no_such_group"])
     with Connection(stack.daemon.port) as api:
         assert api.get("/v1/status").status == 401
@@ -131,7 +138,7 @@ def documented() -> set[str]:
     return {name.removesuffix("_total") for name in names}
 
 
-def test_every_family_is_documented_and_every_documented_one_is_there(stack, tmp_path):
+def test_every_family_is_documented_and_every_documented_one_is_there(stack):
     _, text = scrape(stack, PROMETHEUS)
     there = {family.name for family in openmetrics.text_string_to_metric_families(text)}
     of_tls = {name for name in documented() if name.startswith("portcullis_tls_")}
@@ -139,12 +146,6 @@ def test_every_family_is_documented_and_every_documented_one_is_there(stack, tmp
 
 
 def test_metrics_of_tls_are_read_as_well(tmp_path):
-    import ssl
-    import urllib.request
-
-    from harness import ports
-    from harness.daemon import Daemon
-
     certificates.write(tmp_path, ["api.pem"], "api.key")
     (tmp_path / "api.key").chmod(0o600)
     port = ports.free()
@@ -192,7 +193,8 @@ def test_the_filters_metrics_are_read_through_envoy(stack):
         text = admin.get("/stats/prometheus").body.decode()
     ours = [line for line in text.splitlines() if re.match(r"(# \w+ )?portcullis_", line)]
     assert len(ours) > 20
-    # It can be parsed: 1 would say not. Envoy writes no help, and its counters and histograms have the names that it gives them.
+    # It can be parsed: 1 would say not. Envoy writes no help, and gives counters and histograms
+    # their names as they are.
     checked = promtool("\n".join(ours) + "\n")
     usual = ("no help text", 'should have "_total" suffix', "abbreviated units")
     found = (checked.stdout + checked.stderr).splitlines()

@@ -113,7 +113,7 @@ def unequal(stack, state: str) -> float:
 
 
 def test_what_comes_together_after_a_loss_is_settling_and_never_different(user):
-    """Forgetting in Redis is spread over seconds: meanwhile the digests differ, and that is no alarm."""
+    """Forgetting in Redis is spread over seconds: that digests differ meanwhile is no alarm."""
     with running(redis=True) as stack:
         users = [new_user() for _ in range(20)]
         for someone in users:
@@ -126,9 +126,8 @@ def test_what_comes_together_after_a_loss_is_settling_and_never_different(user):
         stack.redis.client.flushall()
         for someone in users:
             stack.daemon.block(someone, reason="fraud")
-        settling = wait_until(
-            lambda: (r := redis_of(stack)).get("state") == "settling" and r, "the loss", every_s=0.002
-        )
+        lost = lambda: (r := redis_of(stack)).get("state") == "settling" and r  # noqa: E731
+        settling = wait_until(lost, "the loss", every_s=0.002)
         assert settling["since"] is not None
         ready = stack.daemon.get("/readyz")
         states = set()

@@ -1,6 +1,7 @@
 //! What `/metrics` shows, in the OpenMetrics text format. No label ever holds a user's id.
 
 mod access;
+mod config;
 mod dead_letters;
 mod intake;
 mod redis;
@@ -31,6 +32,7 @@ use crate::shared::Refusal;
 use crate::source;
 use crate::store::{Meters, StoreStatus};
 pub use access::{AccessMetrics, ConnectionMetrics};
+pub use config::ConfigMetrics;
 pub use dead_letters::DeadLetterMetrics;
 pub use intake::IntakeMetrics;
 use redis::RedisMetrics;
@@ -50,11 +52,6 @@ struct EventLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultLabel {
-    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -117,8 +114,8 @@ pub struct Metrics {
     store_unkept: Gauge,
     store_failing: Gauge,
     clock_jumps: Counter,
-    config_reloads: Family<ResultLabel, Counter>,
-    config_waiting: Gauge,
+    /// What is counted of the configuration.
+    pub config: ConfigMetrics,
     /// Who was turned away from the API.
     pub access: AccessMetrics,
     /// Of Redis.
@@ -173,8 +170,7 @@ impl Metrics {
             store_unkept: Gauge::default(),
             store_failing: Gauge::default(),
             clock_jumps: Counter::default(),
-            config_reloads: Family::default(),
-            config_waiting: Gauge::default(),
+            config: ConfigMetrics::default(),
             access: AccessMetrics::default(),
             redis: RedisMetrics::new(repaired),
             tls: TlsMetrics::default(),
@@ -186,6 +182,7 @@ impl Metrics {
         metrics.register_keys();
         metrics.audit.register(&mut metrics.registry);
         metrics.register_store();
+        metrics.config.register(&mut metrics.registry);
         metrics.access.register(&mut metrics.registry);
         metrics.redis.register(&mut metrics.registry, source::redis::reasons_to_read());
         metrics.tls.register(&mut metrics.registry);
@@ -351,20 +348,10 @@ impl Metrics {
         r.register("store_queue", help, self.store_queue.clone());
         let help = "Events in force that are not kept: too much has waited for the disk";
         r.register("store_unkept_events", help, self.store_unkept.clone());
-        r.register(
-            "store_failing",
-            "1 while the store cannot be written",
-            self.store_failing.clone(),
-        );
+        let help = "1 while the store cannot be written";
+        r.register("store_failing", help, self.store_failing.clone());
         let help = "Times that the wall clock did not move as the time did";
         r.register("clock_jumps", help, self.clock_jumps.clone());
-        let help = "Times that the configuration was read again at a signal, by result";
-        r.register("config_reloads", help, self.config_reloads.clone());
-        let help = "Fields of the configuration as it was read last that wait for a restart";
-        r.register("config_waiting_fields", help, self.config_waiting.clone());
-        for result in ["loaded", "failed"] {
-            drop(self.config_reloads.get_or_create(&ResultLabel { result }));
-        }
     }
 
     fn set_store_gauges(&self, status: &StoreStatus) {
@@ -374,15 +361,6 @@ impl Metrics {
         self.store_queue.set(number(status.queue));
         self.store_unkept.set(number(status.unkept));
         self.store_failing.set(status.cause.is_some().into());
-    }
-
-    /// Counts a configuration that was read again, and notes how many fields wait for a restart.
-    pub fn config_read(&self, loaded: bool, waiting: Option<usize>) {
-        let result = if loaded { "loaded" } else { "failed" };
-        self.config_reloads.get_or_create(&ResultLabel { result }).inc();
-        if let Some(waiting) = waiting {
-            self.config_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        }
     }
 
     /// Counts a jump of the wall clock.

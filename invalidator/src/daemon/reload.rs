@@ -95,7 +95,7 @@ impl Reload {
         for ConfigError { field, rule } in errors {
             error!(field, rule, "the configuration cannot be used: the one before stays in force");
         }
-        shared.metrics.config_read(false, None);
+        shared.metrics.config.failed();
         let fields = errors.iter().map(|error| error.field.clone()).collect();
         let fact = ReloadFact { result: "failed", fields, ..ReloadFact::default() };
         shared.audit.note(None, Fact::Reload(fact));
@@ -125,7 +125,7 @@ impl Reload {
         if !waiting.is_empty() {
             warn!(fields = waiting.join(", "), "these fields are not in force before a restart");
         }
-        shared.metrics.config_read(true, Some(waiting.len()));
+        shared.metrics.config.loaded(waiting.len());
         let fact = ReloadFact {
             result: "loaded",
             fields: changed,
