@@ -1,9 +1,14 @@
 //! What `/metrics` shows, in the OpenMetrics text format. No label ever holds a user's id.
 
 mod access;
+mod config;
 mod dead_letters;
 mod intake;
 mod redis;
+mod repaired;
+#[cfg(test)]
+mod tests;
+pub mod text;
 mod tls;
 
 use std::fmt;
@@ -12,7 +17,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -26,10 +31,12 @@ use crate::overview::Overview;
 use crate::shared::Refusal;
 use crate::source;
 use crate::store::{Meters, StoreStatus};
-pub use access::AccessMetrics;
+pub use access::{AccessMetrics, ConnectionMetrics};
+pub use config::ConfigMetrics;
 pub use dead_letters::DeadLetterMetrics;
 pub use intake::IntakeMetrics;
 use redis::RedisMetrics;
+pub use repaired::Repaired;
 pub use tls::TlsMetrics;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
@@ -79,7 +86,8 @@ pub struct Metrics {
     unknown_names: Counter,
     ack_seconds: Histogram,
     refused_changes: Counter,
-    repaired: Counter,
+    /// What was found missing and put back.
+    pub repaired: Repaired,
     poll_auth_failures: Counter,
     polls_malformed: Counter,
     nodes_refused: Counter,
@@ -107,6 +115,8 @@ pub struct Metrics {
     store_failing: Gauge,
     store_doubtful: Gauge,
     clock_jumps: Counter,
+    /// What is counted of the configuration.
+    pub config: ConfigMetrics,
     /// Who was turned away from the API.
     pub access: AccessMetrics,
     /// Of Redis.
@@ -125,6 +135,7 @@ impl Metrics {
     /// All zero.
     #[must_use]
     pub fn new() -> Self {
+        let repaired = Repaired::default();
         let mut metrics = Self {
             registry: Registry::with_prefix("portcullis"),
             scrape: Mutex::new(()),
@@ -135,7 +146,7 @@ impl Metrics {
             unknown_names: Counter::default(),
             ack_seconds: Histogram::new(ACK_SECONDS),
             refused_changes: Counter::default(),
-            repaired: Counter::default(),
+            repaired: repaired.clone(),
             poll_auth_failures: Counter::default(),
             polls_malformed: Counter::default(),
             nodes_refused: Counter::default(),
@@ -161,8 +172,9 @@ impl Metrics {
             store_failing: Gauge::default(),
             store_doubtful: Gauge::default(),
             clock_jumps: Counter::default(),
+            config: ConfigMetrics::default(),
             access: AccessMetrics::default(),
-            redis: RedisMetrics::default(),
+            redis: RedisMetrics::new(repaired),
             tls: TlsMetrics::default(),
         };
         metrics.register_counters();
@@ -172,6 +184,7 @@ impl Metrics {
         metrics.register_keys();
         metrics.audit.register(&mut metrics.registry);
         metrics.register_store();
+        metrics.config.register(&mut metrics.registry);
         metrics.access.register(&mut metrics.registry);
         metrics.redis.register(&mut metrics.registry, source::redis::reasons_to_read());
         metrics.tls.register(&mut metrics.registry);
@@ -191,8 +204,7 @@ impl Metrics {
         r.register("push_ack_seconds", help, self.ack_seconds.clone());
         let help = "Changes that a node could not store, and so does not enforce";
         r.register("refused_changes", help, self.refused_changes.clone());
-        let help = "States that a node had acknowledged and lacked, found by checks and put back";
-        r.register("repaired", help, self.repaired.clone());
+        self.repaired.register(r);
         let help = "Polls with a missing or wrong secret";
         r.register("poll_auth_failures", help, self.poll_auth_failures.clone());
         let help = "Polls with the right secret that break the protocol";
@@ -267,11 +279,6 @@ impl Metrics {
         self.refused_changes.inc();
     }
 
-    /// Counts states that a node lacked.
-    pub fn repaired(&self, count: u64) {
-        self.repaired.inc_by(count);
-    }
-
     /// Counts a poll with a wrong secret.
     pub fn poll_auth_failure(&self) {
         self.poll_auth_failures.inc();
@@ -292,7 +299,7 @@ impl Metrics {
         self.source_reconnects.get_or_create(&SourceLabel { source }).inc_by(times);
     }
 
-    /// All metrics as text, with the gauges as the status has them.
+    /// All metrics as OpenMetrics, with the gauges as the status has them.
     ///
     /// # Errors
     /// Only if text cannot be formatted, which does not happen in memory.
@@ -300,8 +307,9 @@ impl Metrics {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.set_gauges(&overview.engine);
         self.set_store_gauges(&overview.store);
+        self.redis.agreement(overview.redis.as_ref());
         let mut out = String::new();
-        text::encode(&mut out, &self.registry)?;
+        prometheus_client::encoding::text::encode(&mut out, &self.registry)?;
         Ok(out)
     }
 
@@ -342,11 +350,8 @@ impl Metrics {
         r.register("store_queue", help, self.store_queue.clone());
         let help = "Events in force that are not kept: too much has waited for the disk";
         r.register("store_unkept_events", help, self.store_unkept.clone());
-        r.register(
-            "store_failing",
-            "1 while the store cannot be written",
-            self.store_failing.clone(),
-        );
+        let help = "1 while the store cannot be written";
+        r.register("store_failing", help, self.store_failing.clone());
         let help = "1 while something says that an earlier store was lost";
         r.register("store_doubtful", help, self.store_doubtful.clone());
         let help = "Times that the wall clock did not move as the time did";

@@ -1,6 +1,7 @@
 //! What `/metrics` shows of Redis.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -8,10 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WhereLabel {
-    r#where: &'static str,
-}
+use super::Repaired;
+use crate::source::redis::{Agreement, State};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
@@ -23,10 +22,15 @@ struct WhyLabel {
     why: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
 /// Metrics of the Redis source.
 #[derive(Debug, Default)]
 pub struct RedisMetrics {
-    repaired: Family<WhereLabel, Counter>,
+    repaired: Repaired,
     data_lost: Counter,
     reads: Family<WhyLabel, Counter>,
     writes: Family<ResultLabel, Counter>,
@@ -35,22 +39,23 @@ pub struct RedisMetrics {
     left_out: Counter,
     outbox: Gauge,
     skew: Gauge<f64, AtomicU64>,
+    unequal: Family<StateLabel, Gauge<f64, AtomicU64>>,
 }
 
 impl RedisMetrics {
+    /// With the family that others count repairs in as well.
+    pub(super) fn new(repaired: Repaired) -> Self {
+        Self { repaired, ..Self::default() }
+    }
+
     /// Adds them to those of the daemon, each kind with a zero.
     pub(super) fn register(&self, r: &mut Registry, reads: impl Iterator<Item = &'static str>) {
-        for side in ["daemon", "redis"] {
-            drop(self.repaired.get_or_create(&WhereLabel { r#where: side }));
-        }
         for result in ["written", "duplicate", "failed"] {
             drop(self.writes.get_or_create(&ResultLabel { result }));
         }
         for why in reads {
             drop(self.reads.get_or_create(&WhyLabel { why }));
         }
-        let help = "Events that one side had lost and got back from the other";
-        r.register("repaired", help, self.repaired.clone());
         let help = "Times that Redis was found to have less than it had";
         r.register("redis_data_lost", help, self.data_lost.clone());
         let help = "Times that everything was read from Redis, by cause";
@@ -66,16 +71,18 @@ impl RedisMetrics {
         r.register("redis_outbox", "Events waiting to be written to Redis", self.outbox.clone());
         let help = "Redis's clock less ours";
         r.register("redis_clock_skew_seconds", help, self.skew.clone());
+        let help = "For how long Redis has not held the events known here, by why; 0: it does";
+        r.register("redis_unequal_seconds", help, self.unequal.clone());
     }
 
     /// Counts events that this daemon lacked.
     pub fn repaired_here(&self, events: u64) {
-        self.repaired.get_or_create(&WhereLabel { r#where: "daemon" }).inc_by(events);
+        self.repaired.here(events);
     }
 
     /// Counts events that Redis lacked.
     pub fn repaired_there(&self, events: u64) {
-        self.repaired.get_or_create(&WhereLabel { r#where: "redis" }).inc_by(events);
+        self.repaired.in_redis(events);
     }
 
     /// Counts a loss of data in Redis.
@@ -107,6 +114,17 @@ impl RedisMetrics {
     pub fn outbox(&self, waiting: usize, left_out: u64) {
         self.outbox.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.left_out.inc_by(left_out);
+    }
+
+    /// Shows how Redis stands to what is known here; nothing, while that cannot be said.
+    pub(super) fn agreement(&self, agreement: Option<&Agreement>) {
+        self.unequal.clear();
+        let Some(agreement) = agreement else { return };
+        for state in [State::Settling, State::Differs] {
+            let ms = if agreement.state == state { agreement.for_ms } else { 0 };
+            let seconds = Duration::from_millis(ms).as_secs_f64();
+            self.unequal.get_or_create(&StateLabel { state: state.as_str() }).set(seconds);
+        }
     }
 
     /// Shows how far Redis's clock is ahead of ours, in microseconds.

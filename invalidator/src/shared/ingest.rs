@@ -331,6 +331,9 @@ impl Shared {
         }
         let fact = EventFact {
             result: ingested.verdict.as_str(),
+            event_id: Some(ingested.event_id.clone().into()),
+            in_effect: Some(ingested.in_effect),
+            overruled_by: ingested.overruled_by.iter().map(|by| by.event_id.clone()).collect(),
             sequence: Some(ingested.sequence),
             ..event.fact.clone()
         };
@@ -389,16 +392,18 @@ impl Shared {
         let Ingested { verdict, sequence, unknown_names, warnings, .. } = &taken.ingested;
         let (source, replayed) = (origin.source, origin.path == Path::Replayed);
         let result = verdict.as_str();
-        let subject = self.pseudonyms.of(subject);
-        // Quoted in either format: it is the publisher's text.
-        let event_type = &**event_type;
         let left_out = match verdict {
             Verdict::Applied => Some(0),
             _ => self.throttles.idle_events.admit(result, self.now().mono),
         };
         if let Some(left_out) = left_out {
             let left_out = (left_out > 0).then_some(left_out);
-            info!(source, %event_id, event_type, subject, result, sequence, replayed, left_out, "event taken in");
+            let (id, event_type, sequence) = (event_id.clone(), event_type.clone(), *sequence);
+            self.audit.tell(subject, move |subject| {
+                // Quoted in either format: it is the publisher's text.
+                let (event_id, event_type) = (&id, &*event_type);
+                info!(source, %event_id, event_type, subject, result, sequence, replayed, left_out, "event taken in");
+            });
         }
         for warning in warnings {
             warn!(%event_id, warning, "event may not do what it says");

@@ -8,6 +8,7 @@
 //! What to do is decided in modules that are plain and synchronous: [`decide`], [`reconcile`],
 //! [`outbox`], [`bare`], [`compact`]. How things lie in Redis is in [`layout`] and docs/redis.md.
 
+mod agreement;
 mod bare;
 mod compact;
 mod connect;
@@ -40,11 +41,13 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::watch;
 
+pub use agreement::{Agreement, State};
 pub use outbox::Outbox;
 
 use crate::config::{self, ConfigError};
 use crate::server::Shutdown;
 use crate::shared::{Shared, wall_clock};
+use agreement::Follower;
 use bare::Unseen;
 use compact::Chores;
 use connect::Servers;
@@ -87,6 +90,7 @@ pub struct RedisSource {
     unseen: Mutex<Unseen>,
     chores: Mutex<Chores>,
     watch: Mutex<Watch>,
+    follower: Mutex<Follower>,
     /// Up to where the stream has been taken in, and everything before it.
     position: Mutex<Option<StreamId>>,
     /// Hashes of events in Redis that were refused, so as not to refuse them again and again.
@@ -114,6 +118,7 @@ impl RedisSource {
             unseen: Mutex::default(),
             chores: Mutex::default(),
             watch: Mutex::new(Watch::new(config.digest_interval)),
+            follower: Mutex::default(),
             position: Mutex::default(),
             refused: Mutex::default(),
             hasher: RandomState::new(),

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
+use super::agreement::{Compared, State};
 use super::connect::Link;
 use super::decide::{Seen, Why, before_following};
 use super::layout::StreamId;
@@ -51,6 +52,8 @@ impl RedisSource {
             }
             self.outbox.set_open(false);
             shared.engine().source_lost(REDIS);
+            // What it holds cannot be said now.
+            shared.set_redis_agreement(None);
             let pause = pauses.next().unwrap_or(BACKOFF_MAX);
             let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             warn!(source = REDIS, part = "stream", cause = %lost, retry_ms, "source lost");
@@ -164,7 +167,7 @@ impl Session<'_> {
     async fn first_comparison(&self, tries: u32) -> Result<Option<Why>, Lost> {
         let (look, before) = self.settled_look(tries).await?;
         let (lost, same) = {
-            let seen = self.seen(&look, before);
+            let seen = self.weigh(&look, before);
             let mut watch = locked(&self.source.watch);
             (watch.is_lost(&seen), watch.is_same(&seen))
         };
@@ -218,7 +221,7 @@ impl Session<'_> {
             };
             self.source.note_alive(self.shared);
             let (same, why) = {
-                let seen = self.seen(&look, before);
+                let seen = self.weigh(&look, before);
                 let mut watch = locked(&self.source.watch);
                 (watch.is_same(&seen), watch.judge(&seen))
             };
@@ -244,6 +247,38 @@ impl Session<'_> {
         Ok(look)
     }
 
+    /// Notes how both stand to each other, and gives what there is to be decided on.
+    fn weigh<'b>(&self, look: &'b Look, before: (Digest, bool)) -> Seen<'b> {
+        let seen = self.seen(look, before);
+        let foreign = locked(&self.source.watch).foreign;
+        let settled = !seen.busy && seen.position >= look.last;
+        let compared = Compared {
+            here: seen.ours,
+            there: Some(look.digest.unwrap_or_default()),
+            foreign,
+            settled,
+        };
+        let mut follower = locked(&self.source.follower);
+        let before = follower.agreement(seen.now).map(|agreement| agreement.state);
+        let state = follower.look(compared, seen.now, wall_clock());
+        let agreement = follower.agreement(seen.now);
+        drop(follower);
+        if state == State::Differs && before != Some(state) {
+            let (here, there) = (seen.ours.count, look.digest.unwrap_or_default().count);
+            error!(source = REDIS, here, there, "Redis differs, and nothing is under way");
+        }
+        self.shared.set_redis_agreement(agreement);
+        seen
+    }
+
+    /// From now on both differ for a while, and why is known.
+    fn unsettle(&self) {
+        let (here, now) = (self.shared.engine().digest(), self.shared.now().mono);
+        let mut follower = locked(&self.source.follower);
+        follower.unsettle(here, now, wall_clock());
+        self.shared.set_redis_agreement(follower.agreement(now));
+    }
+
     /// The events known here, and whether something is on its way to Redis.
     fn known(&self) -> (Digest, bool) {
         let source = self.source;
@@ -267,6 +302,7 @@ impl Session<'_> {
         if why == Why::Lost {
             self.alarm();
         }
+        self.unsettle();
         self.shared.metrics.redis.read(why.as_str());
         info!(source = REDIS, why = why.as_str(), "reading everything");
         let before = self.look().await?;
