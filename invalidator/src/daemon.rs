@@ -3,6 +3,7 @@
 mod check;
 mod files;
 mod reload;
+mod sweep;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,6 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -26,7 +26,6 @@ use crate::access::Door;
 use crate::access::tls::Tls;
 use crate::audit::entry::{Fact, Start as Started};
 use crate::audit::{self, Audit, AuditError};
-use crate::clock::JumpWatch;
 use crate::config::{Config, ConfigError, Listen, Signatures, Written};
 use crate::deadletter::DeadLetters;
 use crate::engine::{BatchBounds, Engine, Now, Settings, Source};
@@ -47,8 +46,6 @@ use reload::{Reload, Signals};
 
 /// How much later than due a node's next poll may be before the node counts as gone.
 const POLL_LATE_MAX: Duration = Duration::from_secs(2);
-/// How often what no longer matters is looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest wait at the end for dead letters that are still to be written.
 const LETTERS_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest wait at the end for what is still to be written to the store.
@@ -233,7 +230,7 @@ async fn run_async(
         shared.set_outbox(redis.outbox());
     }
     let source = redis.map(|source| tokio::spawn(source.run(Arc::clone(&shared), api_shutdown)));
-    let sweeper = tokio::spawn(sweep(Arc::clone(&shared), timeout));
+    let sweeper = tokio::spawn(sweep::sweep(Arc::clone(&shared), timeout));
     let reload = Arc::new(Reload { path, written: Mutex::new(written), door, level });
     let signals = tokio::spawn(reload.follow(signals, Arc::clone(&shared)));
     let (api_listen, poll_listen) = (config.api.listen, poll.listen.to_string());
@@ -382,23 +379,4 @@ fn tcp(
     Ok(listener.tap_io(|stream: &mut TcpStream| {
         let _ = stream.set_nodelay(true);
     }))
-}
-
-async fn sweep(shared: Arc<Shared>, ack_timeout: Duration) {
-    let mut ticks = interval(SWEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut clock = JumpWatch::new(shared.now());
-    loop {
-        ticks.tick().await;
-        if let Some(jump_ms) = clock.look(shared.now()) {
-            shared.metrics.clock_jumped();
-            warn!(jump_ms, "the wall clock has jumped");
-        }
-        for key in shared.sweep() {
-            warn!(node = %key.node, boot_id = %key.boot_id, "node is gone: it polls no more");
-            shared.record_node(key, "gone", None);
-        }
-        let overdue = shared.engine().overdue(ack_timeout, shared.now());
-        shared.record_overdue(overdue);
-    }
 }

@@ -4,8 +4,10 @@
 
 mod ingest;
 mod record;
+mod refusal;
 
-pub use ingest::{Accepted, Refusal};
+pub use ingest::Accepted;
+pub use refusal::Refusal;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
