@@ -163,6 +163,8 @@ pub struct Redis {
     pub dead_after: Duration,
     /// How often what Redis holds is compared with what is known here.
     pub digest_interval: Duration,
+    /// Within what time all that is known here is looked for in Redis.
+    pub sample_interval: Duration,
 }
 
 /// What sort of installation of Redis it is.

@@ -236,6 +236,12 @@ impl Engine {
         subjects.map(|(subject, state, _)| (subject.clone(), event_ids(state))).collect()
     }
 
+    /// How many subjects have a state.
+    #[must_use]
+    pub fn subjects(&self) -> usize {
+        self.subjects.len()
+    }
+
     /// The digest of all events that the states consist of.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -35,6 +35,10 @@ pub struct RedisMetrics {
     reads: Family<WhyLabel, Counter>,
     writes: Family<ResultLabel, Counter>,
     bare: Counter,
+    aside: Counter,
+    missing: Counter,
+    refused: Gauge,
+    evicts: Gauge,
     forgotten: Counter,
     left_out: Counter,
     outbox: Gauge,
@@ -62,6 +66,14 @@ impl RedisMetrics {
         r.register("redis_reads", help, self.reads.clone());
         let help = "Events written to Redis by result";
         r.register("redis_writes", help, self.writes.clone());
+        let help = "Keys in Redis that were damaged, and put aside to be written anew";
+        r.register("redis_put_aside", help, self.aside.clone());
+        let help = "Events that had been in Redis and were found missing there";
+        r.register("redis_missing_events", help, self.missing.clone());
+        let help = "Events in Redis that are refused for causes that may pass, and tried again";
+        r.register("redis_refused_events", help, self.refused.clone());
+        let help = "1 if Redis evicts keys for want of memory, whatever they are";
+        r.register("redis_evicts", help, self.evicts.clone());
         let help = "Events heard by Pub/Sub that nobody had written";
         r.register("redis_bare_events", help, self.bare.clone());
         let help = "Events forgotten in Redis because nobody needs them any more";
@@ -73,6 +85,26 @@ impl RedisMetrics {
         r.register("redis_clock_skew_seconds", help, self.skew.clone());
         let help = "For how long Redis has not held the events known here, by why; 0: it does";
         r.register("redis_unequal_seconds", help, self.unequal.clone());
+    }
+
+    /// Counts events that were found missing.
+    pub fn missing(&self, events: u64) {
+        self.missing.inc_by(events);
+    }
+
+    /// Shows how many events are tried again.
+    pub fn refused(&self, events: usize) {
+        self.refused.set(i64::try_from(events).unwrap_or(i64::MAX));
+    }
+
+    /// Shows whether Redis evicts keys.
+    pub fn evicts(&self, evicts: bool) {
+        self.evicts.set(evicts.into());
+    }
+
+    /// Counts damaged keys.
+    pub fn put_aside(&self, keys: u64) {
+        self.aside.inc_by(keys);
     }
 
     /// Counts events that this daemon lacked.
