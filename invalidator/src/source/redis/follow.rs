@@ -39,7 +39,7 @@ impl Session<'_> {
             return Ok(());
         }
         // What we have read is worth nothing if something before it had been cut off by then.
-        if is_gap(from, &self.source.scripts.look(link).await?) {
+        if is_gap(from, &self.look().await?) {
             return Err(Lost::Gap);
         }
         for turn in entries.chunks(ENTRIES_PER_TURN) {

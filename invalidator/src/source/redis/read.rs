@@ -73,7 +73,7 @@ impl Session<'_> {
     pub(super) async fn read_everything(&self, paced: bool) -> Result<Found, Lost> {
         let scripts = &self.source.scripts;
         let mut link = self.link.clone();
-        let before = scripts.look(&mut link).await?;
+        let before = self.look().await?;
         let was_known = self.source.is_known();
         let (mut found, mut visited) = (Found::default(), Visited::default());
         let mut cursor = 0_u64;
@@ -96,7 +96,7 @@ impl Session<'_> {
         }
         self.write_missing(&mut found, &visited).await?;
         // What is forgotten meanwhile is no hole.
-        let now = scripts.look(&mut link).await?;
+        let now = self.look().await?;
         let counts = [&before, &now].map(|look| look.digest.unwrap_or_default().count);
         let counted = counts.into_iter().min().unwrap_or_default();
         if was_known || counted <= found.counted.count {
@@ -294,7 +294,7 @@ impl Session<'_> {
     async fn mend_digest(&self, before: &Look, counted: Digest) -> Result<(), Lost> {
         let scripts = &self.source.scripts;
         let mut link = self.link.clone();
-        let now = scripts.look(&mut link).await?;
+        let now = self.look().await?;
         let quiet = now.digest == before.digest && now.last == before.last;
         if quiet && now.digest.unwrap_or_default() != counted {
             let mended = scripts.mend(&mut link, now.digest, counted).await?;

@@ -12,8 +12,9 @@ use redis::RedisResult;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::error;
 
+use super::decide::Why;
 use super::read::Found;
-use super::session::Session;
+use super::session::{SETTLE_INTERVAL, SETTLE_TRIES, Session};
 use super::write::ends_connection;
 use super::{Lost, REDIS};
 
@@ -46,14 +47,22 @@ impl Session<'_> {
     }
 
     /// Looks for everything at once: another daemon has found that something is missing.
+    /// The digest still counts what is missing, and counts it once more when it is written back: it is
+    /// put right after that, since whoever has asked goes by it.
     pub(super) async fn sample_all(&self) -> Result<(), Lost> {
         let mut after = None;
         loop {
             after = self.sample_next(after.as_ref(), SUBJECTS_MAX).await?;
             if after.is_none() {
-                return Ok(());
+                break;
             }
         }
+        let mut tries = 0;
+        while self.source.outbox.queue().is_busy() && tries < SETTLE_TRIES {
+            tries += 1;
+            sleep(SETTLE_INTERVAL).await;
+        }
+        self.read(Why::Differs, true).await
     }
 
     async fn sample_some(&self, after: Option<&Subject>) -> Result<Option<Subject>, Lost> {

@@ -20,7 +20,7 @@ use crate::engine::Digest;
 use crate::shared::{Shared, wall_clock};
 
 /// How often a comparison is tried while something is always on its way.
-const SETTLE_TRIES: u32 = 20;
+pub(super) const SETTLE_TRIES: u32 = 20;
 /// How often a first comparison is tried once the stream has been followed to its end. Then
 /// everything is read.
 const FIRST_TRIES: u32 = 200;
@@ -305,7 +305,7 @@ impl Session<'_> {
         }
     }
 
-    async fn look(&self) -> Result<Look, Lost> {
+    pub(super) async fn look(&self) -> Result<Look, Lost> {
         let config = &self.source.config;
         let patience = config.dead_after.saturating_sub(config.ping_interval);
         let mut link = self.link.clone();
@@ -367,7 +367,7 @@ impl Session<'_> {
     }
 
     /// Reads everything, sounding the alarm first if data was lost.
-    async fn read(&self, why: Why, paced: bool) -> Result<(), Lost> {
+    pub(super) async fn read(&self, why: Why, paced: bool) -> Result<(), Lost> {
         if why == Why::Lost {
             self.alarm();
         }
