@@ -94,6 +94,8 @@ pub struct Metrics {
     nodes_refused: Counter,
     source_reconnects: Family<SourceLabel, Counter>,
     subjects: Gauge,
+    subjects_holding: Gauge,
+    subjects_full: Gauge,
     sequence: Gauge,
     nodes: Gauge,
     node_lag: Family<NodeLabels, Gauge>,
@@ -153,6 +155,8 @@ impl Metrics {
             nodes_refused: Counter::default(),
             source_reconnects: Family::default(),
             subjects: Gauge::default(),
+            subjects_holding: Gauge::default(),
+            subjects_full: Gauge::default(),
             sequence: Gauge::default(),
             nodes: Gauge::default(),
             node_lag: Family::default(),
@@ -219,6 +223,10 @@ impl Metrics {
     fn register_gauges(&mut self) {
         let r = &mut self.registry;
         r.register("subjects", "Users and sessions with a state", self.subjects.clone());
+        let help = "Users and sessions for whom something holds, such as a block";
+        r.register("subjects_holding", help, self.subjects_holding.clone());
+        let help = "1 while there is no room for a block of another user or session";
+        r.register("subjects_full", help, self.subjects_full.clone());
         r.register("sequence", "Changes taken in since the start", self.sequence.clone());
         r.register("nodes", "Connected nodes", self.nodes.clone());
         r.register("node_lag", "Changes a node is behind", self.node_lag.clone());
@@ -316,6 +324,8 @@ impl Metrics {
 
     fn set_gauges(&self, status: &Status) {
         self.subjects.set(i64::try_from(status.subjects).unwrap_or(i64::MAX));
+        self.subjects_holding.set(i64::try_from(status.subjects_holding).unwrap_or(i64::MAX));
+        self.subjects_full.set(status.is_full.into());
         self.sequence.set(i64::try_from(status.sequence).unwrap_or(i64::MAX));
         let connected = status.nodes.iter().filter(|node| node.connected).count();
         self.nodes.set(i64::try_from(connected).unwrap_or(i64::MAX));

@@ -30,7 +30,11 @@ impl Overview {
         let sources = sources.map(|source| format!("source {} is {}", source.name, source.state));
         let audit = self.audit.failing.iter().map(|cause| format!("audit: {cause}"));
         let redis = self.redis_in_words(State::Differs);
-        sources.chain(self.store.trouble()).chain(audit).chain(redis).collect()
+        let full = self.engine.is_full.then(|| {
+            "limits.subjects_max: there is no room for a block of another user or session"
+                .to_owned()
+        });
+        sources.chain(self.store.trouble()).chain(audit).chain(redis).chain(full).collect()
     }
 
     /// What is under way and no cause for worry, in words.

@@ -22,6 +22,7 @@ mod nodes;
 mod overdue;
 mod patience;
 mod report;
+mod room;
 mod sent;
 mod sources;
 mod subjects;
@@ -291,6 +292,8 @@ impl Engine {
             sources: self.sources.status(now.mono),
             nodes: self.nodes.status(self.log.last(), now.mono),
             subjects: self.subjects.len(),
+            subjects_holding: self.subjects.room().0,
+            is_full: !self.subjects.room().1,
             digest: self.digest(),
             keys: self.keys.status(now.wall),
         }
