@@ -95,11 +95,13 @@ pub enum EventErrorKind {
     BadSignature,
     /// Its key may not sign for its publisher.
     PublisherNotAllowed,
+    /// It does what its publisher may not do.
+    BeyondAuthority,
 }
 
 impl EventErrorKind {
     /// Every kind there is, so that metrics can show zeros.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TooLarge,
         Self::Malformed,
         Self::UnknownVersion,
@@ -113,6 +115,7 @@ impl EventErrorKind {
         Self::ExpiredKey,
         Self::BadSignature,
         Self::PublisherNotAllowed,
+        Self::BeyondAuthority,
     ];
 
     /// The kind as a metric label.
@@ -132,6 +135,7 @@ impl EventErrorKind {
             Self::ExpiredKey => "expired_key",
             Self::BadSignature => "bad_signature",
             Self::PublisherNotAllowed => "publisher_not_allowed",
+            Self::BeyondAuthority => "beyond_authority",
         }
     }
 }

@@ -7,7 +7,7 @@ use policy::bucket::Rate;
 use policy::time::UnixMicros;
 
 use super::token::Digest;
-use super::{Pace, Role};
+use super::{Authority, Pace, Role};
 
 /// Most tokens, and most client certificates' names.
 pub const CALLERS_MAX: usize = 1_024;
@@ -21,6 +21,8 @@ pub struct Caller {
     pub name: Arc<str>,
     /// What the caller is to the daemon.
     pub role: Role,
+    /// What events of the caller may do.
+    pub authority: Arc<Authority>,
 }
 
 /// A caller, and how fast it may ask.
@@ -41,6 +43,8 @@ pub struct Grant {
     pub role: Role,
     /// How fast it may ask.
     pub rate: Rate,
+    /// What its events may do.
+    pub authority: Authority,
 }
 
 /// The client certificate of a connection, verified by TLS.
@@ -181,15 +185,18 @@ impl Access {
     /// The caller of that name: one and the same for all its tokens and its certificate, or the
     /// name would say nothing in the audit log.
     fn known(&self, grant: Grant) -> Result<Arc<Known>, (&'static str, String)> {
-        let Grant { name, role, rate } = grant;
+        let Grant { name, role, rate, authority } = grant;
         let known = self.tokens.iter().map(|token| &token.known).chain(&self.clients);
         let Some(known) = known.into_iter().find(|known| *known.caller.name == *name) else {
-            let caller = Caller { name: name.into(), role };
+            let caller = Caller { name: name.into(), role, authority: Arc::new(authority) };
             return Ok(Arc::new(Known { caller, pace: Pace::new(rate) }));
         };
         if known.caller.role != role {
             let rule = format!("must be {}, as in the other entry of {name}", known.caller.role);
             return Err(("role", rule));
+        }
+        if *known.caller.authority != authority {
+            return Err(("allow", format!("must be the same in every entry of {name}")));
         }
         if known.pace.rate() != rate {
             return Err(("rate", format!("must be the same in every entry of {name}")));
@@ -227,12 +234,12 @@ impl Access {
     pub fn fingerprint(&self) -> String {
         let mut text = String::new();
         for TokenEntry { digest, not_after, known } in &self.tokens {
-            let Caller { name, role } = &known.caller;
-            text.push_str(&format!("token {name} {role} {digest} {not_after:?}\n"));
+            let Caller { name, role, authority } = &known.caller;
+            text.push_str(&format!("token {name} {role} {digest} {not_after:?} {authority:?}\n"));
         }
         for known in &self.clients {
-            let Caller { name, role } = &known.caller;
-            text.push_str(&format!("client {name} {role}\n"));
+            let Caller { name, role, authority } = &known.caller;
+            text.push_str(&format!("client {name} {role} {authority:?}\n"));
         }
         text
     }

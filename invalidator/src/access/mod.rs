@@ -4,6 +4,7 @@
 //! Everything but [`tls`] is plain, synchronous code: it is given headers, names and the time, and
 //! says yes or no. No error, log line or `Debug` of this module shows a token.
 
+mod authority;
 mod caller;
 mod door;
 mod pace;
@@ -13,6 +14,7 @@ mod tests;
 pub mod tls;
 mod token;
 
+pub use authority::{Authority, RawAuthority};
 pub use caller::{Access, CALLERS_MAX, Caller, Denied, Grant, Known, Peer};
 pub use door::Door;
 pub use pace::{Lane, Pace, RATE_DEFAULT};

@@ -13,7 +13,7 @@ const NOW: UnixMicros = UnixMicros(1_000_000);
 fn grant(name: &str, role: Role) -> Grant {
     let (max, per_second) = RATE_DEFAULT;
     let rate = Rate::new(max, per_second, Duration::from_secs(1)).unwrap();
-    Grant { name: name.to_owned(), role, rate }
+    Grant { name: name.to_owned(), role, rate, authority: Authority::default() }
 }
 
 fn denied(access: &Access, authorizations: &[&str], peer: Option<&Peer>) -> Denied {

@@ -12,7 +12,7 @@ use super::raw::{ACK_TIMEOUT_MAX, span};
 use super::value::{Span, TIME_RULE, Time};
 use super::{Api, ConfigError};
 use crate::access::tls::Files;
-use crate::access::{Access, Digest, Grant, RATE_DEFAULT, Role};
+use crate::access::{Access, Authority, Digest, Grant, RATE_DEFAULT, RawAuthority, Role};
 
 /// Longest name of a client certificate, in bytes.
 const CLIENT_NAME_BYTES_MAX: usize = 256;
@@ -43,6 +43,7 @@ struct RawToken {
     hash: String,
     not_after: Option<Time>,
     rate: Option<RawRate>,
+    allow: Option<RawAuthority>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +60,7 @@ struct RawClient {
     name: String,
     role: Role,
     rate: Option<RawRate>,
+    allow: Option<RawAuthority>,
 }
 
 #[derive(Deserialize)]
@@ -132,7 +134,9 @@ impl RawClient {
             let rule = format!("must be 1 to {CLIENT_NAME_BYTES_MAX} visible ASCII characters");
             return Err(ConfigError::new(format!("{place}.name"), rule));
         }
-        let grant = Grant { rate: rate(self.rate, place)?, name: self.name, role: self.role };
+        let (name, role) = (self.name, self.role);
+        let authority = authority(self.allow, place)?;
+        let grant = Grant { rate: rate(self.rate, place)?, name, role, authority };
         access
             .add_client(grant)
             .map_err(|(field, rule)| ConfigError::new(format!("{place}.{field}"), rule))
@@ -149,11 +153,17 @@ impl RawToken {
         let not_after = self.not_after.map(|time| time.parse().ok_or(TIME_RULE));
         let not_after = not_after.transpose().map_err(|rule| broken("not_after", rule))?;
         let rate = rate(self.rate, place)?;
-        let grant = Grant { name: self.name, role: self.role, rate };
+        let authority = authority(self.allow, place)?;
+        let grant = Grant { name: self.name, role: self.role, rate, authority };
         access
             .add_token(grant, digest, not_after)
             .map_err(|(field, rule)| ConfigError::new(format!("{place}.{field}"), rule))
     }
+}
+
+fn authority(raw: Option<RawAuthority>, place: &str) -> Result<Authority, ConfigError> {
+    let broken = |(field, rule)| ConfigError::new(format!("{place}.{field}"), rule);
+    raw.unwrap_or_default().check().map_err(broken)
 }
 
 fn rate(raw: Option<RawRate>, place: &str) -> Result<Rate, ConfigError> {

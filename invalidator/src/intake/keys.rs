@@ -9,6 +9,7 @@ use policy::sign::key::{ALGORITHM, KEYS_MAX, KeyId, Secret as KeySecret};
 use policy::time::UnixMicros;
 use serde::Deserialize;
 
+use crate::access::{Authority, RawAuthority};
 use crate::config::{ConfigError, Secret, Time, parse_toml};
 use crate::keys::{Stamps, State, resolve, text, times, validity};
 
@@ -27,6 +28,7 @@ struct RawKey {
     not_before: Option<Time>,
     not_after: Option<Time>,
     publishers: Option<Vec<String>>,
+    allow: Option<RawAuthority>,
     algorithms: Option<Vec<String>>,
 }
 
@@ -37,6 +39,8 @@ pub(super) struct EventKey {
     not_before: Option<UnixMicros>,
     not_after: Option<UnixMicros>,
     publishers: Option<BTreeSet<Name>>,
+    /// What the events that it signs may do.
+    pub(super) authority: Authority,
 }
 
 impl EventKey {
@@ -111,7 +115,9 @@ impl RawKey {
         }
         let (not_before, not_after) = times(self.not_before, self.not_after, place)?;
         let secret = resolve(self.secret, &format!("{place}.secret"), stamps)?;
-        Ok((id, EventKey { secret, not_before, not_after, publishers }))
+        let authority = self.allow.unwrap_or_default().check();
+        let authority = authority.map_err(|(field, rule)| broken(field, rule))?;
+        Ok((id, EventKey { secret, not_before, not_after, publishers, authority }))
     }
 }
 
@@ -154,6 +160,7 @@ mod tests {
             (key(&key("")), "keys[1].id: k is the id of another key already"),
             (key("publishers = []"), "keys[0].publishers: must be names"),
             (key("publishers = [\"A\"]"), "keys[0].publishers: must be names"),
+            (key("allow.reasons = [\"A\"]"), "keys[0].allow.reasons: must be 1 to 64 names"),
             (key("algorithms = [\"none\"]"), "keys[0].algorithms: must be"),
             (key("not_before = \"soon\""), "keys[0].not_before: must be an RFC 3339 time"),
             (key("partner = \"a\""), "keys[0].partner: unknown field"),

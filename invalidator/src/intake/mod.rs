@@ -180,6 +180,9 @@ impl Intake {
             if let Some(verified) = signature.as_ref().filter(|_| found == Outcome::Verified) {
                 judged.signed_by = Some(verified.key().as_str().into());
                 judged.publisher = identity::signer(publisher, verified);
+                if let Some(key) = keys.get(verified.key()) {
+                    key.authority.check(&judged.event.register)?;
+                }
             }
             if let Some(error) = found.broken_rule(mode) {
                 return Err(error);

@@ -75,7 +75,8 @@ fn status_of(kind: EventErrorKind) -> StatusCode {
         | EventErrorKind::UnknownKey
         | EventErrorKind::ExpiredKey
         | EventErrorKind::BadSignature
-        | EventErrorKind::PublisherNotAllowed => StatusCode::FORBIDDEN,
+        | EventErrorKind::PublisherNotAllowed
+        | EventErrorKind::BeyondAuthority => StatusCode::FORBIDDEN,
         _ => StatusCode::BAD_REQUEST,
     }
 }

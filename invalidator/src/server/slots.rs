@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn caller(name: &str, role: Role) -> Caller {
-        Caller { name: name.into(), role }
+        Caller { name: name.into(), role, authority: Arc::default() }
     }
 
     /// As many places as there are to be had.

@@ -9,6 +9,7 @@ use policy::time::UnixMicros;
 use tracing::{info, warn};
 
 use super::{Refusal, Shared};
+use crate::access::Authority;
 use crate::audit::entry::{About, EventFact, EventText, Fact};
 use crate::deadletter::Refused as Letter;
 use crate::engine::{Engine, Incoming, IngestError, Ingested, Now, Verdict, WaiterId};
@@ -58,6 +59,8 @@ struct Arriving<'a> {
     origin: Origin,
     stored: Stored<'a>,
     bytes: &'a [u8],
+    /// What whoever brings it may do, if that is bounded beside its signature.
+    authority: Option<&'a Authority>,
 }
 
 /// What is logged of an event.
@@ -110,7 +113,8 @@ impl Shared {
         stored: Stored<'_>,
         bytes: &[u8],
     ) -> Result<Accepted, Refusal> {
-        self.ingest_then(origin, stored, bytes, |_, _| ()).map(|(accepted, ())| accepted)
+        let arriving = Arriving { origin, stored, bytes, authority: None };
+        self.ingest_then(arriving, |_, _| ()).map(|(accepted, ())| accepted)
     }
 
     /// Like [`Shared::ingest`], and starts to wait for the nodes' acknowledgements before any of
@@ -121,23 +125,23 @@ impl Shared {
     pub fn ingest_and_wait(
         &self,
         origin: Origin,
+        authority: &Authority,
         bytes: &[u8],
     ) -> Result<(Accepted, WaiterId), Refusal> {
-        let stored = Stored::default();
-        self.ingest_then(origin, stored, bytes, |engine, (subject, sequence, now)| {
+        let arriving =
+            Arriving { origin, stored: Stored::default(), bytes, authority: Some(authority) };
+        self.ingest_then(arriving, |engine, (subject, sequence, now)| {
             engine.wait(subject, sequence, now)
         })
     }
 
     fn ingest_then<T>(
         &self,
-        origin: Origin,
-        stored: Stored<'_>,
-        bytes: &[u8],
+        arriving: Arriving<'_>,
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
     ) -> Result<(Accepted, T), Refusal> {
-        let now = self.now();
-        match self.take(Arriving { origin, stored, bytes }, now, then) {
+        let (now, Arriving { origin, bytes, .. }) = (self.now(), arriving);
+        match self.take(arriving, now, then) {
             Ok((taken, then)) => {
                 self.audit_accepted(origin, &taken.known, &taken.ingested);
                 self.ring_changed();
@@ -163,11 +167,15 @@ impl Shared {
         now: Now,
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
     ) -> Result<(Taken, T), Refused> {
-        let Arriving { origin, stored, bytes } = arriving;
+        let Arriving { origin, stored, bytes, authority } = arriving;
         let checked = self.intake.check(origin, stored, bytes, self.clock(now))?;
         let Checked { event, identity, warnings, json, first_heard, signature, signed_by } =
             checked;
         let mut known = Known::of(&event, origin, signed_by);
+        if let Some(Err(error)) = authority.map(|authority| authority.check(&event.register)) {
+            let event_id = Some(known.event_id.clone());
+            return Err(Refused { refusal: error.into(), event_id, signature });
+        }
         self.recall(&known.subject, &known.event_id);
         let mut engine = self.engine();
         let ingested = engine.ingest(Incoming { event, identity }, now).map_err(|error| Refused {

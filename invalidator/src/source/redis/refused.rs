@@ -51,7 +51,8 @@ pub(super) fn may_pass(refusal: &Refusal) -> bool {
             | Kind::UnknownKey
             | Kind::ExpiredKey
             | Kind::BadSignature
-            | Kind::PublisherNotAllowed => true,
+            | Kind::PublisherNotAllowed
+            | Kind::BeyondAuthority => true,
             Kind::TooLarge
             | Kind::Malformed
             | Kind::UnknownVersion
