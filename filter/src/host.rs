@@ -86,6 +86,8 @@ fn name_of(key: Key) -> String {
         Key::Keys => "portcullis/keys".to_owned(),
         Key::Replay(index) => format!("portcullis/replay/{index:x}"),
         Key::ReplayGeometry => "portcullis/replay_geometry".to_owned(),
+        Key::ReplayTolerance => "portcullis/replay_tolerance".to_owned(),
+        Key::Known => "portcullis/known".to_owned(),
     }
 }
 

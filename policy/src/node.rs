@@ -7,6 +7,7 @@
 mod apply;
 mod keys;
 mod lease;
+mod news;
 mod poller;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -28,6 +29,7 @@ use crate::time::MonotonicNanos;
 pub(crate) use apply::{Applied, Place};
 pub use keys::KeyCache;
 pub use lease::{LEASE, Rank};
+pub use news::news;
 pub use poller::{Failure, Poller, Report};
 
 use messages::Progress;
@@ -87,6 +89,7 @@ pub fn join(
     agree_on_slabs(shared, Key::Geometry, "storage.slabs", storage.slabs)?;
     if let Some(replay) = replay {
         agree_on_slabs(shared, Key::ReplayGeometry, "replay.slabs", replay.slabs)?;
+        raise_tolerance(shared, replay.tolerance)?;
     }
     let (key, boot) = random.split_at(HashKey::BYTES);
     let boot_id: String = boot.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -94,6 +97,18 @@ pub fn join(
     agree(shared, Key::Progress, &progress.encode_to_vec())?;
     let key = agree(shared, Key::HashKey, key)?;
     key.as_slice().try_into().map(HashKey::new).map_err(|_| JoinError::Unreadable)
+}
+
+/// Nobody who shares the memory forgets a used request before it is too old for all of them.
+fn raise_tolerance(shared: &mut impl Shared, tolerance: Duration) -> Result<(), Contention> {
+    let own = u64::try_from(tolerance.as_micros()).unwrap_or(u64::MAX);
+    update(shared, Key::ReplayTolerance, |present| {
+        let known = present.and_then(|value| value.try_into().ok()).map(u64::from_le_bytes);
+        match known {
+            Some(known) if known >= own => Step::Keep(()),
+            _ => Step::Write(own.to_le_bytes().to_vec(), ()),
+        }
+    })
 }
 
 fn agree_on_slabs(

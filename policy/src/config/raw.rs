@@ -34,7 +34,15 @@ object! {
         missing_user: Option<Answer>, optional "missing_user";
         commas: Commas, optional "commas";
         unusable_claim: UnusableClaim, optional "unusable_claim";
+        client_ip: Networks, optional "client_ip";
         shadow: bool, optional "shadow";
+    }
+}
+
+object! {
+    struct Networks {
+        ipv4_prefix: Option<u32>, optional "ipv4_prefix";
+        ipv6_prefix: Option<u32>, optional "ipv6_prefix";
     }
 }
 
@@ -188,6 +196,7 @@ object! {
         tokens_per_fill: u32, required "tokens_per_fill";
         fill_interval: String, required "fill_interval";
         shadow: bool, optional "shadow";
+        slab_full: Option<Answer>, optional "slab_full";
     }
 }
 

@@ -60,7 +60,8 @@ fn too_many_at_once_is_an_error() {
 
 #[test]
 fn plugins_that_remember_used_requests_agree_on_where() {
-    let replay = |slabs| Some(ReplayStorage { slabs, slab_bytes_max: 256 });
+    let tolerance = Duration::from_secs(300);
+    let replay = |slabs| Some(ReplayStorage { slabs, slab_bytes_max: 256, tolerance });
     let mut memory = Memory::default();
     join(&mut memory, STORAGE, replay(64), [1; 32]).unwrap();
     join(&mut memory, STORAGE, None, [1; 32]).unwrap();

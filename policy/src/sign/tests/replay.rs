@@ -11,13 +11,15 @@ use crate::gate::Clock as _;
 use crate::hash::{HashKey, SubjectHash};
 use crate::shared::testing::Memory;
 use crate::shared::{Key as Place, Mark, Mismatch, Shared};
-use crate::sign::replay::{admit, insert};
+use crate::sign::replay::{Since, Use, admit, insert};
 use crate::testing::Time;
 
-const STORAGE: ReplayStorage = ReplayStorage { slabs: 16, slab_bytes_max: 256 };
+const TOLERANCE: Duration = Duration::from_secs(300);
+const STORAGE: ReplayStorage =
+    ReplayStorage { slabs: 16, slab_bytes_max: 256, tolerance: TOLERANCE };
 
-/// Entries that fit.
-const ROOM: u8 = 10;
+/// Entries of one partner that fit.
+const ROOM: u8 = 9;
 
 fn hash_key() -> HashKey {
     HashKey::new([3; HashKey::BYTES])
@@ -36,6 +38,10 @@ fn hash(byte: u8) -> SubjectHash {
     SubjectHash([byte; SubjectHash::BYTES])
 }
 
+fn until(byte: u8, end: i64) -> Use {
+    Use { hash: hash(byte), owner: 1, since: Since::Until(at(end)) }
+}
+
 #[test]
 fn a_request_is_used_once_while_it_could_be_sent_again() {
     let (mut memory, time) = (Memory::default(), Time::default());
@@ -49,7 +55,7 @@ fn a_request_is_used_once_while_it_could_be_sent_again() {
     assert_eq!(admit(&first, 0), Err(Failure::Replay));
     assert_eq!(admit(&verified("b"), 300), Ok(()));
     assert_eq!(admit(&verified("c"), 301), Err(Failure::Stale), "its body came slowly");
-    let again = Verified { valid_until: Some(at(900)), ..first };
+    let again = Verified { valid_until: Some(at(900)), signed_at: Some(at(600)), ..first };
     assert_eq!(admit(&again, 600), Err(Failure::Replay));
     assert_eq!(admit(&again, 601), Ok(()));
 }
@@ -57,7 +63,7 @@ fn a_request_is_used_once_while_it_could_be_sent_again() {
 #[test]
 fn a_slab_full_of_what_counts_takes_no_more() {
     let add = |slab: Option<&[u8]>, byte: u8, end: i64, now: i64| {
-        insert(slab, hash(byte), at(end), at(now), 256)
+        insert(slab, &until(byte, end), at(now), TOLERANCE, 256)
     };
     let mut slab = add(None, 0, 0, 0).unwrap();
     for byte in 1..ROOM {
@@ -74,10 +80,13 @@ fn a_slab_full_of_what_counts_takes_no_more() {
 
 #[test]
 fn what_cannot_be_remembered_is_rejected() {
-    for unreadable in [&[2][..], &[1, 0], &[1; 24], &[0]] {
-        assert_eq!(insert(Some(unreadable), hash(1), at(1), at(0), 256), Err(Failure::ReplayFull));
+    let add = |slab: &[u8]| insert(Some(slab), &until(1, 1), at(0), TOLERANCE, 256);
+    let impossible = [&[2; 9][..], &[0; 16], &[0; 4], &[0xff; 8]].concat();
+    for unreadable in [&[2][..], &[1, 0], &[1; 24], &[0], &[2; 8], &[2; 36], &[3; 37], &impossible]
+    {
+        assert_eq!(add(unreadable), Err(Failure::ReplayFull), "{unreadable:?}");
     }
-    assert!(insert(Some(&[]), hash(1), at(1), at(0), 256).is_ok());
+    assert!(add(&[]).is_ok() && add(&[1]).is_ok() && add(&[2, 0, 0, 0, 0, 0, 0, 0, 0]).is_ok());
     let mut memory = Memory { lose_next: u32::MAX, ..Memory::default() };
     let crowded = admit(&mut memory, &verified("a"), &hash_key(), STORAGE, &Time::default());
     assert_eq!(crowded, Err(Failure::ReplayFull));
@@ -134,7 +143,8 @@ impl World {
         if !(at(signed_s - 300)..=at(signed_s + 300)).contains(&self.time.wall()) {
             return;
         }
-        let request = Verified { valid_until, ..verified(&nonce.to_string()) };
+        let signed_at = Some(at(signed_s));
+        let request = Verified { valid_until, signed_at, ..verified(&nonce.to_string()) };
         let storage = ReplayStorage { slabs: 1, ..STORAGE };
         let admitted = admit(&mut Worker(self), &request, &hash_key(), storage, &self.time);
         if admitted.is_ok() {
