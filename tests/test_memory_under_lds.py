@@ -15,7 +15,7 @@ from harness.stack import running
 DRAIN_S = 600
 BODY = b"{}"
 PROFILES = ["portcullis", "standard-webhooks", "stripe", "body"]
-SHORT_S = 1
+SHORT_S = 2
 
 
 def signed(tolerance: str, **changes) -> dict:

@@ -3,6 +3,7 @@
 //! Values come as bytes, since nothing that a client sends has to be UTF-8. An answer that the
 //! proxy cannot give is none, and never a panic.
 
+pub(crate) mod mark;
 mod respond;
 
 pub(crate) use respond::respond;

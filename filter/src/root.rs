@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use policy::config::Config;
 use policy::gate::{Clock, Gate};
+use policy::hash::fingerprint;
 use policy::node::{self, Failure, Poller, Rank, Report};
 use policy::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -53,8 +54,15 @@ impl Root {
             self.poller = Some(Poller::new(u64::from_le_bytes(holder), node));
             self.is_singleton = host::root_id().as_deref() == Some(SINGLETON_ROOT_ID);
         }
+        if !host::mark::declare() {
+            log::warn!("the proxy keeps no marks on requests: two gates in one chain go unnoticed");
+        }
+        for text in node::news(&mut SharedData, &config) {
+            log::warn!("{text}");
+        }
         host::set_tick_period(TICK);
-        self.plugin = Some(Rc::new(Plugin::new(Gate::new(config, hash_key))));
+        let gate = Gate::new(config, hash_key);
+        self.plugin = Some(Rc::new(Plugin::new(gate, fingerprint(&bytes))));
         Ok(())
     }
 

@@ -41,6 +41,7 @@ class Options:
     second_gate: dict | None = None  # the plugin configuration of another gate after the first
     routes: list[dict] | None = None  # instead of one that sends everything upstream
     upgrades: list[str] = field(default_factory=list)  # such as CONNECT
+    early_mutations: list[dict] = field(default_factory=list)  # of headers, before any filter
 
 
 def wasm_config(root_id: str, options: Options) -> dict:
@@ -120,6 +121,7 @@ def _listener(
         "stat_prefix": "edge",
         "use_remote_address": True,
         "xff_num_trusted_hops": options.trusted_hops,
+        "early_header_mutation_extensions": options.early_mutations,
         "upgrade_configs": [{"upgrade_type": one} for one in options.upgrades],
         # A partner's X-Request-Id is signed: Envoy must neither replace it nor mark it.
         "preserve_external_request_id": True,
@@ -229,6 +231,14 @@ class Envoy:
         self.options = dataclasses.replace(self.options, **options)
         bootstrap(self.port, self.admin_port, self.access_log, self.options)
         wait_until(lambda: self._stat(changed) > before, "Envoy to take the new listener")
+
+    def try_to_change(self, **options) -> None:
+        """Offers a listener that Envoy has to refuse."""
+        refused = "listener_manager.lds.update_rejected"
+        before = self._stat(refused)
+        changed = dataclasses.replace(self.options, **options)
+        bootstrap(self.port, self.admin_port, self.access_log, changed)
+        wait_until(lambda: self._stat(refused) > before, "Envoy to refuse the new listener")
 
     def _stat(self, name: str) -> int:
         _, _, value = self.admin(f"/stats?filter=^{name}$").body.decode().partition(": ")

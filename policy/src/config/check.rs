@@ -113,6 +113,7 @@ fn paths(raw: &raw::Paths, shadow: bool) -> Paths {
         refuses_parameters: raw.parameters.0,
         decodes_slashes: raw.encoded_slashes.0,
         ignores_case: raw.ignore_case,
+        allows_tunnels: raw.connect.0,
         shadow: shadow || raw.shadow,
     }
 }

@@ -73,6 +73,7 @@ object! {
         parameters: Parameters, optional "parameters";
         encoded_slashes: EncodedSlashes, optional "encoded_slashes";
         ignore_case: bool, optional "ignore_case";
+        connect: Connect, optional "connect";
         shadow: bool, optional "shadow";
     }
 }
@@ -95,6 +96,17 @@ pub(super) struct EncodedSlashes(pub(super) bool);
 impl FromJson for EncodedSlashes {
     fn read(&mut self, json: Json) -> Read<()> {
         self.0 = choice(json, &[("refuse", false), ("decode", true)])?;
+        Ok(())
+    }
+}
+
+/// Whether it is the second of two words; the first is the default.
+#[derive(Default)]
+pub(super) struct Connect(pub(super) bool);
+
+impl FromJson for Connect {
+    fn read(&mut self, json: Json) -> Read<()> {
+        self.0 = choice(json, &[("refuse", false), ("allow", true)])?;
         Ok(())
     }
 }
