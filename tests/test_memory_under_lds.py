@@ -157,6 +157,25 @@ def test_a_change_with_requests_under_way(tmp_path, change, is_taken):
                     assert "begins with full buckets" not in edge.process.log.read_text()
 
 
+def test_another_memory_does_not_make_used_requests_usable(tmp_path):
+    """What was signed before there was this memory may have been used in the one before."""
+    options = {"daemon": False, "lds": tmp_path / "listeners.json", "drain_s": DRAIN_S}
+    with running(signed("300s"), **options) as stack:
+        edge = stack.edge
+        used = {profile: headers(profile) for profile in PROFILES}
+        with edge.connect() as old:
+            assert {send(old, *one) for one in used.items()} == {200}
+        assert "vm_id: this Envoy has had another" not in edge.process.log.read_text()
+        edge.change(vm_id="another")
+        with edge.connect() as new:
+            assert {send(new, *one) for one in used.items()} == {401}
+            wait_until(
+                lambda: {send_new(new, profile) for profile in PROFILES} == {200}, "new ones to be served"
+            )
+        assert "vm_id: this Envoy has had another" in edge.process.log.read_text()
+        assert edge.metric("portcullis_memories") == 2
+
+
 class Slow:
     """A signed request whose body has not come yet."""
 

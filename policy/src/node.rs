@@ -23,7 +23,8 @@ use crate::gate::Freshness;
 use crate::hash::HashKey;
 use crate::push::Message;
 use crate::shared::{Contention, Key, Shared, Step, update};
-use crate::time::MonotonicNanos;
+use crate::sign::replay::Horizon;
+use crate::time::{MonotonicNanos, UnixMicros};
 
 #[cfg(test)]
 pub(crate) use apply::{Applied, Place};
@@ -101,13 +102,27 @@ pub fn join(
 
 /// Nobody who shares the memory forgets a used request before it is too old for all of them.
 fn raise_tolerance(shared: &mut impl Shared, tolerance: Duration) -> Result<(), Contention> {
-    let own = u64::try_from(tolerance.as_micros()).unwrap_or(u64::MAX);
-    update(shared, Key::ReplayTolerance, |present| {
-        let known = present.and_then(|value| value.try_into().ok()).map(u64::from_le_bytes);
-        match known {
-            Some(known) if known >= own => Step::Keep(()),
-            _ => Step::Write(own.to_le_bytes().to_vec(), ()),
-        }
+    change_horizon(shared, |horizon| horizon.tolerance = horizon.tolerance.max(tolerance))
+}
+
+/// Lets nothing be used that was signed before this: it may have been used in another memory, of which
+/// this one knows nothing.
+///
+/// # Errors
+/// [`Contention`].
+pub fn distrust_before(shared: &mut impl Shared, begun: UnixMicros) -> Result<(), Contention> {
+    change_horizon(shared, |horizon| horizon.begun = horizon.begun.max(begun))
+}
+
+fn change_horizon(
+    shared: &mut impl Shared,
+    change: impl Fn(&mut Horizon),
+) -> Result<(), Contention> {
+    update(shared, Key::ReplayHorizon, |present| {
+        let known = Horizon::decode(present);
+        let mut changed = known;
+        change(&mut changed);
+        if changed == known { Step::Keep(()) } else { Step::Write(changed.encode(), ()) }
     })
 }
 

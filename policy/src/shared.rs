@@ -22,8 +22,8 @@ pub enum Key {
     Replay(u32),
     /// How many slabs of those there are.
     ReplayGeometry,
-    /// The longest tolerance by which any of them was used.
-    ReplayTolerance,
+    /// How far back the memory of those reaches, and has to.
+    ReplayHorizon,
     /// The limits that have had buckets here, and what the operator was told of them.
     Known,
 }

@@ -37,6 +37,7 @@ class Options:
     plain_port: int | None = None  # of another listener, the same without the filter
     lds: Path | None = None  # the file that listeners come from, so that they can change
     drain_s: int = 1  # how long connections last that a change of their listener leaves
+    vm_id: str = "portcullis"  # what shares it shares memory
     trusted_hops: int = 0  # proxies before Envoy whose x-forwarded-for is believed
     second_gate: dict | None = None  # the plugin configuration of another gate after the first
     routes: list[dict] | None = None  # instead of one that sends everything upstream
@@ -57,7 +58,7 @@ def wasm_config(root_id: str, options: Options) -> dict:
         "failure_policy": "FAIL_RELOAD",
         "allow_on_headers_stop_iteration": options.body_callbacks,
         "vm_config": {
-            "vm_id": "portcullis",
+            "vm_id": options.vm_id,
             "runtime": "envoy.wasm.runtime.v8",
             "code": {"local": {"filename": str(options.wasm or artifacts.wasm())}},
         },

@@ -32,6 +32,11 @@ impl Evaluation {
         }
     }
 
+    /// Whether it is rejected because a limit has no room.
+    fn denies_for_room(&self) -> bool {
+        self.denial.as_ref().is_some_and(|denial| denial.cause == Cause::SlabFull)
+    }
+
     /// The slab cannot be read.
     pub(super) fn fail_unreadable(&mut self, policy: &FailPolicy) {
         self.fail(Cause::SlabUnreadable, policy.slab_full, policy);
@@ -117,18 +122,34 @@ impl Gate {
             Err(SlabError::Unreadable) => return found.fail_unreadable(policy),
         };
         if !written.without_room.is_empty() {
-            let limits = plan.limits.iter().map(|(_, limit)| limit);
-            let full = limits.filter(|limit| written.without_room.contains(&limit.id));
-            let mut answers = full.map(|limit| limit.slab_full.unwrap_or(policy.slab_full));
-            let denies = answers.any(|answer| answer == Answer::Deny);
-            found.fail(Cause::SlabFull, if denies { Answer::Deny } else { Answer::Allow }, policy);
+            self.fail_without_room(plan, &written.without_room, found);
             // Where nothing found room there is nothing to write: a flood must not be in others' way.
             let has_none = |record: &BucketRecord| written.without_room.contains(&record.limit);
-            if (denies && !policy.shadow) || records.iter().all(has_none) {
+            if found.denies_for_room() || records.iter().all(has_none) {
                 return;
             }
         }
         found.write = Some(written.slab);
+    }
+
+    /// Answers for limits without room for one more bucket. One that is only counted rejects nobody.
+    fn fail_without_room(&self, plan: &Plan<'_>, without_room: &[u32], found: &mut Evaluation) {
+        let policy = &self.config.fail_policy;
+        let full = plan.limits.iter().map(|(_, limit)| limit);
+        let mut answers = Vec::new();
+        for limit in full.filter(|limit| without_room.contains(&limit.id)) {
+            match limit.slab_full.unwrap_or(policy.slab_full) {
+                Answer::Deny if limit.shadow => {
+                    found.reject(Denial::of(Cause::SlabFull), true);
+                }
+                answer => answers.push(answer),
+            }
+        }
+        let denies = answers.contains(&Answer::Deny);
+        if !answers.is_empty() {
+            let answer = if denies { Answer::Deny } else { Answer::Allow };
+            found.fail(Cause::SlabFull, answer, policy);
+        }
     }
 
     pub(super) fn check_status(

@@ -135,11 +135,16 @@ pub fn admit(
     storage: ReplayStorage,
     clock: &impl Clock,
 ) -> Result<(), Failure> {
-    let tolerance = longest_tolerance(shared).max(storage.tolerance);
+    let Horizon { tolerance, begun } =
+        Horizon::decode(shared.read(Key::ReplayHorizon).0.as_deref());
+    let tolerance = tolerance.max(storage.tolerance);
     let slab = hash_key.nonce(verified.nonce.as_bytes()).slab(storage.slabs);
     let admitted = update(shared, Key::Replay(slab), |slab| {
         let now = clock.wall();
         if verified.valid_until.is_some_and(|end| end < now) {
+            return Step::Keep(Err(Failure::Stale));
+        }
+        if verified.signed_at.is_some_and(|at| at <= begun) {
             return Step::Keep(Err(Failure::Stale));
         }
         let new = Use::of(verified, hash_key, now);
@@ -151,11 +156,31 @@ pub fn admit(
     admitted.unwrap_or(Err(Failure::ReplayFull))
 }
 
-/// The longest tolerance of any plugin that has used this memory: what one forgets another must not need.
-fn longest_tolerance(shared: &mut impl Shared) -> Duration {
-    let (value, _) = shared.read(Key::ReplayTolerance);
-    let micros = value.and_then(|value| value.try_into().ok()).map_or(0, u64::from_le_bytes);
-    Duration::from_micros(micros)
+/// How far back the memory of used requests reaches, and how far it has to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Horizon {
+    /// The longest tolerance of any plugin that has used it: what one forgets, another must not need.
+    pub tolerance: Duration,
+    /// What was signed until then may have been used in another memory.
+    pub begun: UnixMicros,
+}
+
+impl Horizon {
+    /// As it stands in shared memory: both in microseconds, little-endian.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let tolerance = u64::try_from(self.tolerance.as_micros()).unwrap_or(u64::MAX);
+        [tolerance.to_le_bytes(), self.begun.0.to_le_bytes()].concat()
+    }
+
+    /// What stands there; nothing stands for none.
+    #[must_use]
+    pub fn decode(bytes: Option<&[u8]>) -> Self {
+        let (whole, _) = bytes.unwrap_or_default().as_chunks();
+        let mut numbers = whole.iter().map(|bytes| u64::from_le_bytes(*bytes));
+        let mut next = || numbers.next().unwrap_or_default();
+        Self { tolerance: Duration::from_micros(next()), begun: UnixMicros(next()) }
+    }
 }
 
 /// The slab with one more entry, and without those that are over by this tolerance.
@@ -231,7 +256,7 @@ fn read(
 fn entry(bytes: &[u8]) -> Option<Use> {
     let (hash, rest) = bytes.split_first_chunk()?;
     let hash = SubjectHash(*hash);
-    if let Some(expires) = rest.as_array() {
+    if let Some((expires, [])) = rest.split_first_chunk() {
         let since = Since::Until(UnixMicros(u64::from_le_bytes(*expires)));
         return Some(Use { hash, owner: NOBODY, since });
     }

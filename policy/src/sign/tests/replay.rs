@@ -184,6 +184,16 @@ fn of_many_that_race_for_one_request_exactly_one_wins() {
     }
 }
 
+#[test]
+fn what_another_memory_may_know_is_not_used_here() {
+    let (mut memory, time) = (Memory::default(), Time::default());
+    crate::node::distrust_before(&mut memory, at(0)).unwrap();
+    let mut admit = |verified: &Verified| admit(&mut memory, verified, &hash_key(), STORAGE, &time);
+    assert_eq!(admit(&verified("a")), Err(Failure::Stale));
+    assert_eq!(admit(&Verified { signed_at: Some(at(1)), ..verified("a") }), Ok(()));
+    assert_eq!(admit(&Verified { signed_at: None, ..verified("b") }), Ok(()), "nobody can tell");
+}
+
 fn signed(byte: u8, owner: u32, at_s: i64) -> Use {
     Use { hash: hash(byte), owner, since: Since::Signed(at(at_s)) }
 }
