@@ -30,7 +30,11 @@ fuzz_target!(|data: &[u8]| {
         let owned = entries.chunks_exact(ENTRY_BYTES).filter(|one| one[16..20] == [7, 0, 0, 0]);
         assert!(owned.count() * ENTRY_BYTES <= ROOM);
         let forgotten = u64::from_le_bytes(head[1..].try_into().unwrap_or_default());
-        let late = Use { hash: SubjectHash([8; 16]), owner: 8, since: Since::Signed(UnixMicros(forgotten)) };
+        let late = Use {
+            hash: SubjectHash([8; 16]),
+            owner: 8,
+            since: Since::Signed(UnixMicros(forgotten)),
+        };
         if !entries.chunks_exact(ENTRY_BYTES).any(|one| one[..16] == [8; 16]) {
             assert_eq!(insert(Some(&slab), &late, fuzz::NOW, HOUR, ROOM), Err(Failure::Stale));
         }

@@ -64,14 +64,19 @@ fn kept_as_two(data: &[u8], hash: SubjectHash, record: BucketRecord, rate: &Rate
     if let Ok(written) = both {
         let entry = find(Some(&written.slab), hash).ok().flatten();
         let read: Vec<_> = entry.into_iter().flat_map(|entry| entry.buckets()).collect();
-        assert!(if written.without_room.is_empty() { read == [own, other] } else { read.is_empty() });
+        assert!(if written.without_room.is_empty() {
+            read == [own, other]
+        } else {
+            read.is_empty()
+        });
     }
 }
 
 /// Whatever is there, a limit has the room that its own subjects leave, and who has a bucket keeps it.
 fn no_room_of_others(data: &[u8]) {
     let new = SubjectHash([9; SubjectHash::BYTES]);
-    let record = |limit| BucketRecord { limit, rate: RateTag(1), bucket: Bucket { full_at: u64::MAX } };
+    let record =
+        |limit| BucketRecord { limit, rate: RateTag(1), bucket: Bucket { full_at: u64::MAX } };
     let limits: Vec<u32> = entries(Some(data))
         .flatten()
         .flat_map(|entry| entry.buckets().map(|one| one.limit).collect::<Vec<_>>())
@@ -86,7 +91,9 @@ fn no_room_of_others(data: &[u8]) {
         let Ok(None) = find(Some(data), new) else { return };
         let Ok(written) = with_buckets(Some(data), new, &[record(limit)], 1, room) else { return };
         assert_eq!(written.without_room, if is_full { vec![limit] } else { vec![] });
-        let Ok(free) = with_buckets(Some(data), new, &[record(!limit)], 1, usize::MAX) else { return };
+        let Ok(free) = with_buckets(Some(data), new, &[record(!limit)], 1, usize::MAX) else {
+            return;
+        };
         assert!(free.without_room.is_empty());
         let again = with_buckets(Some(&free.slab), new, &[record(!limit)], 1, 0);
         assert!(again.is_ok_and(|again| again.without_room.is_empty()));
