@@ -1,4 +1,4 @@
-"""Where the gate is not alone, or not there: twice in a chain, before a route that rewrites, in a tunnel."""
+"""Where the gate is not alone, or not asked: twice in a chain, a route that rewrites, a tunnel."""
 
 import socket
 

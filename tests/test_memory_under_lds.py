@@ -1,4 +1,4 @@
-"""What memory means does not change by a change of the configuration with requests under way: nothing
+"""What memory means does not change with the configuration while requests are under way: nothing
 that was used is usable again, and nobody gets a fresh bucket unnoticed."""
 
 import threading
@@ -40,7 +40,9 @@ def signed(tolerance: str, **changes) -> dict:
 
 def headers(profile: str, body: bytes = BODY, at: int | None = None) -> dict[str, str]:
     signer = {
-        "portcullis": lambda: signing.portcullis("POST", "/portcullis", body, key_id="portcullis", at=at),
+        "portcullis": lambda: signing.portcullis(
+            "POST", "/portcullis", body, key_id="portcullis", at=at
+        ),
         "standard-webhooks": lambda: signing.standard_webhooks(body, at=at),
         "stripe": lambda: signing.stripe(body, at=at),
         "body": lambda: signing.body_only(body, key_id="body", at=at),
@@ -63,7 +65,7 @@ def test_a_raised_tolerance_makes_nothing_usable_again(tmp_path, old_goes_on):
     options = {"daemon": False, "lds": tmp_path / "listeners.json", "drain_s": DRAIN_S}
     with running(signed(f"{SHORT_S}s"), **options) as stack:
         old = stack.edge.connect()
-        used = {profile: [headers(profile, profile.encode() * n) for n in (1, 2)] for profile in PROFILES}
+        used = {one: [headers(one, one.encode() * n) for n in (1, 2)] for one in PROFILES}
         for profile, (first, _) in used.items():
             assert send(old, profile, first, profile.encode()) == 200, profile
         # Out of tolerance, and forgotten: each slab is written meanwhile.
@@ -150,7 +152,8 @@ def test_a_change_with_requests_under_way(tmp_path, change, is_taken):
                 answers = [slow.finish(), send(fresh, "portcullis", held)]
                 assert answers[0] == 200 and answers[1] in {401, 409}
                 if change.get("limits") in {"name", "key"}:
-                    wait_until(lambda: f"limit {limits['name']}: " in edge.process.log.read_text(), "a word of it")
+                    told = f"limit {limits['name']}: begins with full buckets"
+                    wait_until(lambda: told in edge.process.log.read_text(), "a word of it")
                 else:
                     statuses = {one.get("/", user).status for one in (fresh, old)}
                     assert statuses == {429}, "a fresh bucket"
@@ -170,7 +173,7 @@ def test_another_memory_does_not_make_used_requests_usable(tmp_path):
         with edge.connect() as new:
             assert {send(new, *one) for one in used.items()} == {401}
             wait_until(
-                lambda: {send_new(new, profile) for profile in PROFILES} == {200}, "new ones to be served"
+                lambda: {send_new(new, one) for one in PROFILES} == {200}, "new ones to be served"
             )
         assert "vm_id: this Envoy has had another" in edge.process.log.read_text()
         assert edge.metric("portcullis_memories") == 2
@@ -206,4 +209,5 @@ class Slow:
 def assert_refused(edge, changed: dict) -> None:
     """A layout that is not the one in use is refused, and what is in use goes on."""
     edge.try_to_change(plugin=changed)
-    wait_until(lambda: "as in the other plugins with this vm_id" in edge.process.log.read_text(), "a word of it")
+    told = "as in the other plugins with this vm_id"
+    wait_until(lambda: told in edge.process.log.read_text(), "a word of it")

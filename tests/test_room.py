@@ -1,4 +1,4 @@
-"""Nobody fills the memory that others need: not with addresses, not with names, not with deliveries."""
+"""Nobody fills the memory that others need: with addresses, with names, with deliveries."""
 
 import pytest
 
@@ -109,7 +109,8 @@ def test_what_fills_memory_is_said_at_configuration():
             lines = [line for line in said.splitlines() if f"limit {name}: " in line]
             assert len(lines) == 1, said
             assert "storage.slab_bytes_max" in lines[0] and "86400 s" in lines[0]
-    roomy = {"name": "roomy", "key": "user", "max_tokens": 5, "tokens_per_fill": 5, "fill_interval": "60s"}
+    quick = {"max_tokens": 5, "tokens_per_fill": 5, "fill_interval": "60s"}
+    roomy = {"name": "roomy", "key": "user", **quick}
     with running(limits_only(roomy), daemon=False) as stack:
         assert "limit roomy" not in stack.edge.process.log.read_text()
 
@@ -126,7 +127,8 @@ def partners(**changes) -> dict:
         return {"name": partner, "match": match, "signature": signature}
 
     def key(partner: str) -> dict:
-        return {"id": partner, "partner": partner, "secret": signing.SECRET + partner, "profile": "github"}
+        secret = signing.SECRET + partner
+        return {"id": partner, "partner": partner, "secret": secret, "profile": "github"}
 
     names = ["acme", "globex"]
     settings = {
