@@ -3,6 +3,7 @@
 //! Values come as bytes, since nothing that a client sends has to be UTF-8. An answer that the
 //! proxy cannot give is none, and never a panic.
 
+pub(crate) mod mark;
 mod respond;
 
 pub(crate) use respond::respond;
@@ -86,6 +87,8 @@ fn name_of(key: Key) -> String {
         Key::Keys => "portcullis/keys".to_owned(),
         Key::Replay(index) => format!("portcullis/replay/{index:x}"),
         Key::ReplayGeometry => "portcullis/replay_geometry".to_owned(),
+        Key::ReplayHorizon => "portcullis/replay_horizon".to_owned(),
+        Key::Known => "portcullis/known".to_owned(),
     }
 }
 
@@ -293,6 +296,11 @@ pub(crate) fn counter(name: &str) -> Option<u32> {
 /// Defines a histogram, or finds it.
 pub(crate) fn histogram(name: &str) -> Option<u32> {
     hostcalls::define_metric(MetricType::Histogram, name).ok()
+}
+
+/// What a counter has counted.
+pub(crate) fn counted(metric: u32) -> u64 {
+    hostcalls::get_metric(metric).unwrap_or(0)
 }
 
 /// Adds a value to a histogram.

@@ -60,6 +60,7 @@ const KEY_IDS_MAX: usize = 256;
 pub(crate) struct Metrics {
     prefix: Name,
     allowed: Option<u32>,
+    repeated: Option<u32>,
     decision_ns: Option<u32>,
     untimed: Cell<u32>,
     by_cause: Sorted<(&'static str, &'static str)>,
@@ -113,6 +114,7 @@ impl Metrics {
         }
         Self {
             allowed: counter(&["allowed"]),
+            repeated: counter(&["repeated"]),
             decision_ns: host::histogram(&format!("{prefix}.decision_ns")),
             untimed: Cell::new(0),
             by_cause,
@@ -160,6 +162,11 @@ impl Metrics {
             self.count_signature(verified.profile, "verified");
             self.record_skew(verified);
         }
+    }
+
+    /// Counts a request that the same gate has decided before in its chain of filters.
+    pub(crate) fn count_repeated(&self) {
+        self.add(self.repeated, 1);
     }
 
     fn count_signature(&self, profile: Profile, result: &'static str) {

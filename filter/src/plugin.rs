@@ -9,6 +9,7 @@ use policy::request::Request;
 use policy::response;
 
 use crate::held::Watch;
+use crate::host::mark::Marked;
 use crate::host::{self, HostClock, SharedData};
 use crate::metrics::Metrics;
 
@@ -19,15 +20,57 @@ pub(crate) struct Plugin {
     pub(crate) watch: Watch,
     freshness: Option<Cell<FreshnessCache>>,
     keys: RefCell<KeyCache>,
+    /// Stands for its configuration.
+    fingerprint: u32,
+    has_told_of: Told,
+}
+
+/// What is logged once: it comes with every request.
+#[derive(Default)]
+struct Told {
+    repetition: Cell<bool>,
+    other_gate: Cell<bool>,
+}
+
+/// A gate that a request has passed before.
+pub(crate) enum Other {
+    /// There was none.
+    None,
+    /// One with the same configuration.
+    Same,
+    /// One with another.
+    Different,
 }
 
 impl Plugin {
-    pub(crate) fn new(gate: Gate) -> Self {
+    pub(crate) fn new(gate: Gate, fingerprint: u32) -> Self {
         let metrics = Metrics::new(gate.config());
         let invalidator = gate.config().invalidator.as_ref();
         let freshness = invalidator.map(|i| Cell::new(FreshnessCache::new(i.stale_after)));
         let keys = RefCell::new(KeyCache::new(gate.config()));
-        Self { gate, metrics, watch: Watch::default(), freshness, keys }
+        let (watch, has_told_of) = (Watch::default(), Told::default());
+        Self { gate, metrics, watch, freshness, keys, fingerprint, has_told_of }
+    }
+
+    /// What is to become of a request that another gate of its chain has seen. If that gate was the same,
+    /// everything is decided: it goes on, and takes no second token. If it was another, nobody knows which
+    /// of this one's rules it has applied.
+    pub(crate) fn find_other_gate(&self) -> Other {
+        let Marked::Again(other) = host::mark::leave(self.fingerprint) else { return Other::None };
+        if other == Some(self.fingerprint) {
+            self.metrics.count_repeated();
+            if !self.has_told_of.repetition.replace(true) {
+                log::warn!("this gate stands twice in a chain of filters: the second does nothing");
+            }
+            return Other::Same;
+        }
+        if !self.has_told_of.other_gate.replace(true) {
+            log::error!(
+                "another gate stands before this one in a chain of filters, with another configuration: \
+                 requests are answered 503; put both configurations into one"
+            );
+        }
+        Other::Different
     }
 
     /// Decides on the headers of a request.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use policy::config::Config;
 use policy::gate::{Clock, Gate};
+use policy::hash::fingerprint;
 use policy::node::{self, Failure, Poller, Rank, Report};
 use policy::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
+use policy::shared::{Key, Shared};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
@@ -20,6 +22,9 @@ const SINGLETON_ROOT_ID: &[u8] = b"portcullis_poller";
 
 /// What a node is called if nobody gives it a name that the invalidator takes.
 const NODE_DEFAULT: &str = "envoy";
+
+/// The counter of memories, one for each `vm_id`: the same for all configurations of a process.
+const MEMORIES: &str = "portcullis.memories";
 
 /// How often a VM tells its counters, and renews its lease or looks whether there is one to take.
 const TICK: Duration = Duration::from_millis(50);
@@ -43,8 +48,12 @@ impl Root {
     fn configure(&mut self, bytes: &[u8]) -> Result<(), String> {
         let config = Config::parse(bytes).map_err(|error| error.to_string())?;
         let random = host::random().ok_or("random bytes: the proxy has none to give")?;
+        let is_new_memory = matches!(SharedData.read(Key::HashKey), (None, _));
         let hash_key = node::join(&mut SharedData, config.storage, config.replay, random)
             .map_err(|error| error.to_string())?;
+        if is_new_memory {
+            begin_memory()?;
+        }
         if config.invalidator.is_some() {
             let holder = host::random().ok_or("random bytes: the proxy has none to give")?;
             let node = config.node.clone().or_else(host::node_id);
@@ -53,8 +62,15 @@ impl Root {
             self.poller = Some(Poller::new(u64::from_le_bytes(holder), node));
             self.is_singleton = host::root_id().as_deref() == Some(SINGLETON_ROOT_ID);
         }
+        if !host::mark::declare() {
+            log::warn!("the proxy keeps no marks on requests: two gates in one chain go unnoticed");
+        }
+        for text in node::news(&mut SharedData, &config) {
+            log::warn!("{text}");
+        }
         host::set_tick_period(TICK);
-        self.plugin = Some(Rc::new(Plugin::new(Gate::new(config, hash_key))));
+        let gate = Gate::new(config, hash_key);
+        self.plugin = Some(Rc::new(Plugin::new(gate, fingerprint(&bytes))));
         Ok(())
     }
 
@@ -104,6 +120,23 @@ impl Root {
         let Some(poller) = &mut self.poller else { return Ok(Report::default()) };
         poller.on_answer(body, &plugin.gate, &mut SharedData, rank, &HostClock)
     }
+}
+
+/// Notes that there is a new memory. Where this process has had one before, as after a change of `vm_id`, the
+/// new one does not know which requests were used; what they were signed with tells how old they are.
+fn begin_memory() -> Result<(), String> {
+    let Some(memories) = host::counter(MEMORIES) else { return Ok(()) };
+    let is_first = host::counted(memories) == 0;
+    host::count(memories, 1);
+    if is_first {
+        return Ok(());
+    }
+    log::warn!(
+        "vm_id: this Envoy has had another: with this one limits begin with full buckets, nothing is known of \
+         blocks until the invalidator has told, and what was signed before now is refused"
+    );
+    node::distrust_before(&mut SharedData, HostClock.wall())
+        .map_err(|_| "shared memory: too many VMs started at once".to_owned())
 }
 
 impl Context for Root {

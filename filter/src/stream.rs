@@ -17,7 +17,7 @@ use proxy_wasm::types::Action;
 
 use crate::held::Held;
 use crate::host::{self, CurrentRequest};
-use crate::plugin::Plugin;
+use crate::plugin::{Other, Plugin};
 
 /// One request and its response.
 pub(crate) struct Stream {
@@ -85,6 +85,12 @@ impl Context for Stream {}
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let started = self.plugin.metrics.start_timing();
+        // Before anything is removed or taken: the gate before has set and taken it.
+        match self.plugin.find_other_gate() {
+            Other::None => {}
+            Other::Same => return Action::Continue,
+            Other::Different => return self.conclude(self.plugin.gate.second_gate()),
+        }
         let request = CurrentRequest::default();
         remove_forged(&request);
         let action = match self.plugin.decide(&request) {

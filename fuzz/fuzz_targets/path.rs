@@ -7,6 +7,7 @@ use policy::request::Paths;
 fuzz_target!(|data: &[u8]| {
     for bits in 0..8_u8 {
         let paths = Paths {
+            allows_tunnels: false,
             refuses_parameters: bits & 1 != 0,
             decodes_slashes: bits & 2 != 0,
             ignores_case: bits & 4 != 0,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use policy::bucket::{Bucket, Rate, RateTag};
 use policy::hash::SubjectHash;
-use policy::slab::{BucketRecord, STATUS_BYTES_MAX, entries, find, with_buckets, with_status};
+use policy::slab::{
+    BucketRecord, STATUS_BYTES_MAX, SUBJECT_BYTES, entries, find, with_buckets, with_status,
+};
 
 const NOW: u64 = 1_000_000_000_000;
 
@@ -27,9 +29,10 @@ fuzz_target!(|data: &[u8]| {
         // The same hash twice is nothing that we write; the last of them goes.
         assert!(statuses(&slab) <= known);
     }
-    if let Ok(slab) = with_buckets(Some(data), hash, &[], 1, usize::MAX) {
-        assert!(entries(Some(&slab)).all(|entry| entry.is_ok()));
+    if let Ok(written) = with_buckets(Some(data), hash, &[], 1, usize::MAX) {
+        assert!(entries(Some(&written.slab)).all(|entry| entry.is_ok()));
     }
+    no_room_of_others(data);
     let Ok(rate) = Rate::new(10, 1, Duration::from_secs(1)) else { return };
     for record in entries(Some(data)).flatten().flat_map(|entry| entry.buckets()) {
         rebased(record, &rate);
@@ -56,10 +59,43 @@ fn kept_as_two(data: &[u8], hash: SubjectHash, record: BucketRecord, rate: &Rate
     let other = BucketRecord { rate: RateTag(!own.rate.0), ..own };
     let alone = with_buckets(Some(data), hash, &[own], 1, 4_096);
     let both = with_buckets(Some(data), hash, &[own, other], 1, 4_096);
-    assert_eq!(alone.is_ok(), both.is_ok());
-    if let Ok(slab) = both {
-        let entry = find(Some(&slab), hash).ok().flatten();
+    let room = |written: &policy::slab::Written| written.without_room.clone();
+    assert_eq!(alone.as_ref().map(room).ok(), both.as_ref().map(room).ok());
+    if let Ok(written) = both {
+        let entry = find(Some(&written.slab), hash).ok().flatten();
         let read: Vec<_> = entry.into_iter().flat_map(|entry| entry.buckets()).collect();
-        assert_eq!(read, [own, other]);
+        assert!(if written.without_room.is_empty() {
+            read == [own, other]
+        } else {
+            read.is_empty()
+        });
+    }
+}
+
+/// Whatever is there, a limit has the room that its own subjects leave, and who has a bucket keeps it.
+fn no_room_of_others(data: &[u8]) {
+    let new = SubjectHash([9; SubjectHash::BYTES]);
+    let record =
+        |limit| BucketRecord { limit, rate: RateTag(1), bucket: Bucket { full_at: u64::MAX } };
+    let limits: Vec<u32> = entries(Some(data))
+        .flatten()
+        .flat_map(|entry| entry.buckets().map(|one| one.limit).collect::<Vec<_>>())
+        .take(8)
+        .collect();
+    for limit in limits {
+        let others = entries(Some(data)).flatten().filter(|entry| {
+            entry.buckets().any(|one| one.limit == limit && !one.bucket.is_full(1))
+        });
+        let room = SUBJECT_BYTES * 4;
+        let is_full = others.count() >= 4;
+        let Ok(None) = find(Some(data), new) else { return };
+        let Ok(written) = with_buckets(Some(data), new, &[record(limit)], 1, room) else { return };
+        assert_eq!(written.without_room, if is_full { vec![limit] } else { vec![] });
+        let Ok(free) = with_buckets(Some(data), new, &[record(!limit)], 1, usize::MAX) else {
+            return;
+        };
+        assert!(free.without_room.is_empty());
+        let again = with_buckets(Some(&free.slab), new, &[record(!limit)], 1, 0);
+        assert!(again.is_ok_and(|again| again.without_room.is_empty()));
     }
 }

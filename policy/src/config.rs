@@ -11,6 +11,7 @@ mod json;
 mod raw;
 mod read;
 mod route;
+mod sizing;
 mod structure;
 
 use std::fmt;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use crate::bucket::Rate;
 use crate::name::Name;
-use crate::request::Paths;
+use crate::request::{Networks, Paths};
 use crate::sign::key::KeySet;
 use crate::subject::Kind;
 
@@ -122,6 +123,8 @@ pub struct Identity {
     pub ignores_unusable_claims: bool,
     /// Whether requests that do not say who they are from, or not in one way only, are only counted.
     pub shadow: bool,
+    /// Which addresses are one client's.
+    pub client_ip: Networks,
 }
 
 /// A place in a request where an id may be.
@@ -157,6 +160,8 @@ pub struct Limit {
     pub rate: Rate,
     /// Whether it is only counted.
     pub shadow: bool,
+    /// What to answer a subject for whose bucket there is no room; none: as the fail policy says.
+    pub slab_full: Option<Answer>,
 }
 
 /// What rejections look like.
@@ -207,7 +212,7 @@ impl fmt::Debug for Invalidator {
 pub struct Storage {
     /// Number of slabs, a power of two.
     pub slabs: u32,
-    /// The most bytes that buckets may take in one slab.
+    /// The most bytes that the buckets of one limit may take in one slab.
     pub slab_bytes_max: usize,
 }
 

@@ -130,6 +130,16 @@ impl Gate {
         }
     }
 
+    /// The decision on a request that another gate, with another configuration, has let through before.
+    #[must_use]
+    pub fn second_gate(&self) -> Decision {
+        let mut decision = Decision::default();
+        if let Err(denial) = decision.rule(Cause::SecondGate, self.config.shadow) {
+            decision.verdict = Verdict::Deny(denial);
+        }
+        decision
+    }
+
     fn check(
         &self,
         request: &impl Request,
@@ -144,6 +154,9 @@ impl Gate {
             let pseudo = |name| request.headers().all(name).next().unwrap_or_default();
             method = pseudo(":method");
             path = self.config.paths.canonical(pseudo(":path"));
+            // What is asked for inside of a tunnel nobody sees.
+            let is_tunnel = path.path.is_empty() && method.eq_ignore_ascii_case(b"CONNECT");
+            path.is_ambiguous |= is_tunnel && !self.config.paths.allows_tunnels;
         }
         if path.is_ambiguous {
             decision.rule(Cause::AmbiguousPath, self.config.paths.shadow)?;

@@ -7,6 +7,7 @@
 mod apply;
 mod keys;
 mod lease;
+mod news;
 mod poller;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -22,12 +23,14 @@ use crate::gate::Freshness;
 use crate::hash::HashKey;
 use crate::push::Message;
 use crate::shared::{Contention, Key, Shared, Step, update};
-use crate::time::MonotonicNanos;
+use crate::sign::replay::Horizon;
+use crate::time::{MonotonicNanos, UnixMicros};
 
 #[cfg(test)]
 pub(crate) use apply::{Applied, Place};
 pub use keys::KeyCache;
 pub use lease::{LEASE, Rank};
+pub use news::news;
 pub use poller::{Failure, Poller, Report};
 
 use messages::Progress;
@@ -87,6 +90,7 @@ pub fn join(
     agree_on_slabs(shared, Key::Geometry, "storage.slabs", storage.slabs)?;
     if let Some(replay) = replay {
         agree_on_slabs(shared, Key::ReplayGeometry, "replay.slabs", replay.slabs)?;
+        raise_tolerance(shared, replay.tolerance)?;
     }
     let (key, boot) = random.split_at(HashKey::BYTES);
     let boot_id: String = boot.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -94,6 +98,32 @@ pub fn join(
     agree(shared, Key::Progress, &progress.encode_to_vec())?;
     let key = agree(shared, Key::HashKey, key)?;
     key.as_slice().try_into().map(HashKey::new).map_err(|_| JoinError::Unreadable)
+}
+
+/// Nobody who shares the memory forgets a used request before it is too old for all of them.
+fn raise_tolerance(shared: &mut impl Shared, tolerance: Duration) -> Result<(), Contention> {
+    change_horizon(shared, |horizon| horizon.tolerance = horizon.tolerance.max(tolerance))
+}
+
+/// Lets nothing be used that was signed before this: it may have been used in another memory, of which
+/// this one knows nothing.
+///
+/// # Errors
+/// [`Contention`].
+pub fn distrust_before(shared: &mut impl Shared, begun: UnixMicros) -> Result<(), Contention> {
+    change_horizon(shared, |horizon| horizon.begun = horizon.begun.max(begun))
+}
+
+fn change_horizon(
+    shared: &mut impl Shared,
+    change: impl Fn(&mut Horizon),
+) -> Result<(), Contention> {
+    update(shared, Key::ReplayHorizon, |present| {
+        let known = Horizon::decode(present);
+        let mut changed = known;
+        change(&mut changed);
+        if changed == known { Step::Keep(()) } else { Step::Write(changed.encode(), ()) }
+    })
 }
 
 fn agree_on_slabs(

@@ -8,11 +8,13 @@ mod cookie;
 mod headers;
 pub(crate) mod id;
 mod ids;
+mod network;
 mod path;
 
 pub use headers::{Ambiguous, Headers};
 pub use id::can_be_in_request;
 pub(crate) use ids::{Fault, Found, Identified};
+pub use network::Networks;
 pub use path::{Canonical, Paths};
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +24,7 @@ use crate::config::{Identity, Source};
 use crate::subject::Kind;
 use headers::is_alias;
 use ids::Ids;
+use network::client_network;
 
 /// The most different ids of one sort in one request.
 pub const IDENTITIES_MAX: usize = 4;
@@ -70,7 +73,7 @@ pub(crate) fn identify(
             }
             // An address is never taken for a user's id, whatever the id looks like.
             Source::ClientIp => {
-                if let Some(address) = client_ip(request) {
+                if let Some(address) = client_network(request, rules.client_ip) {
                     ids.add(&Kind::ClientIp, &address);
                 }
             }
@@ -123,11 +126,6 @@ pub(crate) fn in_limit_header(request: &impl Request, kind: &Kind, name: &str) -
         }
     }
     ids.identified()
-}
-
-/// The client's address without its port, in the one canonical spelling.
-pub(crate) fn client_ip(request: &impl Request) -> Option<Vec<u8>> {
-    client_address(request).map(|ip| ip.to_string().into_bytes())
 }
 
 /// The client's address; an IPv4 address in IPv6 is an IPv4 address.

@@ -77,6 +77,7 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         | Cause::SlabFull
         | Cause::SlabUnreadable
         | Cause::Contention
+        | Cause::SecondGate
         | Cause::BodyNotHeld => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
     };
     let type_uri = problem.map(|name| format!("{TYPES}#{name}"));

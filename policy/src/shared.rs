@@ -22,6 +22,10 @@ pub enum Key {
     Replay(u32),
     /// How many slabs of those there are.
     ReplayGeometry,
+    /// How far back the memory of those reaches, and has to.
+    ReplayHorizon,
+    /// The limits that have had buckets here, and what the operator was told of them.
+    Known,
 }
 
 /// The mark of one value of one key; another value has another mark.

@@ -13,8 +13,9 @@
 //!
 //! What may be dropped: an entry without status whose buckets are all full, since a new one would
 //! be the same; and, when another status is written, a status of which the caller says that it is
-//! over. Nothing else ever is. Buckets and statuses have a budget each, so that neither can starve
-//! the other; what does not fit is refused to the caller.
+//! over. Nothing else ever is. Statuses have a budget, and so has each limit for its buckets, whosoever they are:
+//! a flood of one limit's subjects (of addresses, say, of which anybody has many) takes no room that another
+//! limit or a block needs. What does not fit is refused to the caller; who has a bucket keeps it.
 
 use crate::bucket::{Bucket, RateTag};
 use crate::hash::SubjectHash;
@@ -29,11 +30,8 @@ pub const STATUS_BYTES_MAX: usize = 48 * 1024;
 const HEAD_BYTES: usize = SubjectHash::BYTES + 1 + 2;
 const BUCKET_BYTES: usize = 4 + 4 + 8;
 
-/// The bytes that one subject with this many buckets takes.
-#[must_use]
-pub fn bucket_bytes(buckets: usize) -> usize {
-    buckets.saturating_mul(BUCKET_BYTES).saturating_add(HEAD_BYTES)
-}
+/// The bytes that one subject takes of the room of a limit that has a bucket for it.
+pub const SUBJECT_BYTES: usize = HEAD_BYTES + BUCKET_BYTES;
 
 /// One bucket of one subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +68,13 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// The bytes of buckets that count: of a limit that has several, one does. Else a change of rates could
-    /// leave no room for subjects that had it.
-    fn counted_bytes(&self) -> usize {
-        let limits = self.buckets.chunks_exact(BUCKET_BYTES).map(|chunk| chunk.first_chunk::<4>());
-        let mut last = None;
-        let further = limits.filter(|limit| last.replace(*limit) == Some(*limit)).count();
-        self.buckets.len().saturating_sub(further.saturating_mul(BUCKET_BYTES))
+    fn has_bucket_of(&self, limit: u32) -> bool {
+        self.buckets().any(|record| record.limit == limit)
+    }
+
+    /// Whether it needs room for this limit: a full bucket does not, though it may stay for a while.
+    fn counts_for(&self, limit: u32, now: MonotonicNanos) -> bool {
+        self.buckets().any(|record| record.limit == limit && !record.bucket.is_full(now))
     }
 
     fn is_droppable(&self, now: MonotonicNanos) -> bool {
@@ -138,26 +136,69 @@ pub fn find(slab: Option<&[u8]>, hash: SubjectHash) -> Result<Option<Entry<'_>>,
     Ok(None)
 }
 
-/// The slab with new buckets for one subject, whose status stays.
+/// A slab with new buckets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The slab.
+    pub slab: Vec<u8>,
+    /// The limits for whose buckets there was no room, by their fingerprints: these are not in it.
+    pub without_room: Vec<u32>,
+}
+
+/// The slab with new buckets for one subject, whose status stays. Those of a limit that has none for it
+/// yet are left out if the limit's subjects would take more than `limit_bytes_max`, [`SUBJECT_BYTES`]
+/// for each.
 ///
 /// # Errors
-/// Buckets would take more than `bucket_bytes_max`, or the slab is unreadable.
+/// The slab is unreadable, or the subject has more buckets than can be written.
 pub fn with_buckets(
     slab: Option<&[u8]>,
     hash: SubjectHash,
     buckets: &[BucketRecord],
     now: MonotonicNanos,
-    bucket_bytes_max: usize,
-) -> Result<Vec<u8>, SlabError> {
-    let status = find(slab, hash)?.map_or(&[][..], |entry| entry.status);
+    limit_bytes_max: usize,
+) -> Result<Written, SlabError> {
+    let known = find(slab, hash)?;
+    let mut new: Vec<(u32, usize)> = Vec::new();
+    for BucketRecord { limit, .. } in buckets {
+        let has_one = known.is_some_and(|entry| entry.has_bucket_of(*limit));
+        if !has_one && new.iter().all(|(known, _)| known != limit) {
+            new.push((*limit, SUBJECT_BYTES));
+        }
+    }
+    if !new.is_empty() {
+        count_others(slab, hash, now, &mut new)?;
+    }
+    let full = new.into_iter().filter(|(_, bytes)| *bytes > limit_bytes_max);
+    let without_room: Vec<u32> = full.map(|(limit, _)| limit).collect();
     let mut encoded = Vec::with_capacity(buckets.len().saturating_mul(BUCKET_BYTES));
-    for record in buckets {
+    for record in buckets.iter().filter(|record| !without_room.contains(&record.limit)) {
         encoded.extend_from_slice(&record.limit.to_le_bytes());
         encoded.extend_from_slice(&record.rate.0.to_le_bytes());
         encoded.extend_from_slice(&record.bucket.full_at.to_le_bytes());
     }
+    let status = known.map_or(&[][..], |entry| entry.status);
     let entry = Entry { hash, buckets: &encoded, status };
-    rewrite(slab, entry, now, |_| false, bucket_bytes_max, usize::MAX)
+    let slab = rewrite(slab, entry, now, |_| false, usize::MAX)?;
+    Ok(Written { slab, without_room })
+}
+
+/// Adds to each limit the bytes that other subjects take of its room.
+fn count_others(
+    slab: Option<&[u8]>,
+    hash: SubjectHash,
+    now: MonotonicNanos,
+    limits: &mut [(u32, usize)],
+) -> Result<(), Unreadable> {
+    for entry in entries(slab) {
+        let entry = entry?;
+        for (limit, bytes) in limits.iter_mut() {
+            if entry.hash != hash && entry.counts_for(*limit, now) {
+                *bytes = bytes.saturating_add(SUBJECT_BYTES);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The slab with a new status for one subject, whose buckets stay. An empty status removes it, and
@@ -174,7 +215,7 @@ pub fn with_status(
 ) -> Result<Vec<u8>, SlabError> {
     let buckets = find(slab, hash)?.map_or(&[][..], |entry| entry.buckets);
     let entry = Entry { hash, buckets, status };
-    rewrite(slab, entry, now, is_over, usize::MAX, STATUS_BYTES_MAX)
+    rewrite(slab, entry, now, is_over, STATUS_BYTES_MAX)
 }
 
 impl From<Unreadable> for SlabError {
@@ -189,13 +230,12 @@ fn rewrite(
     new: Entry<'_>,
     now: MonotonicNanos,
     is_over: impl Fn(&[u8]) -> bool,
-    bucket_bytes_max: usize,
     status_bytes_max: usize,
 ) -> Result<Vec<u8>, SlabError> {
     let grown = HEAD_BYTES + new.buckets.len() + new.status.len();
     let mut out = Vec::with_capacity(slab.map_or(1, <[u8]>::len).saturating_add(grown));
     out.push(VERSION);
-    let mut budget = Budget { bucket_bytes: 0, status_bytes: 0 };
+    let mut status_bytes = 0_usize;
     for entry in entries(slab) {
         let mut entry = entry?;
         if entry.hash == new.hash {
@@ -205,29 +245,19 @@ fn rewrite(
             entry.status = &[];
         }
         if !entry.is_droppable(now) {
-            budget.add(&entry);
+            status_bytes = status_bytes.saturating_add(status_cost(&entry));
             push_entry(&mut out, &entry)?;
         }
     }
     if !new.is_droppable(now) {
-        budget.add(&new);
+        status_bytes = status_bytes.saturating_add(status_cost(&new));
         push_entry(&mut out, &new)?;
     }
-    let fits = budget.bucket_bytes <= bucket_bytes_max && budget.status_bytes <= status_bytes_max;
-    if fits { Ok(out) } else { Err(SlabError::Full) }
+    if status_bytes <= status_bytes_max { Ok(out) } else { Err(SlabError::Full) }
 }
 
-struct Budget {
-    bucket_bytes: usize,
-    status_bytes: usize,
-}
-
-impl Budget {
-    fn add(&mut self, entry: &Entry<'_>) {
-        let cost = |bytes: usize| if bytes == 0 { 0 } else { HEAD_BYTES + bytes };
-        self.bucket_bytes = self.bucket_bytes.saturating_add(cost(entry.counted_bytes()));
-        self.status_bytes = self.status_bytes.saturating_add(cost(entry.status.len()));
-    }
+fn status_cost(entry: &Entry<'_>) -> usize {
+    if entry.status.is_empty() { 0 } else { HEAD_BYTES + entry.status.len() }
 }
 
 fn push_entry(out: &mut Vec<u8>, entry: &Entry<'_>) -> Result<(), SlabError> {

@@ -37,6 +37,12 @@ class Options:
     plain_port: int | None = None  # of another listener, the same without the filter
     lds: Path | None = None  # the file that listeners come from, so that they can change
     drain_s: int = 1  # how long connections last that a change of their listener leaves
+    vm_id: str = "portcullis"  # what shares it shares memory
+    trusted_hops: int = 0  # proxies before Envoy whose x-forwarded-for is believed
+    second_gate: dict | None = None  # the plugin configuration of another gate after the first
+    routes: list[dict] | None = None  # instead of one that sends everything upstream
+    upgrades: list[str] = field(default_factory=list)  # such as CONNECT
+    early_mutations: list[dict] = field(default_factory=list)  # of headers, before any filter
 
 
 def wasm_config(root_id: str, options: Options) -> dict:
@@ -52,7 +58,7 @@ def wasm_config(root_id: str, options: Options) -> dict:
         "failure_policy": "FAIL_RELOAD",
         "allow_on_headers_stop_iteration": options.body_callbacks,
         "vm_config": {
-            "vm_id": "portcullis",
+            "vm_id": options.vm_id,
             "runtime": "envoy.wasm.runtime.v8",
             "code": {"local": {"filename": str(options.wasm or artifacts.wasm())}},
         },
@@ -77,9 +83,9 @@ def cluster(name: str, address: str | int) -> dict:
     }
 
 
-def _gate(options: Options) -> dict:
+def _gate(options: Options, name: str = "portcullis") -> dict:
     return {
-        "name": "portcullis",
+        "name": name,
         "typed_config": {
             "@type": _FILTERS + "wasm.v3.Wasm",
             "config": wasm_config("portcullis", options),
@@ -88,8 +94,9 @@ def _gate(options: Options) -> dict:
 
 
 def _listener(
-    name: str, port: int, access_log: Path, filters: list[dict], normalize: bool
+    name: str, port: int, access_log: Path, filters: list[dict], options: Options
 ) -> dict:
+    normalize = options.normalize
     router = {"name": "router", "typed_config": {"@type": _FILTERS + "router.v3.Router"}}
     line = {
         "user": "%REQ(x-user-id)%",
@@ -108,12 +115,15 @@ def _listener(
             "log_format": {"json_format": line},
         },
     }
-    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}]
+    routes = options.routes or [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}]
     manager = {
         "@type": _TYPES + "envoy.extensions.filters.network.http_connection_manager.v3"
         ".HttpConnectionManager",
         "stat_prefix": "edge",
         "use_remote_address": True,
+        "xff_num_trusted_hops": options.trusted_hops,
+        "early_header_mutation_extensions": options.early_mutations,
+        "upgrade_configs": [{"upgrade_type": one} for one in options.upgrades],
         # A partner's X-Request-Id is signed: Envoy must neither replace it nor mark it.
         "preserve_external_request_id": True,
         "http_protocol_options": {"enable_trailers": True},
@@ -146,10 +156,13 @@ def _listener(
 
 def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) -> dict:
     filters = [*options.filters_before, _gate(options)]
-    listeners = [_listener("edge", port, access_log, filters, options.normalize)]
+    if options.second_gate is not None:
+        second = dataclasses.replace(options, plugin=options.second_gate)
+        filters.append(_gate(second, "portcullis-again"))
+    listeners = [_listener("edge", port, access_log, filters, options)]
     if options.plain_port:
         before = options.filters_before
-        plain = _listener("plain", options.plain_port, access_log, before, options.normalize)
+        plain = _listener("plain", options.plain_port, access_log, before, options)
         listeners.append(plain)
     config = {
         "node": {"id": "edge-1", "cluster": "portcullis-tests"},
@@ -219,6 +232,14 @@ class Envoy:
         self.options = dataclasses.replace(self.options, **options)
         bootstrap(self.port, self.admin_port, self.access_log, self.options)
         wait_until(lambda: self._stat(changed) > before, "Envoy to take the new listener")
+
+    def try_to_change(self, **options) -> None:
+        """Offers a listener that Envoy has to refuse."""
+        refused = "listener_manager.lds.update_rejected"
+        before = self._stat(refused)
+        changed = dataclasses.replace(self.options, **options)
+        bootstrap(self.port, self.admin_port, self.access_log, changed)
+        wait_until(lambda: self._stat(refused) > before, "Envoy to refuse the new listener")
 
     def _stat(self, name: str) -> int:
         _, _, value = self.admin(f"/stats?filter=^{name}$").body.decode().partition(": ")

@@ -13,6 +13,7 @@ class Upstream:
         self.port = ports.free()
         self.seen: Counter = Counter()  # user id (or None) -> requests
         self.last_path: str | None = None  # of the latest request
+        self.redirects: dict[str, str] = {}  # path -> where it says to go instead
         self._loop = asyncio.new_event_loop()
         server = asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self._server = self._loop.run_until_complete(server)
@@ -30,9 +31,12 @@ class Upstream:
                 self.last_path = path
                 echo = {"method": method, "path": path, "headers": headers, "body": body.decode()}
                 answer = json.dumps(echo).encode()
+                status = b"200 OK"
+                if to := self.redirects.get(path):
+                    status = b"302 Found\r\nlocation: " + to.encode()
                 writer.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-                    b"content-length: %d\r\n\r\n" % len(answer)
+                    b"HTTP/1.1 %s\r\ncontent-type: application/json\r\n"
+                    b"content-length: %d\r\n\r\n" % (status, len(answer))
                 )
                 if method != "HEAD":
                     writer.write(answer)

@@ -4,6 +4,7 @@ mod limits;
 mod routes;
 mod signed;
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::fail::{Answer, AnswerByRoute, FailPolicy};
@@ -13,8 +14,7 @@ use super::{
 };
 use crate::name::Name;
 use crate::push;
-use crate::request::Paths;
-use crate::slab;
+use crate::request::{Networks, Paths};
 use crate::time::{DURATION_RULE, parse_duration};
 
 use limits::limits;
@@ -46,12 +46,12 @@ pub(super) fn config(raw: raw::Config) -> Checked<Config> {
     let has_signatures = integrations.iter().any(|i| i.signature.is_some());
     let keys = signed::keys(raw.keys, &integrations)?;
     signed::coverage(&integrations, &keys, invalidator.is_some())?;
-    let replay = signed::replay(&raw.replay.unwrap_or_default())?;
+    let replay = signed::replay(&raw.replay.unwrap_or_default(), &integrations)?;
     let limits = limits(raw.limits, &names, paths, &identity, has_signatures, raw.shadow)?;
     if invalidator.is_some() && identity.user.is_empty() && identity.session.is_empty() {
         return fail("identity", "must say where the user or session is: invalidations name them");
     }
-    let storage = storage(&raw.storage, limits.len())?;
+    let storage = storage(&raw.storage)?;
     Ok(Config {
         node: raw.node.map(node).transpose()?,
         stat_prefix: name("stat_prefix", raw.stat_prefix.as_deref().unwrap_or("portcullis"))?,
@@ -87,7 +87,24 @@ fn identity(raw: raw::Identity, shadow: bool) -> Checked<Identity> {
         missing_user,
         keeps_commas: raw.commas.0,
         ignores_unusable_claims: raw.unusable_claim.0,
+        client_ip: networks(&raw.client_ip)?,
         shadow: shadow || raw.shadow,
+    })
+}
+
+fn networks(raw: &raw::Networks) -> Checked<Networks> {
+    let prefix = |name: &str, given: Option<u32>, default: u8, range: RangeInclusive<u8>| {
+        let (least, most) = (*range.start(), *range.end());
+        let given = given.map_or(Some(default), |given| u8::try_from(given).ok());
+        given.filter(|bits| range.contains(bits)).ok_or_else(|| {
+            let rule = format!("must be from {least} to {most}");
+            ConfigError::new(format!("identity.client_ip.{name}"), rule)
+        })
+    };
+    let Networks { ipv4_prefix, ipv6_prefix } = Networks::default();
+    Ok(Networks {
+        ipv4_prefix: prefix("ipv4_prefix", raw.ipv4_prefix, ipv4_prefix, 8..=32)?,
+        ipv6_prefix: prefix("ipv6_prefix", raw.ipv6_prefix, ipv6_prefix, 16..=128)?,
     })
 }
 
@@ -96,6 +113,7 @@ fn paths(raw: &raw::Paths, shadow: bool) -> Paths {
         refuses_parameters: raw.parameters.0,
         decodes_slashes: raw.encoded_slashes.0,
         ignores_case: raw.ignore_case,
+        allows_tunnels: raw.connect.0,
         shadow: shadow || raw.shadow,
     }
 }
@@ -209,7 +227,7 @@ fn answer(raw: raw::Answer) -> Answer {
     }
 }
 
-fn storage(raw: &raw::Storage, limits: usize) -> Checked<Storage> {
+fn storage(raw: &raw::Storage) -> Checked<Storage> {
     let slabs = raw.slabs.unwrap_or(SLABS_DEFAULT);
     if !slabs.is_power_of_two() || !(SLABS_MIN..=SLABS_MAX).contains(&slabs) {
         return fail("storage.slabs", "must be a power of two from 16 to 1048576");
@@ -218,13 +236,7 @@ fn storage(raw: &raw::Storage, limits: usize) -> Checked<Storage> {
     if !(SLAB_BYTES_MIN..=SLAB_BYTES_MAX).contains(&bytes) {
         return fail("storage.slab_bytes_max", "must be from 64 to 65536");
     }
-    let slab_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let least = slab::bucket_bytes(limits);
-    if slab_bytes_max < least {
-        let rule = format!("must be at least {least}: all limits of one subject must have room");
-        return fail("storage.slab_bytes_max", rule);
-    }
-    Ok(Storage { slabs, slab_bytes_max })
+    Ok(Storage { slabs, slab_bytes_max: usize::try_from(bytes).unwrap_or(usize::MAX) })
 }
 
 /// The invalidator refuses polls from nodes whose name breaks this rule.

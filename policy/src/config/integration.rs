@@ -170,6 +170,8 @@ impl Wanted {
 pub struct ReplayStorage {
     /// Number of slabs, a power of two.
     pub slabs: u32,
-    /// The most bytes of one slab.
+    /// The most bytes that the requests of one partner may take in one slab.
     pub slab_bytes_max: usize,
+    /// The longest tolerance of any integration: how long after its signing a request is accepted.
+    pub tolerance: Duration,
 }

@@ -34,7 +34,15 @@ object! {
         missing_user: Option<Answer>, optional "missing_user";
         commas: Commas, optional "commas";
         unusable_claim: UnusableClaim, optional "unusable_claim";
+        client_ip: Networks, optional "client_ip";
         shadow: bool, optional "shadow";
+    }
+}
+
+object! {
+    struct Networks {
+        ipv4_prefix: Option<u32>, optional "ipv4_prefix";
+        ipv6_prefix: Option<u32>, optional "ipv6_prefix";
     }
 }
 
@@ -65,6 +73,7 @@ object! {
         parameters: Parameters, optional "parameters";
         encoded_slashes: EncodedSlashes, optional "encoded_slashes";
         ignore_case: bool, optional "ignore_case";
+        connect: Connect, optional "connect";
         shadow: bool, optional "shadow";
     }
 }
@@ -87,6 +96,17 @@ pub(super) struct EncodedSlashes(pub(super) bool);
 impl FromJson for EncodedSlashes {
     fn read(&mut self, json: Json) -> Read<()> {
         self.0 = choice(json, &[("refuse", false), ("decode", true)])?;
+        Ok(())
+    }
+}
+
+/// Whether it is the second of two words; the first is the default.
+#[derive(Default)]
+pub(super) struct Connect(pub(super) bool);
+
+impl FromJson for Connect {
+    fn read(&mut self, json: Json) -> Read<()> {
+        self.0 = choice(json, &[("refuse", false), ("allow", true)])?;
         Ok(())
     }
 }
@@ -188,6 +208,7 @@ object! {
         tokens_per_fill: u32, required "tokens_per_fill";
         fill_interval: String, required "fill_interval";
         shadow: bool, optional "shadow";
+        slab_full: Option<Answer>, optional "slab_full";
     }
 }
 

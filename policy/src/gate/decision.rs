@@ -127,11 +127,13 @@ pub enum Cause {
     },
     /// The proxy did not hold its body back until it was verified.
     BodyNotHeld,
+    /// Another gate, with another configuration, stands before this one in the same chain of filters.
+    SecondGate,
 }
 
 impl Cause {
     /// Every name that [`Cause::as_str`] gives, so that metrics can show zeros.
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 19] = [
         "block",
         "zero",
         "limit",
@@ -150,6 +152,7 @@ impl Cause {
         "body_too_large",
         "signature",
         "body_not_held",
+        "second_gate",
     ];
 
     /// The sort of rule, as metrics and logs name it.
@@ -174,6 +177,7 @@ impl Cause {
             Self::BodyTooLarge => "body_too_large",
             Self::Signature { .. } => "signature",
             Self::BodyNotHeld => "body_not_held",
+            Self::SecondGate => "second_gate",
         }
     }
 

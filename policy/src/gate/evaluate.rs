@@ -32,15 +32,20 @@ impl Evaluation {
         }
     }
 
+    /// Whether it is rejected because a limit has no room.
+    fn denies_for_room(&self) -> bool {
+        self.denial.as_ref().is_some_and(|denial| denial.cause == Cause::SlabFull)
+    }
+
     /// The slab cannot be read.
     pub(super) fn fail_unreadable(&mut self, policy: &FailPolicy) {
-        self.fail(Cause::SlabUnreadable, policy);
+        self.fail(Cause::SlabUnreadable, policy.slab_full, policy);
     }
 
     /// The slab cannot be written, or not be read.
-    fn fail(&mut self, cause: Cause, policy: &FailPolicy) {
+    fn fail(&mut self, cause: Cause, answer: Answer, policy: &FailPolicy) {
         let denial = Denial::of(cause);
-        match policy.slab_full {
+        match answer {
             Answer::Deny => self.reject(denial, policy.shadow),
             Answer::Allow => self.notes.push(Note { denial, why: Why::FailOpen }),
         }
@@ -94,14 +99,57 @@ impl Gate {
         let is_new_and_empty = |one: &Touched| one.kept.is_new && one.taken.is_none();
         if is_taken || touched.iter().any(is_new_and_empty) {
             let records = merge_records(entry.as_ref(), touched, is_taken, now);
-            let room = self.config.storage.slab_bytes_max;
-            match slab::with_buckets(slab, hash, &records, now, room) {
-                Ok(slab) => found.write = Some(slab),
-                Err(SlabError::Full) => found.fail(Cause::SlabFull, policy),
-                Err(SlabError::Unreadable) => found.fail_unreadable(policy),
-            }
+            self.write(hash, slab, &records, plan, now, &mut found);
         }
         found
+    }
+
+    /// Prepares what is to be written, unless a limit that must not pass without a bucket has no room.
+    fn write(
+        &self,
+        hash: SubjectHash,
+        slab: Option<&[u8]>,
+        records: &[BucketRecord],
+        plan: &Plan<'_>,
+        now: MonotonicNanos,
+        found: &mut Evaluation,
+    ) {
+        let policy = &self.config.fail_policy;
+        let room = self.config.storage.slab_bytes_max;
+        let written = match slab::with_buckets(slab, hash, records, now, room) {
+            Ok(written) => written,
+            Err(SlabError::Full) => return found.fail(Cause::SlabFull, policy.slab_full, policy),
+            Err(SlabError::Unreadable) => return found.fail_unreadable(policy),
+        };
+        if !written.without_room.is_empty() {
+            self.fail_without_room(plan, &written.without_room, found);
+            // Where nothing found room there is nothing to write: a flood must not be in others' way.
+            let has_none = |record: &BucketRecord| written.without_room.contains(&record.limit);
+            if found.denies_for_room() || records.iter().all(has_none) {
+                return;
+            }
+        }
+        found.write = Some(written.slab);
+    }
+
+    /// Answers for limits without room for one more bucket. One that is only counted rejects nobody.
+    fn fail_without_room(&self, plan: &Plan<'_>, without_room: &[u32], found: &mut Evaluation) {
+        let policy = &self.config.fail_policy;
+        let full = plan.limits.iter().map(|(_, limit)| limit);
+        let mut answers = Vec::new();
+        for limit in full.filter(|limit| without_room.contains(&limit.id)) {
+            match limit.slab_full.unwrap_or(policy.slab_full) {
+                Answer::Deny if limit.shadow => {
+                    found.reject(Denial::of(Cause::SlabFull), true);
+                }
+                answer => answers.push(answer),
+            }
+        }
+        let denies = answers.contains(&Answer::Deny);
+        if !answers.is_empty() {
+            let answer = if denies { Answer::Deny } else { Answer::Allow };
+            found.fail(Cause::SlabFull, answer, policy);
+        }
     }
 
     pub(super) fn check_status(

@@ -146,6 +146,7 @@ fn every_cause_has_its_name() {
             replay_status: 409,
         },
         Cause::BodyNotHeld,
+        Cause::SecondGate,
     ];
     assert_eq!(causes.map(|cause| cause.as_str()), Cause::NAMES);
 }

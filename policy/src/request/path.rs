@@ -18,6 +18,8 @@ pub struct Paths {
     pub decodes_slashes: bool,
     /// Whether upper and lower case (of ASCII) are the same.
     pub ignores_case: bool,
+    /// Whether a `CONNECT` is let through, though nobody sees what is asked for in its tunnel.
+    pub allows_tunnels: bool,
     /// Whether ambiguous paths are only counted.
     pub shadow: bool,
 }

@@ -35,6 +35,8 @@ pub struct Verified {
     pub key_id: KeyId,
     /// In which way.
     pub profile: Profile,
+    /// When its sender says that it was signed; none if the profile has no time.
+    pub signed_at: Option<UnixMicros>,
     /// Until when it may be used, inclusive; none if the profile has no time.
     pub valid_until: Option<UnixMicros>,
     /// What may not be used again.
@@ -201,6 +203,7 @@ impl Verifier {
             partner: key.partner.clone(),
             key_id: key.id.clone(),
             profile,
+            signed_at: self.timestamp.map(instant),
             valid_until: self.timestamp.map(|at| latest(&self.signature, at)),
             nonce,
             remember_for: self.signature.remember_for,

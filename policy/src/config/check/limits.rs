@@ -2,7 +2,7 @@
 
 use super::super::{ConfigError, Identity, LIMITS_MAX, Limit, LimitMatch, raw};
 use super::routes::{group_index, matcher};
-use super::{Checked, fail, header, name};
+use super::{Checked, answer, fail, header, name};
 use crate::bucket::Rate;
 use crate::hash::fingerprint;
 use crate::name::Name;
@@ -78,7 +78,15 @@ fn limit(
         }
         Some(matchers) => matches(field, matchers, groups, paths)?,
     };
-    Ok(Limit { id: fingerprint(&name), name, key, matchers, rate, shadow: shadow || raw.shadow })
+    Ok(Limit {
+        id: fingerprint(&name),
+        name,
+        key,
+        matchers,
+        rate,
+        shadow: shadow || raw.shadow,
+        slab_full: raw.slab_full.map(answer),
+    })
 }
 
 /// The entries of a `match` that may refer to route groups.

@@ -25,7 +25,7 @@ const TOLERANCE_MAX: Duration = Duration::from_secs(60 * 60);
 const SLABS_DEFAULT: u32 = 4_096;
 const SLABS_MIN: u32 = 16;
 const SLABS_MAX: u32 = 1_048_576;
-const SLAB_BYTES_DEFAULT: u32 = 4_096;
+const SLAB_BYTES_DEFAULT: u32 = 8_192;
 const SLAB_BYTES_MAX: u32 = 65_536;
 
 pub(super) fn integrations(
@@ -53,11 +53,16 @@ pub(super) fn integrations(
 /// A request of one integration may be sent to another that tolerates more.
 fn remember_for_the_longest(all: &mut [Integration]) {
     let timed = |one: &Signature| one.profile.has_time();
-    let signatures = all.iter().filter_map(|one| one.signature.as_ref());
-    let tolerances = signatures.filter(|one| timed(one)).map(|one| one.tolerance);
-    let longest = tolerances.max().unwrap_or_default().saturating_mul(2);
+    let longest = longest_tolerance(all).saturating_mul(2);
     let signatures = all.iter_mut().filter_map(|one| one.signature.as_mut());
     signatures.filter(|one| timed(one)).for_each(|one| one.remember_for = longest);
+}
+
+/// For how long after its signing a request is accepted anywhere.
+fn longest_tolerance(all: &[Integration]) -> Duration {
+    let signatures = all.iter().filter_map(|one| one.signature.as_ref());
+    let timed = signatures.filter(|one| one.profile.has_time());
+    timed.map(|one| one.tolerance).max().unwrap_or_default()
 }
 
 fn integration(
@@ -288,7 +293,7 @@ pub(super) fn coverage(
     Ok(())
 }
 
-pub(super) fn replay(raw: &raw::Replay) -> Checked<ReplayStorage> {
+pub(super) fn replay(raw: &raw::Replay, all: &[Integration]) -> Checked<ReplayStorage> {
     let slabs = raw.slabs.unwrap_or(SLABS_DEFAULT);
     if !slabs.is_power_of_two() || !(SLABS_MIN..=SLABS_MAX).contains(&slabs) {
         return fail("replay.slabs", "must be a power of two from 16 to 1048576");
@@ -297,5 +302,6 @@ pub(super) fn replay(raw: &raw::Replay) -> Checked<ReplayStorage> {
     if !(SLAB_BYTES_MIN..=SLAB_BYTES_MAX).contains(&bytes) {
         return fail("replay.slab_bytes_max", "must be from 256 to 65536");
     }
-    Ok(ReplayStorage { slabs, slab_bytes_max: usize::try_from(bytes).unwrap_or(usize::MAX) })
+    let slab_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    Ok(ReplayStorage { slabs, slab_bytes_max, tolerance: longest_tolerance(all) })
 }

@@ -74,10 +74,15 @@ fn how_ids_and_paths_are_read_is_safe_by_default() {
     changed["identity"]["commas"] = json!("keep");
     changed["identity"]["unusable_claim"] = json!("ignore");
     changed["paths"] = json!({"parameters": "refuse", "encoded_slashes": "decode",
-                              "ignore_case": true, "shadow": true});
+                              "ignore_case": true, "connect": "allow", "shadow": true});
     let config = parse(&changed).unwrap();
     assert!(config.identity.keeps_commas && config.identity.ignores_unusable_claims);
-    let all =
-        Paths { refuses_parameters: true, decodes_slashes: true, ignores_case: true, shadow: true };
+    let all = Paths {
+        refuses_parameters: true,
+        decodes_slashes: true,
+        ignores_case: true,
+        allows_tunnels: true,
+        shadow: true,
+    };
     assert_eq!(config.paths, all);
 }

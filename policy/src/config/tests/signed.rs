@@ -25,7 +25,8 @@ fn integrations_are_read_whole() {
     assert_eq!(key.not_before, UnixMicros::parse_rfc3339("2026-01-01T00:00:00Z"));
     assert_eq!(key.not_after, UnixMicros::parse_rfc3339("2027-01-01T00:00:00Z"));
     assert_eq!(key.integrations, std::slice::from_ref(&payments.name));
-    assert_eq!(config.replay, Some(ReplayStorage { slabs: 64, slab_bytes_max: 512 }));
+    let tolerance = Duration::from_secs(300);
+    assert_eq!(config.replay, Some(ReplayStorage { slabs: 64, slab_bytes_max: 512, tolerance }));
     let unsigned = parse(&minimal()).unwrap();
     assert!(unsigned.integrations.is_empty() && unsigned.keys.is_empty());
     assert_eq!(unsigned.replay, None, "nothing to remember");
@@ -290,5 +291,6 @@ fn the_memory_of_used_requests_has_rules() {
         ("/replay/burst", json!(1), "replay.burst", "unknown field"),
     ]);
     let config = parse(&with("/replay", None)).unwrap();
-    assert_eq!(config.replay, Some(ReplayStorage { slabs: 4_096, slab_bytes_max: 4_096 }));
+    let replay = config.replay.unwrap();
+    assert_eq!((replay.slabs, replay.slab_bytes_max), (4_096, 8_192));
 }

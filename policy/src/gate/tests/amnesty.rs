@@ -32,7 +32,7 @@ proptest! {
     fn eviction_gives_no_amnesty(
         steps in prop::collection::vec((0u32..USERS, 0u64..40, any::<bool>()), 400..1_200),
     ) {
-        let room = crate::slab::bucket_bytes(1) * 3;
+        let room = crate::slab::SUBJECT_BYTES * 3;
         let mut bench = Bench::new(&base_with("/storage/slab_bytes_max", json!(room)));
         let mut oracle = Oracle::default();
         let mut refused = 0;

@@ -137,3 +137,34 @@ fn where_no_rule_is_about_paths_none_is_ambiguous() {
     config["route_groups"] = json!([]);
     assert_eq!(Bench::new(&config).alice("/;/x/..;/%zz"), "ok");
 }
+
+#[test]
+fn a_tunnel_is_a_path_that_nobody_sees() {
+    let connect = |config: &Value, path: Option<&str>| {
+        let request = Plain::default().with(":method", "CONNECT").with("x-user-id", "alice");
+        let request = path.iter().fold(request, |request, path| request.with(":path", path));
+        Bench::new(config).says(&request)
+    };
+    assert_eq!(connect(&base(), None), "rule=ambiguous_path");
+    assert_eq!(connect(&base(), Some("/bet")), "ok", "extended CONNECT says where");
+    let allowing = |key: &str, value: Value| base_with("/paths", json!({key: value}));
+    assert_eq!(connect(&allowing("connect", json!("allow")), None), "ok");
+    assert_eq!(connect(&allowing("shadow", json!(true)), None), "shadow=ambiguous_path");
+    let mut pathless = base_with("/route_groups", json!([]));
+    assert_eq!(connect(&pathless, None), "ok", "no rule is about a path");
+    pathless["shadow"] = json!(true);
+    assert_eq!(connect(&pathless, None), "ok");
+}
+
+#[test]
+fn another_gate_before_this_one_is_refused() {
+    let bench = Bench::new(&base());
+    let refused = bench.gate.second_gate();
+    assert_eq!(line(&bench.gate, &refused), "rule=second_gate");
+    assert_eq!(
+        crate::response::rejection(bench.gate.config(), &Denial::of(Cause::SecondGate)).status,
+        503
+    );
+    let trial = Bench::new(&base_with("/shadow", json!(true)));
+    assert_eq!(line(&trial.gate, &trial.gate.second_gate()), "shadow=second_gate");
+}

@@ -30,6 +30,52 @@ fn a_full_slab_is_answered_as_configured() {
     assert_eq!(bench.says(&back), "ok", "whoever has refilled makes room");
 }
 
+/// Each limit of a subject is answered by itself.
+#[test]
+fn a_limit_without_room_is_answered_by_its_own_rule() {
+    let strict = limit("per-user", json!("user"), 3);
+    for (more, first, later) in [
+        (json!({}), "ok", "rule=slab_full"),
+        (json!({"slab_full": "allow"}), "ok", "fail_open=slab_full"),
+        (json!({"shadow": true}), "ok", "shadow=slab_full"),
+        (json!({"shadow": true, "slab_full": "allow"}), "ok", "fail_open=slab_full"),
+    ] {
+        let mut cheap = limit("per-ip", json!("client_ip"), 3);
+        cheap["fill_interval"] = json!("1h");
+        cheap.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut config = base_with("/limits", json!([strict, cheap]));
+        config["storage"]["slab_bytes_max"] = json!(64);
+        let mut bench = Bench::new(&config);
+        let lines: Vec<_> =
+            (0..200).map(|i| bench.says(&Plain::get("/").from(&format!("10.0.0.{i}")))).collect();
+        assert_eq!(lines.iter().filter(|line| *line == first).count(), 16);
+        assert_eq!(lines.iter().filter(|line| *line == later).count(), 184, "{more}");
+        assert_eq!(bench.allowed("/", 4), 3, "who has a limit of his own has his room");
+    }
+}
+
+/// What cannot be kept for one limit is kept for the others all the same.
+#[test]
+fn a_full_limit_switches_off_no_other() {
+    let of = |name: &str, interval: &str, more: Value| {
+        let mut limit = limit(name, json!("user"), 2);
+        limit["fill_interval"] = json!(interval);
+        limit.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        limit
+    };
+    let mut slow = of("slow", "1h", json!({"slab_full": "allow"}));
+    slow["match"] = json!([{"path": {"exact": "/slow"}}]);
+    let mut config = base_with("/limits", json!([slow, of("quick", "1s", json!({}))]));
+    config["storage"]["slab_bytes_max"] = json!(64);
+    let mut bench = Bench::new(&config);
+    for i in 0..200 {
+        bench.says(&Plain::get("/slow").with("x-user-id", &format!("user-{i}")));
+        bench.pass(2.0);
+    }
+    let lines: Vec<_> = (0..3).map(|_| bench.alice("/slow")).collect();
+    assert_eq!(lines, ["fail_open=slab_full", "fail_open=slab_full", "rule=limit:quick"]);
+}
+
 #[test]
 fn a_full_slab_hides_no_block() {
     let mut bench = tight("allow");

@@ -60,10 +60,31 @@ fn too_many_at_once_is_an_error() {
 
 #[test]
 fn plugins_that_remember_used_requests_agree_on_where() {
-    let replay = |slabs| Some(ReplayStorage { slabs, slab_bytes_max: 256 });
+    let tolerance = Duration::from_secs(300);
+    let replay = |slabs| Some(ReplayStorage { slabs, slab_bytes_max: 256, tolerance });
     let mut memory = Memory::default();
     join(&mut memory, STORAGE, replay(64), [1; 32]).unwrap();
     join(&mut memory, STORAGE, None, [1; 32]).unwrap();
     let error = join(&mut memory, STORAGE, replay(32), [1; 32]).unwrap_err();
     assert!(error.to_string().starts_with("replay.slabs: must be 64, as in the other"), "{error}");
+}
+
+#[test]
+fn the_longest_tolerance_counts_for_all_and_a_new_memory_begins_late() {
+    let replay = |seconds| {
+        let tolerance = Duration::from_secs(seconds);
+        Some(ReplayStorage { slabs: 64, slab_bytes_max: 256, tolerance })
+    };
+    let mut memory = Memory::default();
+    let horizon =
+        |memory: &mut Memory| Horizon::decode(memory.read(Key::ReplayHorizon).0.as_deref());
+    for (seconds, expected) in [(10, 10), (300, 300), (10, 300)] {
+        join(&mut memory, STORAGE, replay(seconds), [1; 32]).unwrap();
+        assert_eq!(horizon(&mut memory).tolerance, Duration::from_secs(expected));
+    }
+    assert_eq!(horizon(&mut memory).begun, UnixMicros(0), "the first knows of all that was used");
+    for begun in [7, 5] {
+        distrust_before(&mut memory, UnixMicros(begun)).unwrap();
+        assert_eq!(horizon(&mut memory).begun, UnixMicros(7));
+    }
 }

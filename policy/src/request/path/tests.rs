@@ -3,8 +3,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-const DEFAULT: Paths =
-    Paths { refuses_parameters: false, decodes_slashes: false, ignores_case: false, shadow: false };
+const DEFAULT: Paths = Paths {
+    refuses_parameters: false,
+    decodes_slashes: false,
+    ignores_case: false,
+    allows_tunnels: false,
+    shadow: false,
+};
 
 fn read(paths: Paths, path: &str) -> (String, bool) {
     let Canonical { path, is_ambiguous } = paths.canonical(path.as_bytes());

@@ -11,13 +11,15 @@ use crate::gate::Clock as _;
 use crate::hash::{HashKey, SubjectHash};
 use crate::shared::testing::Memory;
 use crate::shared::{Key as Place, Mark, Mismatch, Shared};
-use crate::sign::replay::{admit, insert};
+use crate::sign::replay::{Since, Use, admit, insert};
 use crate::testing::Time;
 
-const STORAGE: ReplayStorage = ReplayStorage { slabs: 16, slab_bytes_max: 256 };
+const TOLERANCE: Duration = Duration::from_secs(300);
+const STORAGE: ReplayStorage =
+    ReplayStorage { slabs: 16, slab_bytes_max: 256, tolerance: TOLERANCE };
 
-/// Entries that fit.
-const ROOM: u8 = 10;
+/// Entries of one partner that fit.
+const ROOM: u8 = 9;
 
 fn hash_key() -> HashKey {
     HashKey::new([3; HashKey::BYTES])
@@ -36,6 +38,10 @@ fn hash(byte: u8) -> SubjectHash {
     SubjectHash([byte; SubjectHash::BYTES])
 }
 
+fn until(byte: u8, end: i64) -> Use {
+    Use { hash: hash(byte), owner: 1, since: Since::Until(at(end)) }
+}
+
 #[test]
 fn a_request_is_used_once_while_it_could_be_sent_again() {
     let (mut memory, time) = (Memory::default(), Time::default());
@@ -49,7 +55,7 @@ fn a_request_is_used_once_while_it_could_be_sent_again() {
     assert_eq!(admit(&first, 0), Err(Failure::Replay));
     assert_eq!(admit(&verified("b"), 300), Ok(()));
     assert_eq!(admit(&verified("c"), 301), Err(Failure::Stale), "its body came slowly");
-    let again = Verified { valid_until: Some(at(900)), ..first };
+    let again = Verified { valid_until: Some(at(900)), signed_at: Some(at(600)), ..first };
     assert_eq!(admit(&again, 600), Err(Failure::Replay));
     assert_eq!(admit(&again, 601), Ok(()));
 }
@@ -57,7 +63,7 @@ fn a_request_is_used_once_while_it_could_be_sent_again() {
 #[test]
 fn a_slab_full_of_what_counts_takes_no_more() {
     let add = |slab: Option<&[u8]>, byte: u8, end: i64, now: i64| {
-        insert(slab, hash(byte), at(end), at(now), 256)
+        insert(slab, &until(byte, end), at(now), TOLERANCE, 256)
     };
     let mut slab = add(None, 0, 0, 0).unwrap();
     for byte in 1..ROOM {
@@ -74,10 +80,13 @@ fn a_slab_full_of_what_counts_takes_no_more() {
 
 #[test]
 fn what_cannot_be_remembered_is_rejected() {
-    for unreadable in [&[2][..], &[1, 0], &[1; 24], &[0]] {
-        assert_eq!(insert(Some(unreadable), hash(1), at(1), at(0), 256), Err(Failure::ReplayFull));
+    let add = |slab: &[u8]| insert(Some(slab), &until(1, 1), at(0), TOLERANCE, 256);
+    let impossible = [&[2; 9][..], &[0; 16], &[0; 4], &[0xff; 8]].concat();
+    for unreadable in [&[2][..], &[1, 0], &[1; 24], &[0], &[2; 8], &[2; 36], &[3; 37], &impossible]
+    {
+        assert_eq!(add(unreadable), Err(Failure::ReplayFull), "{unreadable:?}");
     }
-    assert!(insert(Some(&[]), hash(1), at(1), at(0), 256).is_ok());
+    assert!(add(&[]).is_ok() && add(&[1]).is_ok() && add(&[2, 0, 0, 0, 0, 0, 0, 0, 0]).is_ok());
     let mut memory = Memory { lose_next: u32::MAX, ..Memory::default() };
     let crowded = admit(&mut memory, &verified("a"), &hash_key(), STORAGE, &Time::default());
     assert_eq!(crowded, Err(Failure::ReplayFull));
@@ -134,7 +143,8 @@ impl World {
         if !(at(signed_s - 300)..=at(signed_s + 300)).contains(&self.time.wall()) {
             return;
         }
-        let request = Verified { valid_until, ..verified(&nonce.to_string()) };
+        let signed_at = Some(at(signed_s));
+        let request = Verified { valid_until, signed_at, ..verified(&nonce.to_string()) };
         let storage = ReplayStorage { slabs: 1, ..STORAGE };
         let admitted = admit(&mut Worker(self), &request, &hash_key(), storage, &self.time);
         if admitted.is_ok() {
@@ -171,5 +181,130 @@ fn of_many_that_race_for_one_request_exactly_one_wins() {
             world.run_next();
         }
         assert_eq!(world.used.borrow().len(), 1);
+    }
+}
+
+#[test]
+fn what_another_memory_may_know_is_not_used_here() {
+    let (mut memory, time) = (Memory::default(), Time::default());
+    crate::node::distrust_before(&mut memory, at(0)).unwrap();
+    let mut admit = |verified: &Verified| admit(&mut memory, verified, &hash_key(), STORAGE, &time);
+    assert_eq!(admit(&verified("a")), Err(Failure::Stale));
+    assert_eq!(admit(&Verified { signed_at: Some(at(1)), ..verified("a") }), Ok(()));
+    assert_eq!(admit(&Verified { signed_at: None, ..verified("b") }), Ok(()), "nobody can tell");
+}
+
+fn signed(byte: u8, owner: u32, at_s: i64) -> Use {
+    Use { hash: hash(byte), owner, since: Since::Signed(at(at_s)) }
+}
+
+#[test]
+fn a_partner_takes_no_room_of_another() {
+    let add = |slab: &[u8], byte: u8, owner: u32| {
+        insert(Some(slab), &signed(byte, owner, 0), at(0), TOLERANCE, 256)
+    };
+    let mut slab = add(&[], 100, 2).unwrap();
+    for byte in 0..ROOM {
+        slab = add(&slab, byte, 1).unwrap();
+    }
+    assert_eq!(add(&slab, ROOM, 1), Err(Failure::ReplayFull));
+    for byte in 101..100 + ROOM {
+        slab = add(&slab, byte, 2).unwrap();
+    }
+    assert_eq!(add(&slab, 200, 2), Err(Failure::ReplayFull));
+    assert_eq!(add(&slab, 0, 2), Err(Failure::Replay), "whoever sends it");
+    let less = insert(Some(&slab), &signed(200, 3, 0), at(0), TOLERANCE, 256).unwrap();
+    assert_eq!(less.len(), slab.len() + 28, "less room than there was drops nothing");
+}
+
+#[test]
+fn a_raised_tolerance_makes_nothing_usable_again() {
+    let short = Duration::from_secs(10);
+    let add = |slab: &[u8], what: &Use, now: i64, tolerance| {
+        insert(Some(slab), what, at(now), tolerance, 256)
+    };
+    let slab = add(&[], &signed(1, 1, 0), 0, short).unwrap();
+    let kept = add(&slab, &signed(2, 1, 20), 20, short).unwrap();
+    assert_eq!(add(&kept, &signed(1, 1, 0), 20, TOLERANCE), Err(Failure::Replay));
+    let forgotten = add(&slab, &signed(2, 1, 21), 21, short).unwrap();
+    assert_eq!(add(&forgotten, &signed(1, 1, 0), 21, TOLERANCE), Err(Failure::Stale));
+    assert_eq!(
+        add(&forgotten, &signed(3, 2, 0), 21, TOLERANCE),
+        Err(Failure::Stale),
+        "nobody knows"
+    );
+    assert!(add(&forgotten, &signed(3, 2, 1), 21, TOLERANCE).is_ok(), "signed later than that");
+    let untimed = Use { since: Since::Until(at(100)), ..signed(3, 2, 0) };
+    assert!(add(&forgotten, &untimed, 21, TOLERANCE).is_ok());
+    let claimed = Use { since: Since::Claimed(at(0)), ..signed(1, 1, 0) };
+    let slab = add(&[], &claimed, 10, short).unwrap();
+    assert_eq!(add(&slab, &claimed, 30, short), Err(Failure::Replay), "used at 10, and 20 s go by");
+}
+
+#[test]
+fn what_an_older_module_has_written_counts_until_its_end() {
+    let mut old = vec![1];
+    for byte in 1..=10u8 {
+        old.extend_from_slice(&[byte; 16]);
+        old.extend_from_slice(&at(10 * i64::from(byte)).0.to_le_bytes());
+    }
+    let add =
+        |slab: &[u8], byte, now| insert(Some(slab), &signed(byte, 1, now), at(now), TOLERANCE, 256);
+    assert_eq!(add(&old, 5, 50), Err(Failure::Replay));
+    let new = add(&old, 5, 51).unwrap();
+    assert_eq!(new.len(), 9 + 28 * 6, "and is nobody's share");
+    for byte in 5..=10 {
+        assert_eq!(add(&new, byte, 51), Err(Failure::Replay), "{byte}");
+    }
+}
+
+proptest! {
+    /// Beside a list that forgets nothing, with tolerances and clocks that change at any time: what was
+    /// used is never used again, and who is in time, and whose clock and tolerance have not changed, is refused
+    /// for lack of his own room alone.
+    #[test]
+    fn nothing_is_used_twice_whatever_the_tolerance(
+        steps in prop::collection::vec(
+            (0u8..40, 0u32..3, -40i64..40, 0i64..20, prop_oneof![8 => Just(0i64), 1 => -60i64..60]),
+            1..150,
+        ),
+        tolerances in prop::collection::vec(1u64..60, 1..4),
+        is_calm: bool,
+    ) {
+        let mut slab: Option<Vec<u8>> = None;
+        let mut used: HashSet<(u8, i64)> = HashSet::new();
+        let (mut now, mut owned) = (1_000, vec![0usize; 3]);
+        for (number, (byte, owner, skew, pass, step)) in steps.into_iter().enumerate() {
+            now += pass + if is_calm { 0 } else { step };
+            let which = if is_calm { 0 } else { number / 40 % tolerances.len() };
+            let tolerance = Duration::from_secs(tolerances[which]);
+            let signed_s = now + skew;
+            if skew.unsigned_abs() > tolerances[which] {
+                continue;
+            }
+            // A nonce is signed with one time only, as honest signers do.
+            let id = [byte, owner as u8, 0, 0, 0, 0, 0, 0];
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&id);
+            bytes[8..].copy_from_slice(&signed_s.to_le_bytes());
+            let since = Since::Signed(at(signed_s));
+            let what = Use { hash: SubjectHash(bytes), owner: owner + 1, since };
+            match insert(slab.as_deref(), &what, at(now), tolerance, 256) {
+                Ok(new) => {
+                    let mark = (byte * 3 + owner as u8, signed_s);
+                    prop_assert!(used.insert(mark), "used twice");
+                    owned[owner as usize] += 1;
+                    slab = Some(new);
+                }
+                Err(Failure::Replay) => {
+                    prop_assert!(used.contains(&(byte * 3 + owner as u8, signed_s)));
+                }
+                Err(Failure::ReplayFull) => prop_assert!(owned[owner as usize] >= 9),
+                Err(other) => {
+                    prop_assert_eq!(other, Failure::Stale);
+                    prop_assert!(!is_calm, "a request in time was refused");
+                }
+            }
+        }
     }
 }
