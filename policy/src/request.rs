@@ -139,6 +139,16 @@ pub(crate) fn client_address(request: &impl Request) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
+/// The network that a client can change its address within: of IPv6 a `/64`, which is what one
+/// customer has at least. Empty if the address is unknown.
+pub(crate) fn client_network(request: &impl Request) -> Vec<u8> {
+    match client_address(request) {
+        Some(IpAddr::V4(ip)) => ip.octets().to_vec(),
+        Some(IpAddr::V6(ip)) => ip.octets().into_iter().take(8).collect(),
+        None => Vec::new(),
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod testing {
     //! A request that is only what a test says it is.
