@@ -101,6 +101,7 @@ impl Integration {
     /// The keys that are not tried at some time from now on, although they could have signed, because
     /// more than [`Signature::keys_max`] are valid at once.
     #[must_use]
+    #[inline(never)] // From two places, and on no request's path.
     pub fn crowded_out(&self, keys: &KeySet, now: UnixMicros) -> Vec<KeyId> {
         let Some(signature) = self.signature.as_ref().filter(|one| !one.profile.names_key()) else {
             return Vec::new();
@@ -109,7 +110,7 @@ impl Integration {
         let begins = in_scope().filter_map(|key| key.not_before).filter(|begin| *begin > now);
         let mut left_out: Vec<KeyId> = Vec::new();
         for at in begins.chain([now]) {
-            let valid = newest(in_scope(), at, usize::MAX);
+            let valid = newest(&mut in_scope(), at, usize::MAX);
             for key in valid.iter().skip(signature.keys_max) {
                 if !left_out.contains(&key.id) {
                     left_out.push(key.id.clone());

@@ -236,6 +236,7 @@ impl Hold {
 }
 
 impl Drop for Hold {
+    #[inline(never)] // Wherever a request can end.
     fn drop(&mut self) {
         let Ok(mut inner) = self.load.0.try_borrow_mut() else { return };
         inner.remove(self.integration, self.address, self.bytes);

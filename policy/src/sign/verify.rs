@@ -159,11 +159,12 @@ impl Verifier {
     /// before the body comes.
     pub fn prefer(&mut self, id: &KeyId) {
         if let Some(at) = self.candidates.iter().position(|one| one.key.id == *id) {
-            self.candidates.get_mut(..=at).into_iter().for_each(|upto| upto.rotate_right(1));
+            self.candidates.swap(0, at);
         }
     }
 
     /// Takes the next part of the body.
+    #[inline(never)] // From two places, with all of the hash in it.
     pub fn update(&mut self, chunk: &[u8]) {
         if let Some(digest) = self.digest.as_mut().filter(|_| self.current == 0) {
             digest.update(chunk);
@@ -303,7 +304,7 @@ fn usable_keys(
     }
     let mut in_scope = keys.iter().filter(|key| is_in_scope(key) && is_readable(key)).peekable();
     let is_known = in_scope.peek().is_some();
-    let usable = newest(in_scope, now, signature.keys_max.min(CANDIDATES_MAX));
+    let usable = newest(&mut in_scope, now, signature.keys_max.min(CANDIDATES_MAX));
     match usable.is_empty() {
         false => Ok(usable),
         true if is_known => Err(Failure::ExpiredKey),
@@ -313,8 +314,8 @@ fn usable_keys(
 
 /// Of those keys that are valid then, the newest: at most so many, and of those that are as new the
 /// first by id, which is the order they come in.
-pub(crate) fn newest<'a>(
-    keys: impl Iterator<Item = &'a Arc<Key>>,
+pub(crate) fn newest(
+    keys: &mut dyn Iterator<Item = &Arc<Key>>,
     now: UnixMicros,
     max: usize,
 ) -> Vec<Arc<Key>> {
