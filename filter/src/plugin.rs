@@ -77,7 +77,7 @@ impl Plugin {
             for id in &left_out {
                 log::error!(
                     "key {id}: is not tried for integration {}: of the keys that are valid at once only \
-                     the newest {max} are (signature.keys_max)",
+                     {max} are, those that last longest (signature.keys_max)",
                     one.name
                 );
             }

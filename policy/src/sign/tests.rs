@@ -182,6 +182,22 @@ fn of_too_many_keys_the_latest_are_tried() {
 }
 
 #[test]
+fn a_key_without_an_end_goes_before_those_that_were_replaced() {
+    let ends = |id: &str, hours: i64, begun: Option<i64>| Key {
+        not_before: begun.map(at),
+        not_after: Some(at(hours * 3_600)),
+        ..key(id)
+    };
+    // As `portcullis keys rotate` leaves them, twice within the grace period: the new one comes last by
+    // its id, and has no beginning.
+    let keys = set([ends("k1", 1, Some(-10)), ends("k2", 2, None), key("k3")]);
+    let of =
+        |id: &str| check(Profile::Github, &signed(Profile::Github, &key(id), BODY), BODY, &keys);
+    assert!(of("k3").is_ok() && of("k2").is_ok());
+    assert_eq!(of("k1"), Err(Failure::Mismatch));
+}
+
+#[test]
 fn of_too_many_keys_of_one_age_the_first_are_tried() {
     let numbered = |n: i64| key(&format!("k{n:02}"));
     let keys = set((0..20).map(numbered));

@@ -312,8 +312,9 @@ fn usable_keys(
     }
 }
 
-/// Of those keys that are valid then, the newest: at most so many, and of those that are as new the
-/// first by id, which is the order they come in.
+/// Of those keys that are valid then, at most so many: those that last longest, since a key that was
+/// replaced has an end; of those that last as long the ones that began last; and then the first by id,
+/// which is the order they come in.
 pub(crate) fn newest(
     keys: &mut dyn Iterator<Item = &Arc<Key>>,
     now: UnixMicros,
@@ -321,8 +322,9 @@ pub(crate) fn newest(
 ) -> Vec<Arc<Key>> {
     // Few are kept, so each is put in its place: a sort would be as much code as the rest of this file.
     let mut newest: Vec<Arc<Key>> = Vec::new();
+    let rank = |key: &Key| (key.not_after.is_none(), key.not_after, key.not_before);
     for key in keys.filter(|key| key.is_valid_at(now)) {
-        let place = newest.partition_point(|known| known.not_before >= key.not_before);
+        let place = newest.partition_point(|known| rank(known) >= rank(key));
         newest.insert(place, Arc::clone(key));
         newest.truncate(max);
     }

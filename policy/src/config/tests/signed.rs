@@ -79,13 +79,13 @@ fn keys_that_are_valid_at_once_beyond_those_tried_are_named() {
     (0..2).for_each(|index| keys.add(key(index)).unwrap());
     assert_eq!(left_out(hooks, &keys, 0), "");
     keys.add(key(2)).unwrap();
-    assert_eq!(left_out(hooks, &keys, 10), "k2");
+    assert_eq!(left_out(hooks, &keys, 10), "k0", "the one that ends");
     assert_eq!(left_out(hooks, &keys, 11), "", "one has ended");
     assert_eq!(left_out(payments, &keys, 0), "", "its requests name their key");
     let later = |index, begin| Key { not_before: Some(UnixMicros(begin)), ..key(index) };
     keys.add(later(3, 20)).unwrap();
     assert_eq!(left_out(hooks, &keys, 11), "k2", "from when a key begins that is not valid yet");
-    assert_eq!(left_out(hooks, &keys, 30), "k2", "the newest are tried");
+    assert_eq!(left_out(hooks, &keys, 30), "k2", "those that began last are tried");
     keys.add(later(4, 40)).unwrap();
     assert_eq!(left_out(hooks, &keys, 11), "k2 k1");
 }

@@ -5,6 +5,7 @@ use crate::sign::key::{KeyId, Secret};
 use crate::sign::signer::{Unsigned, sign};
 use crate::testing::EPOCH_S;
 
+mod load;
 mod used;
 
 const BODY: &[u8] = b"{}";
