@@ -197,14 +197,16 @@ def test_bad_signatures_cost_their_address_its_turn_and_nobody_else():
 
 
 def test_who_hangs_up_before_the_end_pays_too():
-    small = {"bytes_per_second": 65_536, "bytes_burst": 2 * MIB}
+    small = {"bytes_per_second": 65_536, "bytes_burst": 3 * MIB // 2}
     with gate(integration("hook", "github"), unverified=small) as stack:
         edge = stack.edge
 
         def hang_up() -> None:
+            before = received_bytes(edge)
             slow = Slow(edge, "/hook", **signing.github(BODY, secret="wrong-secret-of-some-length"))
             slow.chunk(BODY[:-1])
-            wait_until(lambda: held_requests(edge) >= 1, "the request to be held")
+            wait_until(lambda: received_bytes(edge) - before > MIB, "the body to be taken in")
+            assert held_requests(edge) == 1
             slow.close()
             wait_until(lambda: held_requests(edge) == 0, "the request to be gone")
 
@@ -262,6 +264,11 @@ class Slow:
 
 def held_requests(edge) -> int:
     name = "/stats?filter=^http.edge.downstream_rq_active$"
+    return int(edge.admin(name).body.split()[-1])
+
+
+def received_bytes(edge) -> int:
+    name = "/stats?filter=^http.edge.downstream_cx_rx_bytes_total$"
     return int(edge.admin(name).body.split()[-1])
 
 
