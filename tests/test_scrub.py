@@ -22,7 +22,7 @@ def test_what_a_node_has_lost_is_repaired_and_counted():
                 "everything to be repaired",
             )
         wait_until(lambda: stack.node()["repaired"] == len(users), "everything to be counted")
-        assert stack.daemon.metrics()["portcullis_repaired_total"] == len(users)
+        assert stack.daemon.metrics()['portcullis_repaired_total{where="node"}'] == len(users)
         stack.edge.wait_metric("portcullis_push_repaired", len(users))
         assert "lacked states" in stack.daemon.process.log.read_text()
 
@@ -36,5 +36,5 @@ def test_a_healthy_node_is_checked_and_never_repaired():
             stack.daemon.unblock(user)
         rounds = 3 * len(users)
         wait_until(lambda: stack.edge.metric("portcullis_push_checked") > rounds, "some rounds")
-        assert stack.daemon.metrics()["portcullis_repaired_total"] == 0
+        assert stack.daemon.metrics()['portcullis_repaired_total{where="node"}'] == 0
         stack.edge.wait_metric("portcullis_push_repaired", 0)

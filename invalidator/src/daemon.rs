@@ -1,46 +1,51 @@
 //! Wires the daemon together, and takes it apart in the right order.
 
+mod check;
+mod files;
+mod reload;
+mod sweep;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{env, io};
 
 use axum::Router;
 use axum::serve::ListenerExt;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
+use crate::access::Door;
 use crate::access::tls::Tls;
 use crate::audit::entry::{Fact, Start as Started};
 use crate::audit::{self, Audit, AuditError};
-use crate::clock::JumpWatch;
-use crate::config::{Config, ConfigError, Listen, Signatures};
+use crate::config::{Config, ConfigError, Listen, Signatures, Written};
 use crate::deadletter::DeadLetters;
 use crate::engine::{BatchBounds, Engine, Now, Settings, Source};
 use crate::intake::{EMBEDDED, Intake, load_keys};
 use crate::keys::{self, Load, Reading, Stamps};
-use crate::log::{self, Pseudonyms};
+use crate::log;
 use crate::metrics::Metrics;
 use crate::restore::Restore;
 use crate::server::api;
 use crate::server::listen::{self, SocketFile};
+use crate::server::slots::Places;
 use crate::server::{Bounds, DRAIN_MAX, Shutdown, poll, serve};
 use crate::shared::{Shared, wall_clock};
 use crate::source::redis::{REDIS, RedisSource};
 use crate::store::{self, Keeper, Opened, Start, StoreError, Witness};
+pub use check::check;
+use reload::{Reload, Signals};
 
 /// How much later than due a node's next poll may be before the node counts as gone.
 const POLL_LATE_MAX: Duration = Duration::from_secs(2);
-/// How often what no longer matters is looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest wait at the end for dead letters that are still to be written.
 const LETTERS_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest wait at the end for what is still to be written to the store.
@@ -96,18 +101,31 @@ impl DaemonError {
 }
 
 /// Runs until SIGTERM or SIGINT. With `rebuild_store`, a damaged store is moved aside and made anew
-/// from what can be read of it.
+/// from what can be read of it. `path` is where the configuration is, to be read again at a SIGHUP,
+/// and `written` what stands there.
 ///
 /// # Errors
 /// If it cannot start.
-pub fn run(config: Config, rebuild_store: bool) -> Result<(), DaemonError> {
-    log::init(&config.log);
+pub fn run(
+    config: Config,
+    (path, written): (&Path, Written),
+    rebuild_store: bool,
+) -> Result<(), DaemonError> {
+    let level = log::init(&config.log);
+    // Whatever directory it is started in, a signal finds the same file.
+    let path = std::path::absolute(path)?;
     // The second of two calls fails, and both choose the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Runtime::new()?.block_on(run_async(config, rebuild_store))
+    Runtime::new()?.block_on(run_async(config, (path, written), level, rebuild_store))
 }
 
-async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonError> {
+async fn run_async(
+    config: Config,
+    (path, written): (PathBuf, Written),
+    level: log::Level,
+    rebuild_store: bool,
+) -> Result<(), DaemonError> {
+    let signals = Signals::listen()?;
     // A limit of a file's size is then an error of writing, and not the end of the daemon.
     let _file_size = signal(SignalKind::from_raw(SIGXFSZ))?;
     let started = Started {
@@ -116,7 +134,11 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
         config: config.digest(),
     };
     let redis = config.redis.map(RedisSource::new).transpose()?;
-    let pseudonyms = Pseudonyms::new(config.log.pseudonym_key.as_ref()).map_err(io::Error::from)?;
+    if config.log.pseudonym_key.is_some() {
+        warn!(
+            "log.pseudonym_key has no effect any more: users stand in the log as in the audit log"
+        );
+    }
     let epoch = started.epoch.clone();
     let embedded = config.embedded.then_some(Source { name: EMBEDDED, built_in: true });
     let heard = redis.as_ref().map(|_| Source { name: REDIS, built_in: false });
@@ -158,7 +180,7 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
     audit.note(None, Fact::Start(started));
     let letters = dead_letters.clone();
     let (kept, noted) = (keeper.clone(), audit.clone());
-    let shared = Shared::new(engine, kept, intake, dead_letters, noted, pseudonyms, metrics);
+    let shared = Shared::new(engine, kept, intake, dead_letters, noted, metrics);
     let shared = Arc::new(shared);
     let to = Arc::clone(&shared);
     let watcher = keys_file.map(|file| file.watch(move |keys| to.keys_read(keys)));
@@ -175,32 +197,42 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
     // The polls' door opens first: readiness is asked for at the other one.
     let poll = &config.poll;
     let router = poll::router(Arc::clone(&shared), &poll.secret, poll.hold, poll_shutdown.clone());
-    let connections_max =
-        config.limits.nodes_max.saturating_mul(2).saturating_add(CONNECTIONS_SPARE);
-    let bounds = Bounds { connections_max, drain_max: DRAIN_MAX };
-    let (polls, _socket_file) = serve_polls(&poll.listen, router, bounds, poll_shutdown).await?;
-    let listener = tcp("api.listen", config.api.listen).await?;
     let requests_max = config.limits.api_requests_max;
+    let twice = |number: usize| number.saturating_mul(2).saturating_add(CONNECTIONS_SPARE);
+    let (api_connections, poll_connections) =
+        files::make_room(twice(requests_max), twice(config.limits.nodes_max));
+    let bounds = Bounds {
+        connections_max: poll_connections,
+        drain_max: DRAIN_MAX,
+        metrics: shared.metrics.access.poll_connections(),
+    };
+    let (polls, _socket_file) = serve_polls(&poll.listen, router, bounds, poll_shutdown).await?;
+    let listener = tcp("api.listen", config.api.listen)?;
     let timeout = config.api.ack_timeout;
+    let door = Arc::new(Door::new(config.api.access));
+    let caller = config.limits.api_requests_per_caller_max;
     let options = api::Options {
-        access: Arc::new(config.api.access),
+        access: Arc::clone(&door),
         metrics_public: config.api.metrics_public,
         embedded: config.embedded,
         ack_timeout: timeout,
         tls: tls.is_some(),
-        requests_max,
+        places: Places { all: requests_max, caller },
     };
     let router = api::router(Arc::clone(&shared), options);
     let bounds = Bounds {
-        connections_max: requests_max.saturating_mul(2).saturating_add(CONNECTIONS_SPARE),
+        connections_max: api_connections,
         drain_max: timeout.saturating_add(DRAIN_MAX),
+        metrics: shared.metrics.access.api_connections(),
     };
     let api = tokio::spawn(serve(listener, router, bounds, tls, api_shutdown.clone()));
     if let Some(redis) = &redis {
         shared.set_outbox(redis.outbox());
     }
     let source = redis.map(|source| tokio::spawn(source.run(Arc::clone(&shared), api_shutdown)));
-    let sweeper = tokio::spawn(sweep(Arc::clone(&shared), timeout));
+    let sweeper = tokio::spawn(sweep::sweep(Arc::clone(&shared), timeout));
+    let reload = Arc::new(Reload { path, written: Mutex::new(written), door, level });
+    let signals = tokio::spawn(reload.follow(signals, Arc::clone(&shared)));
     let (api_listen, poll_listen) = (config.api.listen, poll.listen.to_string());
     info!(epoch, %api_listen, poll_listen, version = env!("CARGO_PKG_VERSION"), "daemon started");
 
@@ -209,6 +241,7 @@ async fn run_async(config: Config, rebuild_store: bool) -> Result<(), DaemonErro
         _ = interrupted.recv() => {}
     }
     info!("daemon stops: no new events");
+    signals.abort();
     // Publishers under way still get their acknowledgements; then the nodes are let go.
     stop_api.send_replace(true);
     let _ = api.await;
@@ -327,17 +360,17 @@ async fn serve_polls(
             if !address.ip().is_loopback() {
                 warn!(%address, "polls and their secret cross a network without encryption");
             }
-            let listener = tcp("poll.listen", *address).await?;
+            let listener = tcp("poll.listen", *address)?;
             Ok((tokio::spawn(serve(listener, router, bounds, None, shutdown)), None))
         }
     }
 }
 
-async fn tcp(
+fn tcp(
     field: &'static str,
     address: SocketAddr,
 ) -> Result<impl axum::serve::Listener, DaemonError> {
-    let listener = TcpListener::bind(address).await.map_err(|cause| DaemonError::Listen {
+    let listener = listen::tcp(address).map_err(|cause| DaemonError::Listen {
         field,
         address: address.to_string(),
         cause,
@@ -346,23 +379,4 @@ async fn tcp(
     Ok(listener.tap_io(|stream: &mut TcpStream| {
         let _ = stream.set_nodelay(true);
     }))
-}
-
-async fn sweep(shared: Arc<Shared>, ack_timeout: Duration) {
-    let mut ticks = interval(SWEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut clock = JumpWatch::new(shared.now());
-    loop {
-        ticks.tick().await;
-        if let Some(jump_ms) = clock.look(shared.now()) {
-            shared.metrics.clock_jumped();
-            warn!(jump_ms, "the wall clock has jumped");
-        }
-        for key in shared.sweep() {
-            warn!(node = %key.node, boot_id = %key.boot_id, "node is gone: it polls no more");
-            shared.record_node(key, "gone", None);
-        }
-        let overdue = shared.engine().overdue(ack_timeout, shared.now());
-        shared.record_overdue(overdue);
-    }
 }

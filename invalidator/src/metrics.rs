@@ -1,9 +1,15 @@
 //! What `/metrics` shows, in the OpenMetrics text format. No label ever holds a user's id.
 
 mod access;
+mod config;
 mod dead_letters;
 mod intake;
 mod redis;
+mod repaired;
+mod store;
+#[cfg(test)]
+mod tests;
+pub mod text;
 mod tls;
 
 use std::fmt;
@@ -12,7 +18,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -25,11 +31,13 @@ use crate::keys::State;
 use crate::overview::Overview;
 use crate::shared::Refusal;
 use crate::source;
-use crate::store::{Meters, StoreStatus};
-pub use access::AccessMetrics;
+use crate::store::Meters;
+pub use access::{AccessMetrics, ConnectionMetrics};
+pub use config::ConfigMetrics;
 pub use dead_letters::DeadLetterMetrics;
 pub use intake::IntakeMetrics;
 use redis::RedisMetrics;
+pub use repaired::Repaired;
 pub use tls::TlsMetrics;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
@@ -79,12 +87,15 @@ pub struct Metrics {
     unknown_names: Counter,
     ack_seconds: Histogram,
     refused_changes: Counter,
-    repaired: Counter,
+    /// What was found missing and put back.
+    pub repaired: Repaired,
     poll_auth_failures: Counter,
     polls_malformed: Counter,
     nodes_refused: Counter,
     source_reconnects: Family<SourceLabel, Counter>,
     subjects: Gauge,
+    subjects_holding: Gauge,
+    subjects_full: Gauge,
     sequence: Gauge,
     nodes: Gauge,
     node_lag: Family<NodeLabels, Gauge>,
@@ -108,6 +119,8 @@ pub struct Metrics {
     store_failing: Gauge,
     store_doubtful: Gauge,
     clock_jumps: Counter,
+    /// What is counted of the configuration.
+    pub config: ConfigMetrics,
     /// Who was turned away from the API.
     pub access: AccessMetrics,
     /// Of Redis.
@@ -126,6 +139,7 @@ impl Metrics {
     /// All zero.
     #[must_use]
     pub fn new() -> Self {
+        let repaired = Repaired::default();
         let mut metrics = Self {
             registry: Registry::with_prefix("portcullis"),
             scrape: Mutex::new(()),
@@ -136,12 +150,14 @@ impl Metrics {
             unknown_names: Counter::default(),
             ack_seconds: Histogram::new(ACK_SECONDS),
             refused_changes: Counter::default(),
-            repaired: Counter::default(),
+            repaired: repaired.clone(),
             poll_auth_failures: Counter::default(),
             polls_malformed: Counter::default(),
             nodes_refused: Counter::default(),
             source_reconnects: Family::default(),
             subjects: Gauge::default(),
+            subjects_holding: Gauge::default(),
+            subjects_full: Gauge::default(),
             sequence: Gauge::default(),
             nodes: Gauge::default(),
             node_lag: Family::default(),
@@ -163,8 +179,9 @@ impl Metrics {
             store_failing: Gauge::default(),
             store_doubtful: Gauge::default(),
             clock_jumps: Counter::default(),
+            config: ConfigMetrics::default(),
             access: AccessMetrics::default(),
-            redis: RedisMetrics::default(),
+            redis: RedisMetrics::new(repaired),
             tls: TlsMetrics::default(),
         };
         metrics.register_counters();
@@ -174,6 +191,7 @@ impl Metrics {
         metrics.register_keys();
         metrics.audit.register(&mut metrics.registry);
         metrics.register_store();
+        metrics.config.register(&mut metrics.registry);
         metrics.access.register(&mut metrics.registry);
         metrics.redis.register(&mut metrics.registry, source::redis::reasons_to_read());
         metrics.tls.register(&mut metrics.registry);
@@ -193,8 +211,7 @@ impl Metrics {
         r.register("push_ack_seconds", help, self.ack_seconds.clone());
         let help = "Changes that a node could not store, and so does not enforce";
         r.register("refused_changes", help, self.refused_changes.clone());
-        let help = "States that a node had acknowledged and lacked, found by checks and put back";
-        r.register("repaired", help, self.repaired.clone());
+        self.repaired.register(r);
         let help = "Polls with a missing or wrong secret";
         r.register("poll_auth_failures", help, self.poll_auth_failures.clone());
         let help = "Polls with the right secret that break the protocol";
@@ -208,6 +225,10 @@ impl Metrics {
     fn register_gauges(&mut self) {
         let r = &mut self.registry;
         r.register("subjects", "Users and sessions with a state", self.subjects.clone());
+        let help = "Users and sessions for whom something holds, such as a block";
+        r.register("subjects_holding", help, self.subjects_holding.clone());
+        let help = "1 while there is no room for a block of another user or session";
+        r.register("subjects_full", help, self.subjects_full.clone());
         r.register("sequence", "Changes taken in since the start", self.sequence.clone());
         r.register("nodes", "Connected nodes", self.nodes.clone());
         r.register("node_lag", "Changes a node is behind", self.node_lag.clone());
@@ -276,11 +297,6 @@ impl Metrics {
         self.refused_changes.inc();
     }
 
-    /// Counts states that a node lacked.
-    pub fn repaired(&self, count: u64) {
-        self.repaired.inc_by(count);
-    }
-
     /// Counts a poll with a wrong secret.
     pub fn poll_auth_failure(&self) {
         self.poll_auth_failures.inc();
@@ -301,7 +317,7 @@ impl Metrics {
         self.source_reconnects.get_or_create(&SourceLabel { source }).inc_by(times);
     }
 
-    /// All metrics as text, with the gauges as the status has them.
+    /// All metrics as OpenMetrics, with the gauges as the status has them.
     ///
     /// # Errors
     /// Only if text cannot be formatted, which does not happen in memory.
@@ -309,13 +325,16 @@ impl Metrics {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.set_gauges(&overview.engine);
         self.set_store_gauges(&overview.store);
+        self.redis.agreement(overview.redis.as_ref());
         let mut out = String::new();
-        text::encode(&mut out, &self.registry)?;
+        prometheus_client::encoding::text::encode(&mut out, &self.registry)?;
         Ok(out)
     }
 
     fn set_gauges(&self, status: &Status) {
         self.subjects.set(i64::try_from(status.subjects).unwrap_or(i64::MAX));
+        self.subjects_holding.set(i64::try_from(status.subjects_holding).unwrap_or(i64::MAX));
+        self.subjects_full.set(status.is_full.into());
         self.sequence.set(i64::try_from(status.sequence).unwrap_or(i64::MAX));
         let connected = status.nodes.iter().filter(|node| node.connected).count();
         self.nodes.set(i64::try_from(connected).unwrap_or(i64::MAX));
@@ -337,44 +356,6 @@ impl Metrics {
                 self.source_age.get_or_create(&label).set(seconds(age_ms));
             }
         }
-    }
-}
-
-/// The store and the clock.
-impl Metrics {
-    fn register_store(&mut self) {
-        self.store.register(&mut self.registry);
-        let r = &mut self.registry;
-        r.register("store_events", "Events kept on the disk", self.store_events.clone());
-        r.register("store_bytes", "Size of the store's file", self.store_bytes.clone());
-        let help = "Changes that wait to be written to the store";
-        r.register("store_queue", help, self.store_queue.clone());
-        let help = "Events in force that are not kept: too much has waited for the disk";
-        r.register("store_unkept_events", help, self.store_unkept.clone());
-        r.register(
-            "store_failing",
-            "1 while the store cannot be written",
-            self.store_failing.clone(),
-        );
-        let help = "1 while something says that an earlier store was lost";
-        r.register("store_doubtful", help, self.store_doubtful.clone());
-        let help = "Times that the wall clock did not move as the time did";
-        r.register("clock_jumps", help, self.clock_jumps.clone());
-    }
-
-    fn set_store_gauges(&self, status: &StoreStatus) {
-        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.store_events.set(i64::try_from(status.events).unwrap_or(i64::MAX));
-        self.store_bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
-        self.store_queue.set(number(status.queue));
-        self.store_unkept.set(number(status.unkept));
-        self.store_failing.set(status.cause.is_some().into());
-        self.store_doubtful.set(status.doubt.is_some().into());
-    }
-
-    /// Counts a jump of the wall clock.
-    pub fn clock_jumped(&self) {
-        self.clock_jumps.inc();
     }
 }
 

@@ -4,8 +4,10 @@
 
 mod ingest;
 mod record;
+mod refusal;
 
-pub use ingest::{Accepted, Refusal};
+pub use ingest::Accepted;
+pub use refusal::Refusal;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,10 +24,9 @@ use crate::deadletter::DeadLetters;
 use crate::engine::{Engine, NodeKey, Now};
 use crate::intake::{Clock, EventKeys, Intake};
 use crate::keys::crowded;
-use crate::log::Pseudonyms;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
-use crate::source::redis::Outbox;
+use crate::source::redis::{Agreement, Outbox, State};
 use crate::store::Keeper;
 use crate::throttle::Throttles;
 
@@ -44,7 +45,6 @@ pub struct Shared {
     started: Instant,
     changed: watch::Sender<()>,
     acknowledged: watch::Sender<()>,
-    pseudonyms: Pseudonyms,
     intake: Intake,
     /// Where events go that cannot be applied.
     pub dead_letters: DeadLetters,
@@ -55,6 +55,8 @@ pub struct Shared {
     /// What keeps the log from being filled.
     pub throttles: Throttles,
     outbox: OnceLock<Arc<Outbox>>,
+    /// How Redis stands to what is known here, and when that was said.
+    redis: Mutex<Option<(Agreement, Duration)>>,
 }
 
 impl Shared {
@@ -66,7 +68,6 @@ impl Shared {
         intake: Intake,
         dead_letters: DeadLetters,
         audit: Audit,
-        pseudonyms: Pseudonyms,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -75,13 +76,13 @@ impl Shared {
             started: Instant::now(),
             changed: watch::Sender::new(()),
             acknowledged: watch::Sender::new(()),
-            pseudonyms,
             intake,
             dead_letters,
             audit,
             metrics,
             throttles: Throttles::default(),
             outbox: OnceLock::new(),
+            redis: Mutex::default(),
         }
     }
 
@@ -145,7 +146,27 @@ impl Shared {
     #[must_use]
     pub fn overview(&self) -> Overview {
         let engine = self.engine().status(self.now());
-        Overview { engine, store: self.keeper.status(), audit: self.audit.status() }
+        let (store, audit) = (self.keeper.status(), self.audit.status());
+        Overview { engine, redis: self.redis_agreement(), store, audit }
+    }
+
+    /// Notes how Redis stands to what is known here; nothing: that cannot be said.
+    pub fn set_redis_agreement(&self, agreement: Option<Agreement>) {
+        let at = self.now().mono;
+        let mut redis = self.redis.lock().unwrap_or_else(PoisonError::into_inner);
+        *redis = agreement.map(|agreement| (agreement, at));
+    }
+
+    fn redis_agreement(&self) -> Option<Agreement> {
+        let now = self.now().mono;
+        let redis = self.redis.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut agreement, at) = redis.clone()?;
+        if agreement.state != State::Same {
+            // It goes on until it is looked at again.
+            let more = u64::try_from(now.saturating_sub(at).as_millis()).unwrap_or(u64::MAX);
+            agreement.for_ms = agreement.for_ms.saturating_add(more);
+        }
+        Some(agreement)
     }
 
     /// Forgets what no longer matters; call it about once a second. Answers with the nodes that

@@ -41,6 +41,10 @@ def k6() -> Path:
     return _installed("K6_BIN", "k6")
 
 
+def promtool() -> Path:
+    return _installed("PROMTOOL_BIN", "promtool")
+
+
 def redis() -> Path:
     return _artifact("REDIS_SERVER_BIN", shutil.which("redis-server"))
 

@@ -124,7 +124,7 @@ struct TokenEntry {
     known: Arc<Known>,
 }
 
-/// Everybody who may call. It is made once: a change takes a restart.
+/// Everybody who may call, as the configuration says at one time.
 #[derive(Default)]
 pub struct Access {
     tokens: Vec<TokenEntry>,
@@ -197,6 +197,52 @@ impl Access {
         Ok(Arc::clone(known))
     }
 
+    /// The same callers, each with the buckets that it has in `before`, unless its rate is another
+    /// one now: a configuration that is read again fills no bucket.
+    #[must_use]
+    pub fn continuing(mut self, before: &Self) -> Self {
+        let known = |access: &Self| -> Vec<Arc<Known>> {
+            let tokens = access.tokens.iter().map(|token| Arc::clone(&token.known));
+            tokens.chain(access.clients.iter().map(Arc::clone)).collect()
+        };
+        let before = known(before);
+        let continued = |known: &Arc<Known>| {
+            let same = |old: &&Arc<Known>| {
+                old.caller == known.caller && old.pace.rate() == known.pace.rate()
+            };
+            Arc::clone(before.iter().find(same).unwrap_or(known))
+        };
+        for token in &mut self.tokens {
+            token.known = continued(&token.known);
+        }
+        for client in &mut self.clients {
+            *client = continued(client);
+        }
+        self
+    }
+
+    /// What tells one set of callers from another: everything but the callers' rates, and nothing
+    /// that lets anybody in.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut text = String::new();
+        for TokenEntry { digest, not_after, known } in &self.tokens {
+            let Caller { name, role } = &known.caller;
+            text.push_str(&format!("token {name} {role} {digest} {not_after:?}\n"));
+        }
+        for known in &self.clients {
+            let Caller { name, role } = &known.caller;
+            text.push_str(&format!("client {name} {role}\n"));
+        }
+        text
+    }
+
+    /// How many tokens and certificates let somebody in.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.tokens.len().saturating_add(self.clients.len())
+    }
+
     /// Whether nobody may call.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -213,7 +259,7 @@ impl Access {
         mut authorizations: impl Iterator<Item = &'a [u8]>,
         peer: Option<&Peer>,
         now: UnixMicros,
-    ) -> Result<&Known, Denied> {
+    ) -> Result<Arc<Known>, Denied> {
         let Some(authorization) = authorizations.next() else {
             return self.by_certificate(peer.ok_or(Denied::Missing)?, now);
         };
@@ -225,15 +271,15 @@ impl Access {
         if token.not_after.is_some_and(|until| now > until) {
             return Err(Denied::Expired);
         }
-        Ok(&token.known)
+        Ok(Arc::clone(&token.known))
     }
 
-    fn by_certificate(&self, peer: &Peer, now: UnixMicros) -> Result<&Known, Denied> {
+    fn by_certificate(&self, peer: &Peer, now: UnixMicros) -> Result<Arc<Known>, Denied> {
         if now > peer.not_after {
             return Err(Denied::ExpiredCertificate);
         }
         let has = |known: &&Arc<Known>| peer.names.iter().any(|name| **name == *known.caller.name);
-        self.clients.iter().find(has).map(|known| &**known).ok_or(Denied::UnknownCertificate)
+        self.clients.iter().find(has).map(Arc::clone).ok_or(Denied::UnknownCertificate)
     }
 }
 

@@ -5,6 +5,7 @@
 //! says yes or no. No error, log line or `Debug` of this module shows a token.
 
 mod caller;
+mod door;
 mod pace;
 mod role;
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub mod tls;
 mod token;
 
 pub use caller::{Access, CALLERS_MAX, Caller, Denied, Grant, Known, Peer};
+pub use door::Door;
 pub use pace::{Lane, Pace, RATE_DEFAULT};
 pub use role::{Needs, Permission, Role};
 pub use token::{Digest, Token};

@@ -86,6 +86,6 @@ impl Writer {
         self.chores.retention_due = mono.checked_add(RETENTION_PAUSE).unwrap_or(mono);
         self.chores.expiry_due = self.chores.retention_due.max(self.chores.expiry_due);
         let fact = Fact::Clock { jump_ms };
-        self.common.queue.push(|at| Work::Note(Entry { at, about: None, fact }));
+        self.common.queue.push(|at| Work::Note(Box::new(Entry { at, about: None, fact })));
     }
 }

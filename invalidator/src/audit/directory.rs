@@ -18,7 +18,10 @@ const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 const HEAD: &str = "head";
 const HEAD_DRAFT: &str = "head.new";
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
+
+/// What is in the directory besides the files of the log.
+pub(crate) const BESIDE: [&str; 2] = [HEAD, LOCK];
 
 /// One file of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,9 +12,12 @@ use serde::Serialize;
 
 use super::fold::RepeatsFact;
 use super::line::Hash;
+pub use super::ordered::{Ordered, RateFact};
 
 /// Longest text of somebody else's that stands in a line, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
+/// Most names in one list of a line.
+const NAMES_MAX: usize = 32;
 
 /// One entry: when, about whom, and what.
 #[derive(Debug)]
@@ -70,6 +73,8 @@ pub enum Fact {
     Denied(DeniedFact),
     /// The keys file was read again.
     Keys(KeysFact),
+    /// The configuration was read again.
+    Reload(ReloadFact),
     /// A subject's pseudonym was taken away: from this line on it belongs to nobody.
     Erase(EraseFact),
     /// Files past their retention are removed.
@@ -120,7 +125,7 @@ pub struct FileStart {
     pub seal: String,
     /// The file before, if any.
     pub after: Option<String>,
-    /// `first`, `size`, `age`, `restart` or `damaged`.
+    /// `first`, `size`, `age`, `restart`, `format` or `damaged`.
     pub cause: &'static str,
 }
 
@@ -129,8 +134,14 @@ pub struct FileStart {
 pub struct EventFact {
     /// The source it came from.
     pub source: &'static str,
-    /// `applied`, `duplicate`, `stale` or `refused`.
+    /// `applied`, `duplicate`, `stale`, `no_effect` or `refused`.
     pub result: &'static str,
+    /// Of one that was taken in: whether what it says was so at that moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_effect: Option<bool>,
+    /// The ids of the events that overruled it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overruled_by: Vec<String>,
     /// Of a refused one: the kind of the rule that it breaks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
@@ -146,6 +157,18 @@ pub struct EventFact {
     /// The reason of a block or of its lifting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<EventText>,
+    /// What it asks for in detail.
+    #[serde(flatten)]
+    pub ordered: Option<Ordered>,
+    /// When it occurred, by its publisher's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<String>,
+    /// Who published it, by its own word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher: Option<EventText>,
+    /// Its place in its publisher's own order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher_sequence: Option<u64>,
     /// Its sequence in this run of the daemon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
@@ -172,6 +195,10 @@ impl EventFact {
             event_type: Some(text(&event.event_type)),
             action: Some(action),
             reason: reason.cloned().map(Into::into),
+            ordered: Ordered::of(&event.register.effect),
+            occurred_at: Some(event.occurred_at.to_string()),
+            publisher: event.publisher.clone().map(Into::into),
+            publisher_sequence: event.register.version.sequence.map(|sequence| sequence.number),
             ..Self::default()
         }
     }
@@ -261,6 +288,9 @@ pub struct CallFact {
     /// The event that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_id: Option<EventText>,
+    /// The events that it is about, if it may be about several.
+    #[serde(serialize_with = "names", skip_serializing_if = "Vec::is_empty")]
+    pub event_ids: Vec<String>,
     /// What else the caller says about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -298,6 +328,30 @@ pub struct KeysFact {
     /// Whether they are others than before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<bool>,
+}
+
+/// See [`Fact::Reload`].
+#[derive(Debug, Default, Serialize)]
+pub struct ReloadFact {
+    /// `loaded` or `failed`.
+    pub result: &'static str,
+    /// The fields that have changed; of a failed attempt those that break a rule.
+    #[serde(serialize_with = "names")]
+    pub fields: Vec<String>,
+    /// The fields that differ and wait for a restart.
+    #[serde(serialize_with = "names", skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
+    /// How many tokens and certificates let somebody in now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callers: Option<usize>,
+    /// SHA-256 of the configuration as it was read, without its secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<Hash>,
+}
+
+/// As many names as a line has room for.
+fn names<S: serde::Serializer>(names: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().take(NAMES_MAX).map(|name| text(name)))
 }
 
 /// See [`Fact::Erase`].

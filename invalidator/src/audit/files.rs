@@ -16,8 +16,11 @@ use super::line::{Facts, Hash, Point, Seal};
 use super::recover::{self, OpenError, Recovered};
 use crate::store::Anchor;
 
-/// Version of the format, in the first line of every file.
-const FORMAT: u32 = 1;
+/// Version of the format, in the first line of every file. Lines of every version are sealed and
+/// chained alike; a newer one has members that an older one has not:
+/// - 2: what an event orders (`scope`, `until`, `disclose`, `limit`, `rate`), `occurred_at`,
+///   `publisher` and `publisher_sequence`; whom a call of the API is about; `reload`.
+pub(super) const FORMAT: u32 = 2;
 /// Most names of removed files in one line.
 const REMOVED_NAMES_MAX: usize = 64;
 

@@ -193,6 +193,9 @@ pub struct Facts<'a> {
     /// Of a `file` line: what the file is sealed with; see [`Seal::name`].
     #[serde(borrow, default)]
     pub seal: Option<Cow<'a, str>>,
+    /// Of a `file` line: the version of the format of the lines in it.
+    #[serde(default)]
+    pub format: Option<u32>,
     /// Of a `removed` line: the last line that was removed.
     #[serde(default)]
     pub through: Option<u64>,

@@ -13,7 +13,9 @@ mod finding;
 mod fold;
 mod gone;
 pub mod line;
+mod look;
 mod metrics;
+mod ordered;
 mod pseudonyms;
 mod queue;
 mod recover;
@@ -34,13 +36,16 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
+pub(crate) use directory::BESIDE;
 pub use directory::{Lines, LogFile, Next, list};
 use entry::{About, Entry, Fact};
 use files::{Files, Keeping};
 use line::Seal;
+pub use look::look;
 pub use metrics::AuditMetrics;
+pub(crate) use pseudonyms::FILE as PSEUDONYMS_FILE;
 pub use pseudonyms::{Names, NamesError, UNKNOWN};
-use queue::{Erasure, Queue, Work};
+use queue::{Erasure, Queue, Telling, Work};
 pub use queue::{QUEUE_ENTRIES_MAX, Ticket};
 pub use recover::OpenError;
 use writer::{Common, Standing, Writer};
@@ -169,11 +174,24 @@ impl Audit {
 
     /// Notes something. Never blocks; what there is no room for is counted.
     pub fn note(&self, about: Option<About>, fact: Fact) -> Ticket {
-        let pushed = self.common.queue.push(|at| Work::Note(Entry { at, about, fact }));
+        let pushed = self.common.queue.push(|at| Work::Note(Box::new(Entry { at, about, fact })));
         pushed.unwrap_or_else(|| {
             self.common.metrics.lost();
             Ticket::default()
         })
+    }
+
+    /// Has something said with a subject's pseudonym, the one that stands in the lines of the log:
+    /// at once if it is at hand, else when the lines before are written. Never blocks. While nothing
+    /// can be written, or there is no room, it is said with [`UNKNOWN`].
+    pub fn tell(&self, subject: &Subject, say: impl FnOnce(&str) + Send + 'static) {
+        if let Some(name) = self.common.names.recent(subject) {
+            say(&name);
+        } else if self.common.standing().failing.is_some() {
+            say(UNKNOWN);
+        } else {
+            self.common.queue.tell(Telling::new(subject.clone(), say));
+        }
     }
 
     /// Waits until a noted line is on disk, if the configuration asks for that (`fsync =

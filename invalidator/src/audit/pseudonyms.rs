@@ -4,9 +4,10 @@
 //! makes every line about its subject a line about nobody. Removed entries do not stay behind in
 //! free pages of the file: it is written anew without them.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use policy::subject::Subject;
@@ -18,7 +19,7 @@ use super::entry::About;
 use crate::store::{Held, StoreError, file};
 
 /// Name of the file in the store's directory.
-pub(super) const FILE: &str = "pseudonyms.redb";
+pub(crate) const FILE: &str = "pseudonyms.redb";
 /// The file while it is written anew.
 const NEXT_FILE: &str = "pseudonyms.next.redb";
 const KIND: &str = "pseudonyms";
@@ -29,6 +30,8 @@ const NAMES: TableDefinition<'_, (&str, &str), (&str, u64)> = TableDefinition::n
 const RANDOM_BYTES: usize = 12;
 /// How much older than now the noted last use may be: so it is not written for every line.
 const LAST_USE_STEP: Duration = Duration::from_secs(24 * 60 * 60);
+/// Most pseudonyms that are at hand without reading the file.
+const RECENT_MAX: usize = 16_384;
 /// What stands for somebody who was looked for and has no pseudonym.
 pub const UNKNOWN: &str = "unknown";
 
@@ -52,6 +55,8 @@ pub struct Names {
     path: PathBuf,
     names_max: u64,
     held: Mutex<Held>,
+    /// Some of those that are on disk.
+    recent: Mutex<HashMap<Subject, Arc<str>>>,
 }
 
 /// What became of some look-ups.
@@ -72,7 +77,7 @@ impl Names {
         let path = directory.join(FILE);
         let held = Mutex::new(Held::new(path.clone(), KIND, FORMAT));
         let names_max = u64::try_from(names_max).unwrap_or(u64::MAX);
-        let names = Self { path, names_max, held };
+        let names = Self { path, names_max, held, recent: Mutex::default() };
         names.check()?;
         names.remove_leftover()?;
         Ok(names)
@@ -124,6 +129,28 @@ impl Names {
         })
     }
 
+    /// A subject's pseudonym, if it is at hand: never waits for the disk.
+    pub(super) fn recent(&self, subject: &Subject) -> Option<Arc<str>> {
+        self.lock_recent().get(subject).map(Arc::clone)
+    }
+
+    fn lock_recent(&self) -> MutexGuard<'_, HashMap<Subject, Arc<str>>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps at hand what is on disk.
+    fn remember(&self, abouts: &[&About], names: &[String]) {
+        let mut recent = self.lock_recent();
+        for (about, name) in abouts.iter().zip(names).filter(|(_, name)| *name != UNKNOWN) {
+            if recent.len() >= RECENT_MAX {
+                recent.clear();
+            }
+            if !recent.contains_key(about.subject()) {
+                recent.insert(about.subject().clone(), name.as_str().into());
+            }
+        }
+    }
+
     /// How many subjects have one.
     ///
     /// # Errors
@@ -149,13 +176,14 @@ impl Names {
         now: UnixMicros,
     ) -> Result<Resolved, NamesError> {
         if let Some(names) = self.resolve_known(abouts, now)? {
+            self.remember(abouts, &names);
             return Ok(Resolved { names, unkept: 0 });
         }
         let mut fresh = Vec::new();
         for _ in abouts {
             fresh.push(random().map_err(io::Error::from)?);
         }
-        self.with(|database| {
+        let resolved = self.with(|database| {
             let transaction = file::begin(database)?;
             let mut resolved = Resolved::default();
             {
@@ -181,7 +209,12 @@ impl Names {
             }
             transaction.commit()?;
             Ok(resolved)
-        })
+        })?;
+        // One that is not kept is another one the next time.
+        if resolved.unkept == 0 {
+            self.remember(abouts, &resolved.names);
+        }
+        Ok(resolved)
     }
 
     /// The pseudonyms if nothing has to be written for them.
@@ -222,7 +255,10 @@ impl Names {
     pub(super) fn erase(&self, subject: &Subject) -> Result<Option<String>, NamesError> {
         let Some(name) = self.find(subject)? else { return Ok(None) };
         let (kind, id) = (subject.kind_name(), subject.id());
-        self.rewrite(|key, _| key != (kind, id))?;
+        let rewritten = self.rewrite(|key, _| key != (kind, id));
+        // Also after an error, which may have come when the file was replaced already.
+        self.lock_recent().remove(subject);
+        rewritten?;
         Ok(Some(name))
     }
 
@@ -245,7 +281,9 @@ impl Names {
             Ok(expired)
         })?;
         if expired > 0 {
-            self.rewrite(|_, used| !is_expired(used))?;
+            let rewritten = self.rewrite(|_, used| !is_expired(used));
+            self.lock_recent().clear();
+            rewritten?;
         }
         Ok(expired)
     }

@@ -2,6 +2,7 @@
 //! lost and counted, and a line in their place says how many.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use policy::subject::Subject;
 use policy::time::UnixMicros;
 use tokio::sync::oneshot;
 
-use super::entry::{Entry, Fact};
+use super::entry::{About, Entry, Fact};
+use super::pseudonyms::UNKNOWN;
 use crate::shared::wall_clock;
 
 /// Most entries that wait: half a minute of a flood of 100,000 events a minute.
@@ -19,9 +21,46 @@ pub const QUEUE_ENTRIES_MAX: usize = 65_536;
 #[derive(Debug)]
 pub(super) enum Work {
     /// Write an entry.
-    Note(Entry),
+    Note(Box<Entry>),
     /// Take a subject's pseudonym away.
     Erase(Erasure),
+    /// Say something that needs a subject's pseudonym.
+    Tell(Telling),
+}
+
+/// Somebody's pseudonym is waited for; without one, it is said that it is unknown.
+pub(super) struct Telling {
+    pub(super) about: About,
+    say: Option<Say>,
+}
+
+/// Is given the pseudonym.
+type Say = Box<dyn FnOnce(&str) + Send>;
+
+impl fmt::Debug for Telling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telling").finish_non_exhaustive()
+    }
+}
+
+impl Telling {
+    pub(super) fn new(subject: Subject, say: impl FnOnce(&str) + Send + 'static) -> Self {
+        Self { about: About::LookedFor(subject), say: Some(Box::new(say)) }
+    }
+
+    pub(super) fn say(mut self, name: &str) {
+        if let Some(say) = self.say.take() {
+            say(name);
+        }
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        if let Some(say) = self.say.take() {
+            say(UNKNOWN);
+        }
+    }
 }
 
 /// A subject to be erased, and who waits for it.
@@ -68,7 +107,7 @@ impl Waiting {
         if self.lost > 0 {
             let lines = std::mem::take(&mut self.lost);
             let fact = Fact::Gap { lines, cause: "the queue was full" };
-            self.accept(Work::Note(Entry { at, about: None, fact }));
+            self.accept(Work::Note(Box::new(Entry { at, about: None, fact })));
         }
     }
 }
@@ -108,8 +147,22 @@ impl Queue {
         }
         let at = wall_clock();
         waiting.fill_gap(at);
-        waiting.accept(Work::Note(Entry { at, about: None, fact }));
+        waiting.accept(Work::Note(Box::new(Entry { at, about: None, fact })));
         true
+    }
+
+    /// Accepts what is said once a pseudonym is known. It is no entry: if there is no room, it is
+    /// said without.
+    pub(super) fn tell(&self, telling: Telling) {
+        let mut waiting = self.lock();
+        if waiting.is_closed || waiting.work.len().saturating_add(2) > self.entries_max {
+            drop(waiting);
+            drop(telling);
+            return;
+        }
+        waiting.work.push_back(Work::Tell(telling));
+        drop(waiting);
+        self.arrived.notify_one();
     }
 
     /// What has been waiting longest, at most so much; waits for it for at most so long.
@@ -154,12 +207,15 @@ mod tests {
     use super::*;
 
     fn stop(at: UnixMicros) -> Work {
-        Work::Note(Entry { at, about: None, fact: Fact::Stop {} })
+        Work::Note(Box::new(Entry { at, about: None, fact: Fact::Stop {} }))
     }
 
     fn gaps(work: &[Work]) -> Vec<Option<u64>> {
         let lines = |work: &Work| match work {
-            Work::Note(Entry { fact: Fact::Gap { lines, .. }, .. }) => Some(*lines),
+            Work::Note(entry) => match entry.fact {
+                Fact::Gap { lines, .. } => Some(lines),
+                _ => None,
+            },
             _ => None,
         };
         work.iter().map(lines).collect()
@@ -185,5 +241,25 @@ mod tests {
         assert!(!queue.is_done());
         assert_eq!(gaps(&queue.take(9, Duration::ZERO)), [Some(2)]);
         assert!(queue.is_done());
+    }
+
+    #[test]
+    fn what_finds_no_room_or_no_writer_is_said_without_a_name() {
+        let said = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let telling = || {
+            let to = std::sync::Arc::clone(&said);
+            let say = move |name: &str| to.lock().unwrap().push(name.to_owned());
+            Telling::new(Subject::user("alice").unwrap(), say)
+        };
+        let queue = Queue::new(3);
+        queue.tell(telling());
+        assert!(said.lock().unwrap().is_empty(), "it waits");
+        assert!(queue.push(stop).is_some());
+        queue.tell(telling());
+        assert_eq!(*said.lock().unwrap(), [UNKNOWN], "there is no room for it");
+        drop(queue);
+        assert_eq!(*said.lock().unwrap(), [UNKNOWN, UNKNOWN], "and nobody takes it out");
+        telling().say("p0");
+        assert_eq!(said.lock().unwrap().last().unwrap(), "p0");
     }
 }

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::directory::{self, Head, Lines, LogFile, Next};
 use super::entry::Fact;
+use super::files::FORMAT;
 use super::line::{Facts, Hash, Point, Seal};
 
 /// Why the log cannot be opened.
@@ -84,10 +85,12 @@ pub(super) fn recover(directory: &Path, seal: &Seal) -> Result<Recovered, OpenEr
         newer = Some(file);
     }
     let (mut last, mut broken, mut begun) = (Point::START, false, None);
+    let mut is_of_other_format = false;
     let before = end.as_ref().map(|(file, _)| (*file).clone());
     if let Some((file, scan)) = end {
         last = scan.last.unwrap_or(Point { seq: file.first.saturating_sub(1), hash: Hash::ZERO });
         (broken, begun) = (scan.broken, scan.begun);
+        is_of_other_format = scan.format != Some(FORMAT);
         if let Some(at) = scan.broken_at {
             let cause = format!("{}:{at} is not what was written", file.name);
             notes.push(Fact::Damaged { cause });
@@ -113,12 +116,14 @@ pub(super) fn recover(directory: &Path, seal: &Seal) -> Result<Recovered, OpenEr
         Head::At(_) | Head::Absent => {}
     }
     // Behind a break the chain goes on in a file of its own, so that it is easy to find.
-    let begins_anew = broken || newer.is_some();
+    // Each file has lines of one format.
+    let begins_anew = broken || newer.is_some() || is_of_other_format;
     let before_name = before.as_ref().map(|file| file.name.clone());
     let after = before_name.clone().filter(|_| begins_anew);
     let file = before.filter(|_| !begins_anew);
     let cause = match (&before_name, broken) {
         (_, true) => "damaged",
+        (Some(_), false) if is_of_other_format => "format",
         (Some(_), false) => "restart",
         (None, false) => "first",
     };
@@ -143,6 +148,8 @@ pub(super) struct Scan {
     /// The line with the highest number of those that are what was written.
     pub(super) last: Option<Point>,
     begun: Option<UnixMicros>,
+    /// Which version of the format the file says its lines are of.
+    format: Option<u32>,
     /// Whole lines, in bytes.
     length: u64,
     /// What stands behind them, in bytes.
@@ -195,6 +202,7 @@ impl Scan {
         };
         if number == 1 {
             self.begun = facts.at();
+            self.format = facts.format;
         }
         if prev.replace(hash).is_some_and(|prev| prev != facts.prev) {
             self.broken = true;

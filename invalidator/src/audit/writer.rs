@@ -121,7 +121,8 @@ impl Writer {
         let mut last_attempts = 0;
         loop {
             if self.pending.is_empty() {
-                self.pending = self.common.queue.take(BATCH_ENTRIES_MAX, self.patience());
+                let work = self.common.queue.take(BATCH_ENTRIES_MAX, self.patience());
+                self.pending = entries_first(work);
             }
             let written = self.write_pending().and_then(|()| self.look_after());
             self.report(written.as_ref().err());
@@ -147,7 +148,9 @@ impl Writer {
         }
         let ended = self.sync().and_then(|()| Ok(self.write_head()?));
         self.report(ended.as_ref().err());
-        let left = self.pending.len().saturating_add(self.common.queue.length().0);
+        let is_entry = |work: &&Work| !matches!(work, Work::Tell(_));
+        let pending = self.pending.iter().filter(is_entry).count();
+        let left = pending.saturating_add(self.common.queue.length().0);
         if left > 0 {
             error!(left, "entries of the audit log are lost: they could not be written in the end");
         }
@@ -169,9 +172,13 @@ impl Writer {
     fn write_pending(&mut self) -> Result<(), WriteError> {
         while !self.pending.is_empty() {
             let is_note = |work: &&Work| matches!(work, Work::Note(_));
+            let is_telling = |work: &&Work| matches!(work, Work::Tell(_));
             let count = self.pending.iter().take_while(is_note).count();
+            let tellings = self.pending.iter().take_while(is_telling).count();
             if count > 0 {
                 self.write_notes(count)?;
+            } else if tellings > 0 {
+                self.tell(tellings)?;
             } else if let Work::Erase(erasure) = self.pending.remove(0) {
                 self.erase(erasure)?;
             }
@@ -184,7 +191,7 @@ impl Writer {
         let entries = || {
             self.pending.iter().take(count).filter_map(|work| match work {
                 Work::Note(entry) => Some(entry),
-                Work::Erase(_) => None,
+                Work::Erase(_) | Work::Tell(_) => None,
             })
         };
         let now = wall_clock();
@@ -213,6 +220,24 @@ impl Writer {
         self.finished(count)
     }
 
+    /// Says what waits for pseudonyms, which those who were named before have by now.
+    fn tell(&mut self, count: usize) -> Result<(), WriteError> {
+        let tellings = self.pending.iter().take(count);
+        let abouts: Vec<&About> = tellings
+            .filter_map(|work| match work {
+                Work::Tell(telling) => Some(&telling.about),
+                Work::Note(_) | Work::Erase(_) => None,
+            })
+            .collect();
+        let names = self.common.names.resolve(&abouts, wall_clock())?.names;
+        for (work, name) in self.pending.drain(..count).zip(names) {
+            if let Work::Tell(telling) = work {
+                telling.say(&name);
+            }
+        }
+        Ok(())
+    }
+
     /// Puts on disk what has to be before anybody is told that it is written.
     fn finished(&mut self, count: usize) -> Result<(), WriteError> {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
@@ -233,7 +258,7 @@ impl Writer {
                 let result = Ok(pseudonym.clone());
                 let fact = Fact::Erase(EraseFact { caller, pseudonym, dead_letters });
                 // The next to be written, also if that does not work at once.
-                self.pending.insert(0, Work::Note(Entry { at, about: None, fact }));
+                self.pending.insert(0, Work::Note(Box::new(Entry { at, about: None, fact })));
                 (result, self.write_notes(1).and_then(|()| self.sync()))
             }
             Err(error) => (Err(error.to_string()), self.finished(1)),
@@ -261,7 +286,7 @@ impl Writer {
             error!(cause, "the audit log was removed while it is written");
             self.common.metrics.rewritten();
             let fact = Fact::Damaged { cause };
-            self.common.queue.push(|at| Work::Note(Entry { at, about: None, fact }));
+            self.common.queue.push(|at| Work::Note(Box::new(Entry { at, about: None, fact })));
         }
         Ok(())
     }
@@ -323,6 +348,25 @@ impl Writer {
         // Whoever waits looks again, and goes on if nothing can be written.
         self.common.done.send_modify(|_| {});
     }
+}
+
+/// The same work, with entries together as far as their order and that of erasures stays: each group
+/// of them is written at once.
+fn entries_first(work: Vec<Work>) -> Vec<Work> {
+    let mut sorted = Vec::with_capacity(work.len());
+    let mut tellings = Vec::new();
+    for work in work {
+        match work {
+            Work::Tell(_) => tellings.push(work),
+            Work::Note(_) => sorted.push(work),
+            Work::Erase(_) => {
+                sorted.append(&mut tellings);
+                sorted.push(work);
+            }
+        }
+    }
+    sorted.append(&mut tellings);
+    sorted
 }
 
 /// The entry as it will be written; its fact is taken out of the work.

@@ -92,9 +92,13 @@ pub(super) struct Run {
     /// The configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub(super) config: PathBuf,
-    /// Only check the configuration
+    /// Only check whether a daemon could run with this configuration, here and as this user, and say
+    /// all that is in the way
     #[arg(long)]
     pub(super) check: bool,
+    /// Check for a restart: what a running daemon has, its addresses and its locks, does not count
+    #[arg(long, requires = "check")]
+    pub(super) while_running: bool,
     /// If the store is damaged or gone: move it aside, start with what can be read of it, and
     /// read everything from Redis again
     #[arg(long, conflicts_with = "check")]

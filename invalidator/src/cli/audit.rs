@@ -2,6 +2,7 @@
 //! daemon may run and go on writing.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -206,6 +207,8 @@ struct Filter<'a> {
     args: &'a Show,
     /// `user` or `session`, and the pseudonym.
     about: Option<(&'static str, String)>,
+    /// The events about them that have been seen.
+    events: HashSet<String>,
 }
 
 fn show(args: &Show) -> Result<bool, Failure> {
@@ -214,7 +217,7 @@ fn show(args: &Show) -> Result<bool, Failure> {
         writeln!(io::stderr(), "portcullis: no line can be found: nobody of this id is known")?;
         return Ok(true);
     };
-    let filter = Filter { args, about };
+    let mut filter = Filter { args, about, events: HashSet::new() };
     let cannot = |cause| Failure::Input(directory.display().to_string(), cause);
     let mut unreadable = 0_u64;
     let mut out = io::BufWriter::new(io::stdout().lock());
@@ -271,22 +274,49 @@ fn ask(client: &Client, subject: &Subject) -> Result<Option<String>, Failure> {
     }
 }
 
+/// Most events of one user that calls of the API are matched with.
+const EVENTS_MAX: usize = 1_000_000;
+
 impl Filter<'_> {
+    /// Whether a line is about whom is asked for. A call that brought an event about somebody is
+    /// about them too, also where it does not say so itself: lines of the first format never do, and
+    /// a replay may be about many.
+    fn is_about(&mut self, kind: &str, fields: &Map<String, Value>) -> bool {
+        let Some((of, name)) = &self.about else { return true };
+        let text = |field: &str| fields.get(field).and_then(Value::as_str);
+        if text(of) == Some(name) {
+            let id = text("event_id").filter(|_| kind == "event");
+            if let Some(id) = id.filter(|_| self.events.len() < EVENTS_MAX) {
+                self.events.insert(id.to_owned());
+            }
+            return true;
+        }
+        let is_of_nobody = text("user").or_else(|| text("session")).is_none();
+        let several = fields.get("event_ids").and_then(Value::as_array).into_iter().flatten();
+        let mut ids = several.filter_map(Value::as_str).chain(text("event_id"));
+        kind == "call" && is_of_nobody && ids.any(|id| self.events.contains(id))
+    }
+
     /// The line as it is to be shown, nothing if it is not; nothing at all if it cannot be read.
     #[expect(clippy::option_option, reason = "left out, and not readable, differ")]
-    fn shown(&self, line: &[u8]) -> Option<Option<String>> {
+    fn shown(&mut self, line: &[u8]) -> Option<Option<String>> {
         let facts = Facts::of(line)?;
         let at = facts.at()?;
+        let fields: Map<String, Value> = serde_json::from_slice(line).ok()?;
+        // Looked at always: the event may be older than the call, and of another kind.
+        let about = self.is_about(&facts.kind, &fields);
         let args = self.args;
         let in_time = args.from.is_none_or(|from| at >= from) && args.to.is_none_or(|to| at < to);
         let of_kind = args.kind.as_ref().is_none_or(|kind| *kind == facts.kind);
         if !in_time || !of_kind {
             return Some(None);
         }
-        let fields: Map<String, Value> = serde_json::from_slice(line).ok()?;
         let has = |name: &str, value: &str| fields.get(name).is_some_and(|is| is == value);
-        let about = self.about.as_ref().is_none_or(|(kind, name)| has(kind, name));
-        let event = args.event_id.as_ref().is_none_or(|id| has("event_id", id));
+        let several = |id: &String| {
+            let ids = fields.get("event_ids").and_then(Value::as_array);
+            ids.is_some_and(|ids| ids.iter().any(|one| one == id))
+        };
+        let event = args.event_id.as_ref().is_none_or(|id| has("event_id", id) || several(id));
         if !about || !event {
             return Some(None);
         }

@@ -29,7 +29,6 @@ use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
 use crate::daemon::{self, DaemonError};
-use crate::keys::Reading;
 use crate::store::salvage::write_rows;
 use api::{Api, ApiError, Reply};
 use args::{Arguments, Client, Command, Publish, Run, Salvage, Target};
@@ -59,6 +58,8 @@ const EXIT_DENIED: u8 = 77;
 enum Failure {
     #[error("{0}")]
     Config(#[from] ConfigError),
+    #[error("{}", each(.0))]
+    Configs(Vec<ConfigError>),
     #[error("{0}")]
     Daemon(#[from] DaemonError),
     #[error("{0}")]
@@ -79,10 +80,16 @@ enum Failure {
     Output(#[from] io::Error),
 }
 
+/// Each on a line of its own, that can be told from others in a log.
+fn each(errors: &[ConfigError]) -> String {
+    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\nportcullis: ")
+}
+
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Input(..) | Self::NotJson(..) => EXIT_USAGE,
+            Self::Config(_) | Self::Configs(_) | Self::Input(..) | Self::NotJson(..) => EXIT_USAGE,
             Self::Usage(_) | Self::Captured(_) | Self::Sign(_) => EXIT_USAGE,
             Self::Daemon(error) if error.is_configuration() => EXIT_USAGE,
             Self::Daemon(error) if error.is_loss() => EXIT_LOSS,
@@ -146,21 +153,16 @@ fn command(arguments: Arguments) -> Result<Exit, Failure> {
 }
 
 fn run(run: &Run) -> Result<bool, Failure> {
-    let config = Config::load(&run.config)?;
+    let (config, written) = Config::load_all(&run.config).map_err(Failure::Configs)?;
     if run.check {
-        if let Some(file) = &config.keys_file {
-            Reading::of(file, crate::keys::load).keys?;
-        }
-        if let Some(file) = &config.events.keys_file {
-            Reading::of(file, crate::intake::load_keys).keys?;
-        }
-        if let Some(files) = &config.api.tls {
-            files.load()?;
+        let broken = daemon::check(config, run.while_running);
+        if !broken.is_empty() {
+            return Err(Failure::Configs(broken));
         }
         writeln!(io::stdout(), "{}: the configuration is valid", run.config.display())?;
         return Ok(true);
     }
-    daemon::run(config, run.rebuild_store)?;
+    daemon::run(config, (&run.config, written), run.rebuild_store)?;
     Ok(true)
 }
 

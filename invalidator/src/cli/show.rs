@@ -108,6 +108,9 @@ pub(super) fn status(json: &Value) -> String {
         let name = text(source, "name");
         let _ = writeln!(out, "source   {name}: {}, {age}", text(source, "state"));
     }
+    if let Some(redis) = json.get("redis").filter(|redis| redis.is_object()) {
+        out.push_str(&redis_line(redis));
+    }
     if let Some(store) = json.get("store") {
         out.push_str(&store_line(store));
     }
@@ -126,6 +129,23 @@ pub(super) fn status(json: &Value) -> String {
     let rows = nodes.iter().map(node_row);
     out.push_str(&table(std::iter::once(header.map(str::to_owned)).chain(rows).collect()));
     out
+}
+
+/// Whether Redis holds the events that are known here.
+fn redis_line(redis: &Value) -> String {
+    let here = redis.pointer("/here/count").and_then(Value::as_u64).unwrap_or_default();
+    let there = redis.pointer("/there/count").and_then(Value::as_u64);
+    let there = there.map_or_else(|| "not known".to_owned(), |there| there.to_string());
+    let since = text(redis, "since");
+    let lasts = span_ms(number(redis, "for_ms"));
+    let events = count(usize::try_from(here).unwrap_or(usize::MAX), "event");
+    match text(redis, "state") {
+        "same" => format!("redis    the same {events} as here\n"),
+        "settling" => {
+            format!("redis    settling since {since} ({lasts}): {events} here, there {there}\n")
+        }
+        _ => format!("redis    DIFFERS since {since} ({lasts}): {events} here, there {there}\n"),
+    }
 }
 
 /// What is kept, and whether it can be written.

@@ -11,6 +11,7 @@ mod raw;
 mod redis;
 mod store;
 mod value;
+mod written;
 
 pub use audit::{Audit, AuditPlace, Fsync};
 pub use dead_letters::DeadLetters;
@@ -21,6 +22,7 @@ pub use pace::Pace;
 pub use raw::ACK_TIMEOUT_MAX;
 pub use store::{Store, Witness};
 pub(crate) use value::{Place, Secret, TIME_RULE, Time, parse_toml, read, read_bounded};
+pub use written::Written;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -161,6 +163,8 @@ pub struct Redis {
     pub dead_after: Duration,
     /// How often what Redis holds is compared with what is known here.
     pub digest_interval: Duration,
+    /// Within what time all that is known here is looked for in Redis.
+    pub sample_interval: Duration,
 }
 
 /// What sort of installation of Redis it is.
@@ -199,6 +203,8 @@ pub struct Limits {
     pub nodes_max: usize,
     /// API requests being answered at once.
     pub api_requests_max: usize,
+    /// API requests of one caller being answered at once.
+    pub api_requests_per_caller_max: usize,
 }
 
 impl Default for Limits {
@@ -209,6 +215,7 @@ impl Default for Limits {
             event_ids_max: 262_144,
             nodes_max: 256,
             api_requests_max: 256,
+            api_requests_per_caller_max: 128,
         }
     }
 }
@@ -241,7 +248,20 @@ impl Config {
     /// # Errors
     /// The first rule that is broken; a file that cannot be read is the field `config`.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse(&read_config(path)?)
+        first(Self::load_all(path).map(|(config, _)| config))
+    }
+
+    /// As [`Config::load`], with everything that is wrong rather than the first of it: of each
+    /// section one rule. Also gives what is written in the file, to be compared with what it says
+    /// at another time.
+    ///
+    /// # Errors
+    /// The rules that are broken, at least one.
+    pub fn load_all(path: &Path) -> Result<(Self, Written), Vec<ConfigError>> {
+        let text = read_config(path).map_err(|error| vec![error])?;
+        let config = Self::parse_all(&text)?;
+        let written = Written::of(&text, &config).map_err(|error| vec![error])?;
+        Ok((config, written))
     }
 
     /// Checks the text of a configuration file.
@@ -249,7 +269,12 @@ impl Config {
     /// # Errors
     /// The first rule that is broken.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        parse_toml::<RawConfig>(text, "config")?.check()
+        first(Self::parse_all(text))
+    }
+
+    fn parse_all(text: &str) -> Result<Self, Vec<ConfigError>> {
+        let raw: RawConfig = parse_toml(text, "config").map_err(|error| vec![error])?;
+        raw.check()
     }
 
     /// The `keys.file` of a configuration of which the rest is not looked at: whoever rotates keys
@@ -276,8 +301,16 @@ impl Config {
     /// starts can be compared. Another version of the daemon may have another one.
     #[must_use]
     pub fn digest(&self) -> Hash {
-        Seal::new(None).hash(format!("{self:?}").as_bytes())
+        let whole = format!("{self:?} {}", self.api.access.fingerprint());
+        Seal::new(None).hash(whole.as_bytes())
     }
+}
+
+fn first(checked: Result<Config, Vec<ConfigError>>) -> Result<Config, ConfigError> {
+    checked.map_err(|errors| {
+        // There is one, or there would be a configuration.
+        errors.into_iter().next().unwrap_or_else(|| ConfigError::new("config", "cannot be used"))
+    })
 }
 
 fn read_config(path: &Path) -> Result<String, ConfigError> {

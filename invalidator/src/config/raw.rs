@@ -1,6 +1,6 @@
 //! The configuration file as written, and the step from there to the checked [`Config`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use policy::push::HOLD_MAX;
@@ -85,6 +85,7 @@ struct RawLimits {
     event_ids_max: Option<usize>,
     nodes_max: Option<usize>,
     api_requests_max: Option<usize>,
+    api_requests_per_caller_max: Option<usize>,
 }
 
 #[derive(Default, Deserialize)]
@@ -105,28 +106,53 @@ impl RawConfig {
         self.audit.place(&self.store.check()?.directory)
     }
 
-    pub(super) fn check(self) -> Result<Config, ConfigError> {
+    /// Checks every section. What is wrong in one does not keep the others from being looked at.
+    ///
+    /// # Errors
+    /// The first rule that is broken in each section, in the order of the sections.
+    pub(super) fn check(self) -> Result<Config, Vec<ConfigError>> {
+        let mut errors = Vec::new();
         let embedded = self.sources.embedded.is_none_or(|embedded| embedded.enabled);
-        let redis = self.sources.redis.map(RawRedis::check).transpose()?;
-        if !embedded && redis.is_none() {
+        let has_source = embedded || self.sources.redis.is_some();
+        let redis = kept(self.sources.redis.map(RawRedis::check).transpose(), &mut errors);
+        if !has_source {
             let rule = "at least one source has to be enabled";
-            return Err(ConfigError::new("sources", rule));
+            errors.push(ConfigError::new("sources", rule));
         }
-        let store = self.store.check()?;
-        Ok(Config {
-            api: self.api.check()?,
-            poll: self.poll.check()?,
-            embedded,
-            redis,
-            audit: self.audit.check(&store.directory)?,
-            store,
-            limits: self.limits.check()?,
-            log: self.log.check()?,
-            keys_file: self.keys.map(|keys| keys.file),
-            events: self.events.check()?,
-            dead_letters: self.dead_letters.check()?,
-        })
+        let store = kept(self.store.check(), &mut errors);
+        // Without a directory of the store the audit log's other rules can be checked all the same.
+        let beside = store.as_ref().map_or(Path::new("/"), |store| &store.directory);
+        let audit = kept(self.audit.check(beside), &mut errors);
+        let api = kept(self.api.check(), &mut errors);
+        let poll = kept(self.poll.check(), &mut errors);
+        let limits = kept(self.limits.check(), &mut errors);
+        let log = kept(self.log.check(), &mut errors);
+        let events = kept(self.events.check(), &mut errors);
+        let dead_letters = kept(self.dead_letters.check(), &mut errors);
+        let keys_file = self.keys.map(|keys| keys.file);
+        let all = || {
+            Some(Config {
+                api: api?,
+                poll: poll?,
+                embedded,
+                redis: redis?,
+                audit: audit?,
+                store: store?,
+                limits: limits?,
+                log: log?,
+                keys_file,
+                events: events?,
+                dead_letters: dead_letters?,
+            })
+        };
+        // What is missing has left its error.
+        if errors.is_empty() { all().ok_or(errors) } else { Err(errors) }
     }
+}
+
+/// What was checked, or nothing and its error among the others.
+fn kept<T>(checked: Result<T, ConfigError>, errors: &mut Vec<ConfigError>) -> Option<T> {
+    checked.map_err(|error| errors.push(error)).ok()
 }
 
 /// The span as configured, within the bounds; the default if absent.
@@ -170,7 +196,16 @@ impl RawLimits {
             let rule = || ConfigError::new(format!("limits.{name}"), format!("must be 1 to {max}"));
             (1..=max).contains(&value).then_some(value).ok_or_else(rule)
         };
+        let api_requests_max =
+            bound("api_requests_max", self.api_requests_max, default.api_requests_max, 65_536)?;
         Ok(Limits {
+            api_requests_max,
+            api_requests_per_caller_max: bound(
+                "api_requests_per_caller_max",
+                self.api_requests_per_caller_max,
+                api_requests_max.div_ceil(2),
+                api_requests_max,
+            )?,
             subjects_max: bound(
                 "subjects_max",
                 self.subjects_max,
@@ -190,12 +225,6 @@ impl RawLimits {
                 16_777_216,
             )?,
             nodes_max: bound("nodes_max", self.nodes_max, default.nodes_max, 65_536)?,
-            api_requests_max: bound(
-                "api_requests_max",
-                self.api_requests_max,
-                default.api_requests_max,
-                65_536,
-            )?,
         })
     }
 }

@@ -18,6 +18,8 @@ use super::{ConfigError, Redis, RedisMode, RedisTls};
 const DEAD_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Longest time between two comparisons of what Redis holds with what is known here.
 const DIGEST_INTERVAL_MAX: Duration = Duration::from_secs(60 * 60);
+/// Longest time in which all that is known here is looked for in Redis.
+const SAMPLE_INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longest name of a Pub/Sub channel, in bytes.
 const CHANNEL_BYTES_MAX: usize = 256;
 /// Longest prefix of the keys, in bytes.
@@ -50,6 +52,7 @@ pub(super) struct RawRedis {
     ping_interval: Option<Span>,
     dead_after: Option<Span>,
     digest_interval: Option<Span>,
+    sample_interval: Option<Span>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -112,6 +115,12 @@ impl RawRedis {
             ping_interval,
             dead_after,
             digest_interval: span(self.digest_interval, field, half_minute, DIGEST_INTERVAL_MAX)?,
+            sample_interval: span(
+                self.sample_interval,
+                "sources.redis.sample_interval",
+                Duration::from_secs(600),
+                SAMPLE_INTERVAL_MAX,
+            )?,
         })
     }
 

@@ -22,6 +22,7 @@ mod nodes;
 mod overdue;
 mod patience;
 mod report;
+mod room;
 mod sent;
 mod sources;
 mod subjects;
@@ -236,6 +237,12 @@ impl Engine {
         subjects.map(|(subject, state, _)| (subject.clone(), event_ids(state))).collect()
     }
 
+    /// How many subjects have a state.
+    #[must_use]
+    pub fn subjects(&self) -> usize {
+        self.subjects.len()
+    }
+
     /// The digest of all events that the states consist of.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -285,6 +292,8 @@ impl Engine {
             sources: self.sources.status(now.mono),
             nodes: self.nodes.status(self.log.last(), now.mono),
             subjects: self.subjects.len(),
+            subjects_holding: self.subjects.room().0,
+            is_full: !self.subjects.room().1,
             digest: self.digest(),
             keys: self.keys.status(now.wall),
         }

@@ -54,6 +54,10 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// Users and sessions with a state.
     pub subjects: usize,
+    /// Those of them for whom something holds, such as a block: at most `limits.subjects_max`.
+    pub subjects_holding: usize,
+    /// Whether there is no room for a block of another one.
+    pub is_full: bool,
     /// Of the events that these states consist of: daemons that know the same have the same.
     pub digest: Digest,
     /// The signing keys; nothing without a keys file.

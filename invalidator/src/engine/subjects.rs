@@ -10,6 +10,7 @@ use policy::subject::Subject;
 use policy::time::UnixMicros;
 
 use super::kept::{Dropped, Kept};
+use super::room::{Room, Standing};
 use super::{Digest, Forgotten, IngestError};
 
 /// How long an event that has no effect any more is remembered, so that an older one that comes
@@ -37,7 +38,7 @@ pub(super) struct Merged {
 #[derive(Debug)]
 pub(super) struct Subjects {
     known: BTreeMap<Subject, Known>,
-    subjects_max: usize,
+    room: Room,
     kept: Kept,
     /// Where the next sweep goes on.
     swept: Option<Subject>,
@@ -45,7 +46,13 @@ pub(super) struct Subjects {
 
 impl Subjects {
     pub(super) fn new(subjects_max: usize) -> Self {
-        Self { known: BTreeMap::new(), subjects_max, kept: Kept::default(), swept: None }
+        let room = Room::new(subjects_max);
+        Self { known: BTreeMap::new(), room, kept: Kept::default(), swept: None }
+    }
+
+    /// How many subjects hold something, and whether there is room for another one.
+    pub(super) fn room(&self) -> (usize, bool) {
+        (self.room.holding(), self.room.is_left())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -78,7 +85,9 @@ impl Subjects {
         next: u64,
         prune_at: UnixMicros,
     ) -> Result<Merged, IngestError> {
-        if self.known.len() >= self.subjects_max && !self.known.contains_key(subject) {
+        let stood = self.known.get(subject).and_then(|known| Standing::of(&known.state));
+        let holds = register.holds();
+        if holds && stood != Some(Standing::Holding) && !self.room.is_left() {
             return Err(IngestError::SubjectsFull);
         }
         let known = self.known.entry(subject.clone()).or_default();
@@ -102,7 +111,31 @@ impl Subjects {
         let overtaken = overtaken.into_iter().map(|id| (id, UnixMicros(0)));
         forgotten.extend(self::forgotten(subject, overtaken));
         known.state = state;
-        Ok(Merged { merge, sequence: known.sequence, forgotten })
+        let sequence = known.sequence;
+        self.room.changed(stood, Standing::of(&known.state), (subject, sequence));
+        forgotten.extend(self.forget_idle());
+        Ok(Merged { merge, sequence, forgotten })
+    }
+
+    /// Forgets what is only remembered, and of too many subjects.
+    fn forget_idle(&mut self) -> Vec<Forgotten> {
+        let mut forgotten = Vec::new();
+        let is_idle = |known: &BTreeMap<Subject, Known>, subject: &Subject, sequence: u64| {
+            let known = known.get(subject).filter(|known| known.sequence == sequence);
+            known.is_some_and(|known| Standing::of(&known.state) == Some(Standing::Idle))
+        };
+        while let Some(subject) =
+            self.room.next_forgotten(|subject, sequence| is_idle(&self.known, subject, sequence))
+        {
+            let Some(known) = self.known.remove(&subject) else { continue };
+            let events: Vec<_> = event_ids(&known.state).cloned().collect();
+            self.kept.changed(&subject, &known.state, &State::default());
+            self.room.changed(Some(Standing::Idle), None, (&subject, 0));
+            let gone = events.iter().map(|id| (id.clone(), UnixMicros(0)));
+            forgotten.extend(self::forgotten(&subject, gone));
+            self.kept.overtaken(&subject, events);
+        }
+        forgotten
     }
 
     /// Gives an event of a state another id; `next` becomes the subject's sequence. Answers what the
@@ -165,6 +198,10 @@ impl Subjects {
             let pruned = known.state.prune(now, RETENTION);
             self.kept.changed(subject, &before, &known.state);
             self.kept.over(subject, &pruned);
+            if !pruned.is_empty() {
+                let (stood, stands) = (Standing::of(&before), Standing::of(&known.state));
+                self.room.changed(stood, stands, (subject, known.sequence));
+            }
             forgotten.extend(self::forgotten(subject, pruned));
             if known.state.is_empty() {
                 empty.push(subject.clone());

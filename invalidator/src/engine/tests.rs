@@ -223,6 +223,30 @@ fn subjects_beyond_the_bound_are_refused_and_known_ones_still_change() {
 }
 
 #[test]
+fn what_has_no_effect_takes_no_room_of_a_block() {
+    let limits = Limits { subjects_max: 2, ..Limits::default() };
+    let mut engine = engine(limits, BatchBounds::default());
+    engine.ingest(block("1", "alice"), at(0)).unwrap();
+    for number in 0..3_000 {
+        let unknown = format!("unknown-{number}");
+        let lift = event("u", &unknown, 1, json!({ "action": "unblock" }));
+        assert_eq!(engine.ingest(lift, at(0)).unwrap().verdict, Verdict::NoEffect);
+    }
+    assert_eq!(engine.subjects(), 1_001, "the oldest are forgotten");
+    assert_eq!(engine.take_dropped(9_999).len(), 2_000);
+    // Those that are remembered still win over a block that comes later and is older.
+    let late = engine.ingest(block("l", "unknown-2999"), at(0)).unwrap();
+    assert_eq!(late.verdict, Verdict::Stale);
+    engine.ingest(block("2", "bob"), at(0)).unwrap();
+    assert!(engine.status(at(0)).is_full);
+    assert_eq!(engine.ingest(block("3", "carol"), at(0)), Err(IngestError::SubjectsFull));
+    engine.ingest(event("4", "bob", 1, json!({ "action": "unblock" })), at(0)).unwrap();
+    assert_eq!(engine.ingest(block("3", "carol"), at(0)).unwrap().verdict, Verdict::Applied);
+    let status = engine.status(at(0));
+    assert_eq!((status.subjects_holding, status.is_full), (2, true));
+}
+
+#[test]
 fn what_has_no_effect_any_more_is_forgotten_in_the_end() {
     let mut engine = usual();
     engine.ingest(block("1", "alice"), at(0)).unwrap();

@@ -12,6 +12,7 @@ mod signature;
 mod tests;
 mod vouch;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub const EMBEDDED: &str = "embedded";
 pub struct Intake {
     rules: Events,
     keys: RwLock<Arc<EventKeys>>,
+    /// How often keys were put in force.
+    keys_version: AtomicU64,
 }
 
 /// An event that breaks no rule by itself.
@@ -85,12 +88,19 @@ impl Intake {
     /// With these rules, and no keys yet.
     #[must_use]
     pub fn new(rules: Events) -> Self {
-        Self { rules, keys: RwLock::default() }
+        Self { rules, ..Self::default() }
     }
 
     /// Puts keys in force.
     pub fn set_keys(&self, keys: EventKeys) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        self.keys_version.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Another number whenever keys were put in force.
+    #[must_use]
+    pub fn keys_version(&self) -> u64 {
+        self.keys_version.load(Ordering::Relaxed)
     }
 
     /// What speaks for an event that was refused: whether its publisher is known to have sent it.

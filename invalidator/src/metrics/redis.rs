@@ -1,6 +1,7 @@
 //! What `/metrics` shows of Redis.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -8,10 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WhereLabel {
-    r#where: &'static str,
-}
+use super::Repaired;
+use crate::source::redis::{Agreement, State};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
@@ -23,40 +22,58 @@ struct WhyLabel {
     why: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
 /// Metrics of the Redis source.
 #[derive(Debug, Default)]
 pub struct RedisMetrics {
-    repaired: Family<WhereLabel, Counter>,
+    repaired: Repaired,
     data_lost: Counter,
     reads: Family<WhyLabel, Counter>,
     writes: Family<ResultLabel, Counter>,
     bare: Counter,
+    aside: Counter,
+    missing: Counter,
+    refused: Gauge,
+    evicts: Gauge,
     forgotten: Counter,
     left_out: Counter,
     outbox: Gauge,
     skew: Gauge<f64, AtomicU64>,
+    unequal: Family<StateLabel, Gauge<f64, AtomicU64>>,
 }
 
 impl RedisMetrics {
+    /// With the family that others count repairs in as well.
+    pub(super) fn new(repaired: Repaired) -> Self {
+        Self { repaired, ..Self::default() }
+    }
+
     /// Adds them to those of the daemon, each kind with a zero.
     pub(super) fn register(&self, r: &mut Registry, reads: impl Iterator<Item = &'static str>) {
-        for side in ["daemon", "redis"] {
-            drop(self.repaired.get_or_create(&WhereLabel { r#where: side }));
-        }
         for result in ["written", "duplicate", "failed"] {
             drop(self.writes.get_or_create(&ResultLabel { result }));
         }
         for why in reads {
             drop(self.reads.get_or_create(&WhyLabel { why }));
         }
-        let help = "Events that one side had lost and got back from the other";
-        r.register("repaired", help, self.repaired.clone());
         let help = "Times that Redis was found to have less than it had";
         r.register("redis_data_lost", help, self.data_lost.clone());
         let help = "Times that everything was read from Redis, by cause";
         r.register("redis_reads", help, self.reads.clone());
         let help = "Events written to Redis by result";
         r.register("redis_writes", help, self.writes.clone());
+        let help = "Keys in Redis that were damaged, and put aside to be written anew";
+        r.register("redis_put_aside", help, self.aside.clone());
+        let help = "Events that had been in Redis and were found missing there";
+        r.register("redis_missing_events", help, self.missing.clone());
+        let help = "Events in Redis that are refused for causes that may pass, and tried again";
+        r.register("redis_refused_events", help, self.refused.clone());
+        let help = "1 if Redis evicts keys for want of memory, whatever they are";
+        r.register("redis_evicts", help, self.evicts.clone());
         let help = "Events heard by Pub/Sub that nobody had written";
         r.register("redis_bare_events", help, self.bare.clone());
         let help = "Events forgotten in Redis because nobody needs them any more";
@@ -66,16 +83,38 @@ impl RedisMetrics {
         r.register("redis_outbox", "Events waiting to be written to Redis", self.outbox.clone());
         let help = "Redis's clock less ours";
         r.register("redis_clock_skew_seconds", help, self.skew.clone());
+        let help = "For how long Redis has not held the events known here, by why; 0: it does";
+        r.register("redis_unequal_seconds", help, self.unequal.clone());
+    }
+
+    /// Counts events that were found missing.
+    pub fn missing(&self, events: u64) {
+        self.missing.inc_by(events);
+    }
+
+    /// Shows how many events are tried again.
+    pub fn refused(&self, events: usize) {
+        self.refused.set(i64::try_from(events).unwrap_or(i64::MAX));
+    }
+
+    /// Shows whether Redis evicts keys.
+    pub fn evicts(&self, evicts: bool) {
+        self.evicts.set(evicts.into());
+    }
+
+    /// Counts damaged keys.
+    pub fn put_aside(&self, keys: u64) {
+        self.aside.inc_by(keys);
     }
 
     /// Counts events that this daemon lacked.
     pub fn repaired_here(&self, events: u64) {
-        self.repaired.get_or_create(&WhereLabel { r#where: "daemon" }).inc_by(events);
+        self.repaired.here(events);
     }
 
     /// Counts events that Redis lacked.
     pub fn repaired_there(&self, events: u64) {
-        self.repaired.get_or_create(&WhereLabel { r#where: "redis" }).inc_by(events);
+        self.repaired.in_redis(events);
     }
 
     /// Counts a loss of data in Redis.
@@ -107,6 +146,17 @@ impl RedisMetrics {
     pub fn outbox(&self, waiting: usize, left_out: u64) {
         self.outbox.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.left_out.inc_by(left_out);
+    }
+
+    /// Shows how Redis stands to what is known here; nothing, while that cannot be said.
+    pub(super) fn agreement(&self, agreement: Option<&Agreement>) {
+        self.unequal.clear();
+        let Some(agreement) = agreement else { return };
+        for state in [State::Settling, State::Differs] {
+            let ms = if agreement.state == state { agreement.for_ms } else { 0 };
+            let seconds = Duration::from_millis(ms).as_secs_f64();
+            self.unequal.get_or_create(&StateLabel { state: state.as_str() }).set(seconds);
+        }
     }
 
     /// Shows how far Redis's clock is ahead of ours, in microseconds.

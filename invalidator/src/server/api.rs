@@ -21,20 +21,20 @@ use tokio::time::{Instant, sleep_until};
 use super::audit::{Noted, audited, pseudonym};
 use super::body::{self, BodyError};
 use super::dead_letters;
+use super::disk::DiskReads;
 use super::erase::erase;
 use super::form::Form;
 use super::guard::{Gate, guard};
 use super::host::loopback_only;
 use super::problem::Problem;
+use super::slots::Places;
 use super::view::Shown;
 use super::written::{NOT_IN_REDIS, Written};
-use crate::access::{Access, Caller, Needs, Permission};
+use crate::access::{self, Caller, Needs, Permission};
 use crate::engine::{Overruling, Receipt, WaiterId};
 use crate::intake::{self, EMBEDDED, Origin};
+use crate::metrics::text;
 use crate::shared::{Accepted, Shared};
-
-/// Content type of `/metrics`.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -42,6 +42,13 @@ pub(super) struct Door {
     pub(super) shared: Arc<Shared>,
     embedded: bool,
     ack_timeout: Duration,
+    pub(super) disk: DiskReads,
+}
+
+impl FromRef<Door> for DiskReads {
+    fn from_ref(door: &Door) -> Self {
+        door.disk.clone()
+    }
 }
 
 impl FromRef<Door> for Arc<Shared> {
@@ -105,7 +112,7 @@ pub static ROUTES: [Route; 12] = [
 #[derive(Debug)]
 pub struct Options {
     /// Who may call.
-    pub access: Arc<Access>,
+    pub access: Arc<access::Door>,
     /// Whether anybody may scrape the metrics.
     pub metrics_public: bool,
     /// Whether `POST /v1/invalidations` is a source.
@@ -115,13 +122,13 @@ pub struct Options {
     /// Whether TLS says whom the client wanted; without, only loopback is answered to.
     pub tls: bool,
     /// Requests being answered at once: so many that publish, and so many others.
-    pub requests_max: usize,
+    pub places: Places,
 }
 
 /// Routes of the API listener.
 pub fn router(shared: Arc<Shared>, options: Options) -> Router {
-    let Options { access, metrics_public, embedded, ack_timeout, tls, requests_max } = options;
-    let gate = Gate::new(Arc::clone(&shared), access, requests_max);
+    let Options { access, metrics_public, embedded, ack_timeout, tls, places } = options;
+    let gate = Gate::new(Arc::clone(&shared), access, places);
     let guarded = |needs| middleware::from_fn_with_state((gate.clone(), needs), guard);
     let mut router = Router::new();
     for route in &ROUTES {
@@ -137,7 +144,7 @@ pub fn router(shared: Arc<Shared>, options: Options) -> Router {
     if !tls {
         router = router.layer(middleware::from_fn(loopback_only));
     }
-    router.with_state(Door { shared, embedded, ack_timeout })
+    router.with_state(Door { shared, embedded, ack_timeout, disk: DiskReads::new() })
 }
 
 async fn nothing() -> Problem {
@@ -226,7 +233,7 @@ async fn publish(
     let mut receipt = waiting.finish();
     let redis = written.finish(&door.shared, deadline).await;
     let durable = is_durable();
-    let Accepted { event_id, mut ingested, .. } = accepted;
+    let Accepted { subject, event_id, mut ingested, .. } = accepted;
     if redis == Some(false) {
         ingested.warnings.push(NOT_IN_REDIS.to_owned());
     }
@@ -247,7 +254,8 @@ async fn publish(
     };
     let mut response = (status, Json(published)).into_response();
     let event_id = Some(event_id.clone().into());
-    response.extensions_mut().insert(Noted { event_id, note: None });
+    let noted = Noted { event_id, about: Some(subject), ..Noted::default() };
+    response.extensions_mut().insert(noted);
     Ok(response)
 }
 
@@ -291,18 +299,26 @@ async fn healthy() -> Response {
     Json(json!({ "healthy": true })).into_response()
 }
 
-/// Ready when every source is connected and the store can be written. The poll listener is up
+/// Ready when every source is connected, Redis holds what is known here or will soon, and the store
+/// can be written. The poll listener is up
 /// before this one answers.
 async fn ready(State(door): State<Door>) -> Response {
-    let why = door.shared.overview().not_ready();
+    let overview = door.shared.overview();
+    let (why, settling) = (overview.not_ready(), overview.settling());
     let code = if why.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(json!({ "ready": why.is_empty(), "why": why }))).into_response()
+    let body = json!({ "ready": why.is_empty(), "why": why, "settling": settling });
+    (code, Json(body)).into_response()
 }
 
-async fn metrics(State(door): State<Door>) -> Result<Response, Problem> {
-    let text = door.shared.metrics.encode(&door.shared.overview()).map_err(|_| {
+async fn metrics(State(door): State<Door>, headers: HeaderMap) -> Result<Response, Problem> {
+    let openmetrics = door.shared.metrics.encode(&door.shared.overview()).map_err(|_| {
         let title = "The metrics cannot be written";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title)
     })?;
-    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (kind, text) = match accepts.into_iter().any(text::wants_openmetrics) {
+        true => (text::OPENMETRICS, openmetrics),
+        false => (text::CLASSIC, text::classic(&openmetrics)),
+    };
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::RequestExt;
 use axum::body::Body;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use policy::subject::Subject;
 use serde::Deserialize;
 use serde_json::json;
@@ -33,6 +33,10 @@ const NO_ROUTE: &str = "none";
 pub(super) struct Noted {
     /// The event that it is about.
     pub(super) event_id: Option<EventText>,
+    /// The events that it is about, if it may be about several.
+    pub(super) event_ids: Vec<String>,
+    /// Whom it is about, if the path does not say.
+    pub(super) about: Option<Subject>,
     /// Anything else, without ids of users: such as the operator's reason.
     pub(super) note: Option<String>,
 }
@@ -105,7 +109,7 @@ fn note(shared: &Shared, asked: Asked, response: &Response) -> Option<Ticket> {
     if asked.is_probe() {
         return None;
     }
-    let Noted { event_id, note } = extensions.get().cloned().unwrap_or_default();
+    let Noted { event_id, event_ids, about, note } = extensions.get().cloned().unwrap_or_default();
     let fact = Fact::Call(CallFact {
         caller: caller.map(|caller| text(&caller.name)),
         role: caller.map(|caller| caller.role.as_str()),
@@ -113,9 +117,10 @@ fn note(shared: &Shared, asked: Asked, response: &Response) -> Option<Ticket> {
         resource: asked.resource.unwrap_or_else(|| NO_ROUTE.to_owned()),
         status: status.as_u16(),
         event_id,
+        event_ids,
         note: note.map(|note| text(&note)),
     });
-    Some(shared.audit.note(asked.about, fact))
+    Some(shared.audit.note(asked.about.or(about.map(About::LookedFor)), fact))
 }
 
 /// As often as it pleases whoever is not let in, but not as many lines.
@@ -178,11 +183,13 @@ pub(super) async fn subject_in(headers: &HeaderMap, body: Body) -> Result<Subjec
 /// Finds the pseudonym that stands for somebody in the audit log; `null` if there is none.
 pub(super) async fn pseudonym(
     State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let subject = subject_in(&headers, body).await?;
-    let audit = door.shared.audit.clone();
+    let (audit, about) = (door.shared.audit.clone(), subject.clone());
+    let _turn = door.disk.turn(&caller).await;
     let found = tokio::task::spawn_blocking(move || audit.pseudonym(&subject)).await;
     let cannot = || {
         let title = "The mapping of pseudonyms cannot be read";
@@ -192,5 +199,7 @@ pub(super) async fn pseudonym(
         tracing::error!(%cause, "the mapping of pseudonyms cannot be read");
         cannot()
     })?;
-    Ok(Json(json!({ "pseudonym": pseudonym })).into_response())
+    let mut response = Json(json!({ "pseudonym": pseudonym })).into_response();
+    response.extensions_mut().insert(Noted { about: Some(about), ..Noted::default() });
+    Ok(response)
 }

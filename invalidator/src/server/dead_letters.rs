@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use policy::name::EventId;
 use policy::time::UnixMicros;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,9 @@ use tokio::task::spawn_blocking;
 
 use super::audit::{Noted, require_json};
 use super::body;
+use super::disk::DiskReads;
 use super::problem::Problem;
+use crate::access::Caller;
 use crate::deadletter::{
     Cause, DeadLetters, Filter, Letter, ReplayError, Replayed, Selection, Unavailable, Word, replay,
 };
@@ -91,6 +93,8 @@ async fn off_the_loop<T: Send + 'static>(
 /// `GET /v1/dead-letters`
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
+    State(disk): State<DiskReads>,
+    Extension(caller): Extension<Caller>,
     question: Result<Query<Question>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let rule = "must have no other parameters than from, to, event_id, limit and after, once each";
@@ -105,6 +109,7 @@ pub(super) async fn list(
         event_id: event_id(question.event_id)?,
         after: question.after.as_deref().map(place).transpose()?,
     };
+    let _turn = disk.turn(&caller).await;
     let found =
         off_the_loop(&shared, move |_, letters| letters.list(&filter, limit.saturating_add(1)));
     let mut found = found.await??;
@@ -125,10 +130,13 @@ fn place(text: &str) -> Result<(u64, String), Problem> {
 /// `GET /v1/dead-letters/{id}`
 pub(super) async fn show(
     State(shared): State<Arc<Shared>>,
+    State(disk): State<DiskReads>,
+    Extension(caller): Extension<Caller>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| not_found())?;
     let wanted = id.clone();
+    let _turn = disk.turn(&caller).await;
     let letter = off_the_loop(&shared, move |_, letters| letters.get(&wanted)).await??;
     let letter = letter.ok_or_else(not_found)?;
     let raw = letter.raw();
@@ -170,7 +178,8 @@ pub(super) async fn replay_some(
     let replayed = replayed.await?.map_err(Problem::from)?;
     let results: Vec<_> = replayed.iter().map(ShownReplay::new).collect();
     let mut response = Json(json!({ "results": results })).into_response();
-    response.extensions_mut().insert(Noted { event_id: None, note });
+    let event_ids = replayed.iter().filter_map(|one| one.event_id.clone()).collect();
+    response.extensions_mut().insert(Noted { event_ids, note, ..Noted::default() });
     Ok(response)
 }
 

@@ -134,8 +134,8 @@ fn elsewhere(subject: &Subject, is_known: bool) -> Vec<Remains> {
     ));
     remains.push(Remains::new(
         "application logs",
-        "a pseudonym that is an HMAC of the id under log.pseudonym_key, and no id",
-        "another log.pseudonym_key, and your log's own retention",
+        "the pseudonym of the audit log, which belongs to nobody now, and no id",
+        "your log's own retention",
     ));
     remains.push(Remains::new(
         "Envoy",

@@ -15,42 +15,37 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use policy::event::EVENT_BYTES_MAX;
-use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::body;
 use super::problem::Problem;
-use crate::access::{Access, Caller, Denied, Known, Lane, Needs, Peer, Permission};
+use super::seats::Place;
+use super::slots::{Bound, Places, Slots};
+use crate::access::{Caller, Denied, Door, Known, Lane, Needs, Peer, Permission, Role};
 use crate::shared::Shared;
 
 /// What the guard of every route needs.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     pub(super) shared: Arc<Shared>,
-    pub(super) access: Arc<Access>,
-    /// Publishing has slots of its own: no flood of reads keeps a block out.
-    pub(super) publishing: Arc<Semaphore>,
-    pub(super) others: Arc<Semaphore>,
+    pub(super) access: Arc<Door>,
+    slots: Arc<Slots>,
 }
 
 impl Gate {
-    pub(super) fn new(shared: Arc<Shared>, access: Arc<Access>, requests_max: usize) -> Self {
-        let slots = || Arc::new(Semaphore::new(requests_max));
-        Self { shared, access, publishing: slots(), others: slots() }
+    pub(super) fn new(shared: Arc<Shared>, access: Arc<Door>, places: Places) -> Self {
+        Self { shared, access, slots: Arc::new(Slots::new(places)) }
     }
 
-    fn slots(&self, lane: Lane) -> &Semaphore {
-        match lane {
-            Lane::Publishing => &self.publishing,
-            Lane::Other => &self.others,
-        }
-    }
-
-    fn identify(&self, request: &Request) -> Result<&Known, Denied> {
+    fn identify(&self, request: &Request) -> Result<Arc<Known>, Denied> {
         let headers = request.headers().get_all(header::AUTHORIZATION);
         let headers = headers.iter().map(HeaderValue::as_bytes);
         let peer = request.extensions().get::<Arc<Peer>>().map(|peer| &**peer);
-        self.access.identify(headers, peer, self.shared.now().wall)
+        let known = self.access.access().identify(headers, peer, self.shared.now().wall)?;
+        if let Some(place) = request.extensions().get::<Place>() {
+            place.belongs_to(&known.caller.name, known.caller.role == Role::Operator);
+        }
+        Ok(known)
     }
 
     /// Counts a failed attempt, and answers it.
@@ -102,8 +97,16 @@ impl Gate {
             return refuse(request, self.forbidden(&known.caller, permission)).await;
         }
         // At once, rather than late.
-        let Ok(_slot) = self.slots(lane).try_acquire() else {
-            return refuse(request, Problem::busy("Too many requests are under way")).await;
+        let _slot = match self.slots.take(lane, &known.caller) {
+            Ok(slot) => slot,
+            Err(bound) => {
+                self.shared.metrics.access.busy(lane, bound);
+                let title = match bound {
+                    Bound::Caller => "Too many requests of this caller are under way",
+                    Bound::All => "Too many requests are under way",
+                };
+                return refuse(request, Problem::busy(title)).await;
+            }
         };
         request.extensions_mut().insert(known.caller.clone());
         next.run(request).await
@@ -123,7 +126,7 @@ pub(super) async fn guard(
     }
     match gate.identify(&request) {
         Ok(known) => {
-            let mut response = gate.pass(needs, known, request, next).await;
+            let mut response = gate.pass(needs, &known, request, next).await;
             // For whoever looks at answers from outside, such as at those to forbidden requests.
             response.extensions_mut().insert(known.caller.clone());
             response

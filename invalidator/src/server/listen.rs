@@ -2,15 +2,18 @@
 
 use std::fs::Permissions;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1_024;
+/// Connections that may wait to be accepted, as far as the system allows: who finds no room there
+/// tries again a second later, by the rules of TCP. A flood is to fill the daemon's own places first,
+/// where it is decided who leaves.
+const BACKLOG: i32 = 4_096;
 
 /// A socket file, removed when dropped.
 #[derive(Debug)]
@@ -39,6 +42,20 @@ pub fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     socket.set_nonblocking(true)?;
     let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))?;
     Ok((listener, file))
+}
+
+/// Listens on a TCP address.
+///
+/// # Errors
+/// If the system refuses.
+pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // Connections of the daemon before are no obstacle.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
 }
 
 fn remove_leftover(path: &Path) -> io::Result<()> {

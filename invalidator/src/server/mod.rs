@@ -5,13 +5,17 @@ pub mod api;
 mod audit;
 mod body;
 mod dead_letters;
+mod disk;
 mod erase;
 mod form;
 mod guard;
 pub(crate) mod host;
 pub mod listen;
+mod patient;
 pub mod poll;
 mod problem;
+mod seats;
+pub mod slots;
 mod view;
 mod written;
 
@@ -35,6 +39,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::access::tls::{Secured, Tls};
+use crate::metrics::ConnectionMetrics;
+use patient::{Patient, WRITE_TIMEOUT};
+use seats::{Place, Seats};
 
 /// Longest time for TLS to be agreed on.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,6 +50,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time between requests of one connection, up to the next one's headers' end.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections that may still be ending while others have taken their places.
+const ENDING_MAX: usize = 64;
 /// Most bytes of a request's headers that are buffered.
 const HEADERS_BYTES_MAX: usize = 32 * 1024;
 /// Longest wait, once the shutdown has begun, for what a request needs besides its own waiting:
@@ -50,13 +59,15 @@ const HEADERS_BYTES_MAX: usize = 32 * 1024;
 pub const DRAIN_MAX: Duration = body::BODY_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 /// Bounds of one listener.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Connections open at once; further ones wait.
+    /// Connections open at once; for a further one another one ends.
     pub connections_max: usize,
     /// Longest wait for the requests under way after the shutdown has begun. It is only waited
     /// out when a client does not finish its request.
     pub drain_max: Duration,
+    /// Counts the connections that had to end for others.
+    pub metrics: ConnectionMetrics,
 }
 
 /// Tells tasks to end; once requested it stays so.
@@ -89,24 +100,32 @@ pub async fn serve<L: Listener>(
     http.timer(TokioTimer::new())
         .header_read_timeout(HEADERS_TIMEOUT)
         .max_buf_size(HEADERS_BYTES_MAX);
-    let slots = Arc::new(Semaphore::new(bounds.connections_max));
+    let seats = Seats::new(bounds.connections_max);
+    let slots = Arc::new(Semaphore::new(bounds.connections_max.saturating_add(ENDING_MAX)));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = async {
-            // Further connections wait in the listener's backlog. The semaphore is never closed.
+            // Who has to leave is gone at once: this waits only if that takes longer than it
+            // should. The semaphore is never closed.
             let slot = Arc::clone(&slots).acquire_owned().await;
-            (listener.accept().await, slot)
+            let (io, _) = listener.accept().await;
+            (io, seats.take().await, slot)
         };
-        let ((io, _), slot) = tokio::select! {
+        let (io, (seat, of_stranger), slot) = tokio::select! {
             accepted = accepted => accepted,
             () = shutdown.requested() => break,
         };
         let (http, router, tls) = (http.clone(), router.clone(), tls.clone());
-        let connection = Connection { http, router, watcher: graceful.watcher() };
+        if let Some(of_stranger) = of_stranger {
+            bounds.metrics.ended(of_stranger);
+        }
+        let (watcher, place) = (graceful.watcher(), seat.place());
+        let connection = Connection { http, router, watcher, place };
+        let io = Patient::new(io, WRITE_TIMEOUT);
         tokio::spawn(async move {
-            match tls {
-                None => connection.serve(io, None).await,
-                Some(tls) => connection.secure(io, tls).await,
+            tokio::select! {
+                () = connection.run(io, tls) => {}
+                () = seat.is_taken_away() => {}
             }
             drop(slot);
         });
@@ -122,9 +141,20 @@ struct Connection {
     http: http1::Builder,
     router: Router,
     watcher: Watcher,
+    place: Place,
 }
 
 impl Connection {
+    async fn run<Io>(self, io: Io, tls: Option<Arc<Tls>>)
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match tls {
+            None => self.serve(io, None).await,
+            Some(tls) => self.secure(io, tls).await,
+        }
+    }
+
     async fn secure<Io>(self, io: Io, tls: Arc<Tls>)
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -143,8 +173,12 @@ impl Connection {
         let router = TowerToHyperService::new(self.router);
         let begun = Arc::new(AtomicBool::new(false));
         let begins = Arc::clone(&begun);
+        let place = self.place;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             begins.store(true, Ordering::Relaxed);
+            place.is_busy(true);
+            request.extensions_mut().insert(place.clone());
+            let place = place.clone();
             let secured = secured.clone();
             if let Some(peer) = secured.as_ref().and_then(|(_, secured)| secured.peer.clone()) {
                 request.extensions_mut().insert(peer);
@@ -152,6 +186,7 @@ impl Connection {
             let answered = router.call(request);
             async move {
                 let mut response = answered.await?;
+                place.is_busy(false);
                 if secured.is_some_and(|(tls, secured)| tls.is_outdated(&secured)) {
                     // The client comes back under the certificates as they are now.
                     let close = HeaderValue::from_static("close");

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
 use policy::push::{self, Batch, CONTENT_TYPE, Message, POLL_BYTES_MAX, Poll};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::problem::Problem;
+use super::seats::Place;
 use super::{Shutdown, body};
 use crate::engine::{Answer, PollError, Polled, Progress, SentChunk, Ticket};
 use crate::shared::Shared;
@@ -75,7 +76,12 @@ impl Door {
     }
 }
 
-async fn poll(State(door): State<Door>, headers: HeaderMap, body: Body) -> Response {
+async fn poll(
+    State(door): State<Door>,
+    place: Option<Extension<Place>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     if !door.is_authentic(&headers) {
         return unauthorized(&door.shared);
     }
@@ -87,6 +93,10 @@ async fn poll(State(door): State<Door>, headers: HeaderMap, body: Body) -> Respo
         door.shared.metrics.poll_malformed();
         return malformed("poll", "must be a portcullis.push.v1.Poll").into_response();
     };
+    if let Some(Extension(place)) = place {
+        // An Envoy needs few connections: one that opens many ends its own, and nobody else's.
+        place.belongs_to(&poll.boot_id, false);
+    }
     let shared = Arc::clone(&door.shared);
     let (ticket, batch) = match answer(door, poll).await {
         Ok(answered) => answered,
@@ -154,7 +164,7 @@ fn note(shared: &Shared, poll: &Poll, polled: &Polled) {
     }
     if polled.repaired > 0 {
         let repaired = polled.repaired;
-        shared.metrics.repaired(repaired);
+        shared.metrics.repaired.at_node(repaired);
         error!(node, boot_id, repaired, "node lacked states that it had acknowledged: repaired");
     }
     if polled.superseded {

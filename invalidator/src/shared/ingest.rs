@@ -6,67 +6,15 @@ use policy::record::Record;
 use policy::state::Effect;
 use policy::subject::Subject;
 use policy::time::UnixMicros;
-use thiserror::Error;
 use tracing::{info, warn};
 
-use super::Shared;
+use super::{Refusal, Shared};
 use crate::audit::entry::{About, EventFact, EventText, Fact};
-use crate::deadletter::{Cause, Refused as Letter};
+use crate::deadletter::Refused as Letter;
 use crate::engine::{Engine, Incoming, IngestError, Ingested, Now, Verdict, WaiterId};
 use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored};
 use crate::intake::{kept_origin, kept_source};
 use crate::store::{KeptEvent, Ticket};
-
-/// Why an event was refused.
-#[derive(Debug, Error)]
-pub enum Refusal {
-    /// It breaks a rule by itself.
-    #[error(transparent)]
-    Event(#[from] EventError),
-    /// There is no room for it.
-    #[error(transparent)]
-    Ingest(#[from] IngestError),
-}
-
-impl Refusal {
-    /// The kind as a metric label.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Event(error) => error.kind.as_str(),
-            Self::Ingest(error) => error.kind(),
-        }
-    }
-
-    /// Every kind there is, so that metrics can show zeros.
-    pub fn kinds() -> impl Iterator<Item = &'static str> {
-        let events = EventErrorKind::ALL.map(EventErrorKind::as_str);
-        events.into_iter().chain(IngestError::ALL.map(IngestError::kind))
-    }
-
-    /// The field at fault, `event` for the whole, and the rule that it breaks.
-    #[must_use]
-    pub fn broken(&self) -> (String, String) {
-        let whole = |field: &str| if field.is_empty() { "event" } else { field }.to_owned();
-        match self {
-            Self::Event(error) => (whole(&error.field), error.rule.to_string()),
-            Self::Ingest(error) => {
-                let text = error.to_string();
-                let (field, rule) = text.split_once(": ").unwrap_or(("event", &text));
-                (field.to_owned(), rule.to_owned())
-            }
-        }
-    }
-}
-
-impl Refusal {
-    /// The same as it is kept with a dead letter.
-    #[must_use]
-    pub fn cause(&self) -> Cause {
-        let (field, rule) = self.broken();
-        Cause { kind: self.kind().to_owned(), field, rule }
-    }
-}
 
 /// An event that was taken in.
 #[derive(Debug)]
@@ -331,6 +279,9 @@ impl Shared {
         }
         let fact = EventFact {
             result: ingested.verdict.as_str(),
+            event_id: Some(ingested.event_id.clone().into()),
+            in_effect: Some(ingested.in_effect),
+            overruled_by: ingested.overruled_by.iter().map(|by| by.event_id.clone()).collect(),
             sequence: Some(ingested.sequence),
             ..event.fact.clone()
         };
@@ -389,16 +340,18 @@ impl Shared {
         let Ingested { verdict, sequence, unknown_names, warnings, .. } = &taken.ingested;
         let (source, replayed) = (origin.source, origin.path == Path::Replayed);
         let result = verdict.as_str();
-        let subject = self.pseudonyms.of(subject);
-        // Quoted in either format: it is the publisher's text.
-        let event_type = &**event_type;
         let left_out = match verdict {
             Verdict::Applied => Some(0),
             _ => self.throttles.idle_events.admit(result, self.now().mono),
         };
         if let Some(left_out) = left_out {
             let left_out = (left_out > 0).then_some(left_out);
-            info!(source, %event_id, event_type, subject, result, sequence, replayed, left_out, "event taken in");
+            let (id, event_type, sequence) = (event_id.clone(), event_type.clone(), *sequence);
+            self.audit.tell(subject, move |subject| {
+                // Quoted in either format: it is the publisher's text.
+                let (event_id, event_type) = (&id, &*event_type);
+                info!(source, %event_id, event_type, subject, result, sequence, replayed, left_out, "event taken in");
+            });
         }
         for warning in warnings {
             warn!(%event_id, warning, "event may not do what it says");

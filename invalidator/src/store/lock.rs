@@ -37,6 +37,13 @@ impl DirectoryLock {
     }
 }
 
+/// Whether another process holds a lock on a file or directory. Nobody is kept from taking one but
+/// for the moment of asking.
+pub(crate) fn is_locked(path: &Path) -> bool {
+    let asked = File::open(path).map(|file| file.try_lock_shared());
+    matches!(asked, Ok(Err(TryLockError::WouldBlock)))
+}
+
 /// The process that holds a lock on a file, as Linux tells it.
 pub(super) fn holder_of(path: &Path) -> Option<u32> {
     let inode = std::fs::metadata(path).ok()?.ino().to_string();

@@ -27,7 +27,7 @@ use super::{StoreError, file, salvage, writer};
 /// The store's file in its directory.
 pub const FILE_NAME: &str = "state.redb";
 /// The small file that says that the directory is in use.
-const MARK_NAME: &str = "state.mark";
+pub(crate) const MARK_NAME: &str = "state.mark";
 /// What the name ends with of a store that is written anew: not as that of a first start, since all
 /// that was kept may be in it.
 pub(super) const REWRITTEN: &str = "again";
@@ -175,7 +175,7 @@ fn read_meta(database: &Database, path: &Path) -> Result<Meta, StoreError> {
 }
 
 /// Whether there is something in the directory already that a daemon may have put there.
-fn is_used(path: &Path) -> Result<bool, StoreError> {
+pub(super) fn is_used(path: &Path) -> Result<bool, StoreError> {
     let directory = path.parent().unwrap_or(path);
     let used = || -> io::Result<bool> {
         for entry in std::fs::read_dir(directory)? {

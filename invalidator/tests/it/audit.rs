@@ -342,3 +342,181 @@ fn a_full_disk_is_an_alarm_and_what_waited_is_written_when_there_is_room() {
     assert_eq!(daemon.metric("portcullis_audit_lost_total"), 0.0);
     assert_intact(&daemon);
 }
+
+// --- what was ordered ---------------------------------------------------------------------------
+
+#[test]
+fn a_line_has_what_was_ordered() {
+    let daemon = Daemon::start(ALWAYS);
+    let mut ordered = event(
+        "evt-1",
+        "alice-4711",
+        json!({ "action": "block", "reason": "cooling_off", "scope": ["bet", "deposit"],
+                "until": "2099-01-01T00:00:00Z", "disclose": true }),
+    );
+    ordered["publisher"] = json!("risk-engine");
+    ordered["sequence"] = json!(42);
+    daemon.post(&ordered.to_string());
+    let others = [
+        ("evt-2", json!({ "action": "block", "reason": "fraud" })),
+        ("evt-3", json!({ "action": "zero", "scope": ["bet"], "for": "1h" })),
+        (
+            "evt-4",
+            json!({ "action": "override", "limit": { "name": "per-user", "max_tokens": 5,
+                    "tokens_per_fill": 2, "fill_interval": "1m" }, "until": "2099-01-01T00:00:00Z" }),
+        ),
+        (
+            "evt-5",
+            json!({ "action": "override", "limit": { "name": "per-user", "default": true } }),
+        ),
+        ("evt-6", json!({ "action": "unblock", "reason": "fraud" })),
+    ];
+    for (id, payload) in others {
+        let answer = daemon.post(&event(id, "alice-4711", payload).to_string());
+        assert!([200, 202].contains(&answer.status), "{id}: {}", answer.text);
+    }
+    let lines = of_kind(&daemon, "event");
+    let occurred_at = ordered["occurred_at"].clone();
+    let first = &lines[0];
+    let has = |line: &Value, name: &str, value: Value| assert_eq!(line[name], value, "{name}");
+    has(first, "scope", json!(["bet", "deposit"]));
+    has(first, "until", json!("2099-01-01T00:00:00Z"));
+    has(first, "disclose", json!(true));
+    has(first, "occurred_at", occurred_at);
+    has(first, "publisher", json!("risk-engine"));
+    has(first, "publisher_sequence", json!(42));
+    has(&lines[1], "scope", json!([]));
+    assert!(lines[1].as_object().unwrap().contains_key("until"), "without an end, and said so");
+    has(&lines[1], "until", Value::Null);
+    has(&lines[1], "disclose", json!(false));
+    has(&lines[2], "scope", json!(["bet"]));
+    assert!(lines[2]["until"].is_string());
+    has(&lines[3], "limit", json!("per-user"));
+    has(
+        &lines[3],
+        "rate",
+        json!({ "max_tokens": 5, "tokens_per_fill": 2, "fill_interval_s": 60.0 }),
+    );
+    has(&lines[4], "rate", Value::Null);
+    has(&lines[5], "reason", json!("fraud"));
+    assert!(!content(&directory(&daemon)).contains("alice-4711"));
+    assert_intact(&daemon);
+}
+
+#[test]
+fn a_users_lines_have_the_call_that_published_and_those_that_looked() {
+    let daemon = Daemon::start(ALWAYS);
+    daemon.post(&block("evt-1", "alice-4711"));
+    daemon.post(&block("evt-2", "bob-4712"));
+    daemon.get("/v1/users/alice-4711");
+    let shown = show(&daemon, &["--user", "alice-4711"]);
+    // Whoever asks for the pseudonym, as this command does, is noted as well.
+    let kinds: Vec<_> = shown.iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["event", "call", "call", "call"], "{shown:?}");
+    let resources: Vec<_> = shown.iter().skip(1).map(|line| line["resource"].clone()).collect();
+    assert_eq!(resources, ["/v1/invalidations", "/v1/users/{id}", "/v1/audit/pseudonym"]);
+    assert_eq!(shown[1]["caller"], "test-operator");
+    assert!(shown.iter().all(|line| line["user"] == shown[0]["user"]));
+    let calls = show(&daemon, &["--user", "bob-4712", "--kind", "call"]);
+    assert_eq!(calls[0]["event_id"], "evt-2");
+}
+
+#[test]
+fn the_log_and_the_audit_log_name_somebody_alike() {
+    let daemon = Daemon::start(ALWAYS);
+    for number in 0..3 {
+        daemon.post(&block(&format!("evt-{number}"), "alice-4711"));
+    }
+    daemon.post(
+        &event("evt-s", "x", json!({ "action": "block" }))
+            .to_string()
+            .replace("user_id", "session_id"),
+    );
+    let subjects = || -> Vec<Value> {
+        let lines = daemon.log();
+        let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let taken = lines.filter(|line| line["message"] == "event taken in");
+        taken.map(|line| line["subject"].clone()).collect()
+    };
+    wait_until("the lines", || subjects().len() == 4);
+    let lines = of_kind(&daemon, "event");
+    let noted: Vec<_> = lines
+        .iter()
+        .map(|line| if line["user"].is_null() { &line["session"] } else { &line["user"] }.clone())
+        .collect();
+    assert_eq!(subjects(), noted);
+    assert_ne!(noted[0], noted[3]);
+    // Erased from one, erased from the other.
+    let erased = daemon.cli(&["erase", "alice-4711"]);
+    assert!(text(&erased.stdout).contains("remains  application logs: the pseudonym of the audit"));
+    daemon.post(&block("evt-9", "alice-4711"));
+    wait_until("the line", || subjects().len() == 5);
+    assert_eq!(subjects()[4], of_kind(&daemon, "event").pop().unwrap()["user"]);
+    assert_ne!(subjects()[4], noted[0]);
+    assert!(!daemon.log().contains("alice-4711"));
+}
+
+/// A log and its pseudonyms that a daemon before this format has written.
+fn of_format_1() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let made = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/audit-format-1");
+    let copied = Command::new("cp").args(["-r", made]).arg(directory.path().join("store")).status();
+    assert!(copied.unwrap().success());
+    directory
+}
+
+const OF_FORMAT_1: &str = "a-key-of-the-audit-log";
+
+#[test]
+fn a_log_of_the_format_before_is_whole_and_its_calls_are_found() {
+    let directory = of_format_1();
+    let place = directory.path().join("store/audit");
+    let key = private(directory.path(), "key", OF_FORMAT_1);
+    let run = |arguments: &[&std::ffi::OsStr]| {
+        portcullis().arg("audit").args(arguments).arg("--directory").arg(&place).output().unwrap()
+    };
+    let verified = run(&["verify".as_ref(), "--key-file".as_ref(), key.as_os_str()]);
+    assert!(text(&verified.stdout).starts_with("intact: 10 lines"), "{}", text(&verified.stdout));
+    let store = directory.path().join("store");
+    let arguments = ["show", "--json", "--user", "alice-4711", "--store"];
+    let arguments: Vec<_> = arguments
+        .iter()
+        .map(|text| std::ffi::OsStr::new(*text))
+        .chain([store.as_os_str()])
+        .collect();
+    let shown = run(&arguments);
+    let lines = text(&shown.stdout);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let numbers: Vec<_> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+    // Both events about her, the calls that brought them, and the one that looked.
+    assert_eq!(numbers, [3, 4, 7, 8, 9]);
+}
+
+#[test]
+fn a_daemon_goes_on_with_a_log_of_the_format_before_in_a_new_file() {
+    let kept = of_format_1();
+    // The store of that daemon is not there: only its audit log goes on.
+    let (from, to) = (kept.path().join("store/audit"), kept.path().join("audit"));
+    fs::rename(from, &to).unwrap();
+    fs::remove_dir_all(kept.path().join("store")).unwrap();
+    let more = format!("{ALWAYS}audit.directory = \"{}\"\nstore.witness = false\n", to.display());
+    let daemon = Daemon::spawn(&more, kept);
+    daemon.wait_for_health();
+    daemon.post(&block("evt-new", "carol"));
+    assert_intact(&daemon);
+    let files = files(&to);
+    assert_eq!(files.len(), 2);
+    let first: Value =
+        serde_json::from_str(fs::read_to_string(&files[1]).unwrap().lines().next().unwrap())
+            .unwrap();
+    assert_eq!((&first["format"], &first["cause"]), (&json!(2), &json!("format")));
+    assert_eq!(first["after"], "audit-000000000001.jsonl");
+    // Once only.
+    let mut daemon = daemon;
+    let kept = daemon.end();
+    let more = format!("{ALWAYS}audit.directory = \"{}\"\n", kept.path().join("audit").display());
+    let daemon = Daemon::spawn(&more, kept);
+    daemon.wait_for_health();
+    assert_eq!(self::files(&daemon.directory.path().join("audit")).len(), 2);
+    assert_intact(&daemon);
+}

@@ -11,6 +11,7 @@
 
 mod access;
 mod audit;
+mod check;
 mod cli;
 mod connections;
 mod documents;
@@ -26,6 +27,7 @@ mod redis_durable;
 mod redis_many;
 mod redis_scripts;
 mod redis_source;
+mod reload;
 mod salvage;
 mod schema;
 mod sign;

@@ -109,3 +109,34 @@ async fn who_is_erased_is_nobody_in_old_lines_and_somebody_else_in_new_ones() {
     assert_eq!(text.matches("\"user\":\"unknown\"").count(), 1);
     assert_eq!(check(&config.directory, &keyed()).finding, None);
 }
+
+#[test]
+fn what_is_said_has_the_pseudonym_that_stands_in_the_lines_and_comes_in_order_with_erasing() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(&directory);
+    let (audit, writer) = Audit::start(&config, directory.path(), AuditMetrics::default()).unwrap();
+    let (said, heard) = std::sync::mpsc::channel();
+    let alice = Subject::user("alice-7").unwrap();
+    let tell = |id: &str| {
+        let said = said.clone();
+        let subject = Subject::user(id).unwrap();
+        audit.tell(&subject, move |name| said.send(name.to_owned()).unwrap());
+        heard.recv_timeout(Duration::from_secs(20)).unwrap()
+    };
+    assert_eq!(tell("alice-7"), "unknown", "nobody has named her");
+    audit.note(named("alice-7"), Fact::Stop {});
+    let first = tell("alice-7");
+    assert_eq!(audit.pseudonym(&alice).unwrap(), Some(first.clone()));
+    assert_eq!(tell("alice-7"), first, "now at hand");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let erased = runtime.block_on(audit.erase(alice.clone(), None, 0)).unwrap();
+    assert_eq!(erased, Some(first.clone()));
+    assert_eq!(tell("alice-7"), "unknown", "erased from what is at hand, too");
+    audit.note(named("alice-7"), Fact::Stop {});
+    let second = tell("alice-7");
+    assert_ne!(second, first);
+    writer.finish();
+    assert_eq!(tell("bob-8"), "unknown", "nobody writes any more");
+    assert!(text_of(&config.directory).contains(&second));
+    assert_eq!(check(&config.directory, &keyed()).finding, None);
+}

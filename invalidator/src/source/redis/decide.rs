@@ -84,6 +84,8 @@ pub(super) struct Watch {
     since: Option<String>,
     /// When Redis was last found empty, and everything read for that.
     emptied: Option<Duration>,
+    /// The doubt that was seen last.
+    doubt: String,
     /// Events in Redis that this daemon cannot or need not take in.
     pub(super) foreign: Digest,
 }
@@ -97,8 +99,15 @@ impl Watch {
             unsettled: 0,
             since: None,
             emptied: None,
+            doubt: String::new(),
             foreign: Digest::default(),
         }
+    }
+
+    /// Whether somebody has said since the last look that something is missing in Redis.
+    pub(super) fn is_doubted(&mut self, look: &Look) -> bool {
+        let before = std::mem::replace(&mut self.doubt, look.doubt.clone());
+        before != look.doubt && !look.doubt.is_empty()
     }
 
     /// Whether Redis has begun anew, or is empty while something is known here that is not just
@@ -200,6 +209,8 @@ mod tests {
             last: id(last),
             first: first.map(id),
             whole,
+            aside: 0,
+            doubt: String::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::task::yield_now;
 use super::connect::Link;
 use super::decide::is_gap;
 use super::layout::StreamId;
+use super::refused::may_pass;
 use super::session::Session;
 use super::{Lost, REDIS, locked, names};
 use crate::intake::{Origin, Path, Stored, hash};
@@ -38,7 +39,7 @@ impl Session<'_> {
             return Ok(());
         }
         // What we have read is worth nothing if something before it had been cut off by then.
-        if is_gap(from, &self.source.scripts.look(link).await?) {
+        if is_gap(from, &self.look().await?) {
             return Err(Lost::Gap);
         }
         for turn in entries.chunks(ENTRIES_PER_TURN) {
@@ -92,8 +93,17 @@ impl Session<'_> {
         let origin = Origin::new(REDIS, Path::Written(heard.heard_at()));
         let stored = Stored { event_id: stored_as.as_ref(), vouch: None };
         // A refused one is counted and logged there, and changes nothing here.
-        if let Ok(accepted) = self.shared.ingest_stored(origin, stored, event) {
-            locked(&self.source.unseen).seen(&(accepted.subject, accepted.event_id));
+        match self.shared.ingest_stored(origin, stored, event) {
+            Ok(accepted) => {
+                locked(&self.source.unseen).seen(&(accepted.subject, accepted.event_id));
+            }
+            Err(refusal) => {
+                if let Some((subject, event_id)) = &named {
+                    let now = self.shared.now().mono;
+                    let passes = may_pass(&refusal);
+                    locked(&self.source.refused).note((subject, event_id), passes, now);
+                }
+            }
         }
     }
 }

@@ -42,6 +42,11 @@ impl Layout {
         [self.tag.as_bytes(), b":vouches:", subject].concat()
     }
 
+    /// What the state of a subject is called once it is put aside.
+    pub(super) fn aside_of(&self, subject: &[u8]) -> Vec<u8> {
+        [self.tag.as_bytes(), b":aside:", subject].concat()
+    }
+
     /// The hash of a subject's events by the subject's name as it stands in Redis, which may be anything.
     pub(super) fn state_of(&self, subject: &[u8]) -> Vec<u8> {
         [self.tag.as_bytes(), b":state:", subject].concat()

@@ -8,6 +8,7 @@
 //! What to do is decided in modules that are plain and synchronous: [`decide`], [`reconcile`],
 //! [`outbox`], [`bare`], [`compact`]. How things lie in Redis is in [`layout`] and docs/redis.md.
 
+mod agreement;
 mod bare;
 mod compact;
 mod connect;
@@ -19,14 +20,15 @@ mod outbox;
 mod read;
 mod recent;
 mod reconcile;
+mod refused;
+mod retry;
+mod sample;
 mod scripts;
 mod session;
 mod tidy;
 mod vouch;
 mod write;
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,16 +42,19 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::watch;
 
+pub use agreement::{Agreement, State};
 pub use outbox::Outbox;
 
 use crate::config::{self, ConfigError};
 use crate::server::Shutdown;
 use crate::shared::{Shared, wall_clock};
+use agreement::Follower;
 use bare::Unseen;
 use compact::Chores;
 use connect::Servers;
 use decide::{Watch, Why};
 use layout::StreamId;
+use refused::Refused;
 use scripts::Scripts;
 
 /// Name of this source.
@@ -58,9 +63,6 @@ pub const REDIS: &str = "redis";
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause before connecting again, doubled by jitter at most: it is part of every recovery.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
-
-/// Most events in Redis that are remembered as refused.
-const REFUSED_MAX: usize = 65_536;
 
 /// Why a connection ended.
 #[derive(Debug, Error)]
@@ -87,11 +89,13 @@ pub struct RedisSource {
     unseen: Mutex<Unseen>,
     chores: Mutex<Chores>,
     watch: Mutex<Watch>,
+    follower: Mutex<Follower>,
     /// Up to where the stream has been taken in, and everything before it.
     position: Mutex<Option<StreamId>>,
-    /// Hashes of events in Redis that were refused, so as not to refuse them again and again.
-    refused: Mutex<HashSet<u64>>,
-    hasher: RandomState,
+    /// How many events Redis lacked at the last reading by its own count, and nobody here knew.
+    hole: Mutex<Option<u64>>,
+    /// Events in Redis that were refused.
+    refused: Mutex<Refused>,
     listening: watch::Sender<bool>,
     caught_up: AtomicBool,
 }
@@ -114,9 +118,10 @@ impl RedisSource {
             unseen: Mutex::default(),
             chores: Mutex::default(),
             watch: Mutex::new(Watch::new(config.digest_interval)),
+            follower: Mutex::default(),
             position: Mutex::default(),
+            hole: Mutex::default(),
             refused: Mutex::default(),
-            hasher: RandomState::new(),
             listening: watch::Sender::new(false),
             caught_up: AtomicBool::new(false),
             config,
@@ -148,16 +153,9 @@ impl RedisSource {
         }
     }
 
-    fn is_refused(&self, event: (&Subject, &EventId)) -> bool {
-        locked(&self.refused).contains(&self.hasher.hash_one(event))
-    }
-
-    fn note_refused(&self, event: (&Subject, &EventId)) {
-        let mut refused = locked(&self.refused);
-        if refused.len() >= REFUSED_MAX {
-            refused.clear();
-        }
-        refused.insert(self.hasher.hash_one(event));
+    /// Whether this daemon was in step with Redis before, and so may say what belongs there.
+    fn is_known(&self) -> bool {
+        locked(&self.position).is_some()
     }
 
     /// The time by Redis's clock.

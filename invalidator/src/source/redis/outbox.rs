@@ -1,8 +1,9 @@
 //! Events on their way to Redis: those published through the API, and those heard by Pub/Sub that
 //! nobody has written yet.
 //!
-//! Blocks and zeros go before everything else. When there is no room, something else than a block
-//! is left out: it is in our own store, and the comparison of digests will bring it to Redis later.
+//! What somebody waits for goes first, so that a flood on the channel does not hold up answers; then
+//! blocks and zeros, then everything else. When there is no room, something else than a block is left
+//! out: it is in our own store, and the comparison of digests will bring it to Redis later.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -49,6 +50,7 @@ pub(super) struct Entry {
 /// What waits; plain and synchronous.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
+    awaited: VecDeque<Entry>,
     urgent: VecDeque<Entry>,
     rest: VecDeque<Entry>,
     /// Of what waits and what is in flight.
@@ -70,7 +72,7 @@ impl Queue {
             }
         }
         self.bytes = self.bytes.saturating_add(len);
-        self.line(entry.urgent).push_back(entry);
+        self.line(&entry).push_back(entry);
         true
     }
 
@@ -79,8 +81,17 @@ impl Queue {
         waiting < ENTRIES_MAX && self.bytes.saturating_add(len) <= BYTES_MAX
     }
 
-    fn line(&mut self, urgent: bool) -> &mut VecDeque<Entry> {
-        if urgent { &mut self.urgent } else { &mut self.rest }
+    fn line(&mut self, entry: &Entry) -> &mut VecDeque<Entry> {
+        match (entry.answer.is_some(), entry.urgent) {
+            (true, _) => &mut self.awaited,
+            (false, true) => &mut self.urgent,
+            (false, false) => &mut self.rest,
+        }
+    }
+
+    fn next(&mut self) -> Option<Entry> {
+        let urgent = |queue: &mut Self| queue.urgent.pop_front();
+        self.awaited.pop_front().or_else(|| urgent(self)).or_else(|| self.rest.pop_front())
     }
 
     /// The next events, which are in flight from now on: each ends with [`Queue::written`] or
@@ -88,9 +99,7 @@ impl Queue {
     pub(super) fn take(&mut self, max: usize) -> Vec<Entry> {
         let mut taken = Vec::new();
         while taken.len() < max {
-            let Some(entry) = self.urgent.pop_front().or_else(|| self.rest.pop_front()) else {
-                break;
-            };
+            let Some(entry) = self.next() else { break };
             self.in_flight = self.in_flight.saturating_add(1);
             taken.push(entry);
         }
@@ -106,12 +115,12 @@ impl Queue {
     /// One event in flight was not written: it is the next one of its like again.
     pub(super) fn put_back(&mut self, entry: Entry) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.line(entry.urgent).push_front(entry);
+        self.line(&entry).push_front(entry);
     }
 
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.urgent.len().saturating_add(self.rest.len())
+        self.awaited.len().saturating_add(self.urgent.len()).saturating_add(self.rest.len())
     }
 
     /// Whether anything waits or is in flight.
@@ -228,6 +237,16 @@ mod tests {
         assert!(queue.is_busy(), "in flight");
         others.iter().for_each(|entry| queue.written(entry));
         assert!(!queue.is_busy() && queue.bytes == 0);
+    }
+
+    #[test]
+    fn what_somebody_waits_for_does_not_wait_behind_a_flood() {
+        let mut queue = Queue::default();
+        (0..1_000).for_each(|id| assert!(queue.push(entry(id, true, 1))));
+        let (answer, _answered) = oneshot::channel();
+        assert!(queue.push(Entry { answer: Some(answer), ..entry(5_000, false, 1) }));
+        assert_eq!(ids(&queue.take(2)), ["evt-5000", "evt-0"]);
+        assert_eq!(queue.len(), 999);
     }
 
     #[test]

@@ -9,22 +9,25 @@ use std::time::Instant;
 
 use policy::name::EventId;
 use policy::subject::Subject;
+use redis::RedisResult;
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::layout::{StreamId, parse_kept};
 use super::outbox::{Entry, Purpose};
 use super::reconcile::{Held, Plan, plan};
+use super::refused::may_pass;
 use super::scripts::Look;
 use super::session::{SETTLE_INTERVAL, Session};
-use super::{Lost, REDIS};
+use super::write::ends_connection;
+use super::{Lost, REDIS, locked};
 use crate::engine::{Digest, Verdict};
 use crate::intake::{Origin, Path, Stored, hash};
 
 /// How many subjects one step of the scan looks for.
 const SCAN_COUNT: usize = 256;
 /// Subjects whose events are read at once.
-const SUBJECTS_AT_ONCE: usize = 16;
+pub(super) const SUBJECTS_AT_ONCE: usize = 16;
 /// Our subjects looked at at once.
 const OURS_AT_ONCE: usize = 256;
 /// Most repairs that wait to be written, so that what is published meanwhile finds room.
@@ -42,6 +45,8 @@ pub(super) struct Found {
     pub(super) written: u64,
     /// Events that stay there, and are none of ours.
     pub(super) foreign: Digest,
+    /// How many events the digest counts that are not there: somebody may know them.
+    pub(super) hole: u64,
     /// All that is there.
     counted: Digest,
 }
@@ -68,7 +73,8 @@ impl Session<'_> {
     pub(super) async fn read_everything(&self, paced: bool) -> Result<Found, Lost> {
         let scripts = &self.source.scripts;
         let mut link = self.link.clone();
-        let before = scripts.look(&mut link).await?;
+        let before = self.look().await?;
+        let was_known = self.source.is_known();
         let (mut found, mut visited) = (Found::default(), Visited::default());
         let mut cursor = 0_u64;
         loop {
@@ -88,12 +94,25 @@ impl Session<'_> {
                 break;
             }
         }
-        self.mend_digest(&before, found.counted).await?;
         self.write_missing(&mut found, &visited).await?;
+        // What is forgotten meanwhile is no hole.
+        let now = self.look().await?;
+        let counts = [&before, &now].map(|look| look.digest.unwrap_or_default().count);
+        let counted = counts.into_iter().min().unwrap_or_default();
+        if was_known || counted <= found.counted.count {
+            self.mend_digest(&before, found.counted).await?;
+        } else {
+            found.hole = counted.saturating_sub(found.counted.count);
+        }
         Ok(found)
     }
 
-    async fn read_some(&self, found: &mut Found, subjects: &[Vec<u8>]) -> Result<(), Lost> {
+    /// Reads and compares some subjects.
+    pub(super) async fn read_some(
+        &self,
+        found: &mut Found,
+        subjects: &[Vec<u8>],
+    ) -> Result<(), Lost> {
         let scripts = &self.source.scripts;
         let mut link = self.link.clone();
         let mut ask = redis::pipe();
@@ -106,10 +125,13 @@ impl Session<'_> {
                 ask.hgetall(scripts.layout.vouches_of(subject));
             }
         }
-        let mut all: Vec<Vec<Field>> = ask.query_async(&mut link).await?;
+        // What one key is like must not decide what becomes of the others.
+        ask.ignore_errors();
+        let mut all: Vec<RedisResult<Vec<Field>>> = ask.query_async(&mut link).await?;
         let mut words = all.split_off(subjects.len().min(all.len())).into_iter();
         for (name, fields) in subjects.iter().zip(all) {
-            let words = words.next().unwrap_or_default();
+            let words = words.next().and_then(Result::ok).unwrap_or_default();
+            let Some(fields) = self.readable(name, fields).await? else { continue };
             for (event_id, _) in &fields {
                 found.counted.add_text(name, event_id);
             }
@@ -120,6 +142,9 @@ impl Session<'_> {
                 }
                 continue;
             };
+            locked(&self.source.refused).looked_at(&subject, |event_id| {
+                fields.iter().any(|(name, _)| name == event_id.as_str().as_bytes())
+            });
             let plan = self.compare(found, &subject, &fields, &words);
             self.write_back(found, &subject, &plan.write).await;
             if !plan.forget.is_empty() || fields.is_empty() {
@@ -131,6 +156,25 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The fields of a subject's state, if they are to be looked at. A state of a wrong type is put
+    /// aside, and stands for an empty one.
+    async fn readable(
+        &self,
+        subject: &[u8],
+        fields: RedisResult<Vec<Field>>,
+    ) -> Result<Option<Vec<Field>>, Lost> {
+        let error = match fields {
+            Ok(fields) => return Ok(Some(fields)),
+            Err(error) if ends_connection(&error) => return Err(error.into()),
+            Err(error) => error,
+        };
+        let mut link = self.link.clone();
+        let is_put_aside = self.source.scripts.put_aside(&mut link, subject).await?;
+        self.shared.metrics.redis.put_aside(1);
+        error!(source = REDIS, cause = %error, is_put_aside, "the state of a subject is damaged");
+        Ok(is_put_aside.then(Vec::new))
     }
 
     /// Takes in what is missing here of one subject, and says what to do about it there.
@@ -181,29 +225,35 @@ impl Session<'_> {
         if self.shared.engine().knows(identity.0, identity.1, hash(event)) {
             return true;
         }
-        // What nobody has vouched for may be vouched for by now.
-        if vouch.is_none() && source.is_refused(identity) {
+        if locked(&source.refused).is_for_good(identity) {
             return false;
         }
         let origin = Origin::new(REDIS, Path::Written(id.heard_at()));
         let stored = Stored { event_id: Some(identity.1), vouch };
         match self.shared.ingest_stored(origin, stored, event) {
             Ok(accepted) => {
+                locked(&source.refused).cured(identity);
                 let is_new = accepted.ingested.verdict != Verdict::Duplicate;
                 if is_new && accepted.ingested.is_kept {
                     found.taken = found.taken.saturating_add(1);
                 }
                 true
             }
-            Err(_) => {
-                source.note_refused(identity);
+            Err(refusal) => {
+                let now = self.shared.now().mono;
+                locked(&source.refused).note(identity, may_pass(&refusal), now);
                 false
             }
         }
     }
 
     /// Hands over what Redis lacks of one subject, as it is kept here, and waits for room.
-    async fn write_back(&self, found: &mut Found, subject: &Subject, missing: &[EventId]) {
+    pub(super) async fn write_back(
+        &self,
+        found: &mut Found,
+        subject: &Subject,
+        missing: &[EventId],
+    ) {
         for event_id in missing {
             let Some(record) = self.shared.keeper().event(subject, event_id) else {
                 warn!(source = REDIS, %event_id, "an event that Redis lacks is not kept here");
@@ -244,7 +294,7 @@ impl Session<'_> {
     async fn mend_digest(&self, before: &Look, counted: Digest) -> Result<(), Lost> {
         let scripts = &self.source.scripts;
         let mut link = self.link.clone();
-        let now = scripts.look(&mut link).await?;
+        let now = self.look().await?;
         let quiet = now.digest == before.digest && now.last == before.last;
         if quiet && now.digest.unwrap_or_default() != counted {
             let mended = scripts.mend(&mut link, now.digest, counted).await?;

@@ -11,7 +11,7 @@ use redis::streams::StreamRangeReply;
 
 use super::layout::StreamId;
 use super::session::Session;
-use super::{Lost, names};
+use super::{Lost, locked, names};
 use crate::intake::{Origin, Path, Stored};
 
 /// Most entries looked at: what a busy minute has.
@@ -50,7 +50,7 @@ impl Session<'_> {
         let Some((subject, own)) = names(event) else { return };
         let event_id = stored_as.unwrap_or(own);
         // What was refused may be taken in when its cause has gone.
-        if self.source.is_refused((&subject, &event_id)) {
+        if locked(&self.source.refused).contains((&subject, &event_id)) {
             return;
         }
         let origin = Origin::new(super::REDIS, Path::Written(at.heard_at()));

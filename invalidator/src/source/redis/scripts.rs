@@ -26,6 +26,7 @@ pub(super) struct Scripts {
     look: Script,
     mend: Script,
     vouch: Script,
+    aside: Script,
 }
 
 /// An event to be written.
@@ -61,9 +62,13 @@ pub(super) struct Look {
     pub(super) first: Option<StreamId>,
     /// Whether every entry that was ever written is still there; not known before Redis 7.
     pub(super) whole: bool,
+    /// Changes whenever a daemon finds that something is missing.
+    pub(super) doubt: String,
+    /// How many keys were put aside because they were of a wrong type, or full.
+    pub(super) aside: u64,
 }
 
-type RawLook = (u64, u64, String, String, String, String, String, String, String);
+type RawLook = (u64, u64, String, String, String, String, String, String, String, u64, String);
 
 impl Scripts {
     pub(super) fn new(prefix: &str, channel: &str, stream_entries_max: u64) -> Self {
@@ -76,6 +81,7 @@ impl Scripts {
             look: Script::new(include_str!("../../../redis/look.lua")),
             mend: Script::new(include_str!("../../../redis/mend.lua")),
             vouch: Script::new(include_str!("../../../redis/vouch.lua")),
+            aside: Script::new(include_str!("../../../redis/aside.lua")),
         }
     }
 
@@ -140,9 +146,27 @@ impl Scripts {
     /// What there is now.
     pub(super) async fn look(&self, redis: &mut impl ConnectionLike) -> RedisResult<Look> {
         let mut call = self.look.prepare_invoke();
-        call.key(&self.layout.digest).key(&self.layout.stream);
+        call.key(&self.layout.digest).key(&self.layout.stream).key(&self.layout.subjects);
         let raw: RawLook = call.invoke_async(redis).await?;
         Ok(Look::of(raw))
+    }
+
+    /// Tells all daemons that something is missing.
+    pub(super) async fn doubt(&self, redis: &mut impl ConnectionLike) -> RedisResult<()> {
+        let mut tell = redis::cmd("HSET");
+        tell.arg(&self.layout.digest).arg("doubt").arg(uuid::Uuid::new_v4().to_string());
+        tell.query_async(redis).await
+    }
+
+    /// Puts the state of a subject aside if it is no hash; says whether it was none.
+    pub(super) async fn put_aside(
+        &self,
+        redis: &mut impl ConnectionLike,
+        subject: &[u8],
+    ) -> RedisResult<bool> {
+        let mut call = self.aside.prepare_invoke();
+        call.key(self.layout.state_of(subject)).key(self.layout.aside_of(subject));
+        call.invoke_async(redis).await
     }
 
     /// Replaces the digest, if it still is the one that was seen; says whether it was.
@@ -165,7 +189,7 @@ impl Scripts {
 
 impl Look {
     fn of(raw: RawLook) -> Self {
-        let (seconds, micros, count, sum, since, last, first, length, added) = raw;
+        let (seconds, micros, count, sum, since, last, first, length, added, aside, doubt) = raw;
         let digest = match (count.parse(), sum.parse()) {
             (Ok(count), Ok(sum)) => Some(Digest { count, sum }),
             _ => None,
@@ -177,6 +201,8 @@ impl Look {
             last: StreamId::parse(&last).unwrap_or_default(),
             first: StreamId::parse(&first),
             whole: added == length,
+            doubt,
+            aside,
         }
     }
 }

@@ -9,21 +9,28 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
+use super::agreement::{Compared, State};
 use super::connect::Link;
 use super::decide::{Seen, Why, before_following};
 use super::layout::StreamId;
+use super::retry::REFUSED;
 use super::scripts::Look;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Digest;
 use crate::shared::{Shared, wall_clock};
 
 /// How often a comparison is tried while something is always on its way.
-const SETTLE_TRIES: u32 = 20;
+pub(super) const SETTLE_TRIES: u32 = 20;
 /// How often a first comparison is tried once the stream has been followed to its end. Then
 /// everything is read.
 const FIRST_TRIES: u32 = 200;
 /// The pause between two tries.
 pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
+/// How often a daemon that knows nothing by itself looks whether a hole is filled.
+const HOLE_INTERVAL: Duration = Duration::from_millis(1_500);
+/// What the status says while Redis has a hole.
+const HOLE: &str = "Redis lacks events that its digest counts, and nobody here knows them: waiting \
+                    for a daemon that does, or for the key digest to be deleted";
 /// What the status says after a loss of data, until it is repaired.
 const DATA_LOST: &str =
     "Redis has lost data; what is known here stays in force and is written back";
@@ -51,6 +58,8 @@ impl RedisSource {
             }
             self.outbox.set_open(false);
             shared.engine().source_lost(REDIS);
+            // What it holds cannot be said now.
+            shared.set_redis_agreement(None);
             let pause = pauses.next().unwrap_or(BACKOFF_MAX);
             let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             warn!(source = REDIS, part = "stream", cause = %lost, retry_ms, "source lost");
@@ -71,6 +80,8 @@ impl RedisSource {
                     lost = session.write() => lost,
                     lost = session.tidy() => lost,
                     lost = session.vouch() => lost,
+                    lost = session.retry() => lost,
+                    lost = session.sample() => lost,
                     lost = session.supervise(look, why) => lost,
                 }
             }
@@ -87,7 +98,8 @@ impl RedisSource {
         let stream = self.servers.connect(self.config.dead_after).await?;
         let asked = wall_clock();
         let look = self.scripts.look(&mut link).await?;
-        self.note_skew(shared, asked, look.time);
+        self.note_look(shared, asked, &look);
+        self.note_policy(shared, &mut link).await;
         let position = *locked(&self.position);
         let why = before_following(position, &look);
         let from = match (why, position) {
@@ -106,6 +118,32 @@ impl RedisSource {
 }
 
 impl RedisSource {
+    /// A Redis that evicts keys for want of memory takes blocks away, without a word.
+    async fn note_policy(&self, shared: &Shared, link: &mut Link) {
+        let info: Result<String, _> = redis::cmd("INFO").arg("memory").query_async(link).await;
+        // Not allowed, or a cluster's answer of another form: then nobody can say.
+        let Ok(info) = info else { return };
+        let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
+        let evicts = policy.is_some_and(|policy| policy.trim().starts_with("allkeys"));
+        shared.metrics.redis.evicts(evicts);
+        if evicts {
+            let policy = policy.map(str::trim);
+            error!(
+                source = REDIS,
+                policy, "Redis may evict blocks: set maxmemory-policy noeviction"
+            );
+        }
+    }
+
+    fn note_look(&self, shared: &Shared, asked: UnixMicros, look: &Look) {
+        self.note_skew(shared, asked, look.time);
+        shared.metrics.redis.put_aside(look.aside);
+        if look.aside > 0 {
+            let keys = look.aside;
+            error!(source = REDIS, keys, "keys in Redis were damaged, and are put aside");
+        }
+    }
+
     /// The answer was given somewhere between question and now.
     fn note_skew(&self, shared: &Shared, asked: UnixMicros, told: UnixMicros) {
         let middle = UnixMicros(asked.0.midpoint(wall_clock().0));
@@ -126,6 +164,11 @@ impl Session<'_> {
         }
     }
 
+    /// Whether all that Redis held has been taken in since the connection was made.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Relaxed)
+    }
+
     async fn supervise(&self, look: Look, why: Option<Why>) -> Lost {
         match self.catch_up(look, why).await {
             Ok(()) => self.compare_forever().await,
@@ -137,6 +180,7 @@ impl Session<'_> {
     async fn catch_up(&self, look: Look, why: Option<Why>) -> Result<(), Lost> {
         if let Some(why) = why {
             self.read(why, false).await?;
+            self.wait_for_what_is_missing().await?;
         }
         self.complete.store(true, Ordering::Relaxed);
         self.save_position();
@@ -160,11 +204,33 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// A daemon that knows nothing by itself is not in step while Redis has a hole: less than its own
+    /// digest counts. Whoever knows more is asked to write it back.
+    async fn wait_for_what_is_missing(&self) -> Result<(), Lost> {
+        let mut ticks = interval(HOLE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = false;
+        while locked(&self.source.hole).is_some() {
+            if !std::mem::replace(&mut told, true) {
+                self.shared.engine().source_trouble(REDIS, Some(HOLE));
+                error!(source = REDIS, "{HOLE}");
+            }
+            self.source.scripts.doubt(&mut self.link.clone()).await?;
+            ticks.tick().await;
+            ticks.tick().await;
+            self.read(Why::Differs, false).await?;
+        }
+        if told {
+            self.shared.engine().source_trouble(REDIS, None);
+        }
+        Ok(())
+    }
+
     /// Whether Redis holds what is known here: why not, if not.
     async fn first_comparison(&self, tries: u32) -> Result<Option<Why>, Lost> {
         let (look, before) = self.settled_look(tries).await?;
         let (lost, same) = {
-            let seen = self.seen(&look, before);
+            let seen = self.weigh(&look, before);
             let mut watch = locked(&self.source.watch);
             (watch.is_lost(&seen), watch.is_same(&seen))
         };
@@ -218,12 +284,18 @@ impl Session<'_> {
             };
             self.source.note_alive(self.shared);
             let (same, why) = {
-                let seen = self.seen(&look, before);
+                let seen = self.weigh(&look, before);
                 let mut watch = locked(&self.source.watch);
                 (watch.is_same(&seen), watch.judge(&seen))
             };
             if same == Some(true) {
-                self.shared.engine().source_trouble(REDIS, None);
+                let passing = locked(&self.source.refused).passing() > 0;
+                self.shared.engine().source_trouble(REDIS, passing.then_some(REFUSED));
+            }
+            if locked(&self.source.watch).is_doubted(&look)
+                && let Err(lost) = self.sample_all().await
+            {
+                return lost;
             }
             if let Some(why) = why
                 && let Err(lost) = self.read(why, true).await
@@ -233,15 +305,47 @@ impl Session<'_> {
         }
     }
 
-    async fn look(&self) -> Result<Look, Lost> {
+    pub(super) async fn look(&self) -> Result<Look, Lost> {
         let config = &self.source.config;
         let patience = config.dead_after.saturating_sub(config.ping_interval);
         let mut link = self.link.clone();
         let asked = wall_clock();
         let look = timeout(patience, self.source.scripts.look(&mut link)).await;
         let look = look.map_err(|_| Lost::Silent)??;
-        self.source.note_skew(self.shared, asked, look.time);
+        self.source.note_look(self.shared, asked, &look);
         Ok(look)
+    }
+
+    /// Notes how both stand to each other, and gives what there is to be decided on.
+    fn weigh<'b>(&self, look: &'b Look, before: (Digest, bool)) -> Seen<'b> {
+        let seen = self.seen(look, before);
+        let foreign = locked(&self.source.watch).foreign;
+        let settled = !seen.busy && seen.position >= look.last;
+        let compared = Compared {
+            here: seen.ours,
+            there: Some(look.digest.unwrap_or_default()),
+            foreign,
+            settled,
+        };
+        let mut follower = locked(&self.source.follower);
+        let before = follower.agreement(seen.now).map(|agreement| agreement.state);
+        let state = follower.look(compared, seen.now, wall_clock());
+        let agreement = follower.agreement(seen.now);
+        drop(follower);
+        if state == State::Differs && before != Some(state) {
+            let (here, there) = (seen.ours.count, look.digest.unwrap_or_default().count);
+            error!(source = REDIS, here, there, "Redis differs, and nothing is under way");
+        }
+        self.shared.set_redis_agreement(agreement);
+        seen
+    }
+
+    /// From now on both differ for a while, and why is known.
+    fn unsettle(&self) {
+        let (here, now) = (self.shared.engine().digest(), self.shared.now().mono);
+        let mut follower = locked(&self.source.follower);
+        follower.unsettle(here, now, wall_clock());
+        self.shared.set_redis_agreement(follower.agreement(now));
     }
 
     /// The events known here, and whether something is on its way to Redis.
@@ -263,15 +367,17 @@ impl Session<'_> {
     }
 
     /// Reads everything, sounding the alarm first if data was lost.
-    async fn read(&self, why: Why, paced: bool) -> Result<(), Lost> {
+    pub(super) async fn read(&self, why: Why, paced: bool) -> Result<(), Lost> {
         if why == Why::Lost {
             self.alarm();
         }
+        self.unsettle();
         self.shared.metrics.redis.read(why.as_str());
         info!(source = REDIS, why = why.as_str(), "reading everything");
         let before = self.look().await?;
         let found = self.read_everything(paced).await?;
         let (taken, written) = (found.taken, found.written);
+        *locked(&self.source.hole) = Some(found.hole).filter(|hole| *hole > 0);
         if why != Why::NoPosition {
             self.shared.metrics.redis.repaired_here(taken);
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval};
 
 use policy::name::EventId;
@@ -16,6 +17,8 @@ use super::{Lost, locked};
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Most reports taken from the engine at a time.
 const REPORTS_AT_ONCE: usize = 4_096;
+/// How often in a row.
+const ROUNDS_MAX: usize = 16;
 /// Most subjects looked at in Redis at a time.
 const SUBJECTS_AT_ONCE: usize = 256;
 
@@ -26,8 +29,13 @@ impl Session<'_> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(lost) = self.forget_due().await {
-                return lost;
+            // After a flood there is much to forget: some of it at once, with a breath between.
+            for _ in 0..ROUNDS_MAX {
+                match self.forget_due().await {
+                    Ok(SUBJECTS_AT_ONCE) => yield_now().await,
+                    Ok(_) => break,
+                    Err(lost) => return lost,
+                }
             }
         }
     }
@@ -45,15 +53,17 @@ impl Session<'_> {
     pub(super) async fn forget_now(&self) -> Result<(), Lost> {
         self.note_dropped();
         locked(&self.source.chores).hurry(self.shared.now().mono);
-        self.forget_due().await
+        self.forget_due().await.map(|_| ())
     }
 
-    async fn forget_due(&self) -> Result<(), Lost> {
+    /// Forgets what is due of some subjects; answers of how many.
+    async fn forget_due(&self) -> Result<usize, Lost> {
         self.note_dropped();
         let now = self.shared.now().mono;
         let due = locked(&self.source.chores).due(now, SUBJECTS_AT_ONCE);
+        let looked_at = due.len();
         if due.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let scripts = &self.source.scripts;
         let mut link = self.link.clone();
@@ -82,7 +92,7 @@ impl Session<'_> {
             let forgotten = scripts.forget(&mut link, &dropped.subject, &events).await?;
             self.shared.metrics.redis.forgotten(forgotten);
         }
-        Ok(())
+        Ok(looked_at)
     }
 
     /// Forgets what Redis itself has overtaken of one subject: how many events.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::outbox::{Entry, Outbox, Purpose};
 use super::scripts::{INVALID, SUBJECT_FULL, ToWrite, Written};
@@ -14,6 +14,9 @@ use super::{BACKOFF_MAX, Lost, REDIS, backoff};
 
 /// Most events on their way at once: what comes now waits for no more than these.
 const WRITES_AT_ONCE: usize = 64;
+
+/// The code of Redis's error about a key of another type.
+const WRONG_TYPE: &str = "WRONGTYPE";
 
 /// Events in flight. Those that have not been written when this is dropped wait again.
 struct InFlight<'a> {
@@ -90,6 +93,15 @@ impl Session<'_> {
                 }
                 scripts.publish(&mut link, new, tell).await
             }
+            Err(error) if error.code() == Some(WRONG_TYPE) => {
+                let name = subject.to_text();
+                if !scripts.put_aside(&mut link, name.as_bytes()).await? {
+                    return Err(error);
+                }
+                self.shared.metrics.redis.put_aside(1);
+                error!(source = REDIS, cause = %error, "the state of a subject was damaged");
+                scripts.publish(&mut link, new, tell).await
+            }
             first => first,
         }
     }
@@ -133,7 +145,7 @@ impl Session<'_> {
 
 /// Whether nothing more can be had from this connection, or from this server: one that only reads
 /// is no master any more.
-fn ends_connection(error: &RedisError) -> bool {
+pub(super) fn ends_connection(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => matches!(
             kind,

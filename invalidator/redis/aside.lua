@@ -1,0 +1,10 @@
+-- Renames the state of one subject if it is no hash, so that it can be written anew.
+--
+-- KEYS: state of the subject, its name put aside
+-- Answers 1 if it was renamed, else 0.
+local found = redis.call('TYPE', KEYS[1]).ok
+if found == 'none' or found == 'hash' then
+  return 0
+end
+redis.call('RENAME', KEYS[1], KEYS[2])
+return 1

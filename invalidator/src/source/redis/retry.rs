@@ -1,0 +1,39 @@
+//! Tries again what was refused for a cause that may have passed; see [`super::refused`].
+
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::read::Found;
+use super::session::Session;
+use super::{Lost, locked};
+
+/// How often it is looked what is due.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Most subjects at a time.
+const SUBJECTS_AT_ONCE: usize = 256;
+/// What the status says while something is refused.
+pub(super) const REFUSED: &str = "some events in Redis are refused for causes that may pass, and are \
+                                  tried again: see portcullis_redis_refused_events";
+
+impl Session<'_> {
+    /// Tries, for as long as the connection lasts.
+    pub(super) async fn retry(&self) -> Lost {
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let (keys, now) = (self.shared.intake().keys_version(), self.shared.now().mono);
+            let due = locked(&self.source.refused).due(keys, now, SUBJECTS_AT_ONCE);
+            let names: Vec<_> = due.iter().map(|subject| subject.to_text().into_bytes()).collect();
+            let mut found = Found::default();
+            for names in names.chunks(super::read::SUBJECTS_AT_ONCE) {
+                if let Err(lost) = self.read_some(&mut found, names).await {
+                    return lost;
+                }
+            }
+            let passing = locked(&self.source.refused).passing();
+            self.shared.metrics.redis.refused(passing);
+        }
+    }
+}
