@@ -58,7 +58,7 @@ def config(**changes) -> dict:
         *(key(f"{profile}-1", profile=profile) for profile in ["body", "stripe", "github"]),
         key("hooks", secret=signing.WEBHOOK_SECRET, profile="standard-webhooks"),
         key("old", not_after="2020-01-01T00:00:00Z"),
-        key("elsewhere", integrations=["stripe"]),
+        key("elsewhere", integrations=["stripe"], secret="the-secret-of-another-place"),
     ]
     return plugin.limits_only(integrations=integrations, keys=keys, **changes)
 

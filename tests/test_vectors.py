@@ -52,13 +52,19 @@ def config(vector: dict, keys: list[dict]) -> dict:
         signature["partner"] = partner
     if nonce_required:
         signature["nonce"] = "required"
+    # The two that are published for a profile, and ours.
+    tried = {} if profile in ["portcullis", "body"] else {"keys_max": 3}
+    signature |= tried
     one = {"name": name, "match": [{"path": {"prefix": "/"}}], "signature": signature}
     # Scopes of keys may name only integrations that exist: these are never reached.
     named = {scope for key in keys for scope in key["integrations"]} - {name}
     # A key is for one profile: so is every integration of the keys that are for ours.
     ours = {scope for key in keys if name in key["integrations"] for scope in key["integrations"]}
     wanted = {scope: profile if scope in ours else "body" for scope in sorted(named)}
-    others = [{**one, "name": scope, "signature": {"profile": p}} for scope, p in wanted.items()]
+    others = [
+        {**one, "name": scope, "signature": {"profile": p, **(tried if p == profile else {})}}
+        for scope, p in wanted.items()
+    ]
     # And an integration without any key would be refused at start.
     secret = "of-nobody-who-signs-vectors"
     nobody = {"id": "nobody", "partner": "nobody", "integrations": [name], "secret": secret}

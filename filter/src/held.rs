@@ -6,6 +6,9 @@
 //! will come, and the request is given up: it would hang. A client that takes its time sends nothing
 //! that could grow. Once a worker has got the body of one held request, there is nothing to watch for.
 //! Bodies of requests that are not held come in any case, and say nothing.
+//!
+//! What is held takes memory, of which there is a bounded share (see [`policy::gate::Load`]). So that nobody
+//! keeps their share for as long as they like, no body may take longer than is configured.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -26,6 +29,12 @@ const WATCHED_MAX: usize = 1_024;
 struct Slot {
     pending: RefCell<Option<Box<Pending>>>,
     is_released: Cell<bool>,
+}
+
+impl Slot {
+    fn is_pending(&self) -> bool {
+        self.pending.try_borrow().is_ok_and(|pending| pending.is_some())
+    }
 }
 
 /// A request that is held. Whoever takes it decides it.
@@ -63,18 +72,36 @@ struct Waiting {
     has_come: bool,
 }
 
-/// Requests that may never get a body.
-#[derive(Default)]
+/// A request that was held, and when that was looked at first.
+struct Timed {
+    stream: u32,
+    slot: Weak<Slot>,
+    since: Option<MonotonicNanos>,
+}
+
+/// All requests that are held.
 pub(crate) struct Watch {
     bodies_come: Cell<bool>,
     waiting: RefCell<Vec<Waiting>>,
+    timed: RefCell<Vec<Timed>>,
+    time_max: Duration,
 }
 
 impl Watch {
+    /// Watches for bodies that take longer than this.
+    pub(crate) fn new(time_max: Duration) -> Self {
+        let (waiting, timed) = (RefCell::default(), RefCell::default());
+        Self { bodies_come: Cell::new(false), waiting, timed, time_max }
+    }
+
     /// Holds the request of a stream.
     pub(crate) fn hold(&self, stream: u32, pending: Box<Pending>) -> Held {
         let pending = RefCell::new(Some(pending));
         let held = Rc::new(Slot { pending, is_released: Cell::new(false) });
+        if let Ok(mut timed) = self.timed.try_borrow_mut() {
+            // When it began is noted with the next tick: so no request has to ask for the time.
+            timed.push(Timed { stream, slot: Rc::downgrade(&held), since: None });
+        }
         if !self.bodies_come.get()
             && let Ok(mut waiting) = self.waiting.try_borrow_mut()
             && waiting.len() < WATCHED_MAX
@@ -99,14 +126,31 @@ impl Watch {
         }
     }
 
+    /// The streams whose bodies have taken too long.
+    pub(crate) fn overdue(&self, now: MonotonicNanos) -> Vec<(u32, Held)> {
+        let Ok(mut timed) = self.timed.try_borrow_mut() else { return Vec::new() };
+        let most = nanos(self.time_max);
+        let mut overdue = Vec::new();
+        timed.retain_mut(|one| {
+            let Some(slot) = one.slot.upgrade().filter(|slot| slot.is_pending()) else {
+                return false;
+            };
+            let is_overdue = now.saturating_sub(*one.since.get_or_insert(now)) > most;
+            if is_overdue {
+                overdue.push((one.stream, Held(slot)));
+            }
+            !is_overdue
+        });
+        overdue
+    }
+
     /// The streams whose requests wait in vain: of their bodies something was received, and not handed
     /// over.
-    pub(crate) fn give_up(&self) -> Vec<(u32, Held)> {
+    pub(crate) fn give_up(&self, now: MonotonicNanos) -> Vec<(u32, Held)> {
         let Ok(mut waiting) = self.waiting.try_borrow_mut() else { return Vec::new() };
         if waiting.is_empty() {
             return Vec::new();
         }
-        let now = HostClock.monotonic();
         let mut given_up = Vec::new();
         waiting.retain_mut(|one| {
             let Some(slot) = one.slot.upgrade() else { return false };
@@ -127,5 +171,9 @@ impl Watch {
 }
 
 fn next_look(now: MonotonicNanos) -> MonotonicNanos {
-    now.saturating_add(u64::try_from(LOOK_INTERVAL.as_nanos()).unwrap_or(u64::MAX))
+    now.saturating_add(nanos(LOOK_INTERVAL))
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

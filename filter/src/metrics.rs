@@ -33,7 +33,7 @@ const OUTCOMES: [&str; 3] = ["denied", "would_deny", "failed_open"];
 const TOO_LARGE: &str = "too_large";
 
 /// What is counted of answers to polls, and of the lease.
-const PUSH: [&str; 10] = [
+const PUSH: [&str; 11] = [
     "batches",
     "changes",
     "urgent",
@@ -44,6 +44,7 @@ const PUSH: [&str; 10] = [
     "superseded",
     "failed",
     "lease_taken",
+    "keys_left_out",
 ];
 
 /// One in so many requests is timed: reading the clock twice costs as much as a tenth of a decision.
@@ -231,6 +232,11 @@ impl Metrics {
     /// Counts that this VM polls from now on.
     pub(crate) fn count_lease_taken(&self) {
         self.add(self.push.get(&"lease_taken"), 1);
+    }
+
+    /// Counts keys that were handed out, and will not be tried.
+    pub(crate) fn count_left_out(&self, keys: usize) {
+        self.add(self.push.get(&"keys_left_out"), keys);
     }
 
     /// Counts what an answer to a poll brought.

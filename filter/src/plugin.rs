@@ -2,13 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 
-use policy::config::Integration;
-use policy::gate::{Clock, Decision, Denial, Freshness, Gate, HeadersDecision, Pending, Verdict};
-use policy::node::{FreshnessCache, KeyCache};
+use policy::gate::{
+    Cause, Clock, Decision, Denial, Freshness, Gate, HeadersDecision, Load, Pending, Verdict,
+    Worker,
+};
+use policy::node::FreshnessCache;
 use policy::request::Request;
 use policy::response;
 
-use crate::held::Watch;
+use crate::held::{Held, Watch};
 use crate::host::mark::Marked;
 use crate::host::{self, HostClock, SharedData};
 use crate::metrics::Metrics;
@@ -19,7 +21,8 @@ pub(crate) struct Plugin {
     pub(crate) metrics: Metrics,
     pub(crate) watch: Watch,
     freshness: Option<Cell<FreshnessCache>>,
-    keys: RefCell<KeyCache>,
+    worker: RefCell<Worker>,
+    load: Load,
     /// Stands for its configuration.
     fingerprint: u32,
     has_told_of: Told,
@@ -47,9 +50,11 @@ impl Plugin {
         let metrics = Metrics::new(gate.config());
         let invalidator = gate.config().invalidator.as_ref();
         let freshness = invalidator.map(|i| Cell::new(FreshnessCache::new(i.stale_after)));
-        let keys = RefCell::new(KeyCache::new(gate.config()));
-        let (watch, has_told_of) = (Watch::default(), Told::default());
-        Self { gate, metrics, watch, freshness, keys, fingerprint, has_told_of }
+        let worker = Worker::new(gate.config());
+        let watch = Watch::new(gate.config().held.time);
+        let (load, worker) = (worker.load.clone(), RefCell::new(worker));
+        let has_told_of = Told::default();
+        Self { gate, metrics, watch, freshness, fingerprint, has_told_of, worker, load }
     }
 
     /// What is to become of a request that another gate of its chain has seen. If that gate was the same,
@@ -76,51 +81,58 @@ impl Plugin {
     /// Decides on the headers of a request.
     pub(crate) fn decide(&self, request: &impl Request) -> HeadersDecision {
         let freshness = self.freshness();
-        self.with_keys(|keys| {
-            self.gate.decide_headers(request, &mut SharedData, &HostClock, freshness, keys)
+        self.with_worker(|worker| {
+            self.gate.decide_headers(request, &mut SharedData, &HostClock, freshness, worker)
         })
     }
 
     /// Decides on a request that was held, now that its body is there; `at_once` if it has no body.
     pub(crate) fn finish(&self, pending: Box<Pending>, at_once: bool) -> Decision {
         let freshness = (!at_once).then(|| self.freshness());
-        self.with_keys(|keys| {
-            pending.finish(&self.gate, &mut SharedData, &HostClock, freshness, keys)
+        let mut body = host::request_body;
+        self.with_worker(|worker| {
+            let (gate, shared) = (&self.gate, &mut SharedData);
+            pending.finish(gate, shared, &HostClock, freshness, worker, &mut body)
         })
     }
 
-    /// Decides on a request that was held, and whose body is not to be had.
-    pub(crate) fn abandon(&self, pending: Box<Pending>) -> Decision {
-        pending.abandon(&self.gate, &mut SharedData, &HostClock, self.freshness())
+    /// Decides on a request that was held, without its body.
+    pub(crate) fn abandon(&self, cause: Cause, pending: Box<Pending>) -> Decision {
+        pending.abandon(cause, &self.gate, &mut SharedData, &HostClock, self.freshness())
     }
 
     /// Tells the operator what of the keys that have just come will not work as it may be meant.
     pub(crate) fn warn_of_keys(&self) {
         let now = HostClock.wall();
-        let integrations = &self.gate.config().integrations;
-        let is_crowded = |one: &&Integration| {
-            self.with_keys(|keys| one.is_crowded(keys.get(&mut SharedData), now))
-        };
-        let unclear = self.with_keys(|keys| {
-            keys.get(&mut SharedData);
-            keys.unclear().to_vec()
+        let unclear = self.with_worker(|worker| {
+            worker.keys.get(&mut SharedData);
+            worker.keys.unclear().to_vec()
         });
         for id in unclear {
             log::error!(
                 "key {id}: is for integrations of different profiles; say which in profile"
             );
         }
-        for one in integrations.iter().filter(is_crowded) {
-            let name = &one.name;
-            log::error!("integration {name}: more than 16 keys could sign, and only 16 are tried");
+        for one in &self.gate.config().integrations {
+            let left_out =
+                self.with_worker(|worker| one.crowded_out(worker.keys.get(&mut SharedData), now));
+            let Some(max) = one.signature.as_ref().map(|rule| rule.keys_max) else { continue };
+            for id in &left_out {
+                log::error!(
+                    "key {id}: is not tried for integration {}: of the keys that are valid at once only \
+                     {max} are, those that last longest (signature.keys_max)",
+                    one.name
+                );
+            }
+            self.metrics.count_left_out(left_out.len());
         }
     }
 
-    fn with_keys<T>(&self, decide: impl FnOnce(&mut KeyCache) -> T) -> T {
+    fn with_worker<T>(&self, decide: impl FnOnce(&mut Worker) -> T) -> T {
         // Nothing is called back while it is borrowed; without any keys nothing signed passes.
-        let mut none = KeyCache::default();
-        let mut keys = self.keys.try_borrow_mut();
-        decide(keys.as_deref_mut().unwrap_or(&mut none))
+        let mut none = Worker::default();
+        let mut worker = self.worker.try_borrow_mut();
+        decide(worker.as_deref_mut().unwrap_or(&mut none))
     }
 
     /// How fresh the node is now; always fresh if nothing is to be followed.
@@ -147,24 +159,39 @@ impl Plugin {
         host::respond(&response::rejection(config, denial), &details);
     }
 
-    /// Answers requests whose bodies are not handed over.
+    /// Says to the account of what is held what time it is, and answers requests whose bodies do not
+    /// come in time, or are not handed over.
     pub(crate) fn give_up_on_bodies(&self) {
-        for (stream, held) in self.watch.give_up() {
-            let Some(pending) = held.take() else { continue };
-            host::switch_to(stream);
-            let decision = self.abandon(pending);
-            self.note(&decision);
-            match &decision.verdict {
-                Verdict::Deny(denial) => self.reject(&decision, denial),
-                Verdict::Allow => {
-                    held.release();
-                    host::resume_request();
-                }
+        let now = HostClock.monotonic();
+        self.load.tick(now);
+        for (stream, held) in self.watch.overdue(now) {
+            self.give_up(stream, &held, Cause::BodyTooSlow);
+        }
+        for (stream, held) in self.watch.give_up(now) {
+            if !self.give_up(stream, &held, Cause::BodyNotHeld) {
+                continue;
             }
             log::error!(
                 "a request was held for its body, which Envoy has received and not handed over: set \
                  allow_on_headers_stop_iteration: true beside the plugin's root_id"
             );
         }
+    }
+
+    /// Answers a request that is held, or lets it go on if it is only to be counted. Says whether it was
+    /// held still.
+    fn give_up(&self, stream: u32, held: &Held, cause: Cause) -> bool {
+        let Some(pending) = held.take() else { return false };
+        host::switch_to(stream);
+        let decision = self.abandon(cause, pending);
+        self.note(&decision);
+        match &decision.verdict {
+            Verdict::Deny(denial) => self.reject(&decision, denial),
+            Verdict::Allow => {
+                held.release();
+                host::resume_request();
+            }
+        }
+        true
     }
 }

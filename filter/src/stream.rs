@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use policy::bucket::Quota;
 use policy::config::RateLimitHeaders;
-use policy::gate::{Decision, HeadersDecision, Pending, Progress, Verdict};
+use policy::gate::{Cause, Decision, HeadersDecision, Pending, Progress, Verdict};
 use policy::request::Request;
 use policy::response;
 use policy::sign::{KEY_ID_HEADER, PARTNER_HEADER, is_reserved};
@@ -114,7 +114,7 @@ impl HttpContext for Stream {
         *read = read.saturating_add(chunk.len());
         if *read != body_size {
             // What cannot be read cannot be verified.
-            let decision = self.plugin.abandon(pending);
+            let decision = self.plugin.abandon(Cause::BodyNotHeld, pending);
             return self.conclude(decision);
         }
         if pending.on_data(&chunk) == Progress::More && !end_of_stream {

@@ -3,8 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use policy::claim::Claim;
-use policy::gate::{Freshness, HeadersDecision, Verdict};
-use policy::node::KeyCache;
+use policy::gate::{Freshness, HeadersDecision, Verdict, Worker};
 use policy::request::{Request, can_be_in_request};
 use policy::response;
 
@@ -17,9 +16,9 @@ fuzz_target!(|data: &[u8]| {
         assert!(can_be_in_request(std::str::from_utf8(id).expect("an id is text")));
     }
     for _ in 0..4 {
-        let (clock, mut keys) = (fuzz::Stopped, KeyCache::default());
+        let (clock, mut worker) = (fuzz::Stopped, Worker::default());
         let decision =
-            gate.decide_headers(&request, &mut memory, &clock, Freshness::Fresh, &mut keys);
+            gate.decide_headers(&request, &mut memory, &clock, Freshness::Fresh, &mut worker);
         let HeadersDecision::Done(decision) = decision else { panic!("nothing is signed here") };
         let _ = response::rate_limit(gate.config(), &decision.quotas);
         assert!(decision.quotas.len() <= 3);

@@ -105,6 +105,7 @@ pub struct Metrics {
     keys_reloads: Counter,
     keys_reload_failures: Counter,
     keys_file_broken: Gauge,
+    keys_crowded: Gauge,
     keys: Family<StateLabel, Gauge>,
     node_keys_current: Family<NodeLabels, Gauge>,
     /// What the audit log counts.
@@ -166,6 +167,7 @@ impl Metrics {
             keys_reloads: Counter::default(),
             keys_reload_failures: Counter::default(),
             keys_file_broken: Gauge::default(),
+            keys_crowded: Gauge::default(),
             keys: Family::default(),
             node_keys_current: Family::default(),
             audit: AuditMetrics::default(),
@@ -246,6 +248,8 @@ impl Metrics {
         r.register("keys_reload_failures", help, self.keys_reload_failures.clone());
         let help = "1 while the keys file as it is now is not in force";
         r.register("keys_file_broken", help, self.keys_file_broken.clone());
+        let help = "Keys that compete with more others than nodes try by default";
+        r.register("keys_crowded", help, self.keys_crowded.clone());
         r.register("keys", "Signing keys by validity", self.keys.clone());
         let help = "1 if a node has the keys in force";
         r.register("node_keys_current", help, self.node_keys_current.clone());
@@ -254,6 +258,11 @@ impl Metrics {
     /// Counts a changed keys file that was read.
     pub fn keys_reloaded(&self) {
         self.keys_reloads.inc();
+    }
+
+    /// Sets how many keys compete with more others than nodes try by default.
+    pub fn keys_crowded(&self, count: usize) {
+        self.keys_crowded.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Counts a changed keys file that could not be used.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use policy::sign::key::KeySet;
 use policy::time::UnixMicros;
 use tokio::sync::{oneshot, watch};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::audit::Audit;
 use crate::audit::entry::{Fact, KeysFact};
@@ -23,6 +23,7 @@ use crate::config::ConfigError;
 use crate::deadletter::DeadLetters;
 use crate::engine::{Engine, NodeKey, Now};
 use crate::intake::{Clock, EventKeys, Intake};
+use crate::keys::crowded;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
 use crate::source::redis::{Agreement, Outbox, State};
@@ -218,6 +219,16 @@ impl Shared {
             Ok(keys) => {
                 let count = keys.len();
                 let now = self.now();
+                let crowded = crowded(&keys, now.wall);
+                if !crowded.is_empty() {
+                    let ids: Vec<_> = crowded.iter().map(String::as_str).collect();
+                    warn!(
+                        keys = ids.join(", "),
+                        "more keys of one partner and profile are valid at once than nodes try by \
+                         default: those that end first may not be tried (signature.keys_max)"
+                    );
+                }
+                self.metrics.keys_crowded(crowded.len());
                 let changed = self.engine().set_keys(keys, now);
                 self.metrics.keys_reloaded();
                 self.ring_changed();

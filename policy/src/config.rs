@@ -13,6 +13,7 @@ mod read;
 mod route;
 mod sizing;
 mod structure;
+mod worker;
 
 use std::fmt;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use read::FromJson;
 pub use fail::{Answer, AnswerByRoute, FailPolicy};
 pub use integration::{Integration, ReplayStorage, Signature, Wanted};
 pub use route::{Groups, LimitMatch, Matcher, PathMatch, RouteGroup};
+pub use worker::{Held, Unverified};
 
 /// The longest configuration, in bytes.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
@@ -104,6 +106,13 @@ pub struct Config {
     pub keys: KeySet,
     /// How the memory of used requests is laid out; none if nothing needs to be signed.
     pub replay: Option<ReplayStorage>,
+    /// How much of requests one worker holds for their bodies.
+    pub held: Held,
+    /// How much one worker hashes for one client address in vain.
+    pub unverified: Unverified,
+    /// The longest path that there may be, because regular expressions have to look at all of it; none
+    /// if there are none.
+    pub regex_bytes_max: Option<usize>,
 }
 
 /// Who a request is from, as far as configured.

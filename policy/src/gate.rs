@@ -19,12 +19,16 @@ mod decision;
 mod evaluate;
 mod integration;
 mod kept;
+mod load;
 mod pending;
 mod recheck;
 mod take;
+mod worker;
 
 pub use decision::{Cause, Decision, Denial, Note, Verdict, Why};
+pub use load::Load;
 pub use pending::{HeadersDecision, Pending, Progress};
+pub use worker::Worker;
 
 use std::borrow::Cow;
 
@@ -32,7 +36,6 @@ use recheck::Recheck;
 
 use crate::config::{Answer, Config, Groups, Limit, LimitMatch, Source};
 use crate::hash::{HashKey, SubjectHash};
-use crate::node::KeyCache;
 use crate::request::{Canonical, Fault, Found, Identified, Request, identify, in_limit_header};
 use crate::shared::Shared;
 use crate::subject::{Kind, SubjectRef};
@@ -117,10 +120,10 @@ impl Gate {
         shared: &mut impl Shared,
         clock: &impl Clock,
         freshness: Freshness,
-        keys: &mut KeyCache,
+        worker: &mut Worker,
     ) -> HeadersDecision {
         let mut decision = Decision::default();
-        match self.check(request, shared, clock, freshness, keys, &mut decision) {
+        match self.check(request, shared, clock, freshness, worker, &mut decision) {
             Ok(None) => HeadersDecision::Done(decision),
             Ok(Some(pending)) => HeadersDecision::NeedBody(Box::new(pending.after(decision))),
             Err(denial) => {
@@ -146,7 +149,7 @@ impl Gate {
         shared: &mut impl Shared,
         clock: &impl Clock,
         freshness: Freshness,
-        keys: &mut KeyCache,
+        worker: &mut Worker,
         decision: &mut Decision,
     ) -> Result<Option<Pending>, Denial> {
         let (mut method, mut path) = (&[][..], Canonical::default());
@@ -162,6 +165,9 @@ impl Gate {
             decision.rule(Cause::AmbiguousPath, self.config.paths.shadow)?;
         }
         let path = &*path.path;
+        if self.config.regex_bytes_max.is_some_and(|max| path.len() > max) {
+            decision.rule(Cause::PathTooLong, self.config.paths.shadow)?;
+        }
         let groups = self.config.groups(method, path);
         self.check_freshness(freshness, groups, decision)?;
         let integration = self.config.integration(groups, method, path);
@@ -188,23 +194,23 @@ impl Gate {
         if denials().any(Denial::is_status) {
             return self.take_all(looks, groups, shared, clock, decision).map(|()| None);
         }
-        let checked = self.check_integration(integration, request, shared, clock, keys, decision);
+        let checked = self.check_integration(integration, request, shared, clock, worker, decision);
         if checked.is_err() {
             let notes = looks.drain(..).flat_map(|look| look.evaluation.notes);
             decision.notes.extend(notes.filter(|note| note.denial.is_status()));
         }
-        let awaited = checked?;
-        if is_signed && awaited.verifier.is_none() {
+        let held = checked?;
+        let is_verified = held.as_ref().is_some_and(|(awaited, _)| awaited.verifier.is_some());
+        if is_signed && !is_verified {
             let mut plans = Plans::default();
             self.plan_signers(&mut plans, &Kind::Partner, &claimed, &of_signers);
             looks.extend(self.look(plans, groups, shared, clock));
         }
-        let is_held = awaited.is_anything();
-        let recheck = is_held.then(|| Recheck::new(&looks, groups, freshness));
+        let recheck = held.is_some().then(|| Recheck::new(&looks, groups, freshness));
         self.take_all(looks, groups, shared, clock, decision)?;
         let deferred = of_signers.into_iter().map(|(index, _)| index);
-        let deferred = deferred.filter(|_| awaited.verifier.is_some()).collect();
-        Ok(recheck.map(|recheck| Pending::new(awaited, recheck, deferred, claimed)))
+        let deferred = deferred.filter(|_| is_verified).collect();
+        Ok(held.zip(recheck).map(|(held, recheck)| Pending::new(held, recheck, deferred, claimed)))
     }
 
     fn check_freshness(

@@ -38,19 +38,32 @@ impl HashKey {
         SubjectHash(hasher.finish128().as_bytes())
     }
 
+    /// The same over the network that a client is in.
+    #[must_use]
+    pub fn network(&self, network: &[u8]) -> SubjectHash {
+        self.tagged(NETWORK_TAG, network)
+    }
+
     /// The same over what a signed request may not use again.
     #[must_use]
     pub fn nonce(&self, nonce: &[u8]) -> SubjectHash {
+        self.tagged(NONCE_TAG, nonce)
+    }
+
+    fn tagged(&self, tag: u8, bytes: &[u8]) -> SubjectHash {
         use std::hash::Hasher;
         let mut hasher = SipHasher24::new_with_key(&self.0);
-        hasher.write(&[NONCE_TAG]);
-        hasher.write(nonce);
+        hasher.write(&[tag]);
+        hasher.write(bytes);
         SubjectHash(hasher.finish128().as_bytes())
     }
 }
 
 /// Beside the tags of subjects' kinds, and fixed for good like them.
 const NONCE_TAG: u8 = 64;
+
+/// Beside the one of nonces. Of nothing that is kept beyond a process.
+const NETWORK_TAG: u8 = 65;
 
 impl fmt::Debug for HashKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

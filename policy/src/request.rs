@@ -24,7 +24,7 @@ use crate::config::{Identity, Source};
 use crate::subject::Kind;
 use headers::is_alias;
 use ids::Ids;
-use network::client_network;
+pub(crate) use network::client_network;
 
 /// The most different ids of one sort in one request.
 pub const IDENTITIES_MAX: usize = 4;

@@ -63,6 +63,9 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
     let (status, title, problem) = match &denial.cause {
         Cause::Block { .. } => (403, "Forbidden", None),
         Cause::MissingIdentity | Cause::UnusableClaim => (401, "Unauthorized", None),
+        Cause::PathTooLong => (414, "URI Too Long", None),
+        Cause::BodyTooSlow => (408, "Request Timeout", None),
+        Cause::Unverified => (429, "Quota Exceeded", Some("quota-exceeded")),
         Cause::TooManyIdentities | Cause::AmbiguousIdentity | Cause::AmbiguousPath => {
             (400, "Bad Request", None)
         }
@@ -78,7 +81,8 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         | Cause::SlabUnreadable
         | Cause::Contention
         | Cause::SecondGate
-        | Cause::BodyNotHeld => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
+        | Cause::BodyNotHeld
+        | Cause::BodyNoRoom => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
     };
     let type_uri = problem.map(|name| format!("{TYPES}#{name}"));
     let (reason, until) = disclosed(&denial.cause);

@@ -4,6 +4,7 @@
 //! What a key is good for is decided in `policy::sign`. No error, log line or `Debug` of this
 //! module shows a secret.
 
+mod crowd;
 mod file;
 mod rotate;
 mod store;
@@ -19,6 +20,7 @@ use policy::sign::key::{KEYS_BYTES_MAX, Key, KeySet, Secret as KeySecret};
 use secrecy::ExposeSecret;
 
 use crate::config::{ConfigError, Place, Secret};
+pub use crowd::crowded;
 pub(crate) use file::times;
 pub use file::{Entry, State, parse, validity};
 use file::{Raw, SecretEncoding};

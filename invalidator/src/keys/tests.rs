@@ -305,3 +305,35 @@ fn a_rotation_keeps_to_one_profile() {
     assert_eq!(ended, ["b"]);
     assert_eq!(parse(&rotated.text).unwrap()[3].profile, profile);
 }
+
+#[test]
+fn keys_that_compete_with_too_many_are_named() {
+    let crowded = |text: String| {
+        let (_directory, path) = file(&text);
+        let keys = Reading::of(&path, load).keys.unwrap();
+        crowded(&keys, now()).into_iter().collect::<Vec<_>>().join(" ")
+    };
+    let github = |id: &str, more: &str| key(id, &format!("profile = \"github\"\n{more}"));
+    let two = github("a", "") + &github("b", "");
+    assert_eq!(crowded(two.clone()), "");
+    assert_eq!(crowded(two.clone() + &github("c", "")), "a b c");
+    assert_eq!(crowded(two.clone() + &key("c", "profile = \"stripe\"")), "", "another profile");
+    assert_eq!(
+        crowded(two.clone() + &github("c", "").replace("acme", "beta")),
+        "",
+        "another partner"
+    );
+    assert_eq!(
+        crowded(two.clone() + &github("c", "not_after = 2026-01-01T00:00:00Z")),
+        "",
+        "ended"
+    );
+    let later = github("c", "not_before = 2027-01-01T00:00:00Z");
+    assert_eq!(crowded(two.clone() + &later), "a b c", "once it begins");
+    let scoped =
+        |id: &str, integration: &str| github(id, &format!("integrations = [\"{integration}\"]"));
+    assert_eq!(crowded(scoped("a", "x") + &scoped("b", "x") + &scoped("c", "y")), "");
+    assert_eq!(crowded(scoped("a", "x") + &scoped("b", "x") + &scoped("c", "x")), "a b c");
+    let named = |id: &str| key(id, "profile = \"portcullis\"");
+    assert_eq!(crowded(named("a") + &named("b") + &named("c")), "", "requests name their key");
+}

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use policy::claim::Claim;
 use policy::config::Config;
-use policy::gate::{Clock, Decision, Freshness, Gate, HeadersDecision};
+use policy::gate::{Clock, Decision, Freshness, Gate, HeadersDecision, Worker};
 use policy::hash::HashKey;
-use policy::node::{KeyCache, Poller, Rank, join};
+use policy::node::{Poller, Rank, join};
 use policy::push::{self, Batch, Change, Message};
 use policy::request::{Headers, Request};
 use policy::shared::{Key, Mark, Mismatch, Shared};
@@ -122,7 +122,7 @@ pub(crate) struct Node {
     gate: Gate,
     memory: Memory,
     clock: Ticking,
-    keys: KeyCache,
+    worker: Worker,
     poller: Poller,
 }
 
@@ -132,9 +132,9 @@ impl Node {
         let gate = Gate::new(Config::parse(CONFIG.as_bytes()).unwrap(), HashKey::new([7; 16]));
         let mut memory = Memory::default();
         join(&mut memory, gate.config().storage, None, [5; 32]).unwrap();
-        let keys = KeyCache::new(gate.config());
+        let worker = Worker::new(gate.config());
         let poller = Poller::new(1, "edge-1".into());
-        Self { gate, memory, clock: Ticking::default(), keys, poller }
+        Self { gate, memory, clock: Ticking::default(), worker, poller }
     }
 
     /// Applies an encoded batch as it comes from the invalidator.
@@ -147,8 +147,8 @@ impl Node {
 
     /// Decides on a request that has no body.
     pub(crate) fn decide(&mut self, request: &Plain) -> Decision {
-        let Self { gate, memory, clock, keys, .. } = self;
-        match gate.decide_headers(request, memory, clock, Freshness::Fresh, keys) {
+        let Self { gate, memory, clock, worker, .. } = self;
+        match gate.decide_headers(request, memory, clock, Freshness::Fresh, worker) {
             HeadersDecision::Done(decision) => decision,
             HeadersDecision::NeedBody(_) => panic!("nothing here has to be signed"),
         }

@@ -3,14 +3,15 @@
 mod limits;
 mod routes;
 mod signed;
+mod worker;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::fail::{Answer, AnswerByRoute, FailPolicy};
 use super::{
-    Config, ConfigError, Identity, Invalidator, RateLimitHeaders, Responses, SECRET_BYTES_MAX,
-    SECRET_BYTES_MIN, SOURCES_MAX, Source, Storage, raw,
+    Config, ConfigError, Identity, Invalidator, LimitMatch, Matcher, RateLimitHeaders, Responses,
+    SECRET_BYTES_MAX, SECRET_BYTES_MIN, SOURCES_MAX, Source, Storage, raw,
 };
 use crate::name::Name;
 use crate::push;
@@ -52,6 +53,13 @@ pub(super) fn config(raw: raw::Config) -> Checked<Config> {
         return fail("identity", "must say where the user or session is: invalidations name them");
     }
     let storage = storage(&raw.storage)?;
+    let held = worker::held(&raw.held, &integrations)?;
+    let unverified = worker::unverified(&raw.unverified)?;
+    let regex_bytes = worker::regex_bytes(raw.paths.regex_bytes_max)?;
+    let in_limits = limits.iter().flat_map(|limit| &limit.matchers);
+    let matchers = integrations.iter().flat_map(|one| &one.matchers).chain(in_limits);
+    let has_regex = route_groups.iter().flat_map(|group| &group.matchers).any(Matcher::has_regex)
+        || matchers.into_iter().any(LimitMatch::has_regex);
     Ok(Config {
         node: raw.node.map(node).transpose()?,
         stat_prefix: name("stat_prefix", raw.stat_prefix.as_deref().unwrap_or("portcullis"))?,
@@ -68,6 +76,9 @@ pub(super) fn config(raw: raw::Config) -> Checked<Config> {
         integrations,
         keys,
         replay: has_signatures.then_some(replay),
+        held,
+        unverified,
+        regex_bytes_max: has_regex.then_some(regex_bytes),
     })
 }
 

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::route::LimitMatch;
 use crate::name::Name;
 use crate::sign::Profile;
-use crate::sign::key::{Key, KeySet};
-use crate::sign::verify::CANDIDATES_MAX;
+use crate::sign::key::{Key, KeyId, KeySet};
+use crate::sign::verify::{CANDIDATES_DEFAULT, newest};
 use crate::time::UnixMicros;
 
 /// The most integrations.
@@ -65,6 +65,8 @@ pub struct Signature {
     pub is_nonce_required: bool,
     /// The status of an answer to a request that was used before: 409 or 401.
     pub replay_status: u16,
+    /// The most keys that are tried on a request that does not name its key.
+    pub keys_max: usize,
     /// How long a request must not be used again: until its time of signing is out of tolerance, here
     /// and wherever else it may be sent, since most profiles do not sign where that is.
     pub remember_for: Duration,
@@ -80,6 +82,7 @@ impl Signature {
             tolerance: TOLERANCE_DEFAULT,
             is_nonce_required: false,
             replay_status: 409,
+            keys_max: CANDIDATES_DEFAULT,
             remember_for: match profile.has_time() {
                 true => TOLERANCE_DEFAULT.saturating_mul(2),
                 false => REMEMBER_WITHOUT_TIME,
@@ -89,16 +92,32 @@ impl Signature {
 }
 
 impl Integration {
-    /// Whether more keys than are tried on one request could have signed it, those left out that
-    /// have ended by now.
+    /// Whether a worker may have to hold requests until their bodies are complete.
     #[must_use]
-    pub fn is_crowded(&self, keys: &KeySet, now: UnixMicros) -> bool {
+    pub fn can_hold(&self) -> bool {
+        self.signature.is_some() || self.body_bytes_max.is_some()
+    }
+
+    /// The keys that are not tried at some time from now on, although they could have signed, because
+    /// more than [`Signature::keys_max`] are valid at once.
+    #[must_use]
+    #[inline(never)] // From two places, and on no request's path.
+    pub fn crowded_out(&self, keys: &KeySet, now: UnixMicros) -> Vec<KeyId> {
         let Some(signature) = self.signature.as_ref().filter(|one| !one.profile.names_key()) else {
-            return false;
+            return Vec::new();
         };
-        let is_for = |key: &Key| key.is_for(Some(&self.name), signature);
-        let lasts = |key: &Key| key.not_after.is_none_or(|end| now <= end);
-        keys.iter().filter(|key| is_for(key) && lasts(key)).count() > CANDIDATES_MAX
+        let in_scope = || keys.iter().filter(|key| key.is_for(Some(&self.name), signature));
+        let begins = in_scope().filter_map(|key| key.not_before).filter(|begin| *begin > now);
+        let mut left_out: Vec<KeyId> = Vec::new();
+        for at in begins.chain([now]) {
+            let valid = newest(&mut in_scope(), at, usize::MAX);
+            for key in valid.iter().skip(signature.keys_max) {
+                if !left_out.contains(&key.id) {
+                    left_out.push(key.id.clone());
+                }
+            }
+        }
+        left_out
     }
 
     /// Whether requests may come from this address. One that is unknown may not, if any is named.

@@ -4,7 +4,9 @@ mod signed;
 
 use super::json::Json;
 use super::read::{ByName, FromJson, Read, Variant, choice, must_be, object, unknown_variant};
-pub(super) use signed::{Integration, Key, NonceRule, Profile, Replay, SecretEncoding, Signature};
+pub(super) use signed::{
+    Held, Integration, Key, NonceRule, Profile, Replay, SecretEncoding, Signature, Unverified,
+};
 
 object! {
     struct Config {
@@ -23,6 +25,8 @@ object! {
         integrations: Vec<Integration>, optional "integrations";
         keys: Vec<Key>, optional "keys";
         replay: Option<Replay>, optional "replay";
+        held: Held, optional "held";
+        unverified: Unverified, optional "unverified";
     }
 }
 
@@ -74,6 +78,7 @@ object! {
         encoded_slashes: EncodedSlashes, optional "encoded_slashes";
         ignore_case: bool, optional "ignore_case";
         connect: Connect, optional "connect";
+        regex_bytes_max: Option<u32>, optional "regex_bytes_max";
         shadow: bool, optional "shadow";
     }
 }

@@ -45,6 +45,12 @@ impl Matcher {
     }
 }
 
+impl Matcher {
+    pub(super) fn has_regex(&self) -> bool {
+        matches!(self.path, Some(PathMatch::Regex(_)))
+    }
+}
+
 impl PathMatch {
     fn matches(&self, path: &[u8]) -> bool {
         match self {
@@ -67,6 +73,10 @@ pub enum LimitMatch {
 }
 
 impl LimitMatch {
+    pub(super) fn has_regex(&self) -> bool {
+        matches!(self, Self::Matcher(matcher) if matcher.has_regex())
+    }
+
     /// Whether any of these matches.
     #[must_use]
     pub fn any(all: &[Self], groups: Groups, method: &[u8], path: &[u8]) -> bool {

@@ -6,6 +6,7 @@ use super::*;
 mod paths;
 mod signed;
 mod structure;
+mod worker;
 mod wrong;
 
 /// Shows every section, and is right.

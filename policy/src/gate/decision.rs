@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::time::Duration;
 
+use super::load::Refusal;
 use crate::bucket::{Quota, Rate};
 use crate::config::{Answer, Config, Signature};
 use crate::name::{EventId, Name};
@@ -100,6 +101,8 @@ pub enum Cause {
     UnusableClaim,
     /// Upstreams could find another place in its path than the gate does.
     AmbiguousPath,
+    /// Its path is longer than regular expressions may be asked about.
+    PathTooLong,
     /// The node has never been synchronized.
     NeverSynced,
     /// The node has not been synchronized lately.
@@ -129,11 +132,17 @@ pub enum Cause {
     BodyNotHeld,
     /// Another gate, with another configuration, stands before this one in the same chain of filters.
     SecondGate,
+    /// Its body was not complete in time.
+    BodyTooSlow,
+    /// There is no room to hold its body.
+    BodyNoRoom,
+    /// Too much from its address was not signed by whom it should be.
+    Unverified,
 }
 
 impl Cause {
     /// Every name that [`Cause::as_str`] gives, so that metrics can show zeros.
-    pub const NAMES: [&'static str; 19] = [
+    pub const NAMES: [&'static str; 23] = [
         "block",
         "zero",
         "limit",
@@ -153,6 +162,10 @@ impl Cause {
         "signature",
         "body_not_held",
         "second_gate",
+        "body_too_slow",
+        "body_no_room",
+        "unverified",
+        "path_too_long",
     ];
 
     /// The sort of rule, as metrics and logs name it.
@@ -178,6 +191,10 @@ impl Cause {
             Self::Signature { .. } => "signature",
             Self::BodyNotHeld => "body_not_held",
             Self::SecondGate => "second_gate",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::BodyNoRoom => "body_no_room",
+            Self::Unverified => "unverified",
+            Self::PathTooLong => "path_too_long",
         }
     }
 
@@ -197,6 +214,9 @@ impl Cause {
                 | Self::BodyTooLarge
                 | Self::Signature { .. }
                 | Self::BodyNotHeld
+                | Self::BodyTooSlow
+                | Self::BodyNoRoom
+                | Self::Unverified
         )
     }
 
@@ -216,6 +236,16 @@ impl Denial {
     #[must_use]
     pub fn of(cause: Cause) -> Self {
         Self { cause, event: None, retry_after: None, rate: None }
+    }
+
+    /// What the worker's account says of a request that it does not take on.
+    pub(super) fn of_load(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unverified(wait) => {
+                Self { retry_after: Some(wait), ..Self::of(Cause::Unverified) }
+            }
+            Refusal::AddressFull | Refusal::IntegrationFull => Self::of(Cause::BodyNoRoom),
+        }
     }
 
     /// Whether it stands for what is known of the subject, and not for how much it asks.
@@ -241,7 +271,11 @@ impl Denial {
 impl Decision {
     /// Applies a rule that rejects, unless it is in shadow.
     pub(super) fn rule(&mut self, cause: Cause, shadow: bool) -> Result<(), Denial> {
-        let denial = Denial::of(cause);
+        self.reject(Denial::of(cause), shadow)
+    }
+
+    /// The same for a rejection that says more than its cause.
+    pub(super) fn reject(&mut self, denial: Denial, shadow: bool) -> Result<(), Denial> {
         if shadow {
             self.notes.push(Note { denial, why: Why::Shadow });
             return Ok(());

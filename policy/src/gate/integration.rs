@@ -1,10 +1,10 @@
 //! What a partner's endpoint demands, as far as the headers show it.
 
 use super::decision::{Cause, Decision, Denial};
-use super::{Clock, Gate};
+use super::load::Hold;
+use super::{Clock, Gate, Worker};
 use crate::config::Integration;
-use crate::node::KeyCache;
-use crate::request::{Headers, Request, client_address};
+use crate::request::{Headers, Request, client_address, client_network};
 use crate::shared::Shared;
 use crate::sign::verify::Verifier;
 
@@ -14,6 +14,8 @@ pub(super) struct Awaited {
     pub(super) verifier: Option<Verifier>,
     /// The most bytes there may be, unless the request has said how many there are.
     pub(super) bytes_max: Option<usize>,
+    /// The size that the request has announced.
+    length: Option<usize>,
 }
 
 impl Awaited {
@@ -30,24 +32,32 @@ impl Gate {
         request: &impl Request,
         shared: &mut impl Shared,
         clock: &impl Clock,
-        keys: &mut KeyCache,
+        worker: &mut Worker,
         decision: &mut Decision,
-    ) -> Result<Awaited, Denial> {
+    ) -> Result<Option<(Awaited, Hold)>, Denial> {
         decision.integration = Some(index);
-        let checked = check_headers(integration, request, shared, clock, keys);
-        checked.or_else(|cause| {
-            decision.rule(cause, integration.shadow)?;
-            Ok(Awaited::default())
-        })
+        let checked = check_headers(index, integration, request, shared, clock, worker);
+        let held = checked.map_err(Denial::of).and_then(|awaited| {
+            if !awaited.is_anything() {
+                return Ok(None);
+            }
+            let network = client_network(request, self.config.identity.client_ip);
+            let address = self.hash_key.network(&network.unwrap_or_default());
+            let (length, is_signed) = (awaited.length, awaited.verifier.is_some());
+            let hold = worker.load.hold(index, address, length, is_signed);
+            hold.map(|hold| Some((awaited, hold))).map_err(Denial::of_load)
+        });
+        held.or_else(|denial| decision.reject(denial, integration.shadow).map(|()| None))
     }
 }
 
 fn check_headers(
+    index: usize,
     integration: &Integration,
     request: &impl Request,
     shared: &mut impl Shared,
     clock: &impl Clock,
-    keys: &mut KeyCache,
+    worker: &mut Worker,
 ) -> Result<Awaited, Cause> {
     if !integration.allow_ips.is_empty() && !integration.allows_ip(client_address(request)) {
         return Err(Cause::IpNotAllowed);
@@ -64,15 +74,19 @@ fn check_headers(
         return Err(Cause::BodyTooLarge);
     }
     let verifier = integration.signature.as_ref().map(|signature| {
-        let (name, keys) = (Some(&integration.name), keys.get(shared));
+        let (name, keys) = (Some(&integration.name), worker.keys.get(shared));
         let begun = Verifier::begin(signature, name, headers, keys, clock.wall());
-        begun.map_err(|failure| Cause::of_signature(signature, failure))
+        let mut verifier = begun.map_err(|failure| Cause::of_signature(signature, failure))?;
+        if let Some(id) = worker.preferred(index) {
+            verifier.prefer(id);
+        }
+        Ok(verifier)
     });
     let verifier = verifier.transpose()?;
     // The proxy holds a request to its length, so that only one without has to be counted; and
     // where every byte is hashed anyway, all are.
     let counts = verifier.is_some() || length.is_none();
-    Ok(Awaited { verifier, bytes_max: integration.body_bytes_max.filter(|_| counts) })
+    Ok(Awaited { verifier, bytes_max: integration.body_bytes_max.filter(|_| counts), length })
 }
 
 fn content_length(headers: &Headers) -> Option<usize> {

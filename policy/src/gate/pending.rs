@@ -2,13 +2,14 @@
 
 use super::decision::{Cause, Decision, Denial, Verdict};
 use super::integration::Awaited;
+use super::load::{Hold, Refusal};
 use super::recheck::Recheck;
-use super::{Clock, Freshness, Gate, Plans};
+use super::{Clock, Freshness, Gate, Plans, Worker};
 use crate::config::Integration;
-use crate::node::KeyCache;
 use crate::request::Found;
 use crate::shared::Shared;
-use crate::sign::replay;
+use crate::sign::verify::Verifier;
+use crate::sign::{Failure, replay};
 use crate::subject::Kind;
 
 /// What came of a request's headers.
@@ -31,12 +32,18 @@ pub enum Progress {
     Done,
 }
 
+/// How many bytes of a held body are read at a time when it has to be seen once more.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// A request that is held until its body has been seen. None of the body is kept.
 #[derive(Debug)]
 pub struct Pending {
     awaited: Awaited,
+    hold: Hold,
     recheck: Recheck,
     size: usize,
+    /// Why it cannot be held any longer.
+    refusal: Option<Refusal>,
     /// The limits per partner and key, by their index: taken from once the signature is verified.
     signer_limits: Vec<usize>,
     /// Whom the request calls its partner: believed if a signature in shadow is not right.
@@ -46,13 +53,17 @@ pub struct Pending {
 
 impl Pending {
     pub(super) fn new(
-        awaited: Awaited,
+        (awaited, mut hold): (Awaited, Hold),
         recheck: Recheck,
         signer_limits: Vec<usize>,
         claimed_partners: Vec<Found>,
     ) -> Self {
         let decision = Decision::default();
-        Self { awaited, recheck, size: 0, signer_limits, claimed_partners, decision }
+        if awaited.verifier.is_some() {
+            hold.charge();
+        }
+        let (size, refusal) = (0, None);
+        Self { awaited, hold, recheck, size, refusal, signer_limits, claimed_partners, decision }
     }
 
     /// What was decided before the body.
@@ -63,11 +74,16 @@ impl Pending {
     /// Takes the next part of the body, each byte once.
     pub fn on_data(&mut self, chunk: &[u8]) -> Progress {
         self.size = self.size.saturating_add(chunk.len());
-        if self.is_too_large() {
+        if self.is_too_large() || self.refusal.is_some() {
+            return Progress::Done;
+        }
+        if let Err(refusal) = self.hold.grow(chunk.len()) {
+            self.refusal = Some(refusal);
             return Progress::Done;
         }
         if let Some(verifier) = &mut self.awaited.verifier {
             verifier.update(chunk);
+            self.hold.hashed(chunk.len());
         }
         Progress::More
     }
@@ -78,7 +94,8 @@ impl Pending {
 
     /// Decides, once the body is complete or [`Progress::Done`]. `gate` must be the one that this
     /// comes from. `freshness` is how much the node knows by now; none if no time has passed since the
-    /// headers, so that nothing can be known that was not known then.
+    /// headers, so that nothing can be known that was not known then. `body` reads a part of the body
+    /// once more: from where, and how many bytes.
     #[must_use]
     pub fn finish(
         mut self: Box<Self>,
@@ -86,24 +103,27 @@ impl Pending {
         shared: &mut impl Shared,
         clock: &impl Clock,
         freshness: Option<Freshness>,
-        keys: &mut KeyCache,
+        worker: &mut Worker,
+        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
     ) -> Decision {
         let mut decision = std::mem::take(&mut self.decision);
         let rechecked = freshness.map_or(Ok(()), |freshness| {
             gate.recheck(&self.recheck, freshness, shared, clock, &mut decision)
         });
-        let checked = rechecked.and_then(|()| self.check(gate, shared, clock, keys, &mut decision));
+        let checked =
+            rechecked.and_then(|()| self.check(gate, shared, clock, worker, body, &mut decision));
         if let Err(denial) = checked {
             decision.verdict = Verdict::Deny(denial);
         }
         decision
     }
 
-    /// Decides when the proxy has let the body pass by: it was not verified, so the request must
-    /// not go on, unless that is only to be counted.
+    /// Decides without the body, for this `cause`: it was not verified, so the request must not go on,
+    /// unless that is only to be counted.
     #[must_use]
     pub fn abandon(
         mut self: Box<Self>,
+        cause: Cause,
         gate: &Gate,
         shared: &mut impl Shared,
         clock: &impl Clock,
@@ -112,7 +132,7 @@ impl Pending {
         let mut decision = std::mem::take(&mut self.decision);
         let shadow = gate.integration_of(&decision).is_some_and(|integration| integration.shadow);
         let rechecked = gate.recheck(&self.recheck, freshness, shared, clock, &mut decision);
-        if let Err(denial) = rechecked.and_then(|()| decision.rule(Cause::BodyNotHeld, shadow)) {
+        if let Err(denial) = rechecked.and_then(|()| decision.rule(cause, shadow)) {
             decision.verdict = Verdict::Deny(denial);
         }
         decision
@@ -123,14 +143,15 @@ impl Pending {
         gate: &Gate,
         shared: &mut impl Shared,
         clock: &impl Clock,
-        keys: &mut KeyCache,
+        worker: &mut Worker,
+        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
         // Another gate than the one that has asked for the body knows nothing of this request.
         let integration = gate.integration_of(decision);
         let integration = integration.ok_or_else(|| Denial::of(Cause::BodyNotHeld))?;
-        if let Err(cause) = self.check_body(integration, shared, clock, keys, decision) {
-            decision.rule(cause, integration.shadow)?;
+        if let Err(denial) = self.check_body(integration, shared, clock, worker, body, decision) {
+            decision.reject(denial, integration.shadow)?;
         }
         let signer = |kind: Kind, id: &str| vec![Found { kind, id: id.into() }];
         // Without a signature to wait for, the limits have had their turn.
@@ -154,6 +175,9 @@ impl Pending {
         if looks.iter().all(|look| look.evaluation.denial.is_none())
             && let Err(cause) = gate.admit(integration, shared, clock, decision)
         {
+            if matches!(cause, Cause::Signature { failure: Failure::Replay, .. }) {
+                self.hold.charge();
+            }
             decision.rule(cause, integration.shadow)?;
         }
         gate.take_all(looks, Default::default(), shared, clock, decision)
@@ -164,21 +188,59 @@ impl Pending {
         integration: &Integration,
         shared: &mut impl Shared,
         clock: &impl Clock,
-        keys: &mut KeyCache,
+        worker: &mut Worker,
+        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
         decision: &mut Decision,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), Denial> {
         if self.is_too_large() {
-            return Err(Cause::BodyTooLarge);
+            return Err(Denial::of(Cause::BodyTooLarge));
+        }
+        if let Some(refusal) = self.refusal {
+            return Err(Denial::of_load(refusal));
         }
         let Some(signature) = &integration.signature else { return Ok(()) };
-        let cause = |failure| Cause::of_signature(signature, failure);
-        let mut verifier = self.awaited.verifier.take().ok_or(Cause::BodyNotHeld)?;
+        let denial = |failure| Denial::of(Cause::of_signature(signature, failure));
+        let verifier = self.awaited.verifier.take();
+        let mut verifier = verifier.ok_or_else(|| Denial::of(Cause::BodyNotHeld))?;
         let now = clock.wall();
         if verifier.is_to_be_rechecked(now) {
-            let keys = keys.get(shared);
-            verifier.recheck(Some(&integration.name), keys, now).map_err(cause)?;
+            let keys = worker.keys.get(shared);
+            verifier.recheck(Some(&integration.name), keys, now).map_err(denial)?;
         }
-        decision.verified = Some(verifier.finish().map_err(cause)?);
+        let verified = loop {
+            match verifier.finish() {
+                Ok(verified) => break verified,
+                Err(_) if verifier.next_key() => self.hash_again(&mut verifier, body)?,
+                Err(failure) => return Err(denial(failure)),
+            }
+        };
+        self.hold.verified();
+        if let Some(index) = decision.integration.filter(|_| !signature.profile.names_key()) {
+            worker.prefer(index, &verified.key_id);
+        }
+        decision.verified = Some(verified);
+        Ok(())
+    }
+
+    /// Hands the whole body over once more, for another key.
+    fn hash_again(
+        &mut self,
+        verifier: &mut Verifier,
+        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
+    ) -> Result<(), Denial> {
+        self.hold.may_try_again().map_err(Denial::of_load)?;
+        self.hold.hashed(self.size);
+        let mut start = 0;
+        while start < self.size {
+            let wanted = PIECE_BYTES.min(self.size.saturating_sub(start));
+            let piece = body(start, wanted);
+            if piece.len() != wanted {
+                // What cannot be read cannot be verified.
+                return Err(Denial::of(Cause::BodyNotHeld));
+            }
+            verifier.update(&piece);
+            start = start.saturating_add(wanted);
+        }
         Ok(())
     }
 }

@@ -31,9 +31,12 @@ impl Gate {
         clock: &impl Clock,
         freshness: Freshness,
     ) -> Decision {
-        match self.decide_headers(request, shared, clock, freshness, &mut KeyCache::default()) {
+        match self.decide_headers(request, shared, clock, freshness, &mut Worker::new(&self.config))
+        {
             HeadersDecision::Done(decision) => decision,
-            HeadersDecision::NeedBody(pending) => pending.abandon(self, shared, clock, freshness),
+            HeadersDecision::NeedBody(pending) => {
+                pending.abandon(Cause::BodyNotHeld, self, shared, clock, freshness)
+            }
         }
     }
 }
@@ -147,6 +150,10 @@ fn every_cause_has_its_name() {
         },
         Cause::BodyNotHeld,
         Cause::SecondGate,
+        Cause::BodyTooSlow,
+        Cause::BodyNoRoom,
+        Cause::Unverified,
+        Cause::PathTooLong,
     ];
     assert_eq!(causes.map(|cause| cause.as_str()), Cause::NAMES);
 }

@@ -54,7 +54,7 @@ fn without_translation(address: IpAddr) -> IpAddr {
 }
 
 /// The client's network, without a port, in the one canonical spelling.
-pub(super) fn client_network(request: &impl Request, networks: Networks) -> Option<Vec<u8>> {
+pub(crate) fn client_network(request: &impl Request, networks: Networks) -> Option<Vec<u8>> {
     client_address(request).map(|ip| networks.of(ip).to_string().into_bytes())
 }
 

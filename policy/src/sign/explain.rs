@@ -64,8 +64,8 @@ pub fn explain(
         let detail = format!("signed {skew_ms} ms before now, and {tolerance} s are tolerated");
         steps.push(Step::right("time", detail));
     }
-    steps.push(match verify(verifier, body) {
-        Ok(()) => Step::right("signature", format!("right for a body of {} bytes", body.len())),
+    steps.push(match verifier.verify(body) {
+        Ok(_) => Step::right("signature", format!("right for a body of {} bytes", body.len())),
         Err(_) => {
             let hint = hint(signature, integration, headers, body, keys, now);
             let hint = hint.unwrap_or("method, path, headers, body or secret are others");
@@ -74,11 +74,6 @@ pub fn explain(
         }
     });
     steps
-}
-
-fn verify(mut verifier: Verifier, body: &[u8]) -> Result<(), Failure> {
-    verifier.update(body);
-    verifier.finish().map(|_| ())
 }
 
 fn describe(profile: Profile, claims: &Claims) -> String {
@@ -121,7 +116,7 @@ fn hint(
 ) -> Option<&'static str> {
     let is_right = |headers: &Headers, body: &[u8]| {
         let verifier = Verifier::begin(signature, integration, headers, keys, now);
-        verifier.is_ok_and(|verifier| verify(verifier, body).is_ok())
+        verifier.is_ok_and(|verifier| verifier.verify(body).is_ok())
     };
     let with_newline = [body, b"\n"].concat();
     let without_newline =

@@ -78,9 +78,7 @@ fn verify(
     now: UnixMicros,
 ) -> Result<Verified, Failure> {
     let keys = bound(keys, signature.profile);
-    let mut verifier = Verifier::begin(signature, None, headers, &keys, now)?;
-    verifier.update(body);
-    verifier.finish()
+    Verifier::begin(signature, None, headers, &keys, now)?.verify(body)
 }
 
 /// What comes of a request that any key may sign, at the beginning of the test.
@@ -112,7 +110,8 @@ fn neither_chunks_nor_the_order_of_keys_matter() {
     let cuts = proptest::collection::vec(0usize..512, 0..8);
     let orders = Just((1..=16u32).collect::<Vec<_>>()).prop_shuffle();
     proptest!(ProptestConfig::with_cases(64), |(body in bodies, mut cuts in cuts,
-                                                orders in orders, signer in 1..=16u32)| {
+                                                orders in orders, signer in 1..=16u32,
+                                                is_preferred in any::<bool>())| {
         cuts.sort_unstable();
         // What became valid last is tried first.
         let key_at = |(order, id): (&u32, u32)| {
@@ -122,39 +121,87 @@ fn neither_chunks_nor_the_order_of_keys_matter() {
         let signer = key(&format!("k{signer}"));
         for profile in Profile::ALL {
             let headers = signed(profile, &signer, &body);
-            let signature = Signature::of(profile);
+            let signature = of_many(profile);
             let keys = bound(&keys, profile);
             let begun = Verifier::begin(&signature, None, &headers, &keys, at(0));
             let mut verifier = begun.unwrap();
-            let mut rest = body.as_slice();
-            for cut in &cuts {
-                let (chunk, after) = rest.split_at((*cut).min(rest.len()));
-                verifier.update(chunk);
-                rest = after;
+            if is_preferred {
+                verifier.prefer(&signer.id);
             }
-            verifier.update(rest);
-            let verified = verifier.finish().unwrap();
+            let mut tried = 0;
+            let verified = loop {
+                let mut rest = body.as_slice();
+                for cut in &cuts {
+                    let (chunk, after) = rest.split_at((*cut).min(rest.len()));
+                    verifier.update(chunk);
+                    rest = after;
+                }
+                verifier.update(rest);
+                tried += 1;
+                match verifier.finish() {
+                    Ok(verified) => break verified,
+                    Err(_) => prop_assert!(verifier.next_key()),
+                }
+            };
             prop_assert_eq!(&verified.key_id, &signer.id);
-            let whole = check(profile, &headers, &body, &keys).unwrap();
+            prop_assert!(!is_preferred || tried == 1);
+            let whole = verify(&signature, &headers, &body, &keys, at(0)).unwrap();
             prop_assert_eq!(verified, whole);
         }
     });
+}
+
+/// As many keys are tried as can be.
+fn of_many(profile: Profile) -> Signature {
+    Signature { keys_max: 16, ..Signature::of(profile) }
+}
+
+/// What comes of a request where so many keys are tried.
+fn check_many(profile: Profile, headers: &Headers, keys: &KeySet) -> Result<Verified, Failure> {
+    verify(&of_many(profile), headers, BODY, keys, at(0))
+}
+
+#[test]
+fn two_keys_are_tried_unless_more_are_wanted() {
+    let keys = set([key("k1"), key("k2"), key("k3")]);
+    for profile in [Profile::StandardWebhooks, Profile::Stripe, Profile::Github] {
+        let of = |id: &str| check(profile, &signed(profile, &key(id), BODY), BODY, &keys);
+        assert!(of("k1").is_ok() && of("k2").is_ok());
+        assert_eq!(of("k3"), Err(Failure::Mismatch));
+        assert!(check_many(profile, &signed(profile, &key("k3"), BODY), &keys).is_ok());
+    }
 }
 
 #[test]
 fn of_too_many_keys_the_latest_are_tried() {
     let aged = |age: i64| Key { not_before: Some(at(-age)), ..key(&format!("k{age}")) };
     let keys = set((1..=17).map(aged));
-    let of = |age| check(Profile::Github, &signed(Profile::Github, &aged(age), BODY), BODY, &keys);
+    let of = |age| check_many(Profile::Github, &signed(Profile::Github, &aged(age), BODY), &keys);
     assert!(of(16).is_ok());
     assert_eq!(of(17), Err(Failure::Mismatch));
+}
+
+#[test]
+fn a_key_without_an_end_goes_before_those_that_were_replaced() {
+    let ends = |id: &str, hours: i64, begun: Option<i64>| Key {
+        not_before: begun.map(at),
+        not_after: Some(at(hours * 3_600)),
+        ..key(id)
+    };
+    // As `portcullis keys rotate` leaves them, twice within the grace period: the new one comes last by
+    // its id, and has no beginning.
+    let keys = set([ends("k1", 1, Some(-10)), ends("k2", 2, None), key("k3")]);
+    let of =
+        |id: &str| check(Profile::Github, &signed(Profile::Github, &key(id), BODY), BODY, &keys);
+    assert!(of("k3").is_ok() && of("k2").is_ok());
+    assert_eq!(of("k1"), Err(Failure::Mismatch));
 }
 
 #[test]
 fn of_too_many_keys_of_one_age_the_first_are_tried() {
     let numbered = |n: i64| key(&format!("k{n:02}"));
     let keys = set((0..20).map(numbered));
-    let of = |n| check(Profile::Github, &signed(Profile::Github, &numbered(n), BODY), BODY, &keys);
+    let of = |n| check_many(Profile::Github, &signed(Profile::Github, &numbered(n), BODY), &keys);
     assert!(of(0).is_ok() && of(15).is_ok());
     assert_eq!(of(16), Err(Failure::Mismatch));
 }

@@ -1,7 +1,10 @@
 //! Verification of one request, as it arrives.
 //!
-//! The body is hashed chunk by chunk, for every key that the request may be signed with; nothing of
-//! it is kept. Whether a request was used before is the next question: see [`super::replay`].
+//! The body is hashed chunk by chunk, and nothing of it is kept. Where it has to be hashed for each
+//! key by itself, and the request does not name its key, that is done for the likeliest key only; the
+//! body is asked for once more if that key has not signed it. So a good request costs one
+//! hash however many keys there are, and a bad one as many as [`Signature::keys_max`] allows. Whether a
+//! request was used before is the next question: see [`super::replay`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,8 +23,12 @@ use crate::name::Name;
 use crate::request::Headers;
 use crate::time::UnixMicros;
 
-/// The most keys that are tried on one request. Of more, those that became valid last are.
+/// The most keys that can be tried on one request, whatever is configured.
 pub const CANDIDATES_MAX: usize = 16;
+
+/// The most keys that are tried on one request if nothing else is configured: an old one and the one that
+/// replaces it.
+pub const CANDIDATES_DEFAULT: usize = 2;
 
 /// A body that is complete this soon after its headers is verified with the keys of that time.
 pub const RECHECK_AFTER: Duration = Duration::from_millis(10);
@@ -57,6 +64,8 @@ pub struct Verifier {
     skew_ms: Option<i64>,
     begun: UnixMicros,
     candidates: Vec<Candidate>,
+    /// Which of them the body is hashed for, where it is for one at a time.
+    current: usize,
     /// Of the body, where that is what is signed; of all that is signed, where that is the nonce.
     digest: Option<Sha256>,
 }
@@ -66,6 +75,8 @@ struct Candidate {
     key: Arc<Key>,
     mac: Running,
     has_nonce: bool,
+    /// Whether its key has ended since the headers came.
+    is_void: bool,
 }
 
 impl fmt::Debug for Verifier {
@@ -108,7 +119,8 @@ impl Verifier {
                 let secret = key.secret.bytes_for(profile).ok_or(Failure::UnknownKey)?;
                 let mut mac = Running::new(&secret).ok_or(Failure::UnknownKey)?;
                 mac.update(&content::head(profile, &envelope));
-                candidates.push(Candidate { key: key.clone(), mac, has_nonce: nonce.is_some() });
+                let (key, has_nonce) = (key.clone(), nonce.is_some());
+                candidates.push(Candidate { key, mac, has_nonce, is_void: false });
             }
         }
         let mut digest = content::signs_digest(profile).then(Sha256::new);
@@ -120,7 +132,18 @@ impl Verifier {
         let skew_ms = claims.timestamp.map(|at| skew_ms(at, now));
         let Claims { macs, nonce, timestamp, .. } = claims;
         let signature = signature.clone();
-        Ok(Self { signature, macs, nonce, timestamp, skew_ms, begun: now, candidates, digest })
+        let begun = now;
+        Ok(Self {
+            signature,
+            macs,
+            nonce,
+            timestamp,
+            skew_ms,
+            begun,
+            candidates,
+            current: 0,
+            digest,
+        })
     }
 
     /// The keys that are tried, for an operator.
@@ -134,14 +157,44 @@ impl Verifier {
         self.skew_ms
     }
 
+    /// Tries this key before all others, if it is one that the request may be signed with. To be called
+    /// before the body comes.
+    pub fn prefer(&mut self, id: &KeyId) {
+        if let Some(at) = self.candidates.iter().position(|one| one.key.id == *id) {
+            self.candidates.swap(0, at);
+        }
+    }
+
     /// Takes the next part of the body.
+    #[inline(never)] // From two places, with all of the hash in it.
     pub fn update(&mut self, chunk: &[u8]) {
-        if let Some(digest) = &mut self.digest {
+        if let Some(digest) = self.digest.as_mut().filter(|_| self.current == 0) {
             digest.update(chunk);
         }
-        if !content::signs_digest(self.signature.profile) {
-            for candidate in &mut self.candidates {
-                candidate.mac.update(chunk);
+        if !content::signs_digest(self.signature.profile)
+            && let Some(candidate) = self.candidates.get_mut(self.current)
+        {
+            candidate.mac.update(chunk);
+        }
+    }
+
+    /// Goes on to the next key, after [`Verifier::finish`] has found that it was none so far: says whether
+    /// there is one. If so the whole body has to be [handed over](Verifier::update) once more.
+    pub fn next_key(&mut self) -> bool {
+        self.current = self.current.saturating_add(1);
+        !content::signs_digest(self.signature.profile) && self.current < self.candidates.len()
+    }
+
+    /// Checks the signature of a body that is at hand, with one key after the other.
+    ///
+    /// # Errors
+    /// [`Failure::Mismatch`].
+    pub fn verify(mut self, body: &[u8]) -> Result<Verified, Failure> {
+        loop {
+            self.update(body);
+            match self.finish() {
+                Err(_) if self.next_key() => {}
+                found => return found,
             }
         }
     }
@@ -165,30 +218,36 @@ impl Verifier {
         now: UnixMicros,
     ) -> Result<(), Failure> {
         let signature = &self.signature;
-        self.candidates.retain(|Candidate { key, .. }| {
-            keys.get(&key.id).is_some_and(|known| {
+        let mut is_any_left = false;
+        for candidate in &mut self.candidates {
+            let key = &candidate.key;
+            let known = keys.get(&key.id);
+            candidate.is_void |= !known.is_some_and(|known| {
                 known.is_same(key) && known.is_valid_at(now) && known.is_for(integration, signature)
-            })
-        });
-        if self.candidates.is_empty() { Err(Failure::ExpiredKey) } else { Ok(()) }
+            });
+            is_any_left |= !candidate.is_void;
+        }
+        if is_any_left { Ok(()) } else { Err(Failure::ExpiredKey) }
     }
 
-    /// Checks the signature.
+    /// Checks the signature, once all of the body was handed over.
     ///
     /// # Errors
-    /// [`Failure::Mismatch`].
-    pub fn finish(mut self) -> Result<Verified, Failure> {
+    /// [`Failure::Mismatch`]: there may be [another key](Verifier::next_key) to try.
+    pub fn finish(&mut self) -> Result<Verified, Failure> {
         let profile = self.signature.profile;
-        let mut digest = self.digest.take();
+        let mut candidates = self.candidates.get(self.current..=self.current).unwrap_or_default();
+        let mut digest = self.digest.clone();
         if content::signs_digest(profile) {
             let text = digest.take().map_or_else(String::new, content::digest_text);
             for candidate in &mut self.candidates {
                 candidate.mac.update(text.as_bytes());
             }
+            candidates = &self.candidates;
         }
         let mut found = None;
         // All of them, whichever is right.
-        for candidate in &self.candidates {
+        for candidate in candidates.iter().filter(|one| !one.is_void) {
             if let Some(mac) = candidate.mac.find(&self.macs) {
                 found = Some((candidate, mac));
             }
@@ -248,19 +307,31 @@ fn usable_keys(
     }
     let mut in_scope = keys.iter().filter(|key| is_in_scope(key) && is_readable(key)).peekable();
     let is_known = in_scope.peek().is_some();
-    // The newest, and of those that are as new the first by id, which is the order they come in. Few
-    // are kept, so each is put in its place: a sort would be as much code as the rest of this file.
-    let mut newest: Vec<Arc<Key>> = Vec::new();
-    for key in in_scope.filter(|key| key.is_valid_at(now)) {
-        let place = newest.partition_point(|known| known.not_before >= key.not_before);
-        newest.insert(place, Arc::clone(key));
-        newest.truncate(CANDIDATES_MAX);
-    }
-    match newest.is_empty() {
-        false => Ok(newest),
+    let usable = newest(&mut in_scope, now, signature.keys_max.min(CANDIDATES_MAX));
+    match usable.is_empty() {
+        false => Ok(usable),
         true if is_known => Err(Failure::ExpiredKey),
         true => Err(Failure::UnknownKey),
     }
+}
+
+/// Of those keys that are valid then, at most so many: those that last longest, since a key that was
+/// replaced has an end; of those that last as long the ones that began last; and then the first by id,
+/// which is the order they come in.
+pub(crate) fn newest(
+    keys: &mut dyn Iterator<Item = &Arc<Key>>,
+    now: UnixMicros,
+    max: usize,
+) -> Vec<Arc<Key>> {
+    // Few are kept, so each is put in its place: a sort would be as much code as the rest of this file.
+    let mut newest: Vec<Arc<Key>> = Vec::new();
+    let rank = |key: &Key| (key.not_after.is_none(), key.not_after, key.not_before);
+    for key in keys.filter(|key| key.is_valid_at(now)) {
+        let place = newest.partition_point(|known| rank(known) >= rank(key));
+        newest.insert(place, Arc::clone(key));
+        newest.truncate(max);
+    }
+    newest
 }
 
 /// The nonces that may have been signed. Proxies give requests an `X-Request-Id` that their signer

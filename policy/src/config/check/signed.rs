@@ -17,6 +17,7 @@ use crate::request::Paths;
 use crate::sign::Profile;
 use crate::sign::key::{ALGORITHM, KEYS_MAX, Key, KeyId, KeySet, Secret};
 use crate::sign::replay::SLAB_BYTES_MIN;
+use crate::sign::verify::{CANDIDATES_DEFAULT, CANDIDATES_MAX};
 use crate::time::{DURATION_RULE, UnixMicros, parse_duration};
 
 const TOLERANCE_MIN: Duration = Duration::from_secs(1);
@@ -142,6 +143,19 @@ fn signature(field: &str, raw: raw::Signature) -> Checked<Signature> {
         Some(401) => 401,
         Some(_) => return fail(format!("{field}.replay_status"), "must be 409 or 401"),
     };
+    let keys_max = match raw.keys_max {
+        Some(_) if profile.names_key() => {
+            let rule = "must be left out: requests of the profile name their key";
+            return fail(format!("{field}.keys_max"), rule);
+        }
+        None => CANDIDATES_DEFAULT,
+        Some(max) => {
+            match usize::try_from(max).ok().filter(|max| (1..=CANDIDATES_MAX).contains(max)) {
+                Some(max) => max,
+                None => return fail(format!("{field}.keys_max"), "must be from 1 to 16"),
+            }
+        }
+    };
     let partner = raw.partner.map(|text| name(&format!("{field}.partner"), &text)).transpose()?;
     Ok(Signature {
         profile,
@@ -149,6 +163,7 @@ fn signature(field: &str, raw: raw::Signature) -> Checked<Signature> {
         tolerance: tolerance(&format!("{field}.tolerance"), raw.tolerance.as_deref())?,
         is_nonce_required: raw.nonce == Some(raw::NonceRule::Required),
         replay_status,
+        keys_max,
         ..Signature::of(profile)
     })
 }
@@ -285,9 +300,14 @@ pub(super) fn coverage(
                 "must have a key of its profile in keys, or an invalidator that hands out keys";
             return fail(field, rule);
         }
-        if integration.is_crowded(keys, UnixMicros::default()) {
-            let rule = "must be at most 16 keys: its requests do not say which one they use";
-            return fail(field, rule);
+        let left_out = integration.crowded_out(keys, UnixMicros::default());
+        if let Some(first) = left_out.first() {
+            let max = signature.keys_max;
+            let rule = format!(
+                "must be at least the number of its keys that are valid at once, as requests do not say \
+                 which one they use: of {max} key {first} would not be tried"
+            );
+            return fail(format!("{field}.keys_max"), rule);
         }
     }
     Ok(())

@@ -23,6 +23,7 @@ object! {
         tolerance: Option<String>, optional "tolerance";
         nonce: Option<NonceRule>, optional "nonce";
         replay_status: Option<u32>, optional "replay_status";
+        keys_max: Option<u32>, optional "keys_max";
     }
 }
 
@@ -97,5 +98,22 @@ object! {
     struct Replay {
         slabs: Option<u32>, optional "slabs";
         slab_bytes_max: Option<u32>, optional "slab_bytes_max";
+    }
+}
+
+object! {
+    struct Held {
+        requests_max: Option<u32>, optional "requests_max";
+        bytes_max: Option<u32>, optional "bytes_max";
+        address_requests_max: Option<u32>, optional "address_requests_max";
+        address_bytes_max: Option<u32>, optional "address_bytes_max";
+        time_max: Option<String>, optional "time_max";
+    }
+}
+
+object! {
+    struct Unverified {
+        bytes_per_second: Option<u32>, optional "bytes_per_second";
+        bytes_burst: Option<u32>, optional "bytes_burst";
     }
 }

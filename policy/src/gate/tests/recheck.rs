@@ -13,17 +13,23 @@ fn config() -> Value {
 
 impl Bench {
     fn hold(&mut self, request: &Plain, freshness: Freshness) -> Box<Pending> {
-        let mut keys = KeyCache::default();
+        let mut worker = Worker::new(self.gate.config());
         let decided =
-            self.gate.decide_headers(request, &mut self.memory, &self.time, freshness, &mut keys);
+            self.gate.decide_headers(request, &mut self.memory, &self.time, freshness, &mut worker);
         let HeadersDecision::NeedBody(pending) = decided else { panic!("not held") };
         pending
     }
 
     fn release(&mut self, pending: Box<Pending>, freshness: Option<Freshness>) -> String {
-        let mut keys = KeyCache::default();
-        let decision =
-            pending.finish(&self.gate, &mut self.memory, &self.time, freshness, &mut keys);
+        let mut worker = Worker::new(self.gate.config());
+        let decision = pending.finish(
+            &self.gate,
+            &mut self.memory,
+            &self.time,
+            freshness,
+            &mut worker,
+            &mut |_, _| Vec::new(),
+        );
         line(&self.gate, &decision)
     }
 
@@ -44,7 +50,13 @@ fn a_block_that_comes_meanwhile_holds() {
     assert_eq!(bench.meanwhile("/other", event("b", 0, elsewhere)), "ok", "out of its scope");
     let pending = bench.hold(&alice("/other"), Freshness::Fresh);
     bench.push(&user("alice"), [blocked("fraud")]);
-    let decision = pending.abandon(&bench.gate, &mut bench.memory, &bench.time, Freshness::Fresh);
+    let decision = pending.abandon(
+        Cause::BodyNotHeld,
+        &bench.gate,
+        &mut bench.memory,
+        &bench.time,
+        Freshness::Fresh,
+    );
     assert_eq!(line(&bench.gate, &decision), "rule=block:fraud event=evt-fraud");
 }
 
@@ -101,10 +113,16 @@ fn a_node_that_has_become_stale_meanwhile_says_so() {
     let mut bench = Bench::new(&open);
     for before in [Freshness::Fresh, Freshness::Stale] {
         let pending = bench.hold(&alice("/"), before);
-        let mut keys = KeyCache::default();
+        let mut worker = Worker::new(bench.gate.config());
         let stale = Some(Freshness::Stale);
-        let decision =
-            pending.finish(&bench.gate, &mut bench.memory, &bench.time, stale, &mut keys);
+        let decision = pending.finish(
+            &bench.gate,
+            &mut bench.memory,
+            &bench.time,
+            stale,
+            &mut worker,
+            &mut |_, _| Vec::new(),
+        );
         assert_eq!(line(&bench.gate, &decision), "fail_open=stale");
         assert_eq!(decision.notes.len(), 1, "noted once");
     }
@@ -118,9 +136,16 @@ fn what_is_only_counted_is_counted_once() {
     bench.push(&user("alice"), [blocked("fraud")]);
     let pending = bench.hold(&alice("/"), Freshness::Fresh);
     bench.push(&user("alice"), [blocked("kyc")]);
-    let mut keys = KeyCache::default();
+    let mut worker = Worker::new(bench.gate.config());
     let fresh = Some(Freshness::Fresh);
-    let decision = pending.finish(&bench.gate, &mut bench.memory, &bench.time, fresh, &mut keys);
+    let decision = pending.finish(
+        &bench.gate,
+        &mut bench.memory,
+        &bench.time,
+        fresh,
+        &mut worker,
+        &mut |_, _| Vec::new(),
+    );
     let events: Vec<_> = decision.notes.iter().filter_map(|n| n.denial.event.as_ref()).collect();
     assert_eq!(events.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["evt-fraud", "evt-kyc"]);
 }

@@ -5,6 +5,7 @@ use crate::sign::key::{KeyId, Secret};
 use crate::sign::signer::{Unsigned, sign};
 use crate::testing::EPOCH_S;
 
+mod load;
 mod used;
 
 const BODY: &[u8] = b"{}";
@@ -47,9 +48,9 @@ fn signed(nonce: &str) -> Plain {
 
 impl Bench {
     fn headers(&mut self, request: &Plain) -> HeadersDecision {
-        let mut keys = KeyCache::new(self.gate.config());
+        let mut worker = Worker::new(self.gate.config());
         let fresh = Freshness::Fresh;
-        self.gate.decide_headers(request, &mut self.memory, &self.time, fresh, &mut keys)
+        self.gate.decide_headers(request, &mut self.memory, &self.time, fresh, &mut worker)
     }
 
     /// What comes of a request with a body.
@@ -68,13 +69,21 @@ impl Bench {
     }
 
     fn finish(&mut self, pending: Box<Pending>) -> Decision {
-        let mut keys = KeyCache::new(self.gate.config());
+        let mut worker = Worker::new(self.gate.config());
         let fresh = Some(Freshness::Fresh);
-        pending.finish(&self.gate, &mut self.memory, &self.time, fresh, &mut keys)
+        pending.finish(&self.gate, &mut self.memory, &self.time, fresh, &mut worker, &mut |_, _| {
+            Vec::new()
+        })
     }
 
     fn abandon(&mut self, pending: Box<Pending>) -> Decision {
-        pending.abandon(&self.gate, &mut self.memory, &self.time, Freshness::Fresh)
+        pending.abandon(
+            Cause::BodyNotHeld,
+            &self.gate,
+            &mut self.memory,
+            &self.time,
+            Freshness::Fresh,
+        )
     }
 
     fn sends(&mut self, request: &Plain, body: &[u8]) -> String {
