@@ -52,8 +52,8 @@ def config(vector: dict, keys: list[dict]) -> dict:
         signature["partner"] = partner
     if nonce_required:
         signature["nonce"] = "required"
-    # The two that are published for a profile, and ours.
-    tried = {} if profile in ["portcullis", "body"] else {"keys_max": 3}
+    # More than two are published for some, and ours beside them.
+    tried = {} if profile in ["portcullis", "body"] else {"keys_max": 16}
     signature |= tried
     one = {"name": name, "match": [{"path": {"prefix": "/"}}], "signature": signature}
     # Scopes of keys may name only integrations that exist: these are never reached.
