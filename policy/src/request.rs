@@ -9,11 +9,13 @@ mod headers;
 pub(crate) mod id;
 mod ids;
 mod path;
+mod trailer;
 
 pub use headers::{Ambiguous, Headers};
 pub use id::can_be_in_request;
 pub(crate) use ids::{Fault, Found, Identified};
 pub use path::{Canonical, Paths};
+pub use trailer::is_forged_trailer;
 
 use std::net::{IpAddr, SocketAddr};
 
