@@ -24,7 +24,11 @@ impl Shared {
         }
         let refused = |sequence| poll.refused.iter().any(|refusal| refusal.sequence == sequence);
         for change in polled.acknowledged.iter().filter(|change| !refused(change.sequence)) {
-            self.record_push("enforced", key(), change, None);
+            let idles = |change| self.engine().idles(&key(), change);
+            match (!poll.idle.is_empty()).then(|| idles(change)).flatten() {
+                Some(cause) => self.record_push("refused", key(), change, Some(&cause.to_owned())),
+                None => self.record_push("enforced", key(), change, None),
+            }
         }
         for Refusal { sequence, cause } in &polled.refused {
             let change = self.engine().change(*sequence, self.now());
