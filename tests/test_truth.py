@@ -287,6 +287,19 @@ def test_what_a_node_does_nothing_about_is_not_enforced(cause, user):
         assert stack.daemon.post(event("unblock", user)).json()["enforced"] is True
 
 
+def test_names_that_no_node_has_are_not_enforced(user):
+    """A misspelt scope was `enforced`, with exit code 0, and refused nobody anything."""
+    with running() as stack:
+        done = stack.daemon.cli("block", user, "--scope", "bett")
+        assert done.returncode == 1 and "no connected node has any" in done.stderr, done
+        [node] = stack.daemon.get(f"/v1/users/{user}").json()["nodes"]
+        assert node["enforced"] is False
+        change = stack.daemon.post(event("override", user, limit={**RATE, "name": "per-userr"}))
+        assert (change.status, change.json()["enforced"]) == (202, False)
+        stack.daemon.block(user, scope=["bet", "bett"])
+        assert (status(stack, user, "/bet"), status(stack, user)) == (403, 200)
+
+
 def test_the_view_and_the_command_line_say_what_is_only_counted(user):
     with running(plugin.standard(blocks={"shadow": True})) as stack:
         done = stack.daemon.cli("block", user, "--reason", "fraud")
