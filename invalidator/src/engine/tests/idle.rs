@@ -8,7 +8,8 @@ use super::*;
 fn causes(idle: &[&str], event: Event) -> Vec<&'static str> {
     let mut engine = usual();
     let idle = idle.iter().map(|name| (*name).to_owned()).collect();
-    ask(&mut engine, &Poll { idle, ..poll("a") }, 0);
+    let (limits, route_groups) = (vec!["per-user".into()], vec!["bet".into()]);
+    ask(&mut engine, &Poll { idle, limits, route_groups, ..poll("a") }, 0);
     let ingested = engine.ingest(event, at(0)).unwrap();
     ingested.idle.into_iter().map(|(_, cause)| cause).collect()
 }
@@ -43,4 +44,17 @@ fn a_node_is_idle_about_what_its_configuration_has_no_part_for() {
     for event in [block(), zero(), held(), change()] {
         assert_eq!(causes(&[idle::SESSIONS, idle::SESSION_BUCKETS, "unheard-of"], event), [""; 0]);
     }
+}
+
+#[test]
+fn names_that_no_node_has_are_nothing_to_any() {
+    let scoped =
+        |scope: &[&str]| event("1", "alice", 0, json!({ "action": "block", "scope": scope }));
+    let unknown = ["payload.scope: no connected node has any of these route groups"];
+    assert_eq!(causes(&[], scoped(&["bett", "x"])), unknown);
+    assert_eq!(causes(&[], scoped(&["bett", "bet"])), [""; 0], "of a part there is a warning");
+    assert_eq!(causes(&[], scoped(&["bet"])), [""; 0]);
+    let rate = json!({ "name": "other", "default": true });
+    let change = event("1", "alice", 0, json!({ "action": "override", "limit": rate }));
+    assert_eq!(causes(&[], change), ["payload.limit.name: no connected node has this limit"]);
 }
