@@ -242,9 +242,10 @@ def test_what_the_daemon_says_of_a_user(any_stack, user):
 
 
 def test_unknown_names_are_warned_about(any_stack, user):
-    typo = any_stack.daemon.block(user, scope=["bett"])
-    assert "bett" in " ".join(typo["warnings"])
+    typo = any_stack.daemon.post(event("block", user, scope=["bett"])).json()
+    assert "bett" in " ".join(typo["warnings"]) and not typo["enforced"]
     assert not any_stack.daemon.block(new_user(), scope=["bet"])["warnings"]
     refill = {"max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "1s"}
-    unknown = any_stack.daemon.override(new_user(), name="per-usr", **refill)
-    assert "per-usr" in " ".join(unknown["warnings"])
+    limit = {"name": "per-usr", **refill}
+    unknown = any_stack.daemon.post(event("override", new_user(), limit=limit)).json()
+    assert "per-usr" in " ".join(unknown["warnings"]) and not unknown["enforced"]

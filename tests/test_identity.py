@@ -3,6 +3,7 @@
 Each of these went to the upstream of a blocked user, or past a limit, over the real Envoy before.
 """
 
+import json
 import random
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
@@ -27,6 +28,12 @@ LIMITS = [
     {"name": "per-partner", "key": "partner", **FIVE},
     {"name": "per-key", "key": {"header": "x-api-key"}, **FIVE},
 ]
+PAY = {
+    "name": "pay",
+    "match": [{"path": {"prefix": "/pay"}}],
+    "signature": {"profile": "portcullis", "nonce": "required"},
+}
+KEY = {"id": "k1", "partner": "acme", "secret": signing.SECRET, "integrations": ["pay"]}
 # As a client or another proxy may leave it around a value.
 BLANKS = [("", " "), (" ", ""), ("", "\t"), ("\t ", " \t"), ("", " " * 40)]
 
@@ -346,13 +353,7 @@ def test_shadow_of_what_is_ambiguous_lets_no_blocked_user_pass(shadow_stack, use
 
 def test_a_signature_has_one_spelling():
     """What upstreams trim, join or take for the same name is refused, and not normalized."""
-    signed = {
-        "name": "pay",
-        "match": [{"path": {"prefix": "/pay"}}],
-        "signature": {"profile": "portcullis", "nonce": "required"},
-    }
-    key = {"id": "k1", "partner": "acme", "secret": signing.SECRET, "integrations": ["pay"]}
-    config = plugin.limits_only(integrations=[signed], keys=[key])
+    config = plugin.limits_only(integrations=[PAY], keys=[KEY])
 
     names = list(signing.portcullis("GET", "/pay"))
 
@@ -373,3 +374,24 @@ def test_a_signature_has_one_spelling():
             assert status(name, renamed=alias) == 401, alias
             for more in alias, name:
                 assert status(more=[(more, "x")]) == 401, more
+
+
+# --- trailers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/pay", "/other"])
+@pytest.mark.parametrize("body", [b"", b"a body"])
+def test_nothing_that_says_who_it_is_comes_in_behind_the_body(path, body):
+    """Servers that put trailers among the headers would take the forged ones for the gate's."""
+    forged = ["x-portcullis-partner", "x-portcullis-key-id", "x_portcullis-partner", "x-user-id"]
+    forged += ["x_user_id", "cookie", "x-partner-id", "x-api-key", "x_api_key"]
+    config = plugin.limits_only(*LIMITS, identity=IDENTITY, integrations=[PAY], keys=[KEY])
+    pseudo = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", path)]
+    lines = [*pseudo, *signing.portcullis("POST", path, body).items()]
+    trailers = [("x-checksum", "1"), *((name, "evil") for name in forged), ("x-users-id", "2")]
+    with running(config, daemon=False, upstream_trailers=True) as stack:
+        answer = raw.h2_lines(stack.edge.port, lines, body, trailers)
+        assert answer.status == 200
+        echo = json.loads(answer.body)
+        assert (echo["body"], echo["trailers"]) == (body.decode(), ["x-checksum: 1", "x-users-id: 2"])
+        assert echo["headers"].get("x-portcullis-partner") == ("acme" if path == "/pay" else None)

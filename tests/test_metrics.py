@@ -67,7 +67,7 @@ def see_everything(stack: Stack) -> None:
     stack.daemon.zero(new_user(), duration="1s")
     rate = {"max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "1m"}
     stack.daemon.override(new_user(), name="per-user", **rate)
-    stack.daemon.block(new_user(), scope=["no_such_group"])
+    stack.daemon.post(event("block", new_user(), scope=["no_such_group"]))
     with Connection(stack.daemon.port) as api:
         assert api.get("/v1/status").status == 401
     assert stack.daemon.get(f"/v1/users/{user}", role="publisher").status == 403

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness import artifacts, dead_letters
+from harness import artifacts, dead_letters, plugin
 from harness.events import event, new_user, now_ms
 from harness.proc import wait_until
 from harness.stack import running
@@ -234,3 +234,76 @@ def test_what_is_published_through_redis_counts_from_when_it_was_written(pair):
     pair.daemon.start()
     pair.wait_synced()
     assert status(pair, user) == 403
+
+
+# --- what a node does nothing about ---------------------------------------------------------------
+
+
+IDLE = {
+    "blocks.shadow: blocks and zeros are only counted": (
+        {"blocks": {"shadow": True}}, ["block", "zero", "session"],
+    ),
+    "blocks.shadow: ": ({"shadow": True}, ["block", "zero", "session"]),
+    "identity.session: no source names sessions": (
+        {"identity": plugin.USER_BY_HEADER}, ["session"],
+    ),
+    "identity.user: no source names users": (
+        {
+            "identity": {"session": [{"header": "x-session-id"}]},
+            "limits": [{**plugin.PER_USER, "key": "session"}],
+        },
+        ["block", "zero", "override"],
+    ),
+    "limits: none that counts has the key user": (
+        {"limits": [{**plugin.PER_USER, "shadow": True}]}, ["zero"],
+    ),
+}  # fmt: skip
+RATE = {"name": "per-user", "max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "3600s"}
+
+
+@pytest.mark.parametrize("cause", IDLE)
+def test_what_a_node_does_nothing_about_is_not_enforced(cause, user):
+    """Each was `enforced` on 1 node, with exit code 0, and the request passed."""
+    changes, idle = IDLE[cause]
+    made = {
+        "block": event("block", user, scope=["bet"]),
+        "zero": event("zero", user),
+        "override": event("override", user, limit=RATE),
+        "session": event("block", session=new_user()),
+    }
+    with running(plugin.standard(**changes)) as stack:
+        for name, one in made.items():
+            answer = stack.daemon.post(one)
+            receipt = answer.json()
+            if name in idle:
+                assert (answer.status, receipt["enforced"], receipt["nodes"]) == (202, False, [])
+                [refused] = receipt["refused"]
+                assert refused["node"] == "edge-1" and refused["cause"].startswith(cause), refused
+                assert stack.daemon.post(one).status == 202, "also when it is repeated"
+            else:
+                assert (answer.status, receipt["enforced"]) == (200, True), (name, receipt)
+        assert stack.node()["idle"]
+        # What ends something is as good as it ever was.
+        assert stack.daemon.post(event("unblock", user)).json()["enforced"] is True
+
+
+def test_names_that_no_node_has_are_not_enforced(user):
+    """A misspelt scope was `enforced`, with exit code 0, and refused nobody anything."""
+    with running() as stack:
+        done = stack.daemon.cli("block", user, "--scope", "bett")
+        assert done.returncode == 1 and "no connected node has any" in done.stderr, done
+        [node] = stack.daemon.get(f"/v1/users/{user}").json()["nodes"]
+        assert node["enforced"] is False
+        change = stack.daemon.post(event("override", user, limit={**RATE, "name": "per-userr"}))
+        assert (change.status, change.json()["enforced"]) == (202, False)
+        stack.daemon.block(user, scope=["bet", "bett"])
+        assert (status(stack, user, "/bet"), status(stack, user)) == (403, 200)
+
+
+def test_the_view_and_the_command_line_say_what_is_only_counted(user):
+    with running(plugin.standard(blocks={"shadow": True})) as stack:
+        done = stack.daemon.cli("block", user, "--reason", "fraud")
+        assert done.returncode == 1 and "blocks.shadow" in done.stderr, done
+        assert status(stack, user) == 200
+        [node] = stack.daemon.get(f"/v1/users/{user}").json()["nodes"]
+        assert node["enforced"] is False

@@ -111,7 +111,7 @@ pub(crate) struct CurrentRequest {
 
 impl Request for CurrentRequest {
     fn headers(&self) -> &Headers {
-        self.headers.get_or_init(request_headers)
+        self.headers.get_or_init(|| header_map(MapType::HttpRequestHeaders))
     }
 
     fn jwt_claim(&self, payload: &str, name: &str) -> Claim {
@@ -129,20 +129,19 @@ impl Request for CurrentRequest {
 }
 
 /// The SDK's own call copies every name and value; most are never looked at.
-fn request_headers() -> Headers {
+fn header_map(map: MapType) -> Headers {
     #[allow(unsafe_code)]
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
         fn proxy_get_header_map_pairs(map: u32, bytes: *mut *mut u8, size: *mut usize) -> u32;
     }
-    const REQUEST_HEADERS: u32 = MapType::HttpRequestHeaders as u32;
     const OK: u32 = Status::Ok as u32;
     let (mut bytes, mut size) = (ptr::null_mut(), 0);
     // SAFETY: both places are live. What the proxy returns it has put into memory that it got from
     // the SDK's allocator, which gives vectors of this capacity away.
     #[allow(unsafe_code)]
     let map = unsafe {
-        match proxy_get_header_map_pairs(REQUEST_HEADERS, &raw mut bytes, &raw mut size) {
+        match proxy_get_header_map_pairs(map as u32, &raw mut bytes, &raw mut size) {
             OK if !bytes.is_null() => Vec::from_raw_parts(bytes, size, size),
             _ => Vec::new(),
         }
@@ -227,6 +226,16 @@ pub(crate) fn set_request_header(name: &str, value: &str) {
 /// Removes a header from the request.
 pub(crate) fn remove_request_header(name: &str) {
     let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
+}
+
+/// The header lines that came after the request's body.
+pub(crate) fn request_trailers() -> Headers {
+    header_map(MapType::HttpRequestTrailers)
+}
+
+/// Removes a line from those that came after the request's body.
+pub(crate) fn remove_request_trailer(name: &str) {
+    let _ = hostcalls::remove_map_value(MapType::HttpRequestTrailers, name);
 }
 
 /// A part of the request's body that the proxy holds; shorter if there is less.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use policy::bucket::Quota;
 use policy::config::RateLimitHeaders;
 use policy::gate::{Cause, Decision, HeadersDecision, Pending, Progress, Verdict};
-use policy::request::Request;
+use policy::request::{Request, is_forged_trailer};
 use policy::response;
 use policy::sign::{KEY_ID_HEADER, PARTNER_HEADER, is_reserved};
 use proxy_wasm::traits::{Context, HttpContext};
@@ -49,6 +49,17 @@ impl Stream {
         let held = self.plugin.watch.hold(self.id, pending);
         self.phase = Phase::Held(held, 0);
         Action::Pause
+    }
+
+    /// Removes what some servers would take for a header once the body is there.
+    fn remove_forged_trailers(&self) {
+        let (trailers, config) = (host::request_trailers(), self.plugin.gate.config());
+        let names = trailers.lines().map(|(name, _)| name);
+        for name in names.filter(|name| is_forged_trailer(name, config)) {
+            if let Ok(name) = std::str::from_utf8(name) {
+                host::remove_request_trailer(name);
+            }
+        }
     }
 
     fn finish(&mut self, pending: Box<Pending>, at_once: bool) -> Action {
@@ -125,6 +136,7 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        self.remove_forged_trailers();
         let held = match &self.phase {
             Phase::Open => return Action::Continue,
             Phase::Answered => return Action::Pause,

@@ -26,7 +26,7 @@ use crate::access::Door;
 use crate::access::tls::Tls;
 use crate::audit::entry::{Fact, Start as Started};
 use crate::audit::{self, Audit, AuditError};
-use crate::config::{Config, ConfigError, Listen, Signatures, Written};
+use crate::config::{self, Config, ConfigError, Listen, Signatures, Written};
 use crate::deadletter::DeadLetters;
 use crate::engine::{BatchBounds, Engine, Now, Settings, Source};
 use crate::intake::{EMBEDDED, Intake, load_keys};
@@ -166,8 +166,7 @@ async fn run_async(
     if let Some(file) = &event_keys_file {
         intake.set_keys(file.keys.clone());
     }
-    let witness = Witness::of(&config.store.directory, &config.store.witness)
-        .and(log_elsewhere(&config.store.directory, &config.audit.directory));
+    let witness = witness_of(&config.store, &config.audit.directory);
     let disk = Disk { directory: &config.store.directory, witness, rebuild: rebuild_store };
     let (engine, keeper) = restore(engine, &intake, &disk, &metrics)?;
     let dead_letters = DeadLetters::start(
@@ -273,6 +272,12 @@ struct Disk<'a> {
     directory: &'a Path,
     witness: Witness,
     rebuild: bool,
+}
+
+/// What says whether there was a store.
+fn witness_of(store: &config::Store, log: &Path) -> Witness {
+    let log = log_elsewhere(&store.directory, log);
+    Witness::of(&store.directory, &store.witness).and(log)
 }
 
 /// A file of an audit log that is not in the store's directory: only a daemon that had a store has

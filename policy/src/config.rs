@@ -6,6 +6,7 @@
 
 mod check;
 mod fail;
+mod idle;
 pub mod integration;
 mod json;
 mod raw;

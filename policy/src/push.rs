@@ -39,6 +39,20 @@ pub const NODE_NAME_BYTES_MAX: usize = 128;
 /// What a node's name has to look like, for error messages.
 pub const NODE_NAME_RULE: &str = "must be 1 to 128 visible ASCII characters";
 
+/// What a node may store and do nothing about, as [`Poll::idle`] has it.
+pub mod idle {
+    /// Everything about users: no source names any.
+    pub const USERS: &str = "users";
+    /// Everything about sessions: no source names any.
+    pub const SESSIONS: &str = "sessions";
+    /// Blocks and zeros: they are only counted.
+    pub const BLOCKS: &str = "blocks";
+    /// Zeros of users that are to empty buckets: there are none that count.
+    pub const USER_BUCKETS: &str = "user-buckets";
+    /// The same of sessions.
+    pub const SESSION_BUCKETS: &str = "session-buckets";
+}
+
 /// Whether a node may have this name; see [`NODE_NAME_RULE`].
 #[must_use]
 pub fn is_node_name(text: &str) -> bool {

@@ -10,12 +10,14 @@ pub(crate) mod id;
 mod ids;
 mod network;
 mod path;
+mod trailer;
 
 pub use headers::{Ambiguous, Headers};
 pub use id::can_be_in_request;
 pub(crate) use ids::{Fault, Found, Identified};
 pub use network::Networks;
 pub use path::{Canonical, Paths};
+pub use trailer::is_forged_trailer;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -36,6 +36,7 @@ class Options:
     normalize: bool = True  # paths, before any filter sees them
     plain_port: int | None = None  # of another listener, the same without the filter
     lds: Path | None = None  # the file that listeners come from, so that they can change
+    upstream_trailers: bool = False  # whether the upstream gets trailers, also over HTTP/1.1
     drain_s: int = 1  # how long connections last that a change of their listener leaves
     vm_id: str = "portcullis"  # what shares it shares memory
     trusted_hops: int = 0  # proxies before Envoy whose x-forwarded-for is believed
@@ -81,6 +82,16 @@ def cluster(name: str, address: str | int) -> dict:
         "connect_timeout": "1s",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
+
+
+def _upstream(options: Options) -> dict:
+    upstream = cluster("upstream", options.upstream_port)
+    if options.upstream_trailers:
+        protocol = {"http_protocol_options": {"enable_trailers": True}}
+        name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        settings = {"@type": _TYPES + name, "explicit_http_config": protocol}
+        upstream["typed_extension_protocol_options"] = {name: settings}
+    return upstream
 
 
 def _gate(options: Options, name: str = "portcullis") -> dict:
@@ -169,7 +180,7 @@ def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) ->
         "admin": {"address": _address(admin_port)},
         "static_resources": {
             "listeners": listeners,
-            "clusters": [cluster("upstream", options.upstream_port)],
+            "clusters": [_upstream(options)],
         },
     }
     if options.lds:

@@ -42,14 +42,19 @@ def h2(port: int, path: str, lines: Lines = (), method: str = "GET") -> Answer:
     return h2_lines(port, [*pseudo, (":path", path), *lines])
 
 
-def h2_lines(port: int, lines: Lines) -> Answer:
-    """A request without a body, with these lines alone."""
+def h2_lines(port: int, lines: Lines, body: bytes = b"", trailers: Lines = ()) -> Answer:
+    """A request with these lines alone; with a body and trailers, if there are any."""
     encoded = [(_bytes(name), _bytes(value)) for name, value in lines]
     answer = Answer(0)
     with socket.create_connection(("127.0.0.1", port), _TIMEOUT_S) as connection:
         client = H2Connection(_CONFIG)
         client.initiate_connection()
-        client.send_headers(1, encoded, end_stream=True)
+        client.send_headers(1, encoded, end_stream=not (body or trailers))
+        if body:
+            client.send_data(1, body, end_stream=not trailers)
+        if trailers:
+            last = [(_bytes(name), _bytes(value)) for name, value in trailers]
+            client.send_headers(1, last, end_stream=True)
         with contextlib.suppress(ConnectionError, ProtocolError):
             connection.sendall(client.data_to_send())
             while data := connection.recv(65536):

@@ -26,10 +26,11 @@ class Upstream:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode(errors="replace").split("\r\n")
                 method, path, _ = head[0].split(" ")
                 headers = dict(line.split(": ", 1) for line in head[1:-2])
-                body = await _body(reader, headers)
+                body, trailers = await _body(reader, headers)
                 self.seen[headers.get("x-user-id")] += 1
                 self.last_path = path
                 echo = {"method": method, "path": path, "headers": headers, "body": body.decode()}
+                echo["trailers"] = trailers
                 answer = json.dumps(echo).encode()
                 status = b"200 OK"
                 if to := self.redirects.get(path):
@@ -52,12 +53,13 @@ class Upstream:
         self._server.close()
 
 
-async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> tuple[bytes, list[str]]:
     if headers.get("transfer-encoding") != "chunked":
-        return await reader.readexactly(int(headers.get("content-length", 0)))
+        return await reader.readexactly(int(headers.get("content-length", 0))), []
     body = b""
     while size := int(await reader.readline(), 16):
         body += (await reader.readexactly(size + 2))[:-2]
-    while (await reader.readline()).strip():
-        pass  # trailers
-    return body
+    trailers = []
+    while line := (await reader.readline()).strip():
+        trailers.append(line.decode())
+    return body, trailers

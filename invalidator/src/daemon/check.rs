@@ -14,6 +14,7 @@ use std::path::Path;
 use rustix::fs::{Access as Rights, AtFlags, CWD, accessat};
 use socket2::{Domain, Socket, Type};
 
+use super::witness_of;
 use crate::audit::{self, OpenError};
 use crate::config::{Config, ConfigError, Listen};
 use crate::deadletter;
@@ -31,6 +32,7 @@ const FILES: [&str; 4] =
 #[must_use]
 pub fn check(config: Config, while_running: bool) -> Vec<ConfigError> {
     let mut errors = Vec::new();
+    let witness = witness_of(&config.store, &config.audit.directory);
     let mut note = |checked: Result<(), ConfigError>| errors.extend(checked.err());
     note(config.redis.map(RedisSource::new).transpose().map(drop));
     if let Some(file) = &config.keys_file {
@@ -48,7 +50,7 @@ pub fn check(config: Config, while_running: bool) -> Vec<ConfigError> {
             for name in FILES {
                 note(file("store.directory", &store.join(name)));
             }
-            let looked = store::look(store, while_running);
+            let looked = store::look(store, &witness, while_running);
             note(looked.map_err(|error| ConfigError::new("store.directory", error.to_string())));
         }
         Err(error) => note(Err(error)),

@@ -58,6 +58,7 @@ impl Engine {
         let names = self.unknown_names(&register.effect, now);
         let unknown_names = u64::try_from(names.len()).unwrap_or(u64::MAX);
         warnings.extend(names);
+        let idle = self.nodes.idle(&subject, &register.effect, now.mono);
         warnings.extend(self.unreached(now));
         warnings.extend(warnings::over(&register.effect, now.wall));
         let before = self.left(&subject, &register, now);
@@ -94,6 +95,7 @@ impl Engine {
             is_kept,
             sequence,
             unknown_names,
+            idle,
             warnings,
             forgotten,
         })
@@ -149,6 +151,7 @@ impl Engine {
             is_kept: self.subjects.holds(subject, &register.version.event_id),
             sequence,
             unknown_names: 0,
+            idle: self.nodes.idle(subject, &register.effect, now.mono),
             warnings: self.remaining(subject, register, now),
             forgotten: Vec::new(),
         }

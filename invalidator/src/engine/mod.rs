@@ -13,6 +13,7 @@ mod chunk;
 mod digest;
 mod extras;
 mod identity;
+mod idle;
 mod ingest;
 mod kept;
 mod keys;
@@ -206,6 +207,7 @@ impl Engine {
         let is_urgent = self.log.is_urgent(sequence);
         let asked = Asked { subject, sequence, current: sequence, is_urgent };
         let nodes = self.nodes.enforcing(asked, now.mono);
+        let nodes = self.without_idle(subject, nodes, now);
         Some(View { state: state.clone(), sequence, nodes })
     }
 

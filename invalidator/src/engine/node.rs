@@ -87,6 +87,8 @@ pub(super) struct Node {
     pub(super) repaired: Option<u64>,
     pub(super) route_groups: Vec<String>,
     pub(super) limits: Vec<String>,
+    /// What it stores and does nothing about, see [`policy::push::idle`].
+    pub(super) idle: Vec<String>,
     /// The version of the keys that it has.
     pub(super) keys_version: u64,
     /// The version of the keys that it was last sent.
@@ -118,6 +120,7 @@ impl Node {
             repaired: None,
             route_groups: Vec::new(),
             limits: Vec::new(),
+            idle: Vec::new(),
             keys_version: 0,
             keys_sent: 0,
         }

@@ -112,6 +112,9 @@ impl Nodes {
         if node.limits != poll.limits {
             node.limits.clone_from(&poll.limits);
         }
+        if node.idle != poll.idle {
+            node.idle.clone_from(&poll.idle);
+        }
         node.keys_version = poll.keys_version;
         node.takes_extras = poll.takes_extras;
         let takes_packed = poll.packed_form >= PACKED_FORM;
@@ -136,7 +139,7 @@ impl Nodes {
         node.held || now.saturating_sub(node.polled_at) < self.connected_for
     }
 
-    fn connected(&self, now: Duration) -> impl Iterator<Item = (&NodeKey, &Node)> {
+    pub(super) fn connected(&self, now: Duration) -> impl Iterator<Item = (&NodeKey, &Node)> {
         self.nodes.iter().filter(move |(_, node)| self.is_connected(node, now))
     }
 
@@ -149,6 +152,10 @@ impl Nodes {
         self.nodes.iter_mut().filter(move |(_, node)| {
             node.held || now.saturating_sub(node.polled_at) < connected_for
         })
+    }
+
+    pub(super) fn get(&self, key: &NodeKey) -> Option<&Node> {
+        self.nodes.get(key)
     }
 
     pub(super) fn get_mut(&mut self, key: &NodeKey) -> Option<&mut Node> {
@@ -270,6 +277,7 @@ impl Nodes {
             refused: node.unstored(),
             repaired: node.repaired.unwrap_or(0),
             route_groups: node.route_groups.clone(),
+            idle: node.idle.clone(),
             keys_version: node.keys_version,
         };
         self.nodes.iter().map(status).collect()
@@ -296,6 +304,7 @@ fn check(poll: &Poll) -> Result<(), PollError> {
         ("refused.cause", "must be at most 128 bytes", causes),
         ("route_groups", "must be at most 1024 names", names(&poll.route_groups)),
         ("limits", "must be at most 1024 names", names(&poll.limits)),
+        ("idle", "must be at most 1024 names", names(&poll.idle)),
         ("keys_version", "must be below 2^63", poll.keys_version < KEYS_VERSION_END),
     ];
     match rules.iter().find(|(_, _, holds)| !holds) {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Digest;
+use super::{Digest, NodeKey};
 
 /// Who has applied one change, as far as is known when the waiting ends.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -15,8 +15,22 @@ pub struct Receipt {
     pub nodes: Vec<Acknowledged>,
     /// Names of nodes that have not acknowledged it yet.
     pub pending: Vec<String>,
-    /// Nodes that could not store it.
+    /// Nodes that could not store it, or do nothing about it.
     pub refused: Vec<Refused>,
+}
+
+impl Receipt {
+    /// Takes nodes that do nothing about the change out of those that enforce it.
+    pub fn leave_out(&mut self, idle: &[(NodeKey, &'static str)]) {
+        for (key, cause) in idle {
+            let is_it = |one: &Acknowledged| *one.node == *key.node && *one.boot_id == *key.boot_id;
+            if let Some(at) = self.nodes.iter().position(is_it) {
+                let node = self.nodes.remove(at).node;
+                self.refused.push(Refused { node, cause: (*cause).to_owned() });
+                self.enforced = false;
+            }
+        }
+    }
 }
 
 /// A node that has applied a change.
@@ -30,7 +44,7 @@ pub struct Acknowledged {
     pub ms: f64,
 }
 
-/// A node that could not store a change.
+/// A node that could not store a change, or does nothing about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refused {
     /// The node's name.
@@ -133,6 +147,9 @@ pub struct NodeStatus {
     pub repaired: u64,
     /// The names it knows for scopes.
     pub route_groups: Vec<String>,
+    /// What it stores and does nothing about, by its configuration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub idle: Vec<String>,
     /// The version of the keys it has; 0 for none.
     pub keys_version: u64,
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::*;
 use crate::config::Limits;
 
+mod idle;
 pub(super) mod keys;
 mod order;
 mod overdue;

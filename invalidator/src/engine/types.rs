@@ -143,6 +143,8 @@ pub struct Ingested {
     pub sequence: u64,
     /// How many names in it no connected node knows.
     pub unknown_names: u64,
+    /// Connected nodes that store it and do nothing about it, and why.
+    pub idle: Vec<(NodeKey, &'static str)>,
     /// What its publisher should know, in words.
     pub warnings: Vec<String>,
     /// Events of its subject that no longer count: overtaken by this one, or over for long. No

@@ -19,7 +19,12 @@ const KEPT_BITS: u32 = 0o640;
 pub(crate) fn read_private(path: &Path, field: &str) -> Result<String, ConfigError> {
     let refuse = |rule: String| ConfigError::new(field, rule);
     let cannot = |cause| refuse(format!("cannot read {}: {cause}", path.display()));
-    let mode = fs::metadata(path).map_err(cannot)?.mode() & 0o777;
+    let metadata = fs::metadata(path).map_err(cannot)?;
+    // To read a pipe would wait for a writer, for ever.
+    if !metadata.is_file() {
+        return Err(refuse(format!("{} is not a file", path.display())));
+    }
+    let mode = metadata.mode() & 0o777;
     if mode & OPEN_BITS != 0 {
         let path = path.display();
         let rule = format!(

@@ -231,6 +231,7 @@ async fn publish(
         }
     }
     let mut receipt = waiting.finish();
+    receipt.leave_out(&accepted.ingested.idle);
     let redis = written.finish(&door.shared, deadline).await;
     let durable = is_durable();
     let Accepted { subject, event_id, mut ingested, .. } = accepted;

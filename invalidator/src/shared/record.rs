@@ -23,8 +23,18 @@ impl Shared {
             }
         }
         let refused = |sequence| poll.refused.iter().any(|refusal| refusal.sequence == sequence);
-        for change in polled.acknowledged.iter().filter(|change| !refused(change.sequence)) {
-            self.record_push("enforced", key(), change, None);
+        let acknowledged = || polled.acknowledged.iter().filter(|one| !refused(one.sequence));
+        let now = self.now();
+        // Most polls acknowledge nothing.
+        let idles = match polled.acknowledged.as_slice() {
+            [] => Vec::new(),
+            _ => self.engine().idles(&key(), acknowledged(), now),
+        };
+        for (change, idles) in acknowledged().zip(idles) {
+            match idles {
+                Some(cause) => self.record_push("refused", key(), change, Some(&cause.to_owned())),
+                None => self.record_push("enforced", key(), change, None),
+            }
         }
         for Refusal { sequence, cause } in &polled.refused {
             let change = self.engine().change(*sequence, self.now());

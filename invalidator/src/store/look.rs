@@ -6,21 +6,22 @@ use super::StoreError;
 use super::lock::{holder_of, is_locked};
 use super::mark::Mark;
 use super::open::{FILE_NAME, MARK_NAME, is_used};
+use super::witness::Witness;
 
 /// Whether a daemon could open the store in this directory, as far as that can be told without
 /// reading what it holds. With `while_running`, one that has it does not count.
 ///
 /// # Errors
-/// If another process has it, or it is gone from a directory in which it was.
-pub fn look(directory: &Path, while_running: bool) -> Result<(), StoreError> {
+/// If another process has it, or it is gone from a directory in which it was, or that a witness speaks for.
+pub fn look(directory: &Path, witness: &Witness, while_running: bool) -> Result<(), StoreError> {
+    let path = directory.join(FILE_NAME);
     if !directory.is_dir() {
-        return Ok(());
+        return witness.is_silent(&path);
     }
     if !while_running && is_locked(directory) {
         let pid = holder_of(directory);
         return Err(StoreError::InUse { path: directory.to_owned(), pid });
     }
-    let path = directory.join(FILE_NAME);
     let mark = directory.join(MARK_NAME);
     if path.try_exists().map_err(StoreError::system(&path))? {
         return Ok(());
@@ -29,5 +30,5 @@ pub fn look(directory: &Path, while_running: bool) -> Result<(), StoreError> {
     if was_there || is_used(&path)? {
         return Err(StoreError::Missing { path });
     }
-    Ok(())
+    witness.is_silent(&path)
 }

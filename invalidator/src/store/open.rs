@@ -146,10 +146,7 @@ fn load(
         if mark.is_some() || is_used(path)? {
             return Err(StoreError::Missing { path: path.to_owned() });
         }
-        if let Some(witness) = witness.speaks()? {
-            let (path, witness) = (path.to_owned(), witness.to_owned());
-            return Err(StoreError::Forgotten { path, witness });
-        }
+        witness.is_silent(path)?;
         let database =
             file::create(path, KIND, FORMAT, |database| table::initialize(database, now))?;
         let meta = read_meta(&database, path)?;

@@ -53,7 +53,7 @@ impl Witness {
     }
 
     /// What says that there was a store, if anything does.
-    pub(super) fn speaks(&self) -> Result<Option<&Path>, StoreError> {
+    fn speaks(&self) -> Result<Option<&Path>, StoreError> {
         for path in self.own.iter().chain(&self.others) {
             match path.try_exists() {
                 Ok(true) => return Ok(Some(path)),
@@ -64,6 +64,17 @@ impl Witness {
             }
         }
         Ok(None)
+    }
+
+    /// Whether nothing says that there was a store, of which this was the file.
+    pub(super) fn is_silent(&self, path: &Path) -> Result<(), StoreError> {
+        match self.speaks()? {
+            None => Ok(()),
+            Some(witness) => {
+                let (path, witness) = (path.to_owned(), witness.to_owned());
+                Err(StoreError::Forgotten { path, witness })
+            }
+        }
     }
 
     /// Leaves a witness of a store that is in use from now on.

@@ -193,6 +193,14 @@ fn directories_that_cannot_be_used_are_found() {
     fs::remove_dir(Path::new(&written.store).join("state.redb")).unwrap();
     fs::write(Path::new(&written.store).join("pseudonyms.redb"), "").unwrap();
     written.assert_only(&format!("store.directory: {}/state.redb: missing", written.store));
+    // The directory is gone, or empty, and what stands beside it says that there was one.
+    fs::remove_dir_all(&written.store).unwrap();
+    fs::write(format!("{}.witness", written.store), "").unwrap();
+    written.assert_only(&format!("store.directory: {}/state.redb: missing", written.store));
+    fs::create_dir_all(&written.store).unwrap();
+    written.assert_only(&format!("store.directory: {}/state.redb: missing", written.store));
+    written.more = "store.witness = false".to_owned();
+    written.assert_valid();
 }
 
 #[test]
@@ -221,13 +229,16 @@ fn what_others_own_is_found_by_who_runs_it() {
 fn an_audit_log_of_another_key_is_found() {
     let mut written = Written::new();
     let made = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/audit-format-1/audit");
-    written.more =
-        format!("audit.directory = \"{made}\"\naudit.key = \"another-key-of-the-log\"\n");
+    // A log elsewhere says that there was a store, too, unless nothing is to.
+    let log = |key: &str| format!("audit.directory = \"{made}\"\naudit.key = \"{key}\"\n");
+    written.more = log("a-key-of-the-audit-log");
+    written.assert_only(&format!("store.directory: {}/state.redb: missing, though", written.store));
+    let log = |key: &str| format!("{}store.witness = false\n", log(key));
+    written.more = log("another-key-of-the-log");
     let mistakes = written.mistakes();
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");
     assert!(mistakes[0].starts_with("audit.key: audit-000000000001.jsonl is sealed with"));
-    written.more =
-        format!("audit.directory = \"{made}\"\naudit.key = \"a-key-of-the-audit-log\"\n");
+    written.more = log("a-key-of-the-audit-log");
     written.assert_valid();
 }
 
@@ -239,6 +250,13 @@ fn files_of_keys_that_others_may_read_are_found() {
     written.assert_valid();
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     written.assert_only("keys.file: ");
+    // A pipe would be waited for.
+    let pipe = written.path("pipe");
+    assert!(
+        std::process::Command::new("mkfifo").args(["-m", "600", &pipe]).status().unwrap().success()
+    );
+    written.more = format!("keys.file = \"{pipe}\"\n");
+    written.assert_only(&format!("keys.file: {pipe} is not a file"));
 }
 
 #[test]

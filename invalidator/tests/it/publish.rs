@@ -179,7 +179,12 @@ fn names_that_no_connected_node_knows_are_warned_of() {
     let warned = daemon.post(&scoped("2", "bett")).json();
     let warning = "payload.scope: no connected node has a route group \"bett\"";
     assert_eq!(warned["warnings"], json!([warning]));
+    let cause = "payload.scope: no connected node has any of these route groups";
+    assert_eq!(warned["refused"], json!([{ "node": "edge-1", "cause": cause }]));
+    assert_eq!(warned["enforced"], false, "nobody is refused anything");
     assert_eq!(daemon.metric("portcullis_unenforceable_scopes_total"), 1.0);
+    let both = event("3", "alice", json!({ "action": "block", "scope": ["bett", "bet"] }));
+    assert_eq!(daemon.post(&both.to_string()).json()["enforced"], true);
 }
 
 #[test]

@@ -266,6 +266,11 @@ fn text(field: &str, text: String) -> Checked<String> {
 
 fn header(field: &str, name: &str) -> Checked<String> {
     match is_token(name) {
+        // The proxy makes `:authority` of it, so nothing would ever be found. It has many spellings, too.
+        true if name.eq_ignore_ascii_case("host") => fail(
+            field,
+            "must not be host, which no filter sees: tell hosts apart by Envoy's routes",
+        ),
         true => Ok(name.to_ascii_lowercase()),
         false => fail(field, "must be a header's name"),
     }

@@ -131,6 +131,7 @@ impl Poller {
             batch: progress.batch,
             repaired: progress.repaired,
             packed_form: PACKED_FORM,
+            idle: config.idle(),
         };
         self.sent = Some((now, poll.clone()));
         poll

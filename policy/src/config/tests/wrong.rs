@@ -172,6 +172,18 @@ fn limits_have_rules() {
         ("/limits", json!(vec![limit.clone(); LIMITS_MAX + 1]), "limits", "must be at most 32"),
         ("/limits/1", limit, "limits[1].name", "must not be the name of another limit"),
         ("/limits/0/name", json!(""), "limits[0].name", NAME),
+        (
+            "/limits/0/key",
+            json!({"header": "Host"}),
+            "limits[0].key.header",
+            "must not be host, which",
+        ),
+        (
+            "/identity/user/1",
+            json!({"header": "host"}),
+            "identity.user[1].header",
+            "must not be host",
+        ),
         ("/limits/0/key", json!({"header": "a,b"}), "limits[0].key.header", "must be a header"),
         ("/limits/0/max_tokens", json!(0), "limits[0].max_tokens", "must be at least 1"),
         ("/limits/0/tokens_per_fill", json!(0), "limits[0].tokens_per_fill", "must be at least 1"),
