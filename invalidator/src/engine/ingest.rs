@@ -88,6 +88,7 @@ impl Engine {
         let Standing { in_effect, overruled_by } = standing;
         Ok(Ingested {
             event_id,
+            register,
             verdict,
             in_effect,
             overruled_by,
@@ -133,16 +134,14 @@ impl Engine {
         // As it was taken in, which may have been at another instant than it was heard now.
         let is_it = |known: &&Register| known.version.event_id == register.version.event_id;
         let known = self.state_of(subject).registers().iter().find(is_it).cloned();
-        let standing = match known {
-            Some(known) => self.standing(subject, &known, now),
-            None => self.standing_of_gone(subject, register, now),
-        };
-        let Standing { in_effect, overruled_by } = standing;
+        let register = known.as_ref().unwrap_or(register);
+        let Standing { in_effect, overruled_by } = self.standing_now(subject, register, now);
         // What nodes have, or could not store, is the subject's state of its last change.
         let sequence = self.subjects.sequence_of(subject).unwrap_or(covering);
         self.subjects.drop_again(subject, register);
         Ingested {
             event_id: register.version.event_id.clone(),
+            register: register.clone(),
             verdict: Verdict::Duplicate,
             in_effect,
             overruled_by,
@@ -151,6 +150,26 @@ impl Engine {
             unknown_names: 0,
             warnings: self.remaining(subject, register, now),
             forgotten: Vec::new(),
+        }
+    }
+
+    /// Says anew what has become of an event that was taken in some time ago: meanwhile it may have
+    /// been overruled, or have ended.
+    pub fn renew(&self, subject: &Subject, ingested: &mut Ingested, now: Now) {
+        let Standing { in_effect, overruled_by } =
+            self.standing_now(subject, &ingested.register, now);
+        ingested.verdict = match ingested.verdict {
+            Verdict::Applied if !overruled_by.is_empty() => Verdict::Stale,
+            Verdict::Applied if !in_effect => Verdict::NoEffect,
+            verdict => verdict,
+        };
+        (ingested.in_effect, ingested.overruled_by) = (in_effect, overruled_by);
+    }
+
+    fn standing_now(&self, subject: &Subject, register: &Register, now: Now) -> Standing {
+        match self.subjects.holds(subject, &register.version.event_id) {
+            true => self.standing(subject, register, now),
+            false => self.standing_of_gone(subject, register, now),
         }
     }
 

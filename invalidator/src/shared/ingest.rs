@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::{Refusal, Shared};
 use crate::audit::entry::{About, EventFact, EventText, Fact};
 use crate::deadletter::Refused as Letter;
-use crate::engine::{Engine, Incoming, IngestError, Ingested, Now, Verdict, WaiterId};
+use crate::engine::{Engine, Forgotten, Incoming, IngestError, Ingested, Now, Verdict, WaiterId};
 use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored};
 use crate::intake::{kept_origin, kept_source};
 use crate::store::{KeptEvent, Ticket};
@@ -219,10 +219,16 @@ impl Shared {
             Verdict::Duplicate => return self.keeper.ticket_of(&subject, &event_id),
             _ => ingested.is_kept,
         };
+        let by = save.then(|| (subject.clone(), event_id.clone()));
         let kept = save.then_some(KeptEvent { subject, event_id, record });
-        let forgotten = ingested.forgotten.iter();
-        let forgotten = forgotten.map(|event| (event.subject.clone(), event.event_id.clone()));
-        self.keeper.update(kept, forgotten)
+        let (overtaken, over): (Vec<_>, Vec<_>) =
+            ingested.forgotten.iter().partition(|event| event.not_before == UnixMicros(0));
+        let identity = |event: &Forgotten| (event.subject.clone(), event.event_id.clone());
+        let ticket = self.keeper.update(kept, over.into_iter().map(identity));
+        for event in overtaken {
+            self.keeper.retire(by.clone(), identity(event));
+        }
+        ticket
     }
 
     /// Counts and logs an event that was not even read because of its size.
@@ -272,7 +278,7 @@ impl Shared {
         let is_old = match origin.path {
             Path::Kept(_) => true,
             Path::Written(_) => ingested.verdict == Verdict::Duplicate,
-            Path::Live | Path::Replayed => false,
+            Path::Live | Path::Heard(_) | Path::Replayed => false,
         };
         if is_old {
             return;
@@ -324,7 +330,7 @@ impl Shared {
         let is_told = match origin.path {
             Path::Live => source == EMBEDDED,
             Path::Replayed => true,
-            Path::Written(_) | Path::Kept(_) => false,
+            Path::Heard(_) | Path::Written(_) | Path::Kept(_) => false,
         };
         if !is_told {
             let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);

@@ -143,6 +143,9 @@ impl Session<'_> {
         words: &[Field],
     ) -> Plan {
         let mut accepted = Vec::new();
+        // In the order in which they were heard: who hears them one by one has them so.
+        let mut fields: Vec<_> = fields.iter().collect();
+        fields.sort_by_key(|(_, value)| parse_kept(value).map(|(id, _)| id));
         for (name, value) in fields {
             let event_id = std::str::from_utf8(name).ok().and_then(EventId::parse);
             let Some(event_id) = event_id else {
