@@ -51,7 +51,7 @@ impl<'a> Restore<'a> {
     /// In words, if it is not the event that it is kept as, or none that this program understands.
     pub fn take(&mut self, kept: KeptEvent) -> Result<(), String> {
         let KeptEvent { subject, event_id, record } = kept;
-        let stored = Stored { event_id: Some(&event_id), vouch: None };
+        let stored = Stored { event_id: Some(&event_id), vouch: None, in_order: false };
         let clock = Clock::own(self.now.wall);
         let checked = self.intake.check(kept_origin(&record), stored, &record.event, clock);
         let checked = checked.map_err(|rejected| rejected.error.to_string())?;
@@ -62,7 +62,7 @@ impl<'a> Restore<'a> {
         if self.of_one.last().is_some_and(|before| before.incoming.event.subject != subject) {
             self.take_in();
         }
-        let incoming = Incoming { event, identity };
+        let incoming = Incoming { event, identity, placed: None };
         self.of_one.push(Kept { first_heard: record.first_heard, incoming });
         Ok(())
     }

@@ -80,6 +80,9 @@ type Key = (Subject, EventId);
 #[derive(Debug)]
 pub(super) struct SeenEvents {
     events: HashMap<Key, (Identity, u64)>,
+    /// Those of which the place in the order that all daemons share has been reached, and when they
+    /// were heard by that.
+    placed: HashMap<Key, UnixMicros>,
     /// The ids of those that may count under another id than their own, by [`root`] and content: the
     /// same event may come again in other bytes, of which another id would be derived.
     derived: HashMap<(Subject, Box<str>, u64), EventId>,
@@ -90,12 +93,24 @@ pub(super) struct SeenEvents {
 impl SeenEvents {
     pub(super) fn new(events_max: usize) -> Self {
         let (events, derived) = (HashMap::new(), HashMap::new());
-        Self { events, derived, oldest_first: VecDeque::new(), events_max }
+        let (placed, oldest_first) = (HashMap::new(), VecDeque::new());
+        Self { events, placed, derived, oldest_first, events_max }
     }
 
     /// What is remembered of the event with this id.
     pub(super) fn get(&self, subject: &Subject, event_id: &EventId) -> Option<&(Identity, u64)> {
         self.events.get(&(subject.clone(), event_id.clone()))
+    }
+
+    /// Notes that the place of an event in the order that all daemons share has been reached.
+    pub(super) fn place(&mut self, key: Key, heard: UnixMicros) {
+        if self.events.contains_key(&key) {
+            self.placed.insert(key, heard);
+        }
+    }
+
+    pub(super) fn placed(&self, subject: &Subject, event_id: &EventId) -> Option<UnixMicros> {
+        self.placed.get(&(subject.clone(), event_id.clone())).copied()
     }
 
     /// Looks an event up.
@@ -149,6 +164,7 @@ impl SeenEvents {
 
     fn forget(&mut self, key: &Key) -> Option<(Identity, u64)> {
         let gone = self.events.remove(key)?;
+        self.placed.remove(key);
         let derived = (key.0.clone(), root(&key.1).into(), gone.0.content);
         if self.derived.get(&derived) == Some(&key.1) {
             self.derived.remove(&derived);

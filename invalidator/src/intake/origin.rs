@@ -24,6 +24,8 @@ pub struct Stored<'a> {
     pub event_id: Option<&'a EventId>,
     /// A daemon's word for it; see the module `vouch`.
     pub vouch: Option<&'a [u8]>,
+    /// It comes in its place in the order that all daemons share.
+    pub in_order: bool,
 }
 
 /// The time, by two clocks.

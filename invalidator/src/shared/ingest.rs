@@ -170,16 +170,17 @@ impl Shared {
         let mut known = Known::of(&event, origin, signed_by);
         self.recall(&known.subject, &known.event_id);
         let mut engine = self.engine();
-        let ingested = engine.ingest(Incoming { event, identity }, now).map_err(|error| Refused {
-            refusal: error.into(),
-            event_id: Some(known.event_id.clone()),
-            signature,
+        let placed = stored.in_order.then_some(first_heard);
+        let ingested = engine.ingest(Incoming { event, identity, placed }, now).map_err(|error| {
+            Refused { refusal: error.into(), event_id: Some(known.event_id.clone()), signature }
         });
         let mut ingested = ingested?;
         ingested.warnings.splice(0..0, warnings);
         known.event_id = ingested.event_id.clone();
         let source = kept_source(origin.source, identity.publisher);
-        let record = Record { first_heard, source, event: json.as_slice().into() };
+        // In its place in the order, after a restart as well.
+        let heard_here = first_heard.max(ingested.register.version.at);
+        let record = Record { first_heard: heard_here, source, event: json.as_slice().into() };
         // Under the engine's lock: in the order in which it merges.
         let ticket = self.keep(&known, &ingested, record);
         let then = then(&mut engine, (&known.subject, ingested.sequence, now));
@@ -203,7 +204,7 @@ impl Shared {
         }
         let Some(record) = self.keeper.event(subject, event_id) else { return };
         let origin = kept_origin(&record);
-        let stored = Stored { event_id: Some(event_id), vouch: None };
+        let stored = Stored { event_id: Some(event_id), vouch: None, in_order: false };
         let checked = self.intake.check(origin, stored, &record.event, self.clock(self.now()));
         if let Ok(Checked { identity, .. }) = checked {
             self.engine().recall(subject, event_id, identity);

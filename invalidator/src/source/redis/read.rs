@@ -189,7 +189,7 @@ impl Session<'_> {
             return false;
         }
         let origin = Origin::new(REDIS, Path::Written(id.heard_at()));
-        let stored = Stored { event_id: Some(identity.1), vouch };
+        let stored = Stored { event_id: Some(identity.1), vouch, in_order: false };
         match self.shared.ingest_stored(origin, stored, event) {
             Ok(accepted) => {
                 let is_new = accepted.ingested.verdict != Verdict::Duplicate;
