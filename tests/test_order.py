@@ -7,6 +7,7 @@ import time
 import pytest
 from test_truth import script, status, view
 
+from harness import artifacts
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.redis_server import Redis
@@ -67,6 +68,32 @@ def test_a_daemon_that_was_paused_takes_events_in_their_order(two, how):
     for stack in two:
         assert [user for user in users if status(stack, user) != 403] == []
         assert [user for user in lifted if status(stack, user) != 200] == []
+
+
+@pytest.mark.parametrize("actions", [["block", "unblock"] * 2, ["block", "unblock", "block"]], ids=len)
+def test_what_is_heard_live_and_what_is_read_are_in_one_order(two, actions):
+    """A crowd of events after a pause comes over Pub/Sub and in the stream, either first."""
+    first, second = two
+    redis = first.redis.client
+    loaded = redis.script_load((artifacts.REPOSITORY / "invalidator/redis/publish.lua").read_text())
+    users = [new_user() for _ in range(3000)]
+    second.daemon.process.pause()
+    pipe = redis.pipeline(transaction=False)
+    for user in users:
+        names = [f"{{portcullis}}:{name}" for name in (f"state:user:{user}", "subjects", "stream", "digest")]
+        for action in actions:
+            made = event(action, user)
+            content = [f"user:{user}", made["event_id"], json.dumps(made)]
+            pipe.evalsha(loaded, 4, *names, first.redis.CHANNEL, *content, 100_000, 256)
+    pipe.execute()
+    second.daemon.process.resume()
+    wait_until(lambda: status(second, users[-1]) != 503, "the Envoy to be fresh")
+    in_step(first, second)
+    expected = 403 if actions[-1] == "block" else 200
+    for stack in two:
+        with stack.edge.connect() as connection:
+            wrong = [user for user in users if connection.get("/", user).status != expected]
+        assert wrong == []
 
 
 def test_what_is_answered_is_true_when_it_is_answered(two):
