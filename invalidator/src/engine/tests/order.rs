@@ -33,7 +33,8 @@ fn what_follows_in_the_stream_is_newer_than_what_came_late_and_has_passed_there(
     engine.ingest(placed(&block, 30), at(30)).unwrap();
     assert_eq!(engine.ingest(placed(&lift, 20), at(40)).unwrap().verdict, Verdict::Stale);
     // An old event that is written again counts from when it counts, and no later.
-    let mut old = placed(&lift, 50);
+    let other = event("3", "alice", 0, json!({ "action": "unblock" }));
+    let mut old = placed(&other, 50);
     old.event.register.version.at = at(0).wall;
     assert_eq!(engine.ingest(old, at(60)).unwrap().verdict, Verdict::Stale);
 }
