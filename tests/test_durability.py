@@ -29,7 +29,8 @@ def test_a_block_outlives_daemon_and_envoy_while_redis_is_away():
 
         stack.daemon.start()
         status = stack.daemon.status()
-        assert status["store"]["events"] == len(users) + 1
+        # The unblock, and for ten minutes the block that it has lifted.
+        assert status["store"]["events"] == len(users) + 2
         assert {s["name"]: s["state"] for s in status["sources"]}["redis"] != "connected"
         stack.edge.start()
         wait_until(lambda: blocked(stack, users[0]), "the blocks to be back", 15)

@@ -1,28 +1,39 @@
 //! From the store into the engine, at the start: before any node is answered.
 
+use policy::event::Event;
 use policy::name::EventId;
 use policy::subject::Subject;
+use policy::time::UnixMicros;
 use thiserror::Error;
 
-use crate::engine::{Engine, Incoming, IngestError, Ingested, Now};
+use crate::engine::{Engine, Incoming, IngestError, Now};
 use crate::intake::{Checked, Clock, Intake, Stored, kept_origin};
-use crate::store::{Keeper, KeptEvent};
+use crate::store::{Keeper, KeptEvent, REPEATED_WITHIN};
 
 /// The store keeps more than the configuration has room for.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("must be raised: the store keeps more users and sessions than that")]
 pub struct TooFull;
 
-/// Takes events out of the store, in whatever order.
+/// A kept event that can be taken in.
+#[derive(Debug)]
+struct Kept {
+    first_heard: UnixMicros,
+    incoming: Incoming,
+}
+
+/// Takes events out of the store: those of one subject one after the other, as the store has them.
 #[derive(Debug)]
 pub struct Restore<'a> {
     engine: Engine,
     intake: &'a Intake,
     now: Now,
+    /// Those of one subject: taken in as they were heard, once all of them are here.
+    of_one: Vec<Kept>,
     /// Found no room yet: an event that is still to come may end what stands in the way.
-    later: Vec<KeptEvent>,
-    /// Kept, but overtaken: a crash came before they were removed.
-    leftover: Vec<(Subject, EventId)>,
+    later: Vec<Kept>,
+    /// Kept, but overtaken.
+    leftover: Vec<(UnixMicros, (Subject, EventId))>,
     full: bool,
 }
 
@@ -30,7 +41,8 @@ impl<'a> Restore<'a> {
     /// Begins with an engine that knows nothing.
     #[must_use]
     pub fn new(engine: Engine, intake: &'a Intake, now: Now) -> Self {
-        Self { engine, intake, now, later: Vec::new(), leftover: Vec::new(), full: false }
+        let (of_one, later, leftover) = (Vec::new(), Vec::new(), Vec::new());
+        Self { engine, intake, now, of_one, later, leftover, full: false }
     }
 
     /// Takes in one kept event.
@@ -38,37 +50,42 @@ impl<'a> Restore<'a> {
     /// # Errors
     /// In words, if it is not the event that it is kept as, or none that this program understands.
     pub fn take(&mut self, kept: KeptEvent) -> Result<(), String> {
-        if let Err(IngestError::TooManyTopics) = self.merge(&kept)? {
-            self.later.push(kept);
+        let KeptEvent { subject, event_id, record } = kept;
+        let stored = Stored { event_id: Some(&event_id), vouch: None, in_order: false };
+        let clock = Clock::own(self.now.wall);
+        let checked = self.intake.check(kept_origin(&record), stored, &record.event, clock);
+        let checked = checked.map_err(|rejected| rejected.error.to_string())?;
+        let Checked { event, identity, .. } = checked;
+        if (&event.subject, &event.register.version.event_id) != (&subject, &event_id) {
+            return Err("it is kept under another name than its own".to_owned());
         }
+        if self.of_one.last().is_some_and(|before| before.incoming.event.subject != subject) {
+            self.take_in();
+        }
+        let incoming = Incoming { event, identity, placed: None };
+        self.of_one.push(Kept { first_heard: record.first_heard, incoming });
         Ok(())
     }
 
-    fn merge(&mut self, kept: &KeptEvent) -> Result<Result<(), IngestError>, String> {
-        let KeptEvent { subject, event_id, record } = kept;
-        let stored = Stored { event_id: Some(event_id), vouch: None };
-        let clock = Clock::own(self.now.wall);
-        let checked = self.intake.check(kept_origin(record), stored, &record.event, clock);
-        let checked = checked.map_err(|rejected| rejected.error.to_string())?;
-        let Checked { event, identity, .. } = checked;
-        if (&event.subject, &event.register.version.event_id) != (subject, event_id) {
-            return Err("it is kept under another name than its own".to_owned());
+    /// Takes in the events of one subject. Of those of one publisher it depends on the order what
+    /// they make of each other: it has to come out as it did.
+    fn take_in(&mut self) {
+        let mut events = std::mem::take(&mut self.of_one);
+        events.sort_by_key(|kept| kept.first_heard);
+        let mut taken = Vec::new();
+        for kept in events {
+            let Event { subject, register, .. } = &kept.incoming.event;
+            let identity = (subject.clone(), register.version.event_id.clone());
+            match self.engine.ingest(kept.incoming.clone(), self.now) {
+                Ok(_) => taken.push((kept.first_heard, identity)),
+                Err(IngestError::SubjectsFull) => self.full = true,
+                Err(_) => self.later.push(kept),
+            }
         }
-        Ok(match self.engine.ingest(Incoming { event, identity }, self.now) {
-            Ok(Ingested { is_kept, forgotten, .. }) => {
-                let forgotten = forgotten.into_iter().map(|event| (event.subject, event.event_id));
-                self.leftover.extend(forgotten);
-                if !is_kept {
-                    self.leftover.push((subject.clone(), event_id.clone()));
-                }
-                Ok(())
-            }
-            Err(IngestError::SubjectsFull) => {
-                self.full = true;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        })
+        let Some((_, (subject, _))) = taken.first() else { return };
+        let stand = self.engine.events_of(subject);
+        taken.retain(|(_, (_, event_id))| !stand.contains(event_id));
+        self.leftover.append(&mut taken);
     }
 
     /// The engine that knows every kept event. What is kept without need is removed from the store.
@@ -76,17 +93,25 @@ impl<'a> Restore<'a> {
     /// # Errors
     /// If there is no room for all of it.
     pub fn finish(mut self, keeper: &Keeper) -> Result<Engine, TooFull> {
-        for kept in std::mem::take(&mut self.later) {
+        self.take_in();
+        for Kept { incoming, .. } in std::mem::take(&mut self.later) {
             // A second time: what still finds no room is more than the filter would take.
-            let (event_id, merged) = (kept.event_id.clone(), self.merge(&kept));
-            if let Ok(Err(cause)) = merged {
+            let event_id = incoming.event.register.version.event_id.clone();
+            if let Err(cause) = self.engine.ingest(incoming, self.now) {
                 tracing::error!(%event_id, %cause, "a kept event finds no room");
             }
         }
         if self.full {
             return Err(TooFull);
         }
-        keeper.update(None, self.leftover);
+        for (first_heard, gone) in self.leftover {
+            // What may come again is recognized from now on, and after another restart.
+            if self.now.wall.since(first_heard) < REPEATED_WITHIN {
+                keeper.retire(None, gone);
+            } else {
+                keeper.update(None, [gone]);
+            }
+        }
         Ok(self.engine)
     }
 }
@@ -95,9 +120,7 @@ impl<'a> Restore<'a> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use policy::event::Event;
     use policy::record::Record;
-    use policy::time::UnixMicros;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -125,16 +148,17 @@ mod tests {
     }
 
     fn kept(id: &str, user: &str, second: u8, payload: serde_json::Value) -> KeptEvent {
+        let occurred_at = format!("2026-11-22T11:59:{second:02}Z");
+        let first_heard = UnixMicros::parse_rfc3339(&occurred_at).unwrap();
         let event = json!({
             "event_id": id, "event_type": "test", "schema_version": "1.0",
-            "occurred_at": format!("2026-11-22T11:00:{second:02}Z"),
-            "key": { "user_id": user }, "payload": payload,
+            "occurred_at": occurred_at, "key": { "user_id": user }, "payload": payload,
         });
         let event = event.to_string().into_bytes().into();
         KeptEvent {
             subject: Subject::user(user).unwrap(),
             event_id: EventId::parse(id).unwrap(),
-            record: Record { first_heard: NOW, source: "test".into(), event },
+            record: Record { first_heard, source: "test".into(), event },
         }
     }
 
@@ -209,7 +233,7 @@ mod tests {
                 kept(&format!("e{index}"), &format!("u{user}"), *second, payload)
             }).collect();
             for (index, event) in all.iter().enumerate() {
-                let parsed = Event::parse(&event.record.event, NOW).unwrap();
+                let parsed = Event::parse(&event.record.event, event.record.first_heard).unwrap();
                 let ingested = first.ingest(parsed, now()).unwrap();
                 if ingested.is_kept {
                     keep.insert(index);
@@ -225,6 +249,7 @@ mod tests {
             for index in keep.iter().rev() {
                 restore.take(all[*index].clone()).unwrap();
             }
+            restore.take_in();
             prop_assert!(restore.leftover.is_empty() && restore.later.is_empty());
             for user in 0..4 {
                 let user = Subject::user(&format!("u{user}")).unwrap();

@@ -98,6 +98,12 @@ impl Shared {
         Clock { here: now.wall, common: UnixMicros(now.wall.0.saturating_add_signed(skew_us)) }
     }
 
+    /// The time by which events are ordered: that of Redis, as far as is known.
+    #[must_use]
+    pub fn common_time(&self) -> UnixMicros {
+        self.clock(self.now()).common
+    }
+
     /// What checks events.
     #[must_use]
     pub fn intake(&self) -> &Intake {
@@ -178,6 +184,7 @@ impl Shared {
         let age = engine.sources_age(now);
         let forgotten = swept.forgotten.into_iter().map(|event| (event.subject, event.event_id));
         self.keeper.update(None, forgotten);
+        self.keeper.forget_retired(|subject, id| engine.events_of(subject).contains(id));
         drop(engine);
         if let Some(age) = age {
             self.keeper.note_sources_alive(now.wall.saturating_sub(age));

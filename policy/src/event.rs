@@ -190,9 +190,9 @@ impl Event {
         let publisher = raw.publisher.as_deref().map(|text| name("publisher", text)).transpose()?;
         let lane = || Lane::of(publisher.as_ref());
         let sequence = raw.sequence.map(|number| Sequence { lane: lane(), number });
-        let at = Version::counts_from(first_heard, occurred_at);
-        let version = Version { sequence, at, event_id };
         let effect = effect(raw.payload, occurred_at, first_heard)?;
+        let at = Version::counts_from(first_heard, occurred_at, &effect);
+        let version = Version { sequence, at, event_id };
         let signature = raw.sig.map(raw::Sig::check).transpose()?;
         let event = Self {
             event_type: raw.event_type.into(),

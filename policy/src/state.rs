@@ -73,12 +73,13 @@ impl State {
     pub fn merge_state(&mut self, other: State) -> Merge {
         let mut merged = self.clone();
         let mut answer = Merge::Duplicate;
-        for register in other.registers {
-            if merged.take_in(register) == Merge::Applied {
+        for register in &other.registers {
+            if merged.take_in(register.clone()) == Merge::Applied {
                 answer = Merge::Applied;
             }
         }
         merged.forget_idle();
+        merged.forget_ended(&other);
         if answer == Merge::Applied && !merged.is_within_bounds() {
             return Merge::TooManyTopics;
         }

@@ -49,6 +49,20 @@ pub fn derived(event_id: &EventId, bytes: u64) -> Option<EventId> {
     EventId::parse(&format!("{kept}~{:08x}", bytes >> 32))
 }
 
+/// What an event's id begins with if it was derived, and what ids that are derived from it begin with.
+/// Whoever has such an id of their own shares that with others, and is told apart by content.
+fn root(event_id: &EventId) -> &str {
+    let id = event_id.as_str();
+    let is_hash = |text: &str| {
+        text.strip_prefix('~').is_some_and(|hash| hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let kept = id.len().saturating_sub(SUFFIX_BYTES);
+    match id.split_at_checked(kept) {
+        Some((root, suffix)) if is_hash(suffix) => root,
+        _ => id.get(..NAME_BYTES_MAX.saturating_sub(SUFFIX_BYTES)).unwrap_or(id),
+    }
+}
+
 /// What an event is among those that were seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -66,13 +80,21 @@ type Key = (Subject, EventId);
 #[derive(Debug)]
 pub(super) struct SeenEvents {
     events: HashMap<Key, (Identity, u64)>,
+    /// Those of which the place in the order that all daemons share has been reached, and when they
+    /// were heard by that.
+    placed: HashMap<Key, UnixMicros>,
+    /// The ids of those that may count under another id than their own, by [`root`] and content: the
+    /// same event may come again in other bytes, of which another id would be derived.
+    derived: HashMap<(Subject, Box<str>, u64), EventId>,
     oldest_first: VecDeque<Key>,
     events_max: usize,
 }
 
 impl SeenEvents {
     pub(super) fn new(events_max: usize) -> Self {
-        Self { events: HashMap::new(), oldest_first: VecDeque::new(), events_max }
+        let (events, derived) = (HashMap::new(), HashMap::new());
+        let (placed, oldest_first) = (HashMap::new(), VecDeque::new());
+        Self { events, placed, derived, oldest_first, events_max }
     }
 
     /// What is remembered of the event with this id.
@@ -80,14 +102,30 @@ impl SeenEvents {
         self.events.get(&(subject.clone(), event_id.clone()))
     }
 
+    /// Notes that the place of an event in the order that all daemons share has been reached.
+    pub(super) fn place(&mut self, key: Key, heard: UnixMicros) {
+        if self.events.contains_key(&key) {
+            self.placed.insert(key, heard);
+        }
+    }
+
+    pub(super) fn placed(&self, subject: &Subject, event_id: &EventId) -> Option<UnixMicros> {
+        self.placed.get(&(subject.clone(), event_id.clone())).copied()
+    }
+
     /// Looks an event up.
     pub(super) fn find(&self, subject: &Subject, event_id: &EventId, new: &Identity) -> Seen {
-        let Some((known, sequence)) = self.get(subject, event_id) else {
-            return Seen::New(event_id.clone());
-        };
-        if known.content == new.content {
+        let known = self.get(subject, event_id);
+        if let Some((_, sequence)) = known.filter(|(known, _)| known.content == new.content) {
             return Seen::Before(event_id.clone(), *sequence);
         }
+        let derived_before = (subject.clone(), root(event_id).into(), new.content);
+        if let Some(own) = self.derived.get(&derived_before)
+            && let Some((_, sequence)) = self.get(subject, own)
+        {
+            return Seen::Before(own.clone(), *sequence);
+        }
+        let Some((known, _)) = known else { return Seen::New(event_id.clone()) };
         if !new.publisher.is_certain() || known.publisher == new.publisher {
             return Seen::Conflict;
         }
@@ -105,18 +143,33 @@ impl SeenEvents {
         event_id: &EventId,
     ) -> Option<(Identity, u64)> {
         // Its place in the line stays: whoever comes to it finds nothing.
-        self.events.remove(&(subject.clone(), event_id.clone()))
+        self.forget(&(subject.clone(), event_id.clone()))
     }
 
     pub(super) fn insert(&mut self, key: Key, identity: Identity, sequence: u64) {
         if self.oldest_first.len() >= self.events_max
             && let Some(oldest) = self.oldest_first.pop_front()
         {
-            self.events.remove(&oldest);
+            self.forget(&oldest);
+        }
+        let root = root(&key.1);
+        if root != key.1.as_str() {
+            let derived = (key.0.clone(), root.into(), identity.content);
+            self.derived.insert(derived, key.1.clone());
         }
         if self.events.insert(key.clone(), (identity, sequence)).is_none() {
             self.oldest_first.push_back(key);
         }
+    }
+
+    fn forget(&mut self, key: &Key) -> Option<(Identity, u64)> {
+        let gone = self.events.remove(key)?;
+        self.placed.remove(key);
+        let derived = (key.0.clone(), root(&key.1).into(), gone.0.content);
+        if self.derived.get(&derived) == Some(&key.1) {
+            self.derived.remove(&derived);
+        }
+        Some(gone)
     }
 }
 
@@ -157,6 +210,31 @@ mod tests {
         assert_eq!(find(&seen, identity(2, 6)), Seen::New(id("a~00000002")));
         let bob = Subject::user("bob").unwrap();
         assert_eq!(seen.find(&bob, &id("a"), &identity(2, 0)), Seen::New(id("a")));
+    }
+
+    #[test]
+    fn what_counts_under_a_derived_id_is_recognized_in_other_bytes() {
+        let alice = Subject::user("alice").unwrap();
+        let long = id(&"x".repeat(64));
+        for own in [id("a"), long] {
+            let mut seen = SeenEvents::new(3);
+            let genuine = identity(2, 5);
+            let derived = derived(&own, genuine.bytes).unwrap();
+            seen.insert((alice.clone(), own.clone()), identity(1, 0), 7);
+            seen.insert((alice.clone(), derived.clone()), genuine, 8);
+            let anew = Identity { bytes: 77 << 32, ..genuine };
+            assert_eq!(seen.find(&alice, &own, &anew), Seen::Before(derived.clone(), 8));
+            // Somebody has written it to Redis, under an id of those bytes.
+            let other = self::derived(&own, anew.bytes).unwrap();
+            assert_eq!(seen.find(&alice, &other, &anew), Seen::Before(derived.clone(), 8));
+            // The one that had the id is forgotten.
+            seen.remove(&alice, &own);
+            assert_eq!(seen.find(&alice, &own, &anew), Seen::Before(derived.clone(), 8));
+            assert_eq!(seen.find(&alice, &own, &identity(3, 5)), Seen::New(own.clone()));
+            seen.remove(&alice, &derived);
+            assert_eq!(seen.find(&alice, &own, &anew), Seen::New(own));
+            assert!(seen.derived.is_empty() && seen.events.is_empty());
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub struct Incoming {
     pub event: Event,
     /// What it is beside its id.
     pub identity: Identity,
+    /// When it was first heard, if it comes in its place in the order that all daemons share: what
+    /// has come to its own place before is older.
+    pub placed: Option<UnixMicros>,
 }
 
 /// Whether an event does what it says, once it is known.
@@ -38,7 +41,7 @@ impl Engine {
         incoming: impl Into<Incoming>,
         now: Now,
     ) -> Result<Ingested, IngestError> {
-        let Incoming { event, identity } = incoming.into();
+        let Incoming { event, identity, placed } = incoming.into();
         let Event { subject, mut register, .. } = event;
         let found = self.find(&subject, &register.version.event_id, &identity);
         let event_id = match found {
@@ -54,6 +57,7 @@ impl Engine {
             warnings.push(warnings::id_taken(&register.version.event_id, &event_id));
         }
         register.version.event_id = event_id.clone();
+        self.put_in_its_place(&subject, &mut register, placed);
         self.put_in_publishers_order(&subject, &mut register, &identity);
         let names = self.unknown_names(&register.effect, now);
         let unknown_names = u64::try_from(names.len()).unwrap_or(u64::MAX);
@@ -85,10 +89,14 @@ impl Engine {
             self.log.push(subject.clone(), event_id.clone(), now.mono, is_urgent);
         }
         let is_kept = self.subjects.holds(&subject, &event_id);
-        self.seen.insert((subject, event_id.clone()), identity, sequence);
+        self.seen.insert((subject.clone(), event_id.clone()), identity, sequence);
+        if let Some(heard) = placed {
+            self.seen.place((subject, event_id.clone()), heard);
+        }
         let Standing { in_effect, overruled_by } = standing;
         Ok(Ingested {
             event_id,
+            register,
             verdict,
             in_effect,
             overruled_by,
@@ -99,6 +107,28 @@ impl Engine {
             warnings,
             forgotten,
         })
+    }
+
+    /// What was heard live counts from when it came here, which may have been long after it was
+    /// written. What was written later still, and is not heard live, is newer all the same. Not so
+    /// what counts from another instant than it was heard at: that is old.
+    fn put_in_its_place(&self, subject: &Subject, new: &mut Register, placed: Option<UnixMicros>) {
+        let at = new.version.at;
+        if placed != Some(at) {
+            return;
+        }
+        let state = self.state_of(subject);
+        let before = state.registers().iter().map(|known| &known.version);
+        let before = before.filter(|known| {
+            self.seen.placed(subject, &known.event_id).is_some_and(|heard| heard <= at)
+        });
+        let latest = before.map(|known| known.at).max().unwrap_or_default();
+        new.version.at = at.max(UnixMicros(latest.0.saturating_add(1)));
+    }
+
+    /// Notes that a known event's place in the order that all daemons share has been reached.
+    pub fn place(&mut self, subject: &Subject, event_id: &EventId, heard: UnixMicros) {
+        self.seen.place((subject.clone(), event_id.clone()), heard);
     }
 
     /// An unblock that was delivered late does not lift the block that the same publisher says came
@@ -135,16 +165,14 @@ impl Engine {
         // As it was taken in, which may have been at another instant than it was heard now.
         let is_it = |known: &&Register| known.version.event_id == register.version.event_id;
         let known = self.state_of(subject).registers().iter().find(is_it).cloned();
-        let standing = match known {
-            Some(known) => self.standing(subject, &known, now),
-            None => self.standing_of_gone(subject, register, now),
-        };
-        let Standing { in_effect, overruled_by } = standing;
+        let register = known.as_ref().unwrap_or(register);
+        let Standing { in_effect, overruled_by } = self.standing_now(subject, register, now);
         // What nodes have, or could not store, is the subject's state of its last change.
         let sequence = self.subjects.sequence_of(subject).unwrap_or(covering);
         self.subjects.drop_again(subject, register);
         Ingested {
             event_id: register.version.event_id.clone(),
+            register: register.clone(),
             verdict: Verdict::Duplicate,
             in_effect,
             overruled_by,
@@ -154,6 +182,26 @@ impl Engine {
             idle: self.nodes.idle(subject, &register.effect, now.mono),
             warnings: self.remaining(subject, register, now),
             forgotten: Vec::new(),
+        }
+    }
+
+    /// Says anew what has become of an event that was taken in some time ago: meanwhile it may have
+    /// been overruled, or have ended.
+    pub fn renew(&self, subject: &Subject, ingested: &mut Ingested, now: Now) {
+        let Standing { in_effect, overruled_by } =
+            self.standing_now(subject, &ingested.register, now);
+        ingested.verdict = match ingested.verdict {
+            Verdict::Applied if !overruled_by.is_empty() => Verdict::Stale,
+            Verdict::Applied if !in_effect => Verdict::NoEffect,
+            verdict => verdict,
+        };
+        (ingested.in_effect, ingested.overruled_by) = (in_effect, overruled_by);
+    }
+
+    fn standing_now(&self, subject: &Subject, register: &Register, now: Now) -> Standing {
+        match self.subjects.holds(subject, &register.version.event_id) {
+            true => self.standing(subject, register, now),
+            false => self.standing_of_gone(subject, register, now),
         }
     }
 
@@ -314,6 +362,6 @@ impl From<Event> for Incoming {
         let lane = event.publisher.as_ref().map(|name| policy::state::Lane::of(Some(name)));
         let claim = lane.map(|lane| (lane, event.occurred_at));
         let identity = Identity { content, bytes: content, claim, ..Identity::default() };
-        Self { event, identity }
+        Self { event, identity, placed: None }
     }
 }

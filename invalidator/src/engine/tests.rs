@@ -47,12 +47,13 @@ pub(super) fn at(ms: u64) -> Now {
 }
 
 pub(super) fn event(id: &str, user: &str, second: u32, payload: serde_json::Value) -> Event {
+    let occurred_at = format!("2026-11-22T11:00:{second:02}Z");
+    let heard = UnixMicros::parse_rfc3339(&occurred_at).unwrap();
     let json = json!({
         "event_id": id, "event_type": "test", "schema_version": "1.0",
-        "occurred_at": format!("2026-11-22T11:00:{second:02}Z"),
-        "key": { "user_id": user }, "payload": payload,
+        "occurred_at": occurred_at, "key": { "user_id": user }, "payload": payload,
     });
-    Event::parse(json.to_string().as_bytes(), at(0).wall).unwrap()
+    Event::parse(json.to_string().as_bytes(), heard).unwrap()
 }
 
 fn block(id: &str, user: &str) -> Event {

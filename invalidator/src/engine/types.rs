@@ -130,6 +130,8 @@ impl Overruling {
 pub struct Ingested {
     /// The id under which it counts: its own, unless that was another publisher's.
     pub event_id: EventId,
+    /// It, as it counts.
+    pub register: Register,
     /// What became of it.
     pub verdict: Verdict,
     /// Whether what it says is so at this moment, by all that is known here. Whether nodes enforce

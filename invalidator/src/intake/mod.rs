@@ -192,7 +192,7 @@ impl Intake {
         judged.warnings = rules::unknown(&self.rules, document)?;
         rules::subject(&judged.event.subject)?;
         match origin.path {
-            Path::Live => rules::age(&self.rules, &judged.event, first_heard)?,
+            Path::Live | Path::Heard(_) => rules::age(&self.rules, &judged.event, first_heard)?,
             // Its dates are what its publisher has signed, and what a daemon says that has the key.
             Path::Written(_) if mode == Signatures::Required => {
                 let known = self.known_since(arrival, &judged.event, signature.as_ref(), &keys);

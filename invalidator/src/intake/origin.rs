@@ -24,6 +24,8 @@ pub struct Stored<'a> {
     pub event_id: Option<&'a EventId>,
     /// A daemon's word for it; see the module `vouch`.
     pub vouch: Option<&'a [u8]>,
+    /// It comes in its place in the order that all daemons share.
+    pub in_order: bool,
 }
 
 /// The time, by two clocks.
@@ -48,6 +50,8 @@ impl Clock {
 pub enum Path {
     /// From its publisher, now.
     Live,
+    /// From its publisher; it came at this instant, and has waited since.
+    Heard(UnixMicros),
     /// From the stream or the state in Redis, where it was first written then.
     Written(UnixMicros),
     /// From our own store: it was first heard then.
@@ -83,7 +87,7 @@ impl Origin {
         match self.path {
             Path::Live | Path::Replayed => clock.common,
             Path::Written(at) => at.min(clock.common.saturating_add(CLOCK_AHEAD_MAX)),
-            Path::Kept(at) => at,
+            Path::Kept(at) | Path::Heard(at) => at,
         }
     }
 }

@@ -238,6 +238,7 @@ async fn publish(
     if redis == Some(false) {
         ingested.warnings.push(NOT_IN_REDIS.to_owned());
     }
+    door.shared.engine().renew(&subject, &mut ingested, door.shared.now());
     let all_done = receipt.enforced && durable && redis != Some(false);
     let status = if all_done { StatusCode::OK } else { StatusCode::ACCEPTED };
     // What nodes have applied is what is in effect: of an event that is not, they enforce nothing.

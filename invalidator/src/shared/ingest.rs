@@ -12,7 +12,7 @@ use super::{Refusal, Shared};
 use crate::access::Authority;
 use crate::audit::entry::{About, EventFact, EventText, Fact};
 use crate::deadletter::Refused as Letter;
-use crate::engine::{Engine, Incoming, IngestError, Ingested, Now, Verdict, WaiterId};
+use crate::engine::{Engine, Forgotten, Incoming, IngestError, Ingested, Now, Verdict, WaiterId};
 use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored};
 use crate::intake::{kept_origin, kept_source};
 use crate::store::{KeptEvent, Ticket};
@@ -178,16 +178,17 @@ impl Shared {
         }
         self.recall(&known.subject, &known.event_id);
         let mut engine = self.engine();
-        let ingested = engine.ingest(Incoming { event, identity }, now).map_err(|error| Refused {
-            refusal: error.into(),
-            event_id: Some(known.event_id.clone()),
-            signature,
+        let placed = stored.in_order.then_some(first_heard);
+        let ingested = engine.ingest(Incoming { event, identity, placed }, now).map_err(|error| {
+            Refused { refusal: error.into(), event_id: Some(known.event_id.clone()), signature }
         });
         let mut ingested = ingested?;
         ingested.warnings.splice(0..0, warnings);
         known.event_id = ingested.event_id.clone();
         let source = kept_source(origin.source, identity.publisher);
-        let record = Record { first_heard, source, event: json.as_slice().into() };
+        // In its place in the order, after a restart as well.
+        let heard_here = first_heard.max(ingested.register.version.at);
+        let record = Record { first_heard: heard_here, source, event: json.as_slice().into() };
         // Under the engine's lock: in the order in which it merges.
         let ticket = self.keep(&known, &ingested, record);
         let then = then(&mut engine, (&known.subject, ingested.sequence, now));
@@ -211,7 +212,7 @@ impl Shared {
         }
         let Some(record) = self.keeper.event(subject, event_id) else { return };
         let origin = kept_origin(&record);
-        let stored = Stored { event_id: Some(event_id), vouch: None };
+        let stored = Stored { event_id: Some(event_id), vouch: None, in_order: false };
         let checked = self.intake.check(origin, stored, &record.event, self.clock(self.now()));
         if let Ok(Checked { identity, .. }) = checked {
             self.engine().recall(subject, event_id, identity);
@@ -227,10 +228,16 @@ impl Shared {
             Verdict::Duplicate => return self.keeper.ticket_of(&subject, &event_id),
             _ => ingested.is_kept,
         };
+        let by = save.then(|| (subject.clone(), event_id.clone()));
         let kept = save.then_some(KeptEvent { subject, event_id, record });
-        let forgotten = ingested.forgotten.iter();
-        let forgotten = forgotten.map(|event| (event.subject.clone(), event.event_id.clone()));
-        self.keeper.update(kept, forgotten)
+        let (overtaken, over): (Vec<_>, Vec<_>) =
+            ingested.forgotten.iter().partition(|event| event.not_before == UnixMicros(0));
+        let identity = |event: &Forgotten| (event.subject.clone(), event.event_id.clone());
+        let ticket = self.keeper.update(kept, over.into_iter().map(identity));
+        for event in overtaken {
+            self.keeper.retire(by.clone(), identity(event));
+        }
+        ticket
     }
 
     /// Counts and logs an event that was not even read because of its size.
@@ -280,7 +287,7 @@ impl Shared {
         let is_old = match origin.path {
             Path::Kept(_) => true,
             Path::Written(_) => ingested.verdict == Verdict::Duplicate,
-            Path::Live | Path::Replayed => false,
+            Path::Live | Path::Heard(_) | Path::Replayed => false,
         };
         if is_old {
             return;
@@ -332,7 +339,7 @@ impl Shared {
         let is_told = match origin.path {
             Path::Live => source == EMBEDDED,
             Path::Replayed => true,
-            Path::Written(_) | Path::Kept(_) => false,
+            Path::Heard(_) | Path::Written(_) | Path::Kept(_) => false,
         };
         if !is_told {
             let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);

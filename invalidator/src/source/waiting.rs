@@ -3,7 +3,8 @@
 //! Messages come in the order in which they were published, so that a block would have to wait
 //! until everything before it is checked, merged and logged: a fifth of a second behind a burst of
 //! 20,000. Looking for a word in a message is a hundred times faster. Order does not matter to what
-//! comes of it, since merging is commutative. Plain and synchronous; what a message really says is
+//! comes of it, since merging is commutative, as long as each message keeps the instant at which it
+//! came: whoever puts it here has to note that. Plain and synchronous; what a message really says is
 //! decided elsewhere.
 
 use std::collections::VecDeque;

@@ -13,6 +13,7 @@ use super::keeper::Ticket;
 use super::mark::{Mark, MarkFile};
 use super::meters::Meters;
 use super::pending::Pending;
+use super::retired::Retired;
 
 /// How long the file is not closed since somebody reads one event.
 const READERS_PATIENCE: Duration = Duration::from_secs(1);
@@ -25,6 +26,8 @@ pub(super) struct Inner {
     /// Nothing was kept before this start.
     pub(super) is_new: bool,
     pub(super) queue: Mutex<Queue>,
+    /// The beginning of this run.
+    pub(super) started: Instant,
     pub(super) wake: Condvar,
     /// Nothing while it has to be opened again.
     pub(super) database: RwLock<Option<Arc<Database>>>,
@@ -42,6 +45,7 @@ pub(super) struct Inner {
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) pending: Pending,
+    pub(super) retired: Retired,
     pub(super) stopping: bool,
     pub(super) stopped: bool,
 }

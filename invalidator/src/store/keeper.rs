@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::inner::Inner;
+use super::retired::Retiree;
 use super::table;
 
 pub use super::table::KeptEvent;
@@ -115,6 +116,37 @@ impl Keeper {
         drop(queue);
         self.0.wake.notify_one();
         ticket.map_or(Ticket::NEVER, Ticket)
+    }
+
+    /// Lets go of an event that another one, if it is to be kept, has overtaken: after a while, since it
+    /// may come again, and has to be recognized then also after a restart.
+    pub fn retire(&self, by: Option<(Subject, EventId)>, gone: (Subject, EventId)) {
+        let mut queue = self.0.queue();
+        if !queue.pending.is_unkept(&gone) {
+            queue.retired.add(by, gone, self.0.started.elapsed());
+            return;
+        }
+        match by.filter(|by| queue.pending.is_unkept(by)) {
+            Some(by) => queue.pending.forget_once_kept(&by, gone),
+            None => queue.pending.forget(gone),
+        }
+    }
+
+    /// Lets go of what need not be recognized any more, but for what is in force again. To be called
+    /// once in a while.
+    pub fn forget_retired(&self, is_in_force: impl Fn(&Subject, &EventId) -> bool) {
+        let mut queue = self.0.queue();
+        for Retiree { by, gone, .. } in queue.retired.due(self.0.started.elapsed()) {
+            if is_in_force(&gone.0, &gone.1) {
+                continue;
+            }
+            match by.filter(|by| queue.pending.is_unkept(by)) {
+                Some(by) => queue.pending.forget_once_kept(&by, gone),
+                None => queue.pending.forget(gone),
+            }
+        }
+        drop(queue);
+        self.0.wake.notify_one();
     }
 
     /// What has to be durable so that an event which was saved before is: for an event that is

@@ -26,6 +26,7 @@ mod meters;
 mod open;
 mod pending;
 mod place;
+mod retired;
 pub mod salvage;
 mod table;
 mod witness;
@@ -41,6 +42,7 @@ pub use meters::Meters;
 pub(crate) use open::MARK_NAME;
 pub use open::{FILE_NAME, Opened, Start, open};
 pub use pending::PENDING_BYTES_MAX;
+pub use retired::REPEATED_WITHIN;
 pub use witness::Witness;
 
 #[cfg(test)]

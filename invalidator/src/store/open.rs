@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::thread;
+use std::time::Instant;
 
 use policy::time::UnixMicros;
 use redb::Database;
@@ -20,6 +21,7 @@ use super::mark::{Mark, MarkFile};
 use super::meters::Meters;
 use super::pending::{Batch, Change, PENDING_BYTES_MAX, Pending};
 use super::place::Place;
+use super::retired::Retired;
 use super::table::{self, FORMAT, KIND, Meta};
 use super::witness::Witness;
 use super::{StoreError, file, salvage, writer};
@@ -115,7 +117,13 @@ pub fn open(
     let keeper = Keeper(Arc::new(Inner {
         path,
         is_new: start == Start::First,
-        queue: Mutex::new(Queue { pending, stopping: false, stopped: false }),
+        queue: Mutex::new(Queue {
+            pending,
+            retired: Retired::default(),
+            stopping: false,
+            stopped: false,
+        }),
+        started: Instant::now(),
         wake: Condvar::new(),
         database: RwLock::new(Some(Arc::new(database))),
         durable: watch::Sender::new(Ticket(0)),

@@ -89,10 +89,24 @@ impl Version {
     /// publisher says (and may have signed) of when it happened, by [`CLOCK_ERROR_MAX`] to either
     /// side: publishers' clocks may be wrong by so much, while an event that is heard again long
     /// after it happened must not outrank what has come since.
+    ///
+    /// Of what comes later than that, a block or a zero counts from the later bound. Everything else
+    /// counts from the earlier one, before which nobody can have heard it: if it was heard then, and
+    /// is forgotten, it outranks nothing that has come since, so that nobody lifts a block by
+    /// repeating the unblock before it.
     #[must_use]
-    pub fn counts_from(first_heard: UnixMicros, occurred_at: UnixMicros) -> UnixMicros {
+    pub fn counts_from(
+        first_heard: UnixMicros,
+        occurred_at: UnixMicros,
+        effect: &Effect,
+    ) -> UnixMicros {
         let earliest = occurred_at.saturating_sub(CLOCK_ERROR_MAX);
-        first_heard.clamp(earliest, occurred_at.saturating_add(CLOCK_ERROR_MAX))
+        let latest = occurred_at.saturating_add(CLOCK_ERROR_MAX);
+        let restrains = matches!(effect, Effect::Block(_) | Effect::Zero(_));
+        if first_heard > latest && !restrains {
+            return earliest;
+        }
+        first_heard.clamp(earliest, latest)
     }
 }
 

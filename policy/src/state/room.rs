@@ -85,6 +85,23 @@ impl State {
         true
     }
 
+    /// Forgets what has ended and stands in the way of what another state knows: that one had to
+    /// forget it for the same reason.
+    pub(super) fn forget_ended(&mut self, other: &Self) {
+        let Some(now) = other.registers.iter().map(|known| known.version.at).max() else { return };
+        for what in [Holding::Block, Holding::Override] {
+            while self.holding(what).count() > what.count() {
+                let ended = self.holding(what).find(|known| {
+                    let is_known =
+                        other.registers.iter().any(|register| register.topic() == known.topic());
+                    !is_known && known.ends().is_some_and(|end| end <= now)
+                });
+                let Some(ended) = ended.cloned() else { break };
+                self.forget_topic(ended.topic());
+            }
+        }
+    }
+
     /// Whether no more holds than may.
     pub(super) fn is_within_bounds(&self) -> bool {
         let fits = |what: Holding| self.holding(what).count() <= what.count();

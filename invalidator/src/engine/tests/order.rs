@@ -4,6 +4,41 @@ use policy::event::Event;
 
 use super::*;
 
+/// An event as it comes in its place in the stream, heard then.
+fn placed(event: &Event, ms: u64) -> Incoming {
+    let mut incoming = Incoming::from(event.clone());
+    let heard = at(ms).wall;
+    incoming.event.register.version.at = heard;
+    Incoming { placed: Some(heard), ..incoming }
+}
+
+#[test]
+fn what_follows_in_the_stream_is_newer_than_what_came_late_and_has_passed_there() {
+    let block = event("1", "alice", 0, json!({ "action": "block", "reason": "fraud" }));
+    let lift = event("2", "alice", 0, json!({ "action": "unblock" }));
+    for passed in [true, false] {
+        let mut engine = usual();
+        // Written at 10 ms, and heard here at 900 ms.
+        let mut late = Incoming::from(block.clone());
+        late.event.register.version.at = at(900).wall;
+        let id = engine.ingest(late, at(900)).unwrap().event_id;
+        if passed {
+            engine.place(&user("alice"), &id, at(10).wall);
+        }
+        let verdict = engine.ingest(placed(&lift, 20), at(901)).unwrap().verdict;
+        assert_eq!(verdict, if passed { Verdict::Applied } else { Verdict::Stale });
+    }
+    // What is heard before it stays before it, wherever it stands in the stream.
+    let mut engine = usual();
+    engine.ingest(placed(&block, 30), at(30)).unwrap();
+    assert_eq!(engine.ingest(placed(&lift, 20), at(40)).unwrap().verdict, Verdict::Stale);
+    // An old event that is written again counts from when it counts, and no later.
+    let other = event("3", "alice", 0, json!({ "action": "unblock" }));
+    let mut old = placed(&other, 50);
+    old.event.register.version.at = at(0).wall;
+    assert_eq!(engine.ingest(old, at(60)).unwrap().verdict, Verdict::Stale);
+}
+
 /// An event of a publisher, that says it occurred so many seconds before it is heard.
 fn of(id: &str, publisher: &str, late_s: u64, payload: serde_json::Value) -> Event {
     let occurred = at(0).wall.saturating_sub(Duration::from_secs(late_s));

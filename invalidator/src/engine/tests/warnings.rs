@@ -15,7 +15,7 @@ fn an_unblock_that_is_older_than_a_block_says_what_stays() {
     let mut engine = usual();
     let ahead = event("1", "alice", 9, json!({ "action": "block", "reason": "fraud" }));
     assert_eq!(warnings(&mut engine, ahead), [""; 0]);
-    let stays = "the block \"fraud\" stays in effect: event 1 of 2026-11-22T11:05:09Z is newer than \
+    let stays = "the block \"fraud\" stays in effect: event 1 of 2026-11-22T11:00:09Z is newer than \
                  this event";
     let everything = event("2", "alice", 1, json!({ "action": "unblock" }));
     assert_eq!(warnings(&mut engine, everything.clone()), [stays]);

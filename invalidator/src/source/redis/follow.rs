@@ -88,10 +88,13 @@ impl Session<'_> {
             locked(&self.source.unseen).seen(named);
         }
         if known {
+            if let Some((subject, event_id)) = &named {
+                self.shared.engine().place(subject, event_id, heard.heard_at());
+            }
             return;
         }
         let origin = Origin::new(REDIS, Path::Written(heard.heard_at()));
-        let stored = Stored { event_id: stored_as.as_ref(), vouch: None };
+        let stored = Stored { event_id: stored_as.as_ref(), vouch: None, in_order: true };
         // A refused one is counted and logged there, and changes nothing here.
         match self.shared.ingest_stored(origin, stored, event) {
             Ok(accepted) => {

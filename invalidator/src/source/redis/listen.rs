@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::{FutureExt, Stream, StreamExt};
+use policy::time::UnixMicros;
 use redis::Msg;
 use redis::aio::{PubSub, PubSubSink};
 use tokio::task::yield_now;
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 use super::bare::Waiting;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Verdict;
-use crate::intake::Origin;
+use crate::intake::{Origin, Path};
 use crate::shared::{Accepted, Shared};
 use crate::source::waiting::{self, TURN};
 
@@ -23,6 +24,12 @@ use crate::source::waiting::{self, TURN};
 const PATIENCE_PARTS: u32 = 4;
 /// How often bare events are looked for.
 const BARE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A message, and when it came: it counts from then, whatever is taken in before it.
+struct Heard {
+    message: Msg,
+    at: UnixMicros,
+}
 
 impl RedisSource {
     /// Listens, again and again.
@@ -74,9 +81,16 @@ impl RedisSource {
     /// was heard before. When more come than may wait, the connection is given up: the stream has
     /// what was not heard, unless it was published bare.
     async fn listen(&self, shared: &Shared, pubsub: PubSub) {
-        let mut waiting = waiting::Waiting::new(Msg::get_payload_bytes);
-        let take_in = |message: &Msg| self.take_in(shared, message.get_payload_bytes());
-        let (sink, mut stream) = pubsub.split();
+        let mut waiting = waiting::Waiting::new(|heard: &Heard| heard.message.get_payload_bytes());
+        let take_in = |heard: &Heard| self.take_in(shared, heard);
+        let (sink, stream) = pubsub.split();
+        let mut last = UnixMicros(0);
+        let mut stream = stream.map(move |message| {
+            // Of two messages the later one was heard later, also if our idea of Redis's clock
+            // changes in between.
+            last = shared.common_time().max(UnixMicros(last.0.saturating_add(1)));
+            Heard { message, at: last }
+        });
         let lost = tokio::select! {
             lost = self.keep_alive(shared, sink) => lost,
             lost = hear(&mut stream, &mut waiting, take_in) => lost,
@@ -93,8 +107,9 @@ impl RedisSource {
 
     /// A refused message is counted and logged elsewhere, and changes nothing here. What is new is
     /// to turn up in the stream as well.
-    fn take_in(&self, shared: &Shared, message: &[u8]) {
-        if let Ok(accepted) = shared.ingest(Origin::live(REDIS), message)
+    fn take_in(&self, shared: &Shared, Heard { message, at }: &Heard) {
+        let origin = Origin::new(REDIS, Path::Heard(*at));
+        if let Ok(accepted) = shared.ingest(origin, message.get_payload_bytes())
             && accepted.ingested.verdict != Verdict::Duplicate
             && accepted.ingested.is_kept
         {
@@ -124,10 +139,10 @@ impl RedisSource {
 }
 
 /// Takes in what comes, until the connection is lost.
-async fn hear<S: Stream<Item = Msg> + Unpin>(
+async fn hear<T, S: Stream<Item = T> + Unpin>(
     stream: &mut S,
-    waiting: &mut waiting::Waiting<Msg>,
-    take_in: impl Fn(&Msg),
+    waiting: &mut waiting::Waiting<T>,
+    take_in: impl Fn(&T),
 ) -> Lost {
     loop {
         if waiting.is_empty() {
@@ -145,10 +160,10 @@ async fn hear<S: Stream<Item = Msg> + Unpin>(
 
 /// Takes in what was heard before the connection was lost; what the library has read ahead by then
 /// was heard as well.
-async fn take_rest<S: Stream<Item = Msg> + Unpin>(
+async fn take_rest<T, S: Stream<Item = T> + Unpin>(
     mut stream: S,
-    mut waiting: waiting::Waiting<Msg>,
-    take_in: impl Fn(&Msg),
+    mut waiting: waiting::Waiting<T>,
+    take_in: impl Fn(&T),
 ) {
     let _already_lost = gather(&mut stream, &mut waiting);
     // Nothing more is to pile up.
@@ -158,7 +173,7 @@ async fn take_rest<S: Stream<Item = Msg> + Unpin>(
     }
 }
 
-async fn take_turn(waiting: &mut waiting::Waiting<Msg>, take_in: impl Fn(&Msg)) {
+async fn take_turn<T>(waiting: &mut waiting::Waiting<T>, take_in: impl Fn(&T)) {
     let due = std::iter::from_fn(|| waiting.pop());
     due.take(TURN).for_each(|message| take_in(&message));
     yield_now().await;
@@ -166,9 +181,9 @@ async fn take_turn(waiting: &mut waiting::Waiting<Msg>, take_in: impl Fn(&Msg)) 
 
 /// Has everything wait that has come. The library reads ahead without end: what it has goes at once
 /// to where it is bounded.
-fn gather<S: Stream<Item = Msg> + Unpin>(
+fn gather<T, S: Stream<Item = T> + Unpin>(
     stream: &mut S,
-    waiting: &mut waiting::Waiting<Msg>,
+    waiting: &mut waiting::Waiting<T>,
 ) -> Result<(), Lost> {
     while waiting.has_room() {
         match stream.next().now_or_never() {

@@ -187,6 +187,9 @@ impl Session<'_> {
         words: &[Field],
     ) -> Plan {
         let mut accepted = Vec::new();
+        // In the order in which they were heard: who hears them one by one has them so.
+        let mut fields: Vec<_> = fields.iter().collect();
+        fields.sort_by_key(|(_, value)| parse_kept(value).map(|(id, _)| id));
         for (name, value) in fields {
             let event_id = std::str::from_utf8(name).ok().and_then(EventId::parse);
             let Some(event_id) = event_id else {
@@ -229,7 +232,7 @@ impl Session<'_> {
             return false;
         }
         let origin = Origin::new(REDIS, Path::Written(id.heard_at()));
-        let stored = Stored { event_id: Some(identity.1), vouch };
+        let stored = Stored { event_id: Some(identity.1), vouch, in_order: false };
         match self.shared.ingest_stored(origin, stored, event) {
             Ok(accepted) => {
                 locked(&source.refused).cured(identity);

@@ -110,7 +110,7 @@ mod tests {
             "key": { "user_id": "alice" }, "payload": payload,
         });
         let bytes = event.to_string();
-        let heard = (UnixMicros(DAY), UnixMicros(DAY));
+        let heard = (UnixMicros(u64::from(second) * 1_000_000), UnixMicros(DAY));
         Held::accepted(&alice(), id(event_id), bytes.as_bytes(), heard)
     }
 
@@ -183,8 +183,7 @@ mod tests {
         let early = plan(&both, &[], at(7));
         assert_eq!((early.forget.len(), early.foreign.len()), (0, 2), "our clock is wrong");
         let late = plan(&both, &[], at(9));
-        // First heard a day after it occurred: so it counts from five minutes after that.
-        let from = UnixMicros(305_000_000 + 8 * DAY);
+        let from = UnixMicros(5_000_000 + 8 * DAY);
         assert_eq!(late.forget, [(id("block"), from), (id("lift"), from)]);
         // A block without an end, and nothing that overrules it, stays.
         let alone = plan(&[block(Some(7), "block", 1)], &[], at(900));

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::room::override_of;
 use super::*;
 
 const SECOND: u64 = 1_000_000;
@@ -37,7 +38,8 @@ fn events(story: &[Told], errors: &[i64]) -> Vec<Register> {
         numbers[told.who] += 1;
         let lane = Lane(told.who as u64 + 1);
         let sequence = told.numbered.then_some(Sequence { lane, number: numbers[told.who] });
-        let at = Version::counts_from(UnixMicros(now), UnixMicros(occurred));
+        let lifts = Effect::Lift { reason: None };
+        let at = Version::counts_from(UnixMicros(now), UnixMicros(occurred), &lifts);
         let event_id = EventId::parse(&format!("evt-{}", 99 - index)).unwrap();
         let version = Version { sequence, at, event_id };
         if told.is_block { block("fraud", version) } else { lift(None, version) }
@@ -98,13 +100,40 @@ proptest! {
 #[test]
 fn an_event_that_is_heard_again_long_after_it_happened_counts_from_then() {
     let occurred = UnixMicros(BEGIN);
-    let heard = |s: u64| Version::counts_from(UnixMicros(BEGIN + s * SECOND), occurred);
-    assert_eq!(heard(1), UnixMicros(BEGIN + SECOND));
-    assert_eq!(heard(300), UnixMicros(BEGIN + 300 * SECOND));
-    assert_eq!(heard(86_400), UnixMicros(BEGIN + 300 * SECOND));
-    // What somebody wrote down as heard before it can have happened.
-    let never = Version::counts_from(UnixMicros(0), occurred);
-    assert_eq!(never, UnixMicros(BEGIN - 300 * SECOND));
+    let lifts = Effect::Lift { reason: None };
+    let blocks = block("fraud", version(None, 0, "b")).effect;
+    let over = override_of("l", Some(1), version(None, 0, "o")).effect;
+    for (effect, late) in [(&lifts, BEGIN - 300 * SECOND), (&blocks, BEGIN + 300 * SECOND)] {
+        let heard = |s: u64| Version::counts_from(UnixMicros(BEGIN + s * SECOND), occurred, effect);
+        assert_eq!(heard(1), UnixMicros(BEGIN + SECOND));
+        assert_eq!(heard(300), UnixMicros(BEGIN + 300 * SECOND));
+        assert_eq!(heard(301), UnixMicros(late));
+        assert_eq!(heard(86_400), UnixMicros(late));
+        // What somebody wrote down as heard before it can have happened.
+        let never = Version::counts_from(UnixMicros(0), occurred, effect);
+        assert_eq!(never, UnixMicros(BEGIN - 300 * SECOND));
+    }
+    let late = Version::counts_from(UnixMicros(u64::MAX), occurred, &over);
+    assert_eq!(late, UnixMicros(BEGIN - 300 * SECOND), "also what could loosen a limit");
+}
+
+proptest! {
+    /// An unblock that was overtaken and forgotten, and is sent again as late as one likes, by a
+    /// publisher whose clock was wrong: what has come since it was first heard stands. Within ten
+    /// minutes of that it has to be recognized.
+    #[test]
+    fn an_unblock_that_is_sent_again_lifts_nothing_that_has_come_since(
+        error in -300i64..=300,
+        block_after in 1u64..100_000,
+        again_after in 600u64..100_000,
+    ) {
+        let occurred = UnixMicros(BEGIN.saturating_add_signed(error * SECOND as i64));
+        let effect = Effect::Lift { reason: None };
+        let of = |s: u64| Version::counts_from(UnixMicros(BEGIN + s * SECOND), occurred, &effect);
+        let block_at = UnixMicros(BEGIN + block_after);
+        prop_assert!(of(again_after + 1) < block_at);
+        prop_assert!(of(0) < block_at);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn override_of(limit: &str, max: Option<u32>, version: Version) -> Register {
+pub(super) fn override_of(limit: &str, max: Option<u32>, version: Version) -> Register {
     let rate = max.map(|max| Rate::new(max, 1, Duration::from_secs(1)).unwrap());
     let effect = Effect::Override(Override { limit: name(limit), rate, until: None });
     Register { version, effect }
@@ -51,9 +51,16 @@ fn what_is_lifted_or_ended_makes_room() {
         }
         state.merge(ends);
     }
+    let before = state.clone();
     assert_eq!(state.merge(block("early", version(None, 19, "b"))), Merge::TooManyTopics);
     assert_eq!(state.merge(block("late", version(None, 20, "b"))), Merge::Applied);
     assert!(!reasons(&state).contains(&"r3") && reasons(&state).contains(&"late"));
+    // A node has not heard that it is forgotten, whatever else has come meanwhile.
+    let mut node = before;
+    state.merge(lift(None, version(None, 0, "older")));
+    assert_eq!(node.merge_state(state.clone()), Merge::Applied);
+    assert_eq!(node, state);
+    assert_eq!(node.merge_state(state.clone()), Merge::Duplicate);
     // An operator without sequences lifts what a publisher with sequences has set.
     state.merge(lift(None, version(None, 30, "operator")));
     for i in 0..BLOCKS_MAX {

@@ -1,0 +1,188 @@
+"""Several daemons on one Redis, paused, restarted: all end with the state that the order of events gives."""
+
+import json
+import threading
+import time
+
+import pytest
+from test_truth import script, status, view
+
+from harness import artifacts
+from harness.events import event, new_user
+from harness.proc import wait_until
+from harness.redis_server import Redis
+from harness.stack import running
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Two daemons, each with its Envoy, on one Redis."""
+    redis = Redis(tmp_path_factory.mktemp("redis"))
+    sources = {"redis": {"url": redis.url, "digest_interval": "500ms"}}
+    settings = {"sources": sources}
+    try:
+        with running(daemon_settings=settings) as first, running(daemon_settings=settings) as second:
+            first.redis = second.redis = redis
+            yield first, second
+    finally:
+        redis.close()
+
+
+def in_step(*stacks) -> None:
+    """Until all daemons know the same events, and their Envoys have them."""
+
+    def same() -> bool:
+        statuses = [stack.daemon.status() for stack in stacks]
+        digests = [(one["digest"]["count"], one["digest"]["sum"]) for one in statuses]
+        held = [one["redis"] for one in statuses]
+        assert len(set(digests)) == 1 and all(one["state"] == "same" for one in held), held
+        return True
+
+    wait_until(same, "the daemons to agree", 20)
+    for stack in stacks:
+        stack.wait_synced()
+
+
+@pytest.mark.parametrize("how", ["script", "bare", "api"])
+def test_a_daemon_that_was_paused_takes_events_in_their_order(two, how):
+    """Blocks go before everything else, but do not count as older for that."""
+    first, second = two
+    ways = {
+        "script": lambda made: script(first, made, made["key"]["user_id"]),
+        "bare": first.redis.publish,
+        "api": first.daemon.post,
+    }
+    users = [new_user() for _ in range(50)]
+    second.daemon.process.pause()
+    for action in ["block", "unblock", "block"]:
+        for user in users:
+            ways[how](event(action, user))
+    lifted = [new_user() for _ in range(50)]
+    for action in ["block", "unblock"]:
+        for user in lifted:
+            ways[how](event(action, user))
+    wait_until(lambda: status(first, lifted[-1]) == 200, "all events here")
+    second.daemon.process.resume()
+    wait_until(lambda: status(second, users[-1]) != 503, "the Envoy to be fresh")
+    in_step(first, second)
+    for stack in two:
+        assert [user for user in users if status(stack, user) != 403] == []
+        assert [user for user in lifted if status(stack, user) != 200] == []
+
+
+@pytest.mark.parametrize("actions", [["block", "unblock"] * 2, ["block", "unblock", "block"]], ids=len)
+def test_what_is_heard_live_and_what_is_read_are_in_one_order(two, actions):
+    """A crowd of events after a pause comes over Pub/Sub and in the stream, either first."""
+    first, second = two
+    redis = first.redis.client
+    loaded = redis.script_load((artifacts.REPOSITORY / "invalidator/redis/publish.lua").read_text())
+    users = [new_user() for _ in range(3000)]
+    second.daemon.process.pause()
+    pipe = redis.pipeline(transaction=False)
+    for user in users:
+        names = [f"{{portcullis}}:{name}" for name in (f"state:user:{user}", "subjects", "stream", "digest")]
+        for action in actions:
+            made = event(action, user)
+            content = [f"user:{user}", made["event_id"], json.dumps(made)]
+            pipe.evalsha(loaded, 4, *names, first.redis.CHANNEL, *content, 100_000, 256)
+    pipe.execute()
+    second.daemon.process.resume()
+    wait_until(lambda: status(second, users[-1]) != 503, "the Envoy to be fresh")
+    in_step(first, second)
+    expected = 403 if actions[-1] == "block" else 200
+    for stack in two:
+        with stack.edge.connect() as connection:
+            wrong = [user for user in users if connection.get("/", user).status != expected]
+        assert wrong == []
+
+
+def test_what_is_answered_is_true_when_it_is_answered(two):
+    """Not when it was taken in: until then it may have been lifted."""
+    first, _ = two
+    user, answers = new_user(), []
+    block = event("block", user)
+    first.edge.process.pause()
+    asked = threading.Thread(target=lambda: answers.append(first.daemon.post(block).json()))
+    asked.start()
+    wait_until(lambda: first.daemon.get(f"/v1/users/{user}").status == 200, "the block")
+    lift = event("unblock", user)
+    lifting = threading.Thread(target=lambda: first.daemon.post(lift))
+    lifting.start()
+    wait_until(lambda: view(first, user) == [], "the unblock")
+    first.edge.process.resume()
+    asked.join()
+    lifting.join()
+    assert status(first, user) == 200
+    (done,) = answers
+    assert (done["in_effect"], done["enforced"]) == (False, False), done
+    assert [by["event_id"] for by in done["overruled_by"]] == [lift["event_id"]], done
+
+
+def test_a_block_that_has_ended_makes_room_at_nodes_too(two):
+    first, _ = two
+    user = new_user()
+    first.daemon.block(user, reason="short", duration="1s")
+    for number in range(23):
+        first.daemon.block(user, reason=f"r-{number}", scope=["bet"])
+    wait_until(lambda: status(first, user) == 200, "the first block to end")
+    done = first.daemon.post(event("block", user, reason="one-more")).json()
+    assert done["enforced"] is True, done
+    assert status(first, user) == 403
+
+
+def test_a_retry_after_a_restart_brings_nothing_back():
+    """Of a daemon without Redis."""
+    with running() as stack:
+        user, other = new_user(), new_user()
+        block, unblock = event("block", user, reason="fraud"), event("unblock", user, reason="fraud")
+        early = event("unblock", other, reason="fraud")
+        stack.daemon.publish(block)
+        stack.daemon.publish(unblock)
+        stack.daemon.post(early)
+        stack.daemon.block(other, reason="fraud")
+        stack.daemon.process.stop()
+        stack.daemon.start()
+        stack.wait_synced()
+        again = stack.daemon.post(block).json()
+        assert (again["result"], again["in_effect"]) == ("duplicate", False), again
+        assert status(stack, user) == 200
+        again = stack.daemon.post(early).json()
+        assert (again["result"], again["in_effect"]) == ("duplicate", False), again
+        assert status(stack, other) == 403
+
+
+def test_a_retry_under_an_id_that_was_taken_is_the_same_event(two):
+    """Another publisher had the id; the retry says anew when it occurred."""
+    first, _ = two
+    user = new_user()
+    first.redis.publish(event("unblock", user, event_id="taken-1"))
+    key = f"{{portcullis}}:state:user:{user}"
+    wait_until(lambda: first.redis.client.hlen(key) == 1, "the forged event to be written")
+    block = event("block", user, event_id="taken-1")
+    own = first.daemon.publish(block)["event_id"]
+    assert own.startswith("taken-1~")
+    assert first.daemon.unblock(user)["result"] == "applied"
+    retry = event("block", user, event_id="taken-1")
+    again = first.daemon.post(retry).json()
+    assert (again["result"], again["event_id"], again["in_effect"]) == ("duplicate", own, False), again
+    assert status(first, user) == 200
+
+
+def test_one_publishers_order_is_the_same_after_a_restart(two):
+    """And for a daemon that hears it in another order."""
+    first, second = two
+    user = new_user()
+    now = int(time.time() * 1000)
+    of = lambda made: {**made, "publisher": "desk"}  # noqa: E731
+    first.daemon.post(of(event("block", user, event_id="z-1", reason="fraud", at_ms=now + 60_000)))
+    first.daemon.post(of(event("block", user, event_id="z-2", reason="kyc", at_ms=now)))
+    done = first.daemon.post(of(event("unblock", user, event_id="a-1", at_ms=now + 10_000))).json()
+    before = view(first, user)
+    wait_until(lambda: second.daemon.get(f"/v1/users/{user}").status == 200, "the second daemon")
+    in_step(first, second)
+    print(json.dumps(done), before, view(second, user))
+    assert view(second, user) == before
+    first.daemon.process.stop()
+    first.daemon.start()
+    first.wait_synced()
+    assert view(first, user) == before
