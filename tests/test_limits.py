@@ -6,7 +6,7 @@ import pytest
 
 from harness import plugin
 from harness.client import hammer
-from harness.events import new_user
+from harness.events import event, new_user
 from harness.plugin import limits_only
 from harness.proc import wait_until
 from harness.stack import running
@@ -200,7 +200,8 @@ def test_global_shadow_rejects_nothing(user):
     with running(config) as stack:
         assert statuses(stack.edge, 4, "/", user=user) == [200] * 4
         blocked = new_user()
-        stack.daemon.block(blocked, reason="fraud")
+        said = stack.daemon.post(event("block", blocked, reason="fraud")).json()
+        assert said["enforced"] is False, said
         assert stack.edge.get("/", blocked).status == 200
         assert stack.edge.get("/").status == 200
         counted = stack.edge.settled_metric
