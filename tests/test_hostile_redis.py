@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from test_intake import KEYS, sign, write_private
+from test_truth import script
 
 from harness import events
 from harness.events import event, new_user
@@ -95,6 +96,17 @@ def test_an_unblock_that_a_newer_block_has_overtaken_lifts_nothing(stack):
         put(stack, marker, now)
         wait_until(lambda m=marker: status(stack, m["key"]["user_id"]) == 403, "all to be read")
         assert status(stack, user) == 403
+
+
+def test_an_unsigned_copy_does_not_swallow_the_signed_event(stack):
+    """Whoever knows what will be published writes it first, without the signature."""
+    user = new_user()
+    genuine = signed("block", user)
+    copy = {name: value for name, value in genuine.items() if name != "sig"}
+    assert script(stack, copy, user)[1] == b"written"
+    assert script(stack, genuine, user)[1] == b"written"
+    assert script(stack, genuine, user)[1] == b"duplicate"
+    wait_until(lambda: status(stack, user) == 403, "the signed block")
 
 
 def test_nothing_unsigned_is_believed_whatever_lies_beside_it(stack):

@@ -60,6 +60,17 @@ local function same(one, other)
   return true
 end
 
+-- Whether what is there may be a copy that lacks the signature of what comes, or has another one: then
+-- nobody may believe it. A retry keeps its signature, or says anew when it occurred and has another;
+-- daemons know those for the same event.
+local function is_signed_otherwise(new, known)
+  if type(new.sig) ~= 'table' then
+    return false
+  end
+  local sig = type(known.sig) == 'table' and known.sig or {}
+  return sig.mac ~= new.sig.mac or sig.kid ~= new.sig.kid
+end
+
 if #event > 16384 then
   return invalid('event: must be at most 16384 bytes')
 end
@@ -88,6 +99,7 @@ if known then
   if not is_same then
     local kept_is_json, other = pcall(cjson.decode, kept or '')
     is_same = kept_is_json and type(other) == 'table' and same(said(read), said(other))
+      and not is_signed_otherwise(read, other)
   end
   if is_same then
     -- Whoever lost the set gets it back.

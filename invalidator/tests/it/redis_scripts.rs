@@ -164,7 +164,7 @@ fn the_same_id_with_other_content_is_a_conflict() {
     let mut publish =
         |event: &str| store.publish_with("user:alice", "evt-2", event, bounds).unwrap().1;
     assert_eq!(publish(&signed("a", "1", "x")), "written");
-    assert_eq!(publish(&signed("b", "2", "x")), "duplicate");
+    assert_eq!(publish(&signed("a", "2", "x")), "duplicate");
     // Who came first may be a forger: what is signed is written all the same.
     assert_eq!(publish(&signed("a", "1", "y")), "written");
     assert_eq!(publish(&signed("a", "1", "y")), "duplicate");
