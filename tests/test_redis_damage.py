@@ -54,6 +54,13 @@ BOMBS = {
     "full stream": lambda redis: redis.xadd(
         "{portcullis}:stream", {"a": "b"}, id=f"{2**64 - 1}-{2**64 - 1}"
     ),
+    "large state": lambda redis: (
+        redis.hset(
+            "{portcullis}:state:user:bomb", mapping={f"f{number}": "x" * 100 for number in range(5_000)}
+        ),
+        redis.sadd("{portcullis}:subjects", "user:bomb"),
+        redis.hset("{portcullis}:digest", "since", "x"),
+    ),
     "everything": lambda redis: [
         (redis.delete(key), redis.set(key, "x")) for key in redis.keys("{portcullis}:*")
     ],

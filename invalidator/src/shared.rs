@@ -17,6 +17,7 @@ use policy::time::UnixMicros;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
+use crate::access::SubjectPace;
 use crate::audit::Audit;
 use crate::audit::entry::{Fact, KeysFact};
 use crate::config::ConfigError;
@@ -55,6 +56,7 @@ pub struct Shared {
     /// What keeps the log from being filled.
     pub throttles: Throttles,
     outbox: OnceLock<Arc<Outbox>>,
+    subject_pace: SubjectPace,
     /// How Redis stands to what is known here, and when that was said.
     redis: Mutex<Option<(Agreement, Duration)>>,
 }
@@ -82,6 +84,7 @@ impl Shared {
             metrics,
             throttles: Throttles::default(),
             outbox: OnceLock::new(),
+            subject_pace: SubjectPace::default(),
             redis: Mutex::default(),
         }
     }

@@ -9,6 +9,7 @@ mod caller;
 mod door;
 mod pace;
 mod role;
+mod subject_pace;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -19,4 +20,5 @@ pub use caller::{Access, CALLERS_MAX, Caller, Denied, Grant, Known, Peer};
 pub use door::Door;
 pub use pace::{Lane, Pace, RATE_DEFAULT};
 pub use role::{Needs, Permission, Role};
+pub use subject_pace::SubjectPace;
 pub use token::{Digest, Token};

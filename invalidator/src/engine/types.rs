@@ -52,11 +52,15 @@ pub enum IngestError {
     /// Another event about the subject has this id.
     #[error("event_id: is that of another event about this user or session, with other content")]
     IdTaken,
+    /// One caller publishes too often about one subject.
+    #[error("key: events about this user or session come too often from this caller")]
+    TooOften,
 }
 
 impl IngestError {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::SubjectsFull, Self::TooManyTopics, Self::IdTaken];
+    pub const ALL: [Self; 4] =
+        [Self::SubjectsFull, Self::TooManyTopics, Self::IdTaken, Self::TooOften];
 
     /// The kind as a metric label.
     #[must_use]
@@ -65,6 +69,7 @@ impl IngestError {
             Self::SubjectsFull => "subjects_full",
             Self::TooManyTopics => "too_many_topics",
             Self::IdTaken => "conflict",
+            Self::TooOften => "too_often",
         }
     }
 }

@@ -218,7 +218,7 @@ async fn publish(
     let mut acknowledgements = door.shared.acknowledgements();
     let mut durable = door.shared.keeper().durable();
     let deadline = Instant::now() + door.ack_timeout;
-    let (accepted, waiter) = door.shared.ingest_and_wait(origin, &caller.authority, &bytes)?;
+    let (accepted, waiter) = door.shared.ingest_and_wait(origin, &caller, &bytes)?;
     let waiting = Waiting { shared: &door.shared, waiter };
     let written = Written::offer(&door.shared, &accepted);
     let is_durable = || door.shared.keeper().is_durable(accepted.ticket);

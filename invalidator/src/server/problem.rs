@@ -61,6 +61,9 @@ impl From<Refusal> for Problem {
                     IngestError::SubjectsFull => (StatusCode::SERVICE_UNAVAILABLE, no_room),
                     IngestError::TooManyTopics => (StatusCode::CONFLICT, no_room),
                     IngestError::IdTaken => (StatusCode::CONFLICT, "Another event has this id"),
+                    IngestError::TooOften => {
+                        (StatusCode::TOO_MANY_REQUESTS, "Too many events about one subject")
+                    }
                 }
             }
         };
@@ -84,7 +87,8 @@ fn status_of(kind: EventErrorKind) -> StatusCode {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let unavailable = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        let later = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
+        let unavailable = later.contains(&status).then_some(1);
         let retry_after_s = self.retry_after_s.or(unavailable);
         let mut response = (status, Json(self)).into_response();
         let json = HeaderValue::from_static("application/problem+json");

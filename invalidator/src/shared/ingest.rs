@@ -9,7 +9,7 @@ use policy::time::UnixMicros;
 use tracing::{info, warn};
 
 use super::{Refusal, Shared};
-use crate::access::Authority;
+use crate::access::{Caller, Role};
 use crate::audit::entry::{About, EventFact, EventText, Fact};
 use crate::deadletter::Refused as Letter;
 use crate::engine::{Engine, Forgotten, Incoming, IngestError, Ingested, Now, Verdict, WaiterId};
@@ -59,8 +59,8 @@ struct Arriving<'a> {
     origin: Origin,
     stored: Stored<'a>,
     bytes: &'a [u8],
-    /// What whoever brings it may do, if that is bounded beside its signature.
-    authority: Option<&'a Authority>,
+    /// Who brings it, if that is a caller of the API.
+    caller: Option<&'a Caller>,
 }
 
 /// What is logged of an event.
@@ -113,7 +113,7 @@ impl Shared {
         stored: Stored<'_>,
         bytes: &[u8],
     ) -> Result<Accepted, Refusal> {
-        let arriving = Arriving { origin, stored, bytes, authority: None };
+        let arriving = Arriving { origin, stored, bytes, caller: None };
         self.ingest_then(arriving, |_, _| ()).map(|(accepted, ())| accepted)
     }
 
@@ -125,11 +125,10 @@ impl Shared {
     pub fn ingest_and_wait(
         &self,
         origin: Origin,
-        authority: &Authority,
+        caller: &Caller,
         bytes: &[u8],
     ) -> Result<(Accepted, WaiterId), Refusal> {
-        let arriving =
-            Arriving { origin, stored: Stored::default(), bytes, authority: Some(authority) };
+        let arriving = Arriving { origin, stored: Stored::default(), bytes, caller: Some(caller) };
         self.ingest_then(arriving, |engine, (subject, sequence, now)| {
             engine.wait(subject, sequence, now)
         })
@@ -167,14 +166,14 @@ impl Shared {
         now: Now,
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
     ) -> Result<(Taken, T), Refused> {
-        let Arriving { origin, stored, bytes, authority } = arriving;
+        let Arriving { origin, stored, bytes, caller } = arriving;
         let checked = self.intake.check(origin, stored, bytes, self.clock(now))?;
         let Checked { event, identity, warnings, json, first_heard, signature, signed_by } =
             checked;
         let mut known = Known::of(&event, origin, signed_by);
-        if let Some(Err(error)) = authority.map(|authority| authority.check(&event.register)) {
+        if let Some(Err(refusal)) = caller.map(|caller| self.may_publish(caller, &event, now)) {
             let event_id = Some(known.event_id.clone());
-            return Err(Refused { refusal: error.into(), event_id, signature });
+            return Err(Refused { refusal, event_id, signature });
         }
         self.recall(&known.subject, &known.event_id);
         let mut engine = self.engine();
@@ -202,6 +201,16 @@ impl Shared {
         if let Ok(Checked { event, identity, .. }) = checked {
             let Event { subject, register, .. } = event;
             self.engine().remember(&subject, &register.version.event_id, identity);
+        }
+    }
+
+    /// Whether a caller of the API may publish this, and now.
+    fn may_publish(&self, caller: &Caller, event: &Event, now: Now) -> Result<(), Refusal> {
+        caller.authority.check(&event.register)?;
+        let is_bounded = caller.role != Role::Operator;
+        match is_bounded && !self.subject_pace.take(&caller.name, &event.subject, now.mono) {
+            true => Err(IngestError::TooOften.into()),
+            false => Ok(()),
         }
     }
 

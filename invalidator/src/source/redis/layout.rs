@@ -11,6 +11,9 @@ use policy::time::UnixMicros;
 /// Most events of one subject in Redis: several times what its state can consist of.
 pub(super) const EVENTS_PER_SUBJECT_MAX: usize = 256;
 
+/// A state with more fields than this was not written by the script, and is not read.
+pub(super) const FIELDS_READ_MAX: usize = 2 * EVENTS_PER_SUBJECT_MAX;
+
 /// The names of the keys.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {

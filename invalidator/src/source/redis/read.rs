@@ -13,7 +13,7 @@ use redis::RedisResult;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use super::layout::{StreamId, parse_kept};
+use super::layout::{FIELDS_READ_MAX, StreamId, parse_kept};
 use super::outbox::{Entry, Purpose};
 use super::reconcile::{Held, Plan, plan};
 use super::refused::may_pass;
@@ -82,6 +82,7 @@ impl Session<'_> {
             scan.arg(&scripts.layout.subjects).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
             let (next, mut subjects): (u64, Vec<Vec<u8>>) = scan.query_async(&mut link).await?;
             subjects.retain(|subject| visited.insert(subject));
+            self.put_oversized_aside(&subjects).await?;
             for subjects in subjects.chunks(SUBJECTS_AT_ONCE) {
                 let started = Instant::now();
                 self.read_some(&mut found, subjects).await?;
@@ -153,6 +154,28 @@ impl Session<'_> {
             }
             for event_id in &plan.foreign {
                 found.foreign.add(&subject, event_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody reads a hash of a hundred thousand fields into memory because somebody has filled it.
+    pub(super) async fn put_oversized_aside(&self, subjects: &[Vec<u8>]) -> Result<(), Lost> {
+        if subjects.is_empty() {
+            return Ok(());
+        }
+        let (scripts, mut link) = (&self.source.scripts, self.link.clone());
+        let mut ask = redis::pipe();
+        ask.ignore_errors();
+        for subject in subjects {
+            ask.hlen(scripts.layout.state_of(subject));
+        }
+        let lengths: Vec<RedisResult<usize>> = ask.query_async(&mut link).await?;
+        for (subject, length) in subjects.iter().zip(lengths) {
+            let fields = length.unwrap_or_default();
+            if fields > FIELDS_READ_MAX && scripts.put_aside(&mut link, subject).await? {
+                self.shared.metrics.redis.put_aside(1);
+                error!(source = REDIS, fields, "the state of a subject is far too large");
             }
         }
         Ok(())

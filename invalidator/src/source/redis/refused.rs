@@ -62,7 +62,7 @@ pub(super) fn may_pass(refusal: &Refusal) -> bool {
             | Kind::SignatureMissing => false,
         },
         Refusal::Ingest(IngestError::SubjectsFull | IngestError::TooManyTopics) => true,
-        Refusal::Ingest(IngestError::IdTaken) => false,
+        Refusal::Ingest(IngestError::IdTaken | IngestError::TooOften) => false,
     }
 }
 

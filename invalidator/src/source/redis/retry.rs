@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::read::Found;
+use super::read::{Found, SUBJECTS_AT_ONCE as SUBJECTS_AT_ONCE_READ};
 use super::session::Session;
 use super::{Lost, locked};
 
@@ -27,7 +27,10 @@ impl Session<'_> {
             let due = locked(&self.source.refused).due(keys, now, SUBJECTS_AT_ONCE);
             let names: Vec<_> = due.iter().map(|subject| subject.to_text().into_bytes()).collect();
             let mut found = Found::default();
-            for names in names.chunks(super::read::SUBJECTS_AT_ONCE) {
+            if let Err(lost) = self.put_oversized_aside(&names).await {
+                return lost;
+            }
+            for names in names.chunks(SUBJECTS_AT_ONCE_READ) {
                 if let Err(lost) = self.read_some(&mut found, names).await {
                     return lost;
                 }

@@ -6,7 +6,7 @@ use policy::time::UnixMicros;
 use redis::aio::ConnectionLike;
 use redis::{RedisResult, Script};
 
-use super::layout::{EVENTS_PER_SUBJECT_MAX, Layout, StreamId};
+use super::layout::{EVENTS_PER_SUBJECT_MAX, FIELDS_READ_MAX, Layout, StreamId};
 use crate::engine::Digest;
 
 /// The code of the error that says a subject has [`EVENTS_PER_SUBJECT_MAX`] events.
@@ -158,7 +158,7 @@ impl Scripts {
         tell.query_async(redis).await
     }
 
-    /// Puts the state of a subject aside if it is no hash; says whether it was none.
+    /// Puts the state of a subject aside if it is no hash, or far too large; says whether it was.
     pub(super) async fn put_aside(
         &self,
         redis: &mut impl ConnectionLike,
@@ -166,6 +166,7 @@ impl Scripts {
     ) -> RedisResult<bool> {
         let mut call = self.aside.prepare_invoke();
         call.key(self.layout.state_of(subject)).key(self.layout.aside_of(subject));
+        call.arg(FIELDS_READ_MAX);
         call.invoke_async(redis).await
     }
 

@@ -99,6 +99,10 @@ impl Session<'_> {
     pub(super) async fn make_room(&self, subject: &Subject) -> Result<u64, redis::RedisError> {
         let scripts = &self.source.scripts;
         let mut link = self.link.clone();
+        if scripts.put_aside(&mut link, subject.to_text().as_bytes()).await? {
+            self.shared.metrics.redis.put_aside(1);
+            return Ok(1);
+        }
         let fields: Vec<(Vec<u8>, Vec<u8>)> =
             redis::cmd("HGETALL").arg(scripts.layout.state(subject)).query_async(&mut link).await?;
         let mut found = Found::default();
