@@ -120,7 +120,7 @@ fn elsewhere(subject: &Subject, is_known: bool) -> Vec<Remains> {
     if is_known {
         remains.push(Remains::new(
             "store.directory",
-            "events that are in effect or not overtaken yet are kept with the id",
+            "events that are in effect, or were overtaken within ten minutes, are kept with the id",
             "removed by the daemon once they have no effect any more",
         ));
     }

@@ -1,7 +1,7 @@
 //! What the daemon knows, on disk: so that a restart, also after a crash or a power cut, can tell
 //! every Envoy what is in force before any source has been reached.
 //!
-//! The store keeps the events that are not overtaken yet, as they were published. It does not
+//! The store keeps the events that are not overtaken yet, and for ten minutes those that are (`retired`), as they were published. It does not
 //! decide which those are: the engine merges, and says which event to keep and which to let go.
 //! One thread writes ([`Keeper`] is the handle to it), with a real fsync for each group of changes.
 //! Saving never waits: what waits for the disk does so in memory, and stays there until it is
