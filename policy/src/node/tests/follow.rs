@@ -20,6 +20,8 @@ fn the_first_poll_says_who_asks() {
         limits: vec!["per-user".into()],
         takes_extras: true,
         packed_form: 2,
+        // Its one limit counts by user: nothing here reads the limits of a session.
+        idle: vec!["session-buckets".into()],
         ..Poll::default()
     };
     assert_eq!(poll, expected);
