@@ -157,6 +157,7 @@ redis.call(
 redis.call('HSETNX', digest, 'since', id)
 
 if channel ~= '' then
-  redis.call('PUBLISH', channel, event)
+  -- With when it was heard: a connection may hold the message back for a while.
+  redis.call('PUBLISH', channel, heard .. ' ' .. event)
 end
 return answer(heard, 'written', event_id)

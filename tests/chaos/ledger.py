@@ -70,7 +70,8 @@ class Violation:
 
 
 class Ledger:
-    """A user's events are in the order of their age: the last one published is the newest."""
+    """A user's events are in the order in which they were published, and so heard: the last one is
+    the newest. No event may be published before the one before it is promised."""
 
     def __init__(self, users: list[str], nodes: list[str]):
         self.nodes = nodes

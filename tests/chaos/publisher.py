@@ -23,7 +23,9 @@ _WAYS = {"script": 5, "api": 4, "bare": 1}
 # A repeat of what the user's newest event already says.
 _REPEATED = 0.1
 _UNANSWERED_MAX = 600
-_PER_USER_MAX = 2
+# What is newest is what was heard last. Of two events of one user that are under way at the same
+# time either may be that, so the next one waits until the one before is answered for.
+_PER_USER_MAX = 1
 _TRIES = 20  # to find a user whose turn it may be
 _RETRY_AFTER_S = 0.1
 _API_TIMEOUT_S = 4.0
@@ -124,7 +126,7 @@ class Publisher:
             action,
             user,
             at_ms=at_ms,
-            # Both of the orders that events can be in, but one for each user.
+            # With a number and without one, but one of the two for each user.
             sequence=at_ms if number % 2 else None,
             reason="chaos",
         )

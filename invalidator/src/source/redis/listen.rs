@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use super::bare::Waiting;
+use super::layout::parse_kept;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Verdict;
 use crate::intake::{Origin, Path};
@@ -25,10 +26,36 @@ const PATIENCE_PARTS: u32 = 4;
 /// How often bare events are looked for.
 const BARE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A message, and when it came: it counts from then, whatever is taken in before it.
+/// For how long a connection may have held a message back. What says that it was written before
+/// that counts from then, so that an old signed event is no younger for being published with an old
+/// time.
+const HELD_BACK_MAX: Duration = Duration::from_mins(1);
+
+/// A message, and when its event was first heard: it counts from then, whatever is taken in before.
 struct Heard {
     message: Msg,
     at: UnixMicros,
+}
+
+impl Heard {
+    /// The event. The script puts before it when it was written.
+    fn event(&self) -> &[u8] {
+        take_apart(self.message.get_payload_bytes()).1
+    }
+}
+
+/// When the script wrote the event, which a bare one does not tell, and the event.
+fn take_apart(message: &[u8]) -> (Option<UnixMicros>, &[u8]) {
+    match parse_kept(message) {
+        Some((id, event)) => (Some(id.heard_at()), event),
+        None => (None, message),
+    }
+}
+
+/// When an event counts from whose message came at `came`: never later than that.
+fn counts_from(written: UnixMicros, came: UnixMicros) -> UnixMicros {
+    let held_back = u64::try_from(HELD_BACK_MAX.as_micros()).unwrap_or(u64::MAX);
+    written.max(UnixMicros(came.0.saturating_sub(held_back))).min(came)
 }
 
 impl RedisSource {
@@ -81,15 +108,16 @@ impl RedisSource {
     /// was heard before. When more come than may wait, the connection is given up: the stream has
     /// what was not heard, unless it was published bare.
     async fn listen(&self, shared: &Shared, pubsub: PubSub) {
-        let mut waiting = waiting::Waiting::new(|heard: &Heard| heard.message.get_payload_bytes());
+        let mut waiting = waiting::Waiting::new(Heard::event);
         let take_in = |heard: &Heard| self.take_in(shared, heard);
         let (sink, stream) = pubsub.split();
         let mut last = UnixMicros(0);
         let mut stream = stream.map(move |message| {
-            // Of two messages the later one was heard later, also if our idea of Redis's clock
-            // changes in between.
+            // Of two messages the later one came later, also if our idea of Redis's clock changes in
+            // between.
             last = shared.common_time().max(UnixMicros(last.0.saturating_add(1)));
-            Heard { message, at: last }
+            let (written, _) = take_apart(message.get_payload_bytes());
+            Heard { at: written.map_or(last, |written| counts_from(written, last)), message }
         });
         let lost = tokio::select! {
             lost = self.keep_alive(shared, sink) => lost,
@@ -107,9 +135,9 @@ impl RedisSource {
 
     /// A refused message is counted and logged elsewhere, and changes nothing here. What is new is
     /// to turn up in the stream as well.
-    fn take_in(&self, shared: &Shared, Heard { message, at }: &Heard) {
-        let origin = Origin::new(REDIS, Path::Heard(*at));
-        if let Ok(accepted) = shared.ingest(origin, message.get_payload_bytes())
+    fn take_in(&self, shared: &Shared, heard: &Heard) {
+        let origin = Origin::new(REDIS, Path::Heard(heard.at));
+        if let Ok(accepted) = shared.ingest(origin, heard.event())
             && accepted.ingested.verdict != Verdict::Duplicate
             && accepted.ingested.is_kept
         {
@@ -208,6 +236,17 @@ mod tests {
         let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let parts = vec![bulk("message"), bulk("channel"), bulk("{}")];
         std::iter::repeat_with(move || Msg::from_owned_value(Value::Array(parts.clone())).unwrap())
+    }
+
+    #[test]
+    fn what_the_script_wrote_counts_from_then_however_late_it_comes() {
+        let written = Some(UnixMicros(7_002));
+        assert_eq!(take_apart(b"7-2 {\"a\": 1}"), (written, b"{\"a\": 1}".as_slice()));
+        assert_eq!(take_apart(b"{\"a\": 1}"), (None, b"{\"a\": 1}".as_slice()));
+        let came = UnixMicros(100_000_000);
+        assert_eq!(counts_from(UnixMicros(99_000_000), came), UnixMicros(99_000_000));
+        assert_eq!(counts_from(UnixMicros(100_000_001), came), came);
+        assert_eq!(counts_from(UnixMicros(0), came), UnixMicros(40_000_000));
     }
 
     #[test]
