@@ -124,7 +124,8 @@ fn an_event_is_written_once_everywhere() {
     let entry = entry.map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(stream, [(id.clone(), entry.into())]);
     assert_eq!(store.digest(), (1, hash("user:alice", "evt-1")));
-    assert_eq!(listener.get_message().unwrap().get_payload_bytes(), event.as_bytes());
+    let published: String = listener.get_message().unwrap().get_payload().unwrap();
+    assert_eq!(published, format!("{id} {event}"), "with when it was written");
 
     let again = store.publish_with("user:alice", "evt-1", &event, bounds).unwrap();
     assert_eq!(again, (id, "duplicate".to_owned()));
@@ -133,10 +134,9 @@ fn an_event_is_written_once_everywhere() {
     let quiet = made("user:bob", "evt-1", &json!("quiet"));
     store.publish_with("user:bob", "evt-1", &quiet, ("", 1_000, 256)).unwrap();
     let loud = made("user:bob", "evt-2", &json!("loud"));
-    store.publish_with("user:bob", "evt-2", &loud, bounds).unwrap();
-    let next = listener.get_message().unwrap();
-    let told = next.get_payload_bytes();
-    assert_eq!(told, loud.as_bytes(), "neither a duplicate nor a quiet one is told");
+    let (id, _) = store.publish_with("user:bob", "evt-2", &loud, bounds).unwrap();
+    let told: String = listener.get_message().unwrap().get_payload().unwrap();
+    assert_eq!(told, format!("{id} {loud}"), "neither a duplicate nor a quiet one is told");
 }
 
 #[test]

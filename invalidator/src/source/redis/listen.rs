@@ -29,7 +29,7 @@ const BARE_INTERVAL: Duration = Duration::from_millis(50);
 /// For how long a connection may have held a message back. What says that it was written before
 /// that counts from then, so that an old signed event is no younger for being published with an old
 /// time.
-const HELD_BACK_MAX: Duration = Duration::from_mins(1);
+const HELD_BACK_MAX: Duration = Duration::from_secs(60);
 
 /// A message, and when its event was first heard: it counts from then, whatever is taken in before.
 struct Heard {
