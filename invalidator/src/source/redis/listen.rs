@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::{FutureExt, Stream, StreamExt};
+use policy::event::CLOCK_AHEAD_MAX;
 use policy::time::UnixMicros;
 use redis::Msg;
 use redis::aio::{PubSub, PubSubSink};
@@ -52,10 +53,12 @@ fn take_apart(message: &[u8]) -> (Option<UnixMicros>, &[u8]) {
     }
 }
 
-/// When an event counts from whose message came at `came`: never later than that.
+/// When an event counts from whose message came at `came`. Our idea of Redis's clock may be behind it,
+/// above all after a pause; what the script wrote is believed as far ahead as what is in the stream.
 fn counts_from(written: UnixMicros, came: UnixMicros) -> UnixMicros {
     let held_back = u64::try_from(HELD_BACK_MAX.as_micros()).unwrap_or(u64::MAX);
-    written.max(UnixMicros(came.0.saturating_sub(held_back))).min(came)
+    let earliest = UnixMicros(came.0.saturating_sub(held_back));
+    written.max(earliest).min(came.saturating_add(CLOCK_AHEAD_MAX))
 }
 
 impl RedisSource {
@@ -245,7 +248,9 @@ mod tests {
         assert_eq!(take_apart(b"{\"a\": 1}"), (None, b"{\"a\": 1}".as_slice()));
         let came = UnixMicros(100_000_000);
         assert_eq!(counts_from(UnixMicros(99_000_000), came), UnixMicros(99_000_000));
-        assert_eq!(counts_from(UnixMicros(100_000_001), came), came);
+        assert_eq!(counts_from(UnixMicros(100_000_001), came), UnixMicros(100_000_001));
+        let never = UnixMicros(u64::MAX);
+        assert_eq!(counts_from(never, came), came.saturating_add(CLOCK_AHEAD_MAX));
         assert_eq!(counts_from(UnixMicros(0), came), UnixMicros(40_000_000));
     }
 
