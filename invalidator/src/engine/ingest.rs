@@ -47,6 +47,9 @@ impl Engine {
         let event_id = match found {
             Seen::Conflict => return Err(IngestError::IdTaken),
             Seen::New(event_id) => event_id,
+            Seen::Before(event_id, _) if self.is_out_of_place(&subject, &event_id, placed) => {
+                event_id
+            }
             Seen::Before(event_id, covering) => {
                 register.version.event_id = event_id;
                 return Ok(self.again(&subject, &register, covering, now));
@@ -124,6 +127,27 @@ impl Engine {
         });
         let latest = before.map(|known| known.at).max().unwrap_or_default();
         new.version.at = at.max(UnixMicros(latest.0.saturating_add(1)));
+    }
+
+    /// Whether a known event, which is written at `placed`, counts as older than one that stands before
+    /// it: that one was published bare and heard late, and this one, whose time was known, came with it.
+    /// It has to be taken in once more, in its place.
+    #[must_use]
+    pub fn is_out_of_place(
+        &self,
+        subject: &Subject,
+        event_id: &EventId,
+        placed: Option<UnixMicros>,
+    ) -> bool {
+        let Some(written) = placed else { return false };
+        let state = self.state_of(subject);
+        let is_it = |known: &&Register| known.version.event_id == *event_id;
+        let own = state.registers().iter().find(is_it).map_or(written, |known| known.version.at);
+        let others = state.registers().iter().filter(|known| !is_it(known));
+        others.map(|known| &known.version).any(|known| {
+            let place = self.seen.placed(subject, &known.event_id);
+            known.at >= own && place.is_some_and(|place| place < written)
+        })
     }
 
     /// Notes that a known event's place in the order that all daemons share has been reached.

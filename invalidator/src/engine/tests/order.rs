@@ -39,6 +39,26 @@ fn what_follows_in_the_stream_is_newer_than_what_came_late_and_has_passed_there(
     assert_eq!(engine.ingest(old, at(60)).unwrap().verdict, Verdict::Stale);
 }
 
+#[test]
+fn what_came_together_with_an_older_event_that_was_heard_late_finds_its_place() {
+    let block = event("1", "alice", 0, json!({ "action": "block" }));
+    let lift = event("2", "alice", 0, json!({ "action": "unblock" }));
+    let mut engine = usual();
+    // A bare block of 10 ms and a written unblock of 20 ms, both heard here at 900 ms.
+    let id = engine.ingest(heard(block, 900), at(900)).unwrap().event_id;
+    engine.ingest(heard(lift.clone(), 20), at(900)).unwrap();
+    assert!(is_blocked(&engine), "nothing better is known yet");
+    // The stream has them in their places.
+    engine.place(&user("alice"), &id, at(10).wall);
+    let known = engine.digest();
+    assert_eq!(engine.ingest(placed(&lift, 20), at(901)).unwrap().verdict, Verdict::Applied);
+    assert!(!is_blocked(&engine));
+    let after = engine.digest();
+    assert!(after.count <= known.count + 1);
+    assert_eq!(engine.ingest(placed(&lift, 20), at(902)).unwrap().verdict, Verdict::Duplicate);
+    assert_eq!(engine.digest(), after);
+}
+
 /// An event of a publisher, that says it occurred so many seconds before it is heard.
 fn of(id: &str, publisher: &str, late_s: u64, payload: serde_json::Value) -> Event {
     let occurred = at(0).wall.saturating_sub(Duration::from_secs(late_s));

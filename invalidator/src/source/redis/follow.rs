@@ -88,10 +88,12 @@ impl Session<'_> {
             locked(&self.source.unseen).seen(named);
         }
         if known {
-            if let Some((subject, event_id)) = &named {
-                self.shared.engine().place(subject, event_id, heard.heard_at());
+            let Some((subject, event_id)) = &named else { return };
+            let mut engine = self.shared.engine();
+            engine.place(subject, event_id, heard.heard_at());
+            if !engine.is_out_of_place(subject, event_id, Some(heard.heard_at())) {
+                return;
             }
-            return;
         }
         let origin = Origin::new(REDIS, Path::Written(heard.heard_at()));
         let stored = Stored { event_id: stored_as.as_ref(), vouch: None, in_order: true };
