@@ -5,6 +5,7 @@ import pytest
 from chaos.faults import KINDS, Fault, Schedule, may_coincide
 from chaos.ledger import (
     BLOCK,
+    DENIED,
     FALSE_BLOCK,
     LET_THROUGH,
     LOST,
@@ -189,3 +190,12 @@ def test_faults_that_cannot_be_at_once():
     assert not may_coincide(kill, fault("daemon SIGSTOP"))
     assert may_coincide(kill, fault("daemon SIGSTOP", "b"))
     assert not may_coincide(fault("redis kill -9"), fault("redis link reset, stream trimmed"))
+
+
+def test_what_is_newest_is_in_effect_by_its_own_answer(ledger):
+    older = publish(ledger, BLOCK, 1.0)
+    newest = publish(ledger, UNBLOCK, 2.0)
+    ledger.denied(older, Request(A, "u", 1.0, 3.0, 200))
+    assert ledger.violations == []
+    ledger.denied(newest, Request(A, "u", 2.0, 3.0, 200))
+    assert [violation.kind for violation in ledger.violations] == [DENIED]

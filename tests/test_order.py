@@ -1,13 +1,17 @@
 """Several daemons on one Redis, paused, restarted: all end with the state that the order of events gives."""
 
+import asyncio
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from test_truth import script, status, view
 
-from harness import artifacts
+from chaos.proxy import Link
+from harness import artifacts, ports
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.redis_server import Redis
@@ -34,8 +38,11 @@ def in_step(*stacks) -> None:
     def same() -> bool:
         statuses = [stack.daemon.status() for stack in stacks]
         digests = [(one["digest"]["count"], one["digest"]["sum"]) for one in statuses]
+        # What is on its way to Redis is not known to all yet.
+        written = stacks[0].redis.client.hmget("{portcullis}:digest", "count", "sum")
+        digests.append(tuple(int(number or 0) for number in written))
         held = [one["redis"] for one in statuses]
-        assert len(set(digests)) == 1 and all(one["state"] == "same" for one in held), held
+        assert len(set(digests)) == 1 and all(one and one["state"] == "same" for one in held), held
         return True
 
     wait_until(same, "the daemons to agree", 20)
@@ -68,6 +75,150 @@ def test_a_daemon_that_was_paused_takes_events_in_their_order(two, how):
     for stack in two:
         assert [user for user in users if status(stack, user) != 403] == []
         assert [user for user in lifted if status(stack, user) != 200] == []
+
+
+@pytest.mark.parametrize("how", ["script", "api", "bare"])
+@pytest.mark.parametrize("bare, then", [("unblock", "block"), ("block", "unblock")])
+def test_a_bare_event_that_is_heard_late_overrules_nothing_that_came_after_it(two, bare, then, how):
+    """A bare event does not tell when it was published, and the paused daemon hears both at once."""
+    first, second = two
+    ways = {
+        "script": lambda made: script(first, made, made["key"]["user_id"]),
+        "bare": first.redis.publish,
+        "api": first.daemon.post,
+    }
+    users = [new_user() for _ in range(40)]
+    other = {"block": 403, "unblock": 200}
+    if bare == "unblock":
+        for user in users:
+            first.daemon.block(user)
+    in_step(first, second)
+    second.daemon.process.pause()
+    for user in users:
+        first.redis.publish(event(bare, user))
+    wait_until(lambda: status(first, users[-1]) == other[bare], "the bare events here")
+    for user in users:
+        ways[how](event(then, user))
+    wait_until(lambda: status(first, users[-1]) == other[then], "the others here")
+    second.daemon.process.resume()
+    wait_until(lambda: status(second, users[-1]) != 503, "the Envoy to be fresh")
+    in_step(first, second)
+    for stack in two:
+        assert [user for user in users if status(stack, user) != other[then]] == []
+    # What they agree on is what is kept.
+    second.daemon.process.kill()
+    second.daemon.start()
+    in_step(first, second)
+    assert [user for user in users if status(second, user) != other[then]] == []
+
+
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory):
+    """Two daemons whose links to a live Redis fall silent and come back; the links come last."""
+    redis = Redis(tmp_path_factory.mktemp("redis"))
+    with links(redis.port, 2) as ends:
+        settings = [
+            {"sources": {"redis": {"url": f"redis://127.0.0.1:{link.near}", "digest_interval": "500ms"}}}
+            for link in ends
+        ]
+        try:
+            with running(daemon_settings=settings[0]) as one, running(daemon_settings=settings[1]) as other:
+                one.redis = other.redis = redis
+                yield one, other, ends
+        finally:
+            redis.close()
+
+
+@contextmanager
+def links(port: int, count: int):
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    ends = [Link(ports.free(), port) for _ in range(count)]
+    for link in ends:
+        asyncio.run_coroutine_threadsafe(link.start(), loop).result(5)
+
+    def at_once(step):
+        loop.call_soon_threadsafe(step)
+
+    try:
+        yield [_Remote(link, at_once) for link in ends]
+    finally:
+        for link in ends:
+            at_once(link.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(5)
+
+
+class _Remote:
+    """A link that lives in another thread."""
+
+    def __init__(self, link: Link, at_once):
+        self.near = link.near
+        self.silence = lambda: at_once(link.silence)
+        self.heal = lambda: at_once(link.heal)
+
+
+@pytest.mark.parametrize("earlier, later", [("block", "unblock"), ("unblock", "block")])
+@pytest.mark.parametrize("script_first", [True, False], ids=["script-api", "api-script"])
+def test_what_is_said_while_nobody_hears_the_others_counts_in_its_order(
+    cut_off, earlier, later, script_first
+):
+    first, second, ends = cut_off
+    users = [new_user() for _ in range(20)]
+    if earlier == "unblock":
+        for user in users:
+            first.daemon.block(user)
+    in_step(first, second)
+    for link in ends:
+        link.silence()
+    by_script = lambda made: script(first, made, made["key"]["user_id"])  # noqa: E731
+    with ThreadPoolExecutor(len(users)) as pool:
+        # Each answer comes when its patience is over: all are asked for at once.
+        by_api = lambda made: pool.submit(first.daemon.post, made)  # noqa: E731
+        ways = [by_script, by_api] if script_first else [by_api, by_script]
+        for user in users:
+            ways[0](event(earlier, user))
+        wanted = {"block": 403, "unblock": 200}
+        if not script_first:
+            wait_until(lambda: all(status(first, user) == wanted[earlier] for user in users), "the API")
+        for user in users:
+            ways[1](event(later, user))
+        if script_first:
+            wait_until(lambda: all(status(first, user) == wanted[later] for user in users), "the API")
+        for link in ends:
+            link.heal()
+    in_step(first, second)
+    for stack in (first, second):
+        wait_until(lambda: status(stack, users[-1]) != 503, "the Envoy to be fresh")
+        assert [user for user in users if status(stack, user) != wanted[later]] == []
+
+
+def test_a_retry_through_another_daemon_while_nobody_hears_the_others_ends_in_one_state(cut_off):
+    """Each has a stamp of its own for it, with another event between the two."""
+    first, second, ends = cut_off
+    users = [new_user() for _ in range(20)]
+    in_step(first, second)
+    for link in ends:
+        link.silence()
+    with ThreadPoolExecutor(3 * len(users)) as pool:
+        blocks = [event("block", user) for user in users]
+        for block in blocks:
+            pool.submit(first.daemon.post, block)
+        wait_until(lambda: all(status(first, user) == 403 for user in users), "the blocks")
+        for user in users:
+            pool.submit(first.daemon.post, event("unblock", user))
+        wait_until(lambda: all(status(first, user) == 200 for user in users), "the unblocks")
+        for block in blocks:
+            pool.submit(second.daemon.post, block)
+        wait_until(lambda: all(status(second, user) == 403 for user in users), "the retries")
+        for link in ends:
+            link.heal()
+    in_step(first, second)
+    for stack in (first, second):
+        wait_until(lambda: status(stack, users[-1]) != 503, "the Envoy to be fresh")
+    for user in users:
+        assert status(first, user) == status(second, user), user
 
 
 @pytest.mark.parametrize("actions", [["block", "unblock"] * 2, ["block", "unblock", "block"]], ids=len)

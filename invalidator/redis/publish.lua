@@ -92,6 +92,38 @@ if type(read.payload) ~= 'table' or not actions[read.payload.action] then
   return invalid('payload.action: must be block, zero, unblock or override')
 end
 
+-- When the event was heard, as what lies before it in the state. Nothing was heard later than now.
+local heard = ''
+if heard_us then
+  local time = redis.call('TIME')
+  local s, us = tonumber(time[1]), tonumber(time[2])
+  local heard_s, rest_us = math.floor(heard_us / 1000000), heard_us % 1000000
+  if heard_s > s or heard_s == s and rest_us > us then
+    heard_s, rest_us = s, us
+  end
+  heard = string.format('%.0f-%d', heard_s * 1000 + math.floor(rest_us / 1000), rest_us % 1000)
+end
+
+local function is_earlier(one, other)
+  local ms, rest = string.match(one, '^(%d+)-(%d+)$')
+  local other_ms, other_rest = string.match(other, '^(%d+)-(%d+)$')
+  if not ms or not other_ms then return false end
+  ms, other_ms = tonumber(ms), tonumber(other_ms)
+  return ms < other_ms or ms == other_ms and tonumber(rest) < tonumber(other_rest)
+end
+
+-- An event counts from the earliest instant at which a daemon heard it: the others are told if that
+-- was earlier than the one that has written it knows.
+local function found(id, found_under, kept)
+  if heard == '' or not is_earlier(heard, id) then
+    return answer(id, 'duplicate', found_under)
+  end
+  redis.call('XADD', stream, 'MAXLEN', '~', entries_max, '*', 'event', kept, 'subject', subject,
+    'id', found_under, 'heard', heard)
+  redis.call('HSET', state, found_under, heard .. ' ' .. kept)
+  return answer(heard, 'duplicate', found_under)
+end
+
 local known = redis.call('HGET', state, event_id)
 if known then
   local id, kept = string.match(known, '^([^ ]+) (.*)$')
@@ -104,7 +136,7 @@ if known then
   if is_same then
     -- Whoever lost the set gets it back.
     redis.call('SADD', subjects, subject)
-    return answer(id, 'duplicate', event_id)
+    return found(id, event_id, kept)
   end
   if not heard_us and type(read.sig) ~= 'table' then
     redis.call(
@@ -115,7 +147,8 @@ if known then
   event_id = derived(event_id, event)
   known = redis.call('HGET', state, event_id)
   if known then
-    return answer(string.match(known, '^[^ ]+'), 'duplicate', event_id)
+    local derived_id, derived_kept = string.match(known, '^([^ ]+) (.*)$')
+    return found(derived_id, event_id, derived_kept)
   end
 end
 if redis.call('HLEN', state) >= events_max then
@@ -126,18 +159,6 @@ end
 local kept = redis.call('HMGET', digest, 'count', 'sum')
 redis.call('SISMEMBER', subjects, subject)
 redis.call('XLEN', stream)
-
-local heard = ''
-if heard_us then
-  -- Nothing was heard later than now.
-  local time = redis.call('TIME')
-  local s, us = tonumber(time[1]), tonumber(time[2])
-  local heard_s, rest_us = math.floor(heard_us / 1000000), heard_us % 1000000
-  if heard_s > s or heard_s == s and rest_us > us then
-    heard_s, rest_us = s, us
-  end
-  heard = string.format('%.0f-%d', heard_s * 1000 + math.floor(rest_us / 1000), rest_us % 1000)
-end
 
 local entry = {'event', event, 'subject', subject, 'id', event_id}
 if heard ~= '' then

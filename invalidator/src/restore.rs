@@ -6,7 +6,7 @@ use policy::subject::Subject;
 use policy::time::UnixMicros;
 use thiserror::Error;
 
-use crate::engine::{Engine, Incoming, IngestError, Now};
+use crate::engine::{Engine, Incoming, IngestError, Now, Order};
 use crate::intake::{Checked, Clock, Intake, Stored, kept_origin};
 use crate::store::{Keeper, KeptEvent, REPEATED_WITHIN};
 
@@ -51,7 +51,7 @@ impl<'a> Restore<'a> {
     /// In words, if it is not the event that it is kept as, or none that this program understands.
     pub fn take(&mut self, kept: KeptEvent) -> Result<(), String> {
         let KeptEvent { subject, event_id, record } = kept;
-        let stored = Stored { event_id: Some(&event_id), vouch: None, in_order: false };
+        let stored = Stored { event_id: Some(&event_id), vouch: None };
         let clock = Clock::own(self.now.wall);
         let checked = self.intake.check(kept_origin(&record), stored, &record.event, clock);
         let checked = checked.map_err(|rejected| rejected.error.to_string())?;
@@ -62,7 +62,8 @@ impl<'a> Restore<'a> {
         if self.of_one.last().is_some_and(|before| before.incoming.event.subject != subject) {
             self.take_in();
         }
-        let incoming = Incoming { event, identity, placed: None };
+        let incoming =
+            Incoming { event, identity, heard: record.first_heard, order: Order::AsHeard };
         self.of_one.push(Kept { first_heard: record.first_heard, incoming });
         Ok(())
     }

@@ -15,6 +15,7 @@ BLOCK, UNBLOCK = "block", "unblock"
 LET_THROUGH = "let through after an acknowledgement"
 LOST = "published block not enforced"
 FALSE_BLOCK = "false block"
+DENIED = "newest event not in effect by its own answer"
 
 # What is remembered of one user for the report of a violation.
 _HISTORY_MAX = 400
@@ -100,6 +101,12 @@ class Ledger:
         self.promise(event, at)
         for node in nodes:
             event.proofs.setdefault(node, Proof(at, receipt=True))
+
+    def denied(self, event: Event, call: Request) -> None:
+        """The API answered that something overrules the event. Nothing may that was published before
+        it, whatever the clocks of both publishers say."""
+        if self.events[event.user][-1] is event:
+            self.violations.append(Violation(DENIED, call, event))
 
     def in_step(self, at: float) -> None:
         """All parts say that they know the same, and nothing is under way."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import redis.asyncio
 
-from chaos.ledger import BLOCK, UNBLOCK, Event, Ledger
+from chaos.ledger import BLOCK, UNBLOCK, Event, Ledger, Request
 from chaos.wire import Client
 from chaos.world import World
 from harness import artifacts, events
@@ -20,6 +20,9 @@ from harness.redis_server import Redis
 COMMIT_WINDOW_S = 1.0
 # The share of each way of publishing.
 _WAYS = {"script": 5, "api": 4, "bare": 1}
+# Who publishes: the name, whether it numbers its events, and by how much its clock is wrong. Any of
+# them has the last word about any user.
+_PUBLISHERS = [("risk", True, 0), ("support", False, 60_000), ("desk", False, -3_000), (None, False, 0)]
 # A repeat of what the user's newest event already says.
 _REPEATED = 0.1
 _UNANSWERED_MAX = 600
@@ -120,16 +123,17 @@ class Publisher:
         if newest and self._random.random() < _REPEATED:
             is_blocked = not is_blocked
         action = UNBLOCK if is_blocked else BLOCK
-        number = self._users.index(user)
-        at_ms = events.now_ms()
+        name, numbered, ahead_ms = self._random.choice(_PUBLISHERS)
+        now_ms = events.now_ms()
         raw = events.event(
             action,
             user,
-            at_ms=at_ms,
-            # With a number and without one, but one of the two for each user.
-            sequence=at_ms if number % 2 else None,
+            at_ms=now_ms + ahead_ms,
+            sequence=now_ms if numbered else None,
             reason="chaos",
         )
+        if name:
+            raw["publisher"] = name
         via = self._random.choices(list(_WAYS), list(_WAYS.values()))[0]
         event = Event(raw["event_id"], user, action, via, time.monotonic())
         self._ledger.publish(event)
@@ -154,6 +158,7 @@ class Publisher:
         client = Client(side.daemon.port, _API_TIMEOUT_S)
         try:
             async with self._slots:
+                sent = time.monotonic()
                 token = side.daemon.bearer("publisher")
                 headers = f"content-type: application/json\r\nauthorization: {token}\r\n"
                 status, answer = await client.request("POST", "/v1/invalidations", headers, body)
@@ -163,10 +168,16 @@ class Publisher:
             client.close()
         if status not in (200, 202):
             return False
-        self._ledger.promise(event, time.monotonic())
-        if status == 200:
-            nodes = [node["node"] for node in json.loads(answer)["nodes"]]
-            self._ledger.receipt(event, nodes, time.monotonic())
+        answered, answer = time.monotonic(), json.loads(answer)
+        self._ledger.promise(event, answered)
+        # A daemon that was stopped or cut off may hear what came before it only later.
+        parts = {"redis", f"redis_link-{side.name}", f"daemon-{side.name}"}
+        if not answer["in_effect"]:
+            if self._is_clean(parts, event.published):
+                call = Request(side.node, event.user, sent, answered, status)
+                self._ledger.denied(event, call)
+        elif status == 200:
+            self._ledger.receipt(event, [node["node"] for node in answer["nodes"]], answered)
         # Taken in and not yet enforced is a promise too: some rely on it, some ask again.
         return status == 200 or self._random.random() < 0.5
 

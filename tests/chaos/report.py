@@ -3,7 +3,7 @@
 import statistics
 from collections import Counter
 
-from chaos.ledger import FALSE_BLOCK, LET_THROUGH, LOST, Ledger
+from chaos.ledger import DENIED, FALSE_BLOCK, LET_THROUGH, LOST, Ledger
 from chaos.publisher import Publisher
 from chaos.run import Outcome
 
@@ -31,7 +31,7 @@ def summary(outcome: Outcome, ledger: Ledger, publisher: Publisher) -> list[str]
         f"not served {sum(unserved.values())}" + (f" ({why})" if why else "")
     )
     kinds = Counter(violation.kind for violation in ledger.violations)
-    lines.append(", ".join(f"{kind}: {kinds[kind]}" for kind in (LOST, LET_THROUGH, FALSE_BLOCK)))
+    lines.append(", ".join(f"{kind}: {kinds[kind]}" for kind in (LOST, LET_THROUGH, FALSE_BLOCK, DENIED)))
     return lines
 
 

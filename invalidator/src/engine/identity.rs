@@ -6,6 +6,7 @@
 //! nobody takes the one for the other. If its publisher is certain and another one, the event counts
 //! under an id of its own ([`derived`]): who came first must not decide that a genuine event is lost.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use policy::name::{EventId, NAME_BYTES_MAX};
@@ -76,13 +77,37 @@ pub(super) enum Seen {
 
 type Key = (Subject, EventId);
 
-/// At most a given number of events, each with the sequence that covers it.
+/// An event that was seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeenEvent {
+    pub(super) identity: Identity,
+    /// The sequence that covers it.
+    pub(super) sequence: u64,
+    /// Since when it counts; none if that is forgotten.
+    pub(super) since: Option<Since>,
+}
+
+/// Since when an event counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Since {
+    /// As it was first heard here.
+    pub(super) here: Heard,
+    /// As it is written, for everybody.
+    pub(super) place: Option<Heard>,
+}
+
+/// When an event was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    pub(super) at: UnixMicros,
+    /// The instant from which it counts for that.
+    pub(super) counts: UnixMicros,
+}
+
+/// At most a given number of events.
 #[derive(Debug)]
 pub(super) struct SeenEvents {
-    events: HashMap<Key, (Identity, u64)>,
-    /// Those of which the place in the order that all daemons share has been reached, and when they
-    /// were heard by that.
-    placed: HashMap<Key, UnixMicros>,
+    events: HashMap<Key, SeenEvent>,
     /// The ids of those that may count under another id than their own, by [`root`] and content: the
     /// same event may come again in other bytes, of which another id would be derived.
     derived: HashMap<(Subject, Box<str>, u64), EventId>,
@@ -93,55 +118,50 @@ pub(super) struct SeenEvents {
 impl SeenEvents {
     pub(super) fn new(events_max: usize) -> Self {
         let (events, derived) = (HashMap::new(), HashMap::new());
-        let (placed, oldest_first) = (HashMap::new(), VecDeque::new());
-        Self { events, placed, derived, oldest_first, events_max }
+        Self { events, derived, oldest_first: VecDeque::new(), events_max }
     }
 
     /// What is remembered of the event with this id.
-    pub(super) fn get(&self, subject: &Subject, event_id: &EventId) -> Option<&(Identity, u64)> {
+    pub(super) fn get(&self, subject: &Subject, event_id: &EventId) -> Option<&SeenEvent> {
         self.events.get(&(subject.clone(), event_id.clone()))
     }
 
-    /// Notes that the place of an event in the order that all daemons share has been reached.
-    pub(super) fn place(&mut self, key: Key, heard: UnixMicros) {
-        if self.events.contains_key(&key) {
-            self.placed.insert(key, heard);
+    /// Notes since when an event counts.
+    pub(super) fn set_since(&mut self, key: &Key, since: Since) {
+        if let Some(known) = self.events.get_mut(key) {
+            known.since = Some(since);
         }
-    }
-
-    pub(super) fn placed(&self, subject: &Subject, event_id: &EventId) -> Option<UnixMicros> {
-        self.placed.get(&(subject.clone(), event_id.clone())).copied()
     }
 
     /// Looks an event up.
     pub(super) fn find(&self, subject: &Subject, event_id: &EventId, new: &Identity) -> Seen {
         let known = self.get(subject, event_id);
-        if let Some((_, sequence)) = known.filter(|(known, _)| known.content == new.content) {
-            return Seen::Before(event_id.clone(), *sequence);
+        if let Some(known) = known.filter(|known| known.identity.content == new.content) {
+            return Seen::Before(event_id.clone(), known.sequence);
         }
         let derived_before = (subject.clone(), root(event_id).into(), new.content);
         if let Some(own) = self.derived.get(&derived_before)
-            && let Some((_, sequence)) = self.get(subject, own)
+            && let Some(known) = self.get(subject, own)
         {
-            return Seen::Before(own.clone(), *sequence);
+            return Seen::Before(own.clone(), known.sequence);
         }
-        let Some((known, _)) = known else { return Seen::New(event_id.clone()) };
+        let Some(known) = known.map(|known| known.identity) else {
+            return Seen::New(event_id.clone());
+        };
         if !new.publisher.is_certain() || known.publisher == new.publisher {
             return Seen::Conflict;
         }
         let Some(own) = derived(event_id, new.bytes) else { return Seen::Conflict };
         match self.get(subject, &own) {
             None => Seen::New(own),
-            Some((known, sequence)) if known.content == new.content => Seen::Before(own, *sequence),
+            Some(known) if known.identity.content == new.content => {
+                Seen::Before(own, known.sequence)
+            }
             Some(_) => Seen::Conflict,
         }
     }
 
-    pub(super) fn remove(
-        &mut self,
-        subject: &Subject,
-        event_id: &EventId,
-    ) -> Option<(Identity, u64)> {
+    pub(super) fn remove(&mut self, subject: &Subject, event_id: &EventId) -> Option<SeenEvent> {
         // Its place in the line stays: whoever comes to it finds nothing.
         self.forget(&(subject.clone(), event_id.clone()))
     }
@@ -157,15 +177,21 @@ impl SeenEvents {
             let derived = (key.0.clone(), root.into(), identity.content);
             self.derived.insert(derived, key.1.clone());
         }
-        if self.events.insert(key.clone(), (identity, sequence)).is_none() {
-            self.oldest_first.push_back(key);
+        match self.events.entry(key) {
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                (known.identity, known.sequence) = (identity, sequence);
+            }
+            Entry::Vacant(new) => {
+                self.oldest_first.push_back(new.key().clone());
+                new.insert(SeenEvent { identity, sequence, since: None });
+            }
         }
     }
 
-    fn forget(&mut self, key: &Key) -> Option<(Identity, u64)> {
+    fn forget(&mut self, key: &Key) -> Option<SeenEvent> {
         let gone = self.events.remove(key)?;
-        self.placed.remove(key);
-        let derived = (key.0.clone(), root(&key.1).into(), gone.0.content);
+        let derived = (key.0.clone(), root(&key.1).into(), gone.identity.content);
         if self.derived.get(&derived) == Some(&key.1) {
             self.derived.remove(&derived);
         }

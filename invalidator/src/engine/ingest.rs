@@ -8,7 +8,8 @@ use policy::state::{Effect, Merge, Register, State};
 use policy::subject::Subject;
 use policy::time::UnixMicros;
 
-use super::identity::{Identity, Seen};
+use super::identity::{Heard, Identity, Publisher, Seen, Since};
+use super::order::{Order, Settled};
 use super::subjects::Merged;
 use super::{Engine, IngestError, Ingested, Now, Overruling, Verdict, extras, warnings};
 
@@ -19,9 +20,10 @@ pub struct Incoming {
     pub event: Event,
     /// What it is beside its id.
     pub identity: Identity,
-    /// When it was first heard, if it comes in its place in the order that all daemons share: what
-    /// has come to its own place before is older.
-    pub placed: Option<UnixMicros>,
+    /// When it was first heard.
+    pub heard: UnixMicros,
+    /// What is known of its place among others.
+    pub order: Order,
 }
 
 /// Whether an event does what it says, once it is known.
@@ -41,18 +43,21 @@ impl Engine {
         incoming: impl Into<Incoming>,
         now: Now,
     ) -> Result<Ingested, IngestError> {
-        let Incoming { event, identity, placed } = incoming.into();
+        let Incoming { event, identity, mut heard, order } = incoming.into();
         let Event { subject, mut register, .. } = event;
         let found = self.find(&subject, &register.version.event_id, &identity);
         let event_id = match found {
             Seen::Conflict => return Err(IngestError::IdTaken),
             Seen::New(event_id) => event_id,
-            Seen::Before(event_id, _) if self.is_out_of_place(&subject, &event_id, placed) => {
-                event_id
-            }
             Seen::Before(event_id, covering) => {
                 register.version.event_id = event_id;
-                return Ok(self.again(&subject, &register, covering, now));
+                let settled = match order {
+                    Order::Placed => self.put_in_place(&subject, &register, heard, now),
+                    Order::Last | Order::AsHeard => Settled::default(),
+                };
+                let again = self.again(&subject, &register, covering, now);
+                let Settled { restamped, forgotten } = settled;
+                return Ok(Ingested { restamped, forgotten, ..again });
             }
         };
         let mut warnings = Vec::new();
@@ -60,7 +65,11 @@ impl Engine {
             warnings.push(warnings::id_taken(&register.version.event_id, &event_id));
         }
         register.version.event_id = event_id.clone();
-        self.put_in_its_place(&subject, &mut register, placed);
+        if order == Order::Last {
+            register.version.at = self.next_instant(&subject, register.version.at);
+            heard = register.version.at;
+        }
+        let counts = register.version.at;
         self.put_in_publishers_order(&subject, &mut register, &identity);
         let names = self.unknown_names(&register.effect, now);
         let unknown_names = u64::try_from(names.len()).unwrap_or(u64::MAX);
@@ -69,10 +78,19 @@ impl Engine {
         warnings.extend(self.unreached(now));
         warnings.extend(warnings::over(&register.effect, now.wall));
         let before = self.left(&subject, &register, now);
-        let next = self.log.last().saturating_add(1);
-        let prune_at = self.patience.time(now);
-        let merged = self.subjects.merge(&subject, register.clone(), next, prune_at)?;
-        let Merged { merge, sequence, forgotten } = merged;
+        let Merged { mut merge, sequence, forgotten, .. } = self.merge(&subject, &register, now)?;
+        let key = (subject.clone(), event_id.clone());
+        self.seen.insert(key.clone(), identity, sequence);
+        let here = Heard { at: heard, counts };
+        let place = (order == Order::Placed).then_some(here);
+        self.seen.set_since(&key, Since { here, place });
+        let mut settled = Settled { forgotten, ..Settled::default() };
+        if order == Order::Placed {
+            self.settle(&subject, now, &mut settled);
+            if let Some(raised) = self.held(&subject, &event_id) {
+                (register, merge) = (raised, Merge::Applied);
+            }
+        }
         let standing = self.standing(&subject, &register, now);
         warnings.extend(self.remaining(&subject, &register, now));
         let lifts_nothing = !register.holds() && before == 0;
@@ -87,16 +105,10 @@ impl Engine {
             Merge::Applied => Verdict::Applied,
             Merge::Stale => Verdict::Stale,
         };
-        if merge == Merge::Applied {
-            let is_urgent = extras::is_urgent(&register.effect, now.wall);
-            self.log.push(subject.clone(), event_id.clone(), now.mono, is_urgent);
-        }
         let is_kept = self.subjects.holds(&subject, &event_id);
-        self.seen.insert((subject.clone(), event_id.clone()), identity, sequence);
-        if let Some(heard) = placed {
-            self.seen.place((subject, event_id.clone()), heard);
-        }
+        let sequence = self.subjects.sequence_of(&subject).unwrap_or(sequence);
         let Standing { in_effect, overruled_by } = standing;
+        let Settled { restamped, forgotten } = settled;
         Ok(Ingested {
             event_id,
             register,
@@ -108,74 +120,9 @@ impl Engine {
             unknown_names,
             idle,
             warnings,
+            restamped,
             forgotten,
         })
-    }
-
-    /// What was heard live counts from when it came here, which may have been long after it was
-    /// written. What was written later still, and is not heard live, is newer all the same. Not so
-    /// what counts from another instant than it was heard at: that is old.
-    fn put_in_its_place(&self, subject: &Subject, new: &mut Register, placed: Option<UnixMicros>) {
-        let at = new.version.at;
-        if placed != Some(at) {
-            return;
-        }
-        let state = self.state_of(subject);
-        let before = state.registers().iter().map(|known| &known.version);
-        let before = before.filter(|known| {
-            self.seen.placed(subject, &known.event_id).is_some_and(|heard| heard <= at)
-        });
-        let latest = before.map(|known| known.at).max().unwrap_or_default();
-        new.version.at = at.max(UnixMicros(latest.0.saturating_add(1)));
-    }
-
-    /// Whether a known event, which is written at `placed`, counts as older than one that stands before
-    /// it: that one was published bare and heard late, and this one, whose time was known, came with it.
-    /// It has to be taken in once more, in its place.
-    #[must_use]
-    pub fn is_out_of_place(
-        &self,
-        subject: &Subject,
-        event_id: &EventId,
-        placed: Option<UnixMicros>,
-    ) -> bool {
-        let Some(written) = placed else { return false };
-        let state = self.state_of(subject);
-        let is_it = |known: &&Register| known.version.event_id == *event_id;
-        let own = state.registers().iter().find(is_it).map_or(written, |known| known.version.at);
-        let others = state.registers().iter().filter(|known| !is_it(known));
-        others.map(|known| &known.version).any(|known| {
-            let place = self.seen.placed(subject, &known.event_id);
-            known.at >= own && place.is_some_and(|place| place < written)
-        })
-    }
-
-    /// Notes that a known event's place in the order that all daemons share has been reached.
-    pub fn place(&mut self, subject: &Subject, event_id: &EventId, heard: UnixMicros) {
-        self.seen.place((subject.clone(), event_id.clone()), heard);
-    }
-
-    /// An unblock that was delivered late does not lift the block that the same publisher says came
-    /// after it. Only the clock of one and the same publisher is compared, and only so that a block
-    /// stands: of a block that says it came before an unblock, nobody can say whether it is late or
-    /// another host of the publisher has another clock.
-    fn put_in_publishers_order(&self, subject: &Subject, new: &mut Register, identity: &Identity) {
-        let (Some(claim), None) = (identity.claim, new.version.sequence) else { return };
-        let state = self.state_of(subject);
-        for known in state.registers() {
-            let id = &known.version.event_id;
-            let other = self.seen.get(subject, id).and_then(|(other, _)| other.claim);
-            let Some(other) = other.filter(|other| other.0 == claim.0) else { continue };
-            if known.version.sequence.is_some() {
-                continue;
-            }
-            let (at, known_at) = (new.version.at, known.version.at);
-            if lifts(new, known) && claim.1 < other.1 {
-                new.version.at = at.min(UnixMicros(known_at.0.saturating_sub(1)));
-            } else if lifts(known, new) && other.1 < claim.1 {
-                new.version.at = at.max(UnixMicros(known_at.0.saturating_add(1)));
-            }
-        }
     }
 
     /// An event that was taken in before.
@@ -187,8 +134,7 @@ impl Engine {
         now: Now,
     ) -> Ingested {
         // As it was taken in, which may have been at another instant than it was heard now.
-        let is_it = |known: &&Register| known.version.event_id == register.version.event_id;
-        let known = self.state_of(subject).registers().iter().find(is_it).cloned();
+        let known = self.held(subject, &register.version.event_id);
         let register = known.as_ref().unwrap_or(register);
         let Standing { in_effect, overruled_by } = self.standing_now(subject, register, now);
         // What nodes have, or could not store, is the subject's state of its last change.
@@ -205,6 +151,7 @@ impl Engine {
             unknown_names: 0,
             idle: self.nodes.idle(subject, &register.effect, now.mono),
             warnings: self.remaining(subject, register, now),
+            restamped: Vec::new(),
             forgotten: Vec::new(),
         }
     }
@@ -269,8 +216,12 @@ impl Engine {
     ) -> bool {
         let next = self.log.last().saturating_add(1);
         let Some(effect) = self.subjects.rename(subject, event_id, own, next) else { return false };
-        if let Some((identity, _)) = self.seen.remove(subject, event_id) {
-            self.seen.insert((subject.clone(), own.clone()), identity, next);
+        if let Some(seen) = self.seen.remove(subject, event_id) {
+            let key = (subject.clone(), own.clone());
+            self.seen.insert(key.clone(), seen.identity, next);
+            if let Some(since) = seen.since {
+                self.seen.set_since(&key, since);
+            }
         }
         // Nodes take the longer id for the newer event, and have it.
         let is_urgent = extras::is_urgent(&effect, now.wall);
@@ -278,14 +229,22 @@ impl Engine {
         true
     }
 
-    /// Whether these very bytes have been taken in under this id, as far as is remembered.
+    /// Who has published these very bytes, if they have been taken in under this id, as far as is
+    /// remembered.
     #[must_use]
-    pub fn knows(&self, subject: &Subject, event_id: &EventId, bytes: u64) -> bool {
-        self.seen.get(subject, event_id).is_some_and(|(known, _)| known.bytes == bytes)
+    pub fn knows(&self, subject: &Subject, event_id: &EventId, bytes: u64) -> Option<Publisher> {
+        let known = self.seen.get(subject, event_id).map(|known| known.identity);
+        known.filter(|known| known.bytes == bytes).map(|known| known.publisher)
+    }
+
+    /// An event that is part of its subject's state, as it counts.
+    fn held(&self, subject: &Subject, event_id: &EventId) -> Option<Register> {
+        let state = self.state_of(subject);
+        state.registers().iter().find(|known| known.version.event_id == *event_id).cloned()
     }
 
     /// What is known about a subject.
-    fn state_of(&self, subject: &Subject) -> Cow<'_, State> {
+    pub(super) fn state_of(&self, subject: &Subject) -> Cow<'_, State> {
         match self.subjects.get(subject) {
             Some((state, _)) => Cow::Borrowed(state),
             None => Cow::Owned(State::default()),
@@ -366,15 +325,6 @@ impl Engine {
     }
 }
 
-/// Whether one event is about lifting what the other one is.
-fn lifts(lift: &Register, block: &Register) -> bool {
-    match (&lift.effect, &block.effect) {
-        (Effect::Lift { reason: None }, Effect::Block(_) | Effect::Zero(_)) => true,
-        (Effect::Lift { reason: Some(reason) }, Effect::Block(block)) => *reason == block.reason,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 impl From<Event> for Incoming {
     /// Tests that are not about ids tell events apart by what they do.
@@ -386,6 +336,7 @@ impl From<Event> for Incoming {
         let lane = event.publisher.as_ref().map(|name| policy::state::Lane::of(Some(name)));
         let claim = lane.map(|lane| (lane, event.occurred_at));
         let identity = Identity { content, bytes: content, claim, ..Identity::default() };
-        Self { event, identity, placed: None }
+        let heard = event.register.version.at;
+        Self { event, identity, heard, order: Order::AsHeard }
     }
 }

@@ -20,6 +20,7 @@ mod keys;
 mod log;
 mod node;
 mod nodes;
+mod order;
 mod overdue;
 mod patience;
 mod report;
@@ -59,6 +60,8 @@ use log::SequenceLog;
 use node::Asked;
 use nodes::Nodes;
 pub use nodes::{NODE_EXPIRES_AFTER, NodeKey, PollError, Ticket};
+use order::Beaten;
+pub use order::Order;
 pub use overdue::{Change, Overdue};
 use patience::Patience;
 pub use report::{
@@ -82,6 +85,7 @@ pub struct Engine {
     subjects: Subjects,
     log: SequenceLog,
     seen: SeenEvents,
+    beaten: Beaten,
     nodes: Nodes,
     waiters: Waiters,
     sources: Sources,
@@ -104,6 +108,7 @@ impl Engine {
             subjects: Subjects::new(limits.subjects_max),
             log: SequenceLog::new(limits.log_entries_max),
             seen: SeenEvents::new(limits.event_ids_max),
+            beaten: Beaten::default(),
             nodes: Nodes::new(limits.nodes_max, connected_for),
             waiters: Waiters::default(),
             sources: Sources::new(sources),

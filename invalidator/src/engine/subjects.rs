@@ -32,6 +32,8 @@ pub(super) struct Merged {
     /// Of the subject's last change.
     pub(super) sequence: u64,
     pub(super) forgotten: Vec<Forgotten>,
+    /// What it has overtaken.
+    pub(super) overtaken: Vec<Register>,
 }
 
 /// At most a given number of subjects.
@@ -102,6 +104,8 @@ impl Subjects {
             Merge::Duplicate | Merge::Stale => {}
         }
         let is_gone = |id: &&EventId| event_ids(&state).all(|left| left != *id);
+        let is_overtaken = |known: &&Register| is_gone(&&known.version.event_id);
+        let registers: Vec<_> = before.registers().iter().filter(is_overtaken).cloned().collect();
         let overtaken: Vec<_> = event_ids(&before).filter(is_gone).cloned().collect();
         let late = Some(new).filter(|id| is_gone(&id)).into_iter();
         self.kept.changed(subject, &known.state, &state);
@@ -114,7 +118,7 @@ impl Subjects {
         let sequence = known.sequence;
         self.room.changed(stood, Standing::of(&known.state), (subject, sequence));
         forgotten.extend(self.forget_idle());
-        Ok(Merged { merge, sequence, forgotten })
+        Ok(Merged { merge, sequence, forgotten, overtaken: registers })
     }
 
     /// Forgets what is only remembered, and of too many subjects.

@@ -154,6 +154,9 @@ pub struct Ingested {
     pub idle: Vec<(NodeKey, &'static str)>,
     /// What its publisher should know, in words.
     pub warnings: Vec<String>,
+    /// Events of its subject that count from a later instant than before, or are in force again, since
+    /// this one has found its place.
+    pub restamped: Vec<(EventId, UnixMicros)>,
     /// Events of its subject that no longer count: overtaken by this one, or over for long. No
     /// more of them than a state has registers.
     pub forgotten: Vec<Forgotten>,

@@ -4,7 +4,7 @@ use policy::event::CLOCK_AHEAD_MAX;
 use policy::name::EventId;
 use policy::time::UnixMicros;
 
-use crate::engine::Publisher;
+use crate::engine::{Order, Publisher};
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,16 @@ pub struct Origin {
     pub caller: Publisher,
 }
 
+/// What is known of the place of an event that counts from `at`, among those of its subject.
+#[must_use]
+pub fn order(path: Path, at: UnixMicros, first_heard: UnixMicros) -> Order {
+    match path {
+        Path::Live | Path::Replayed if at == first_heard => Order::Last,
+        Path::Written(_) | Path::Known(_) => Order::Placed,
+        Path::Live | Path::Replayed | Path::Heard(_) | Path::Kept(_) => Order::AsHeard,
+    }
+}
+
 /// What lies beside an event where it was kept, by us or in Redis.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stored<'a> {
@@ -24,8 +34,6 @@ pub struct Stored<'a> {
     pub event_id: Option<&'a EventId>,
     /// A daemon's word for it; see the module `vouch`.
     pub vouch: Option<&'a [u8]>,
-    /// It comes in its place in the order that all daemons share.
-    pub in_order: bool,
 }
 
 /// The time, by two clocks.
@@ -54,6 +62,8 @@ pub enum Path {
     Heard(UnixMicros),
     /// From the stream or the state in Redis, where it was first written then.
     Written(UnixMicros),
+    /// The same of what was taken in before: it is only to find its place.
+    Known(UnixMicros),
     /// From our own store: it was first heard then.
     Kept(UnixMicros),
     /// From the dead letters, now, by an operator's word.
@@ -86,7 +96,9 @@ impl Origin {
     pub fn first_heard(&self, clock: Clock) -> UnixMicros {
         match self.path {
             Path::Live | Path::Replayed => clock.common,
-            Path::Written(at) => at.min(clock.common.saturating_add(CLOCK_AHEAD_MAX)),
+            Path::Written(at) | Path::Known(at) => {
+                at.min(clock.common.saturating_add(CLOCK_AHEAD_MAX))
+            }
             Path::Kept(at) | Path::Heard(at) => at,
         }
     }

@@ -12,9 +12,12 @@ use super::{Refusal, Shared};
 use crate::access::{Caller, Role};
 use crate::audit::entry::{About, EventFact, EventText, Fact};
 use crate::deadletter::Refused as Letter;
-use crate::engine::{Engine, Forgotten, Incoming, IngestError, Ingested, Now, Verdict, WaiterId};
+use crate::engine::{
+    Engine, Forgotten, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId,
+};
 use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored};
-use crate::intake::{kept_origin, kept_source};
+use crate::intake::{hash, kept_origin, kept_source, order};
+use crate::source::redis::REDIS;
 use crate::store::{KeptEvent, Ticket};
 
 /// An event that was taken in.
@@ -177,9 +180,12 @@ impl Shared {
         }
         self.recall(&known.subject, &known.event_id);
         let mut engine = self.engine();
-        let placed = stored.in_order.then_some(first_heard);
-        let ingested = engine.ingest(Incoming { event, identity, placed }, now).map_err(|error| {
-            Refused { refusal: error.into(), event_id: Some(known.event_id.clone()), signature }
+        let order = order(origin.path, event.register.version.at, first_heard);
+        let incoming = Incoming { event, identity, heard: first_heard, order };
+        let ingested = engine.ingest(incoming, now).map_err(|error| Refused {
+            refusal: error.into(),
+            event_id: Some(known.event_id.clone()),
+            signature,
         });
         let mut ingested = ingested?;
         ingested.warnings.splice(0..0, warnings);
@@ -191,7 +197,11 @@ impl Shared {
         // Under the engine's lock: in the order in which it merges.
         let ticket = self.keep(&known, &ingested, record);
         let then = then(&mut engine, (&known.subject, ingested.sequence, now));
-        let heard = first_heard;
+        let heard = match order {
+            // Others are to put it where it stands here.
+            Order::Last => ingested.register.version.at,
+            Order::Placed | Order::AsHeard => first_heard,
+        };
         Ok((Taken { known, signature, ingested, ticket, json, heard }, then))
     }
 
@@ -221,32 +231,81 @@ impl Shared {
         }
         let Some(record) = self.keeper.event(subject, event_id) else { return };
         let origin = kept_origin(&record);
-        let stored = Stored { event_id: Some(event_id), vouch: None, in_order: false };
+        let stored = Stored { event_id: Some(event_id), vouch: None };
         let checked = self.intake.check(origin, stored, &record.event, self.clock(self.now()));
         if let Ok(Checked { identity, .. }) = checked {
             self.engine().recall(subject, event_id, identity);
         }
     }
 
-    /// Brings the store in step with what the engine has done.
+    /// Brings the store in step with what the engine has done. What is overtaken from the start is kept
+    /// for a while as well: it may turn out not to be.
     fn keep(&self, event: &Known, ingested: &Ingested, record: Record) -> Ticket {
-        let (subject, event_id) = (event.subject.clone(), event.event_id.clone());
+        let identity = (event.subject.clone(), event.event_id.clone());
         let save = match ingested.verdict {
             // Known and in force, but there was no room to keep it when it came first.
-            Verdict::Duplicate if self.keeper.lacks(&subject, &event_id) => true,
-            Verdict::Duplicate => return self.keeper.ticket_of(&subject, &event_id),
-            _ => ingested.is_kept,
+            Verdict::Duplicate => self.keeper.lacks(&identity.0, &identity.1),
+            _ => true,
         };
-        let by = save.then(|| (subject.clone(), event_id.clone()));
-        let kept = save.then_some(KeptEvent { subject, event_id, record });
+        let by = save.then(|| identity.clone());
+        let kept = save.then(|| KeptEvent {
+            subject: identity.0.clone(),
+            event_id: identity.1.clone(),
+            record,
+        });
         let (overtaken, over): (Vec<_>, Vec<_>) =
             ingested.forgotten.iter().partition(|event| event.not_before == UnixMicros(0));
-        let identity = |event: &Forgotten| (event.subject.clone(), event.event_id.clone());
-        let ticket = self.keeper.update(kept, over.into_iter().map(identity));
+        let name = |event: &Forgotten| (event.subject.clone(), event.event_id.clone());
+        let mut ticket = self.keeper.update(kept, over.into_iter().map(name));
+        if !save {
+            ticket = self.keeper.ticket_of(&identity.0, &identity.1);
+        }
         for event in overtaken {
-            self.keeper.retire(by.clone(), identity(event));
+            self.keeper.retire(by.clone(), name(event));
+        }
+        self.restamp(&identity.0, &ingested.restamped);
+        if save && !ingested.is_kept {
+            self.keeper.retire(None, identity);
         }
         ticket
+    }
+
+    /// Keeps from when events count now, so that they do after a restart.
+    fn restamp(&self, subject: &Subject, restamped: &[(EventId, UnixMicros)]) {
+        for (event_id, at) in restamped {
+            // What is not kept any more is read from Redis if need be.
+            let Some(record) = self.keeper.event(subject, event_id) else { continue };
+            let first_heard = record.first_heard.max(*at);
+            let record = Record { first_heard, ..record };
+            let (subject, event_id) = (subject.clone(), event_id.clone());
+            self.keeper.save(KeptEvent { subject, event_id, record });
+        }
+    }
+
+    /// Notes that an event which is known by these bytes stands in its place in Redis, where it was
+    /// written at `heard`. Says whether it is known.
+    pub fn place(
+        &self,
+        (subject, event_id): (&Subject, &EventId),
+        heard: UnixMicros,
+        bytes: &[u8],
+    ) -> bool {
+        let (now, mut engine) = (self.now(), self.engine());
+        let Some(publisher) = engine.knows(subject, event_id, hash(bytes)) else { return false };
+        if let Some(restamped) = engine.place(subject, event_id, heard, now) {
+            self.restamp(subject, &restamped);
+            drop(engine);
+            if !restamped.is_empty() {
+                self.ring_changed();
+            }
+            return true;
+        }
+        drop(engine);
+        let origin = Origin::new(REDIS, Path::Known(heard)).by(publisher);
+        let stored = Stored { event_id: Some(event_id), vouch: None };
+        // It has passed all rules before.
+        let _ = self.ingest_stored(origin, stored, bytes);
+        true
     }
 
     /// Counts and logs an event that was not even read because of its size.
@@ -295,7 +354,7 @@ impl Shared {
     fn audit_accepted(&self, origin: Origin, event: &Known, ingested: &Ingested) {
         let is_old = match origin.path {
             Path::Kept(_) => true,
-            Path::Written(_) => ingested.verdict == Verdict::Duplicate,
+            Path::Written(_) | Path::Known(_) => ingested.verdict == Verdict::Duplicate,
             Path::Live | Path::Heard(_) | Path::Replayed => false,
         };
         if is_old {
@@ -348,7 +407,7 @@ impl Shared {
         let is_told = match origin.path {
             Path::Live => source == EMBEDDED,
             Path::Replayed => true,
-            Path::Heard(_) | Path::Written(_) | Path::Kept(_) => false,
+            Path::Heard(_) | Path::Written(_) | Path::Known(_) | Path::Kept(_) => false,
         };
         if !is_told {
             let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);

@@ -229,6 +229,13 @@ impl Register {
         key(self).cmp(&key(other)).then_with(|| self.version.event_id.cmp(&other.version.event_id))
     }
 
+    /// Whether it counts from an earlier instant than another one; of two at one instant, the one that
+    /// holds comes later.
+    #[must_use]
+    pub fn counts_before(&self, other: &Self) -> bool {
+        self.cmp_heard(other) == Ordering::Less
+    }
+
     /// The order within one lane: by the publisher's count; without counts, as they were heard.
     pub(super) fn cmp_in_lane(&self, other: &Self) -> Ordering {
         let number = |register: &Self| register.version.sequence.map(|sequence| sequence.number);

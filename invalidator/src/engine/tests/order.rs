@@ -1,62 +1,189 @@
 //! Which of two events has the last word, where more is known of them than when they were heard.
 
 use policy::event::Event;
+use policy::name::Name;
+use policy::state::{Lane, Sequence, State};
+use proptest::prelude::*;
 
 use super::*;
 
 /// An event as it comes in its place in the stream, heard then.
 fn placed(event: &Event, ms: u64) -> Incoming {
-    let mut incoming = Incoming::from(event.clone());
-    let heard = at(ms).wall;
-    incoming.event.register.version.at = heard;
-    Incoming { placed: Some(heard), ..incoming }
+    let incoming = Incoming::from(heard(event.clone(), ms));
+    Incoming { order: Order::Placed, ..incoming }
 }
 
-#[test]
-fn what_follows_in_the_stream_is_newer_than_what_came_late_and_has_passed_there() {
-    let block = event("1", "alice", 0, json!({ "action": "block", "reason": "fraud" }));
-    let lift = event("2", "alice", 0, json!({ "action": "unblock" }));
-    for passed in [true, false] {
-        let mut engine = usual();
-        // Written at 10 ms, and heard here at 900 ms.
-        let mut late = Incoming::from(block.clone());
-        late.event.register.version.at = at(900).wall;
-        let id = engine.ingest(late, at(900)).unwrap().event_id;
-        if passed {
-            engine.place(&user("alice"), &id, at(10).wall);
-        }
-        let verdict = engine.ingest(placed(&lift, 20), at(901)).unwrap().verdict;
-        assert_eq!(verdict, if passed { Verdict::Applied } else { Verdict::Stale });
+fn payload(what: u8) -> serde_json::Value {
+    match what % 6 {
+        0 | 1 => json!({ "action": "block", "reason": "fraud" }),
+        2 => json!({ "action": "block", "reason": "kyc", "scope": ["bet"] }),
+        3 => json!({ "action": "unblock", "reason": "fraud" }),
+        4 => json!({ "action": "zero" }),
+        _ => json!({ "action": "unblock" }),
     }
-    // What is heard before it stays before it, wherever it stands in the stream.
-    let mut engine = usual();
-    engine.ingest(placed(&block, 30), at(30)).unwrap();
-    assert_eq!(engine.ingest(placed(&lift, 20), at(40)).unwrap().verdict, Verdict::Stale);
-    // An old event that is written again counts from when it counts, and no later.
-    let other = event("3", "alice", 0, json!({ "action": "unblock" }));
-    let mut old = placed(&other, 50);
-    old.event.register.version.at = at(0).wall;
-    assert_eq!(engine.ingest(old, at(60)).unwrap().verdict, Verdict::Stale);
+}
+
+/// One event, and how it comes to one daemon.
+#[derive(Clone, Debug)]
+struct Story {
+    what: u8,
+    sequence: Option<u64>,
+    /// By how many places its entry in the stream is late.
+    written_late: usize,
+    /// Somebody who heard it so many milliseconds late has written it before that.
+    written_wrong: Option<u64>,
+    /// By how many milliseconds its stamp is wrong at each daemon that hears it live, if it does.
+    live: [Option<u64>; 2],
+    /// Where among all that comes it is heard live.
+    turn: [u8; 2],
+}
+
+fn stories() -> impl Strategy<Value = Vec<Story>> {
+    let late = || prop_oneof![2 => Just(None), 3 => Just(Some(0)), 3 => (0..90_u64).prop_map(Some)];
+    let story = (
+        (0..6_u8, prop::option::weighted(0.3, 1..9_u64), 0..3_usize, late()),
+        [late(), late()],
+        [any::<u8>(), any::<u8>()],
+    );
+    let story = story.prop_map(|((what, sequence, written_late, written_wrong), live, turn)| {
+        Story { what, sequence, written_late, written_wrong, live, turn }
+    });
+    prop::collection::vec(story, 1..9)
+}
+
+/// What has an effect on alice, by the ids of the events.
+fn effects(state: &State) -> Vec<String> {
+    let now = at(3_000).wall;
+    let mut ids: Vec<_> = state
+        .in_effect(now)
+        .filter(|register| register.holds())
+        .map(|register| register.version.event_id.to_string())
+        .collect();
+    ids.sort_unstable();
+    ids
+}
+
+proptest! {
+    /// Whatever daemons have stamped, in whatever order they heard what: once they have the stream,
+    /// the order of places decides, for them and for the nodes that have merged all they were told.
+    #[test]
+    fn the_order_of_places_decides_on_every_daemon_alike(stories in stories()) {
+        let events: Vec<_> = stories.iter().enumerate().map(|(number, story)| {
+            let mut event = event(&format!("e{number}"), "alice", 0, payload(story.what));
+            let lane = Lane::of(Some(&Name::parse("risk").unwrap()));
+            event.register.version.sequence =
+                story.sequence.map(|number| Sequence { lane, number });
+            event
+        }).collect();
+        let place = |number: usize| 10 * (u64::try_from(number).unwrap() + 1);
+        let mut oracle = State::default();
+        for (number, event) in events.iter().enumerate() {
+            oracle.merge(heard(event.clone(), place(number)).register);
+        }
+        let mut stream: Vec<_> = stories.iter().enumerate().flat_map(|(number, story)| {
+            let turn = 2 * (number + story.written_late);
+            let wrong = story.written_wrong.map(|wrong| (turn, number, place(number) + wrong));
+            [Some((turn + 3, number, place(number))), wrong]
+        }).flatten().collect();
+        stream.sort_unstable();
+        for daemon in 0..2 {
+            let (mut engine, mut node) = (usual(), State::default());
+            let mut live: Vec<_> = (0..events.len()).collect();
+            live.sort_by_key(|number| stories[*number].turn[daemon]);
+            let mut live = live.into_iter().peekable();
+            for (turn, (_, written, heard_at)) in stream.iter().enumerate() {
+                while let Some(number) = live.peek().copied() {
+                    if usize::from(stories[number].turn[daemon]) * stream.len() > turn * 256 {
+                        break;
+                    }
+                    live.next();
+                    if let Some(wrong) = stories[number].live[daemon] {
+                        let event = heard(events[number].clone(), place(number) + wrong);
+                        engine.ingest(event, at(1_000)).unwrap();
+                        tell(&engine, &mut node);
+                    }
+                }
+                let id = &events[*written].register.version.event_id;
+                let instant = at(*heard_at).wall;
+                if engine.place(&user("alice"), id, instant, at(1_000)).is_none() {
+                    engine.ingest(placed(&events[*written], *heard_at), at(1_000)).unwrap();
+                }
+                tell(&engine, &mut node);
+            }
+            let state = engine.view(&user("alice"), at(1_000)).unwrap().state;
+            prop_assert_eq!(effects(&state), effects(&oracle), "daemon {}", daemon);
+            prop_assert_eq!(effects(&node), effects(&oracle), "its node {}", daemon);
+        }
+    }
+}
+
+/// A node merges what its daemon knows.
+fn tell(engine: &Engine, node: &mut State) {
+    if let Some(view) = engine.view(&user("alice"), at(1_000)) {
+        node.merge_state(view.state);
+    }
 }
 
 #[test]
-fn what_came_together_with_an_older_event_that_was_heard_late_finds_its_place() {
-    let block = event("1", "alice", 0, json!({ "action": "block" }));
-    let lift = event("2", "alice", 0, json!({ "action": "unblock" }));
+fn what_is_heard_late_overrules_nothing_that_stands_behind_it_in_the_stream() {
+    let lift = event("1", "alice", 0, json!({ "action": "unblock" }));
+    let block = event("2", "alice", 0, json!({ "action": "block", "reason": "fraud" }));
+    for lift_first in [true, false] {
+        let mut engine = usual();
+        // A bare unblock of 10 ms is heard at 900 ms; the block was written at 20 ms.
+        engine.ingest(heard(lift.clone(), 900), at(900)).unwrap();
+        let verdict = engine.ingest(heard(block.clone(), 20), at(901)).unwrap().verdict;
+        assert_eq!(verdict, Verdict::Stale, "nothing better is known yet");
+        let entries = [placed(&lift, 10), placed(&block, 20)];
+        let entries =
+            if lift_first { [0, 1] } else { [1, 0] }.map(|number| entries[number].clone());
+        let done = entries.map(|entry| engine.ingest(entry, at(902)).unwrap());
+        assert!(is_blocked(&engine));
+        let raised: Vec<_> = done.iter().flat_map(|done| &done.restamped).collect();
+        assert_eq!(raised.len(), 1, "the store has to know");
+        assert_eq!((raised[0].0.as_str(), raised[0].1.0), ("2", at(900).wall.0 + 1));
+        // What is said again changes nothing.
+        let sequence = engine.status(at(903)).sequence;
+        let again = engine.ingest(placed(&block, 20), at(903)).unwrap();
+        assert_eq!((again.verdict, again.in_effect), (Verdict::Duplicate, true));
+        assert_eq!(engine.status(at(903)).sequence, sequence);
+    }
+}
+
+#[test]
+fn what_was_heard_first_stays_first_until_both_places_are_known() {
+    let lift = event("1", "alice", 0, json!({ "action": "unblock" }));
+    let block = event("2", "alice", 0, json!({ "action": "block", "reason": "fraud" }));
     let mut engine = usual();
-    // A bare block of 10 ms and a written unblock of 20 ms, both heard here at 900 ms.
-    let id = engine.ingest(heard(block, 900), at(900)).unwrap().event_id;
-    engine.ingest(heard(lift.clone(), 20), at(900)).unwrap();
-    assert!(is_blocked(&engine), "nothing better is known yet");
-    // The stream has them in their places.
-    engine.place(&user("alice"), &id, at(10).wall);
-    let known = engine.digest();
-    assert_eq!(engine.ingest(placed(&lift, 20), at(901)).unwrap().verdict, Verdict::Applied);
+    // Both were heard late, in their order; of the block that is known first.
+    engine.ingest(heard(lift.clone(), 900), at(900)).unwrap();
+    engine.ingest(heard(block.clone(), 901), at(901)).unwrap();
+    let sequence = engine.status(at(902)).sequence;
+    engine.ingest(placed(&block, 20), at(902)).unwrap();
+    assert!(is_blocked(&engine));
+    engine.ingest(placed(&lift, 10), at(903)).unwrap();
+    assert!(is_blocked(&engine));
+    assert_eq!(engine.status(at(904)).sequence, sequence, "nothing had to be said");
+    // Others may have heard them in the other order.
+    let mut engine = usual();
+    engine.ingest(heard(lift.clone(), 900), at(900)).unwrap();
+    engine.ingest(heard(block.clone(), 901), at(901)).unwrap();
+    engine.ingest(placed(&block, 20), at(902)).unwrap();
+    engine.ingest(placed(&lift, 30), at(903)).unwrap();
     assert!(!is_blocked(&engine));
-    let after = engine.digest();
-    assert!(after.count <= known.count + 1);
-    assert_eq!(engine.ingest(placed(&lift, 20), at(902)).unwrap().verdict, Verdict::Duplicate);
-    assert_eq!(engine.digest(), after);
+}
+
+#[test]
+fn an_event_that_is_handed_over_comes_after_all_that_is_known() {
+    let lift = event("1", "alice", 0, json!({ "action": "unblock" }));
+    let block = event("2", "alice", 0, json!({ "action": "block", "reason": "fraud" }));
+    let mut engine = usual();
+    engine.ingest(heard(lift, 900), at(900)).unwrap();
+    // Meanwhile the daemon's idea of the time has gone back.
+    let handed = Incoming { order: Order::Last, ..heard(block, 700).into() };
+    let done = engine.ingest(handed, at(700)).unwrap();
+    assert_eq!((done.verdict, done.in_effect), (Verdict::Applied, true));
+    assert_eq!(done.register.version.at, UnixMicros(at(900).wall.0 + 1));
 }
 
 /// An event of a publisher, that says it occurred so many seconds before it is heard.

@@ -1,21 +1,28 @@
 //! The stream: every event that was written, in order and without gaps, from where we were.
 
+use std::time::Duration;
+
 use policy::name::EventId;
+use policy::subject::Subject;
+use policy::time::UnixMicros;
 use redis::streams::{StreamId as Entry, StreamReadReply};
 use tokio::task::yield_now;
 
 use super::connect::Link;
 use super::decide::is_gap;
 use super::layout::StreamId;
+use super::outbox::{Entry as ToWrite, Purpose};
 use super::refused::may_pass;
 use super::session::Session;
 use super::{Lost, REDIS, locked, names};
-use crate::intake::{Origin, Path, Stored, hash};
+use crate::intake::{Origin, Path, Stored};
 
 /// Most entries read at once.
 const ENTRIES_AT_ONCE: usize = 512;
 /// How many entries are taken in before others get their turn.
 const ENTRIES_PER_TURN: usize = 32;
+/// Daemons that are in order hear an event within so long of each other.
+const HEARD_TOGETHER: Duration = Duration::from_millis(5);
 
 impl Session<'_> {
     /// Takes in what is written, for as long as the connection lasts.
@@ -77,26 +84,42 @@ impl Session<'_> {
         self.save_position();
     }
 
+    /// Whoever has written an event may have heard it long after us: it counts from the earlier instant.
+    pub(super) fn say_if_earlier(
+        &self,
+        named: (&Subject, &EventId),
+        written: StreamId,
+        event: &[u8],
+    ) {
+        let ours = self.shared.engine().heard_before_written(named.0, named.1);
+        let earlier = |ours: &UnixMicros| written.heard_at().since(*ours) > HEARD_TOGETHER;
+        let Some(heard) = ours.filter(earlier) else { return };
+        let (subject, event_id) = (named.0.clone(), named.1.clone());
+        let (event, purpose) = (event.to_vec(), Purpose::Bare);
+        let (urgent, answer) = (false, None);
+        self.source.outbox.push(ToWrite {
+            subject,
+            event_id,
+            event,
+            heard,
+            urgent,
+            purpose,
+            answer,
+        });
+    }
+
     fn take_in_event(&self, heard: StreamId, stored_as: Option<EventId>, event: &[u8]) {
         // Most were heard before, by Pub/Sub, and checked then.
         let named = names(event).map(|(subject, own)| (subject, stored_as.clone().unwrap_or(own)));
-        let bytes = hash(event);
-        let known = named.as_ref().is_some_and(|(subject, event_id)| {
-            self.shared.engine().knows(subject, event_id, bytes)
-        });
         if let Some(named) = &named {
             locked(&self.source.unseen).seen(named);
-        }
-        if known {
-            let Some((subject, event_id)) = &named else { return };
-            let mut engine = self.shared.engine();
-            engine.place(subject, event_id, heard.heard_at());
-            if !engine.is_out_of_place(subject, event_id, Some(heard.heard_at())) {
+            self.say_if_earlier((&named.0, &named.1), heard, event);
+            if self.shared.place((&named.0, &named.1), heard.heard_at(), event) {
                 return;
             }
         }
         let origin = Origin::new(REDIS, Path::Written(heard.heard_at()));
-        let stored = Stored { event_id: stored_as.as_ref(), vouch: None, in_order: true };
+        let stored = Stored { event_id: stored_as.as_ref(), vouch: None };
         // A refused one is counted and logged there, and changes nothing here.
         match self.shared.ingest_stored(origin, stored, event) {
             Ok(accepted) => {

@@ -25,6 +25,7 @@ mod retry;
 mod sample;
 mod scripts;
 mod session;
+mod skew;
 mod tidy;
 mod vouch;
 mod write;
@@ -56,6 +57,7 @@ use decide::{Watch, Why};
 use layout::StreamId;
 use refused::Refused;
 use scripts::Scripts;
+use skew::Skew;
 
 /// Name of this source.
 pub const REDIS: &str = "redis";
@@ -96,6 +98,7 @@ pub struct RedisSource {
     hole: Mutex<Option<u64>>,
     /// Events in Redis that were refused.
     refused: Mutex<Refused>,
+    skew: Mutex<Option<Skew>>,
     listening: watch::Sender<bool>,
     caught_up: AtomicBool,
 }
@@ -122,6 +125,7 @@ impl RedisSource {
             position: Mutex::default(),
             hole: Mutex::default(),
             refused: Mutex::default(),
+            skew: Mutex::default(),
             listening: watch::Sender::new(false),
             caught_up: AtomicBool::new(false),
             config,

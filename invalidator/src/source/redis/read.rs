@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use policy::name::EventId;
 use policy::subject::Subject;
+use policy::time::UnixMicros;
 use redis::RedisResult;
 use tokio::time::sleep;
 use tracing::{error, warn};
@@ -22,7 +23,7 @@ use super::session::{SETTLE_INTERVAL, Session};
 use super::write::ends_connection;
 use super::{Lost, REDIS, locked};
 use crate::engine::{Digest, Verdict};
-use crate::intake::{Origin, Path, Stored, hash};
+use crate::intake::{Origin, Path, Stored};
 
 /// How many subjects one step of the scan looks for.
 const SCAN_COUNT: usize = 256;
@@ -248,14 +249,15 @@ impl Session<'_> {
         vouch: Option<&[u8]>,
     ) -> bool {
         let source = self.source;
-        if self.shared.engine().knows(identity.0, identity.1, hash(event)) {
+        self.say_if_earlier(identity, id, event);
+        if self.shared.place(identity, id.heard_at(), event) {
             return true;
         }
         if locked(&source.refused).is_for_good(identity) {
             return false;
         }
         let origin = Origin::new(REDIS, Path::Written(id.heard_at()));
-        let stored = Stored { event_id: Some(identity.1), vouch, in_order: false };
+        let stored = Stored { event_id: Some(identity.1), vouch };
         match self.shared.ingest_stored(origin, stored, event) {
             Ok(accepted) => {
                 locked(&source.refused).cured(identity);
@@ -292,13 +294,18 @@ impl Session<'_> {
                 subject: subject.clone(),
                 event_id: event_id.clone(),
                 event: record.event.to_vec(),
-                heard: record.first_heard,
+                // It may be kept with a later instant: where it had to be raised to, here.
+                heard: self.place_of(subject, event_id).unwrap_or(record.first_heard),
                 urgent: false,
                 purpose: Purpose::Repair,
                 answer: None,
             });
             found.written = found.written.saturating_add(1);
         }
+    }
+
+    fn place_of(&self, subject: &Subject, event_id: &EventId) -> Option<UnixMicros> {
+        self.shared.engine().place_of(subject, event_id)
     }
 
     /// Hands over everything about subjects that Redis does not name at all.

@@ -54,7 +54,7 @@ impl Session<'_> {
             return;
         }
         let origin = Origin::new(super::REDIS, Path::Written(at.heard_at()));
-        let stored = Stored { event_id: Some(&event_id), vouch: None, in_order: false };
+        let stored = Stored { event_id: Some(&event_id), vouch: None };
         self.shared.remember(origin, stored, event);
     }
 }

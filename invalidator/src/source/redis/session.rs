@@ -15,6 +15,7 @@ use super::decide::{Seen, Why, before_following};
 use super::layout::StreamId;
 use super::retry::REFUSED;
 use super::scripts::Look;
+use super::skew::Skew;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Digest;
 use crate::shared::{Shared, wall_clock};
@@ -144,13 +145,14 @@ impl RedisSource {
         }
     }
 
-    /// The answer was given somewhere between question and now.
     fn note_skew(&self, shared: &Shared, asked: UnixMicros, told: UnixMicros) {
-        let middle = UnixMicros(asked.0.midpoint(wall_clock().0));
-        let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-        let skew = micros(told.since(middle)).saturating_sub(micros(middle.since(told)));
-        self.outbox.set_skew_us(skew);
-        shared.metrics.redis.skew(skew);
+        let now = shared.now();
+        let Some(new) = Skew::of_answer(told, (asked, now.wall), now.mono) else { return };
+        let mut skew = locked(&self.skew);
+        let better = skew.map_or(new, |before| before.with(new));
+        *skew = Some(better);
+        self.outbox.set_skew_us(better.micros());
+        shared.metrics.redis.skew(better.micros());
     }
 }
 

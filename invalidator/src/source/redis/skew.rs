@@ -1,0 +1,100 @@
+//! How far Redis's clock is from ours: an estimate that one slow answer does not spoil. Plain and
+//! synchronous.
+//!
+//! Redis says the time somewhere between question and answer: so each answer gives bounds, which are
+//! narrow if it came fast. Bounds that overlap those of before narrow them; those of before widen
+//! slowly, since clocks drift. Bounds that do not overlap show that one of the clocks was set.
+
+use std::time::Duration;
+
+use policy::time::UnixMicros;
+
+/// By how much two clocks may drift apart, in parts of a million: several times what the clocks of
+/// computers do.
+const DRIFT_PPM: u128 = 200;
+
+/// Redis's clock less ours, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Skew {
+    at_least: i64,
+    at_most: i64,
+    /// When that was so, on a clock that never goes back.
+    at: Duration,
+}
+
+impl Skew {
+    /// What one answer says, that came between two moments of ours. Nothing if our clock was put back
+    /// meanwhile.
+    pub(super) fn of_answer(
+        told: UnixMicros,
+        (asked, answered): (UnixMicros, UnixMicros),
+        at: Duration,
+    ) -> Option<Self> {
+        let less = |ours: UnixMicros| i64::try_from(i128::from(told.0) - i128::from(ours.0)).ok();
+        let (at_least, at_most) = (less(answered)?, less(asked)?);
+        (at_least <= at_most).then_some(Self { at_least, at_most, at })
+    }
+
+    /// Takes in a newer answer.
+    pub(super) fn with(self, newer: Self) -> Self {
+        let aged = newer.at.saturating_sub(self.at).as_micros().saturating_mul(DRIFT_PPM);
+        let drift = i64::try_from(aged / 1_000_000).unwrap_or(i64::MAX);
+        let at_least = newer.at_least.max(self.at_least.saturating_sub(drift));
+        let at_most = newer.at_most.min(self.at_most.saturating_add(drift));
+        if at_least <= at_most { Self { at_least, at_most, at: newer.at } } else { newer }
+    }
+
+    /// The middle between both bounds.
+    pub(super) fn micros(self) -> i64 {
+        self.at_least.midpoint(self.at_most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn answer(told: u64, asked: u64, answered: u64, at_ms: u64) -> Skew {
+        let ours = (UnixMicros(asked), UnixMicros(answered));
+        Skew::of_answer(UnixMicros(told), ours, Duration::from_millis(at_ms)).unwrap()
+    }
+
+    #[test]
+    fn a_slow_answer_spoils_nothing_and_a_clock_that_was_set_is_believed() {
+        let fast = answer(1_000_500, 1_000_000, 1_000_200, 0);
+        assert_eq!(fast.micros(), 400);
+        // Redis was stopped for 320 ms: the middle alone would say -159,500 µs.
+        let slow = answer(2_000_500, 2_000_000, 2_320_000, 0);
+        assert_eq!(fast.with(slow).micros(), 400);
+        assert_eq!(slow.with(fast).micros(), 400);
+        let set = answer(9_000_000, 3_000_000, 3_000_200, 2_000);
+        assert_eq!(fast.with(set).micros(), 5_999_900);
+        assert_eq!(
+            Skew::of_answer(UnixMicros(1), (UnixMicros(9), UnixMicros(8)), Duration::ZERO),
+            None
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_so_stays_within_the_bounds(
+            skew in -5_000_000_i64..5_000_000,
+            answers in prop::collection::vec((0..900_000_u64, 0..900_000_u64), 1..40),
+        ) {
+            let mut now = 1_000_000_000_u64;
+            let mut known: Option<Skew> = None;
+            for (there, back) in answers {
+                let (asked, answered) = (now, now + there + back);
+                let told = (now + there).saturating_add_signed(skew);
+                let new = answer(told, asked, answered, answered / 1_000);
+                let better = known.map_or(new, |known| known.with(new));
+                prop_assert!(better.at_least <= skew && skew <= better.at_most);
+                prop_assert!(better.at_most - better.at_least <= new.at_most - new.at_least);
+                known = Some(better);
+                now = answered + 10_000;
+            }
+        }
+    }
+}
