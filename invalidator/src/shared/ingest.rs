@@ -216,7 +216,7 @@ impl Shared {
 
     /// Whether a caller of the API may publish this, and now.
     fn may_publish(&self, caller: &Caller, event: &Event, now: Now) -> Result<(), Refusal> {
-        caller.authority.check(&event.register)?;
+        caller.authority.check(&event.subject, &event.register)?;
         let is_bounded = caller.role != Role::Operator;
         match is_bounded && !self.subject_pace.take(&caller.name, &event.subject, now.mono) {
             true => Err(IngestError::TooOften.into()),
