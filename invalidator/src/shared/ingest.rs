@@ -205,6 +205,13 @@ impl Shared {
         Ok((Taken { known, signature, ingested, ticket, json, heard }, then))
     }
 
+    /// Whether an event breaks no rule now, of which nothing is noted. There may still be no room for it.
+    #[must_use]
+    pub fn would_take(&self, origin: Origin, bytes: &[u8]) -> bool {
+        let clock = self.clock(self.now());
+        self.intake.check(origin, Stored::default(), bytes, clock).is_ok()
+    }
+
     /// Remembers an event that is not to be taken in, to recognize it if it comes again.
     pub fn remember(&self, origin: Origin, stored: Stored<'_>, bytes: &[u8]) {
         let checked = self.intake.check(origin, stored, bytes, self.clock(self.now()));

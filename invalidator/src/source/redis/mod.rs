@@ -14,6 +14,7 @@ mod compact;
 mod connect;
 mod decide;
 mod follow;
+mod later;
 mod layout;
 mod listen;
 mod outbox;
@@ -54,6 +55,7 @@ use bare::Unseen;
 use compact::Chores;
 use connect::Servers;
 use decide::{Watch, Why};
+use later::Later;
 use layout::StreamId;
 use refused::Refused;
 use scripts::Scripts;
@@ -98,6 +100,7 @@ pub struct RedisSource {
     hole: Mutex<Option<u64>>,
     /// Events in Redis that were refused.
     refused: Mutex<Refused>,
+    later: Mutex<Later>,
     skew: Mutex<Option<Skew>>,
     listening: watch::Sender<bool>,
     caught_up: AtomicBool,
@@ -125,6 +128,7 @@ impl RedisSource {
             position: Mutex::default(),
             hole: Mutex::default(),
             refused: Mutex::default(),
+            later: Mutex::default(),
             skew: Mutex::default(),
             listening: watch::Sender::new(false),
             caught_up: AtomicBool::new(false),
