@@ -14,7 +14,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use policy::gate::{Clock, Pending};
+use policy::gate::Pending;
+use policy::time::Clock;
 use policy::time::MonotonicNanos;
 
 use crate::host::{self, HostClock};

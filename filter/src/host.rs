@@ -13,10 +13,11 @@ use std::ptr;
 use std::time::Duration;
 
 use policy::claim::{self, Claim};
-use policy::gate::Clock;
+use policy::headers::Headers;
+use policy::memory::{Key, Mark, Mismatch, Shared};
 use policy::push;
-use policy::request::{Headers, Request};
-use policy::shared::{Key, Mark, Mismatch, Shared};
+use policy::request::Request;
+use policy::time::Clock;
 use policy::time::{MonotonicNanos, UnixMicros};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};

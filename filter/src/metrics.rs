@@ -12,12 +12,13 @@ mod sorted;
 use std::cell::{Cell, RefCell};
 
 use policy::config::{Config, Integration};
-use policy::gate::{Cause, Clock, Decision, Denial, Note, Verdict, Why};
+use policy::gate::{Cause, Decision, Denial, Note, Verdict, Why};
 use policy::name::Name;
 use policy::node::{Failure, Report};
 use policy::sign::key::KeyId;
 use policy::sign::verify::Verified;
 use policy::sign::{Failure as SignatureFailure, Profile};
+use policy::time::Clock;
 use policy::time::MonotonicNanos;
 
 use crate::host::{self, HostClock};

@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 
 use policy::gate::{
-    Cause, Clock, Decision, Denial, Freshness, Gate, HeadersDecision, Load, Pending, Verdict,
-    Worker,
+    Cause, Decision, Denial, Freshness, Gate, HeadersDecision, Load, Pending, Verdict, Worker,
 };
 use policy::node::FreshnessCache;
 use policy::request::Request;
 use policy::response;
+use policy::time::Clock;
 
 use crate::held::{Held, Watch};
 use crate::host::mark::Marked;

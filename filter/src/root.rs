@@ -5,11 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use policy::config::Config;
-use policy::gate::{Clock, Gate};
+use policy::gate::Gate;
 use policy::hash::fingerprint;
+use policy::memory::{Key, Shared};
 use policy::node::{self, Failure, Poller, Rank, Report};
 use policy::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
-use policy::shared::{Key, Shared};
+use policy::time::Clock;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 

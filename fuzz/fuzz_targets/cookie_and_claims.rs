@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use policy::claim::Claim;
 use policy::gate::{Freshness, HeadersDecision, Verdict, Worker};
-use policy::request::{Request, can_be_in_request};
+use policy::id::can_be_in_request;
+use policy::request::Request;
 use policy::response;
 
 fuzz_target!(|data: &[u8]| {

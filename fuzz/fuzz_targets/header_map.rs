@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::request::Headers;
+use policy::headers::Headers;
 
 fuzz_target!(|data: &[u8]| {
     let headers = Headers::from_map(data.to_vec());

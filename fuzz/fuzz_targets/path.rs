@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::request::Paths;
+use policy::path::Paths;
 
 fuzz_target!(|data: &[u8]| {
     for bits in 0..8_u8 {

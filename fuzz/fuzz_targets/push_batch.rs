@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::node::{KeyCache, Poller, Rank, join};
+use policy::gate::KeyCache;
+use policy::node::{Poller, Rank, join};
 use policy::push::{Message, POLL_BYTES_MAX};
 
 fuzz_target!(|data: &[u8]| {

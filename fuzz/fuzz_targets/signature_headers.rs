@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::config::Signature;
+use policy::sign::SignatureRules;
 use policy::name::Name;
-use policy::request::Headers;
+use policy::headers::Headers;
 use policy::sign::Profile;
 use policy::sign::explain::explain;
 use policy::sign::key::{Key, KeyId, KeySet, Secret};
@@ -53,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let headers: Headers = data.split(|byte| *byte == b'\n').filter_map(line).collect();
     for profile in Profile::ALL {
-        let signature = Signature::of(profile);
+        let signature = SignatureRules::of(profile);
         // A key that is bound to no profile signs in none.
         assert!(Verifier::begin(&signature, None, &headers, &keys, fuzz::NOW).is_err());
         let keys = keys.bound(|_| Some(profile));
@@ -62,7 +62,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(verifier.finish().is_err());
             // One of another profile is not even begun.
             for other in Profile::ALL.into_iter().filter(|other| *other != profile) {
-                let other = Signature::of(other);
+                let other = SignatureRules::of(other);
                 assert!(Verifier::begin(&other, None, &headers, &keys, fuzz::NOW).is_err());
             }
         }

@@ -5,10 +5,12 @@ use std::sync::LazyLock;
 
 use policy::claim::Claim;
 use policy::config::Config;
-use policy::gate::{Clock, Gate};
+use policy::time::Clock;
+use policy::gate::Gate;
 use policy::hash::HashKey;
-use policy::request::{Headers, Request};
-use policy::shared::{Key, Mark, Mismatch, Shared};
+use policy::headers::Headers;
+use policy::request::Request;
+use policy::memory::{Key, Mark, Mismatch, Shared};
 use policy::time::{MonotonicNanos, UnixMicros};
 
 /// When everything happens, in seconds since the Unix epoch.

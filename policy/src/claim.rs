@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 use prost::encoding::decode_varint;
 
-use crate::request::id;
+use crate::id;
 
 /// Whole numbers beyond this one are not exact in a double.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;

@@ -21,14 +21,16 @@ use std::time::Duration;
 
 use crate::bucket::Rate;
 use crate::name::Name;
-use crate::request::{Networks, Paths};
+use crate::network::Networks;
+use crate::path::Paths;
 use crate::sign::key::KeySet;
+use crate::sign::replay::ReplayStorage;
 use crate::subject::Kind;
 
 use read::FromJson;
 
 pub use fail::{Answer, AnswerByRoute, FailPolicy};
-pub use integration::{Integration, ReplayStorage, Signature, Wanted};
+pub use integration::{Integration, Wanted};
 pub use route::{Groups, LimitMatch, Matcher, PathMatch, RouteGroup};
 pub use worker::{Held, Unverified};
 

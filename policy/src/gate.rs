@@ -19,6 +19,7 @@ mod decision;
 mod evaluate;
 mod integration;
 mod kept;
+mod keys;
 mod load;
 mod pending;
 mod recheck;
@@ -26,6 +27,7 @@ mod take;
 mod worker;
 
 pub use decision::{Cause, Decision, Denial, Note, Verdict, Why};
+pub use keys::KeyCache;
 pub use load::Load;
 pub use pending::{HeadersDecision, Pending, Progress};
 pub use worker::Worker;
@@ -36,18 +38,11 @@ use recheck::Recheck;
 
 use crate::config::{Answer, Config, Groups, Limit, LimitMatch, Source};
 use crate::hash::{HashKey, SubjectHash};
-use crate::request::{Canonical, Fault, Found, Identified, Request, identify, in_limit_header};
-use crate::shared::Shared;
+use crate::memory::Shared;
+use crate::path::Canonical;
+use crate::request::{Fault, Found, Identified, Request, identify, in_limit_header};
 use crate::subject::{Kind, SubjectRef};
-use crate::time::{MonotonicNanos, UnixMicros};
-
-/// Two clocks, each read only when its time is needed.
-pub trait Clock {
-    /// Time for buckets.
-    fn monotonic(&self) -> MonotonicNanos;
-    /// Time for expiries.
-    fn wall(&self) -> UnixMicros;
-}
+use crate::time::Clock;
 
 /// How much this node knows about blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

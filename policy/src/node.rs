@@ -18,17 +18,17 @@ mod messages {
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::{ReplayStorage, Storage};
+use crate::config::Storage;
 use crate::gate::Freshness;
 use crate::hash::HashKey;
+use crate::memory::{Contention, Key, Shared, Step, update};
 use crate::push::Message;
-use crate::shared::{Contention, Key, Shared, Step, update};
 use crate::sign::replay::Horizon;
+use crate::sign::replay::ReplayStorage;
 use crate::time::{MonotonicNanos, UnixMicros};
 
 #[cfg(test)]
 pub(crate) use apply::{Applied, Place};
-pub use keys::KeyCache;
 pub use lease::{LEASE, Rank};
 pub use news::news;
 pub use poller::{Failure, Poller, Report};

@@ -5,28 +5,21 @@
 //! readers could find somebody whom the gate does not see, the request is at fault.
 
 mod cookie;
-mod headers;
-pub(crate) mod id;
 mod ids;
-mod network;
-mod path;
 mod trailer;
 
-pub use headers::{Ambiguous, Headers};
-pub use id::can_be_in_request;
 pub(crate) use ids::{Fault, Found, Identified};
-pub use network::Networks;
-pub use path::{Canonical, Paths};
 pub use trailer::is_forged_trailer;
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::claim::Claim;
 use crate::config::{Identity, Source};
+use crate::headers::{Headers, is_alias};
+use crate::id;
+use crate::network::Networks;
 use crate::subject::Kind;
-use headers::is_alias;
 use ids::Ids;
-pub(crate) use network::client_network;
 
 /// The most different ids of one sort in one request.
 pub const IDENTITIES_MAX: usize = 4;
@@ -85,6 +78,11 @@ pub(crate) fn identify(
         }
     }
     ids.identified()
+}
+
+/// The client's network, without a port, in the one canonical spelling.
+pub(crate) fn client_network(request: &impl Request, networks: Networks) -> Option<Vec<u8>> {
+    client_address(request).map(|ip| networks.of(ip).to_string().into_bytes())
 }
 
 /// The ids in a header. An upstream may take a comma for the end of one, since that is how several

@@ -11,10 +11,13 @@ pub mod key;
 mod mac;
 pub mod nonce;
 pub mod replay;
+pub mod rules;
 pub mod signer;
 pub mod verify;
 
 use std::fmt;
+
+pub use rules::SignatureRules;
 
 /// The header that tells the upstream whose request it is. The filter removes every other copy.
 pub const PARTNER_HEADER: &str = "x-portcullis-partner";

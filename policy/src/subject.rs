@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::request::can_be_in_request;
+use crate::id::can_be_in_request;
 
 /// Longest id of a subject that an event can name, in bytes. In requests ids have any length.
 pub const SUBJECT_ID_BYTES_MAX: usize = 256;

@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 
 use crate::bucket::Rate;
 use crate::config::Config;
-use crate::gate::{Clock, Gate};
+use crate::gate::Gate;
 use crate::hash::HashKey;
+use crate::memory::Shared;
 use crate::name::{EventId, Name};
 use crate::node::{Applied, Place};
 use crate::push;
-use crate::shared::Shared;
 use crate::state::{Block, Effect, Override, Register, Scope, State, Version, Zero};
 use crate::subject::Subject;
+use crate::time::Clock;
 use crate::time::{MonotonicNanos, UnixMicros};
 
 /// When every test begins, on the clock of buckets, in seconds: the machine has been up for a

@@ -83,6 +83,14 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (span <= DURATION_MAX).then_some(span)
 }
 
+/// Two clocks, each read only when its time is needed.
+pub trait Clock {
+    /// Time for buckets.
+    fn monotonic(&self) -> MonotonicNanos;
+    /// Time for expiries.
+    fn wall(&self) -> UnixMicros;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

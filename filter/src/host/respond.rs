@@ -1,6 +1,6 @@
 //! The answer to a request that does not go on.
 
-use policy::request::Headers;
+use policy::headers::Headers;
 use policy::response::Response;
 
 /// Answers the request instead of the upstream. At most once per stream. The access log finds the

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use policy::config::Signature;
 use policy::name::Name;
 use policy::sign::Profile;
+use policy::sign::SignatureRules;
 use policy::sign::explain::explain;
 use policy::time::{UnixMicros, parse_duration};
 
@@ -76,11 +76,11 @@ pub(super) fn run(arguments: Verify) -> Result<bool, Failure> {
     let keys = Reading::of(&arguments.keys_file, keys::load).keys?;
     // What a key is for that does not say, only the plugin configuration says.
     let keys = keys.bound(|_| Some(arguments.profile));
-    let signature = Signature {
+    let signature = SignatureRules {
         partner: arguments.partner,
         tolerance: arguments.tolerance,
         is_nonce_required: arguments.nonce_required,
-        ..Signature::of(arguments.profile)
+        ..SignatureRules::of(arguments.profile)
     };
     let now = arguments.at.unwrap_or_else(wall_clock);
     let integration = arguments.integration.as_ref();

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use policy::sign::key::{Key, KeySet};
-use policy::sign::verify::CANDIDATES_DEFAULT;
+use policy::sign::rules::CANDIDATES_DEFAULT;
 use policy::time::UnixMicros;
 
 /// The ids of keys that compete with too many others of the same partner and profile at some time from

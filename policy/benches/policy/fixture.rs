@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use policy::claim::Claim;
 use policy::config::Config;
-use policy::gate::{Clock, Decision, Freshness, Gate, HeadersDecision, Worker};
+use policy::gate::{Decision, Freshness, Gate, HeadersDecision, Worker};
 use policy::hash::HashKey;
+use policy::headers::Headers;
+use policy::memory::{Key, Mark, Mismatch, Shared};
 use policy::node::{Poller, Rank, join};
 use policy::push::{self, Batch, Change, Message};
-use policy::request::{Headers, Request};
-use policy::shared::{Key, Mark, Mismatch, Shared};
+use policy::request::Request;
 use policy::state::State;
 use policy::subject::Subject;
+use policy::time::Clock;
 use policy::time::{MonotonicNanos, UnixMicros};
 
 /// When everything happens, in seconds since the Unix epoch.

@@ -3,10 +3,10 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use policy::config::Signature;
+use policy::headers::Headers;
 use policy::name::Name;
-use policy::request::Headers;
 use policy::sign::Profile;
+use policy::sign::SignatureRules;
 use policy::sign::key::{Key, KeyId, KeySet, Secret};
 use policy::sign::signer::{Unsigned, sign};
 use policy::sign::verify::{Verified, Verifier};
@@ -21,7 +21,7 @@ const SIZES: [(&str, usize); 2] = [("1KiB", 1024), ("64KiB", 64 * 1024)];
 pub(crate) fn all(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("signature_headers");
     for profile in Profile::ALL {
-        let (rule, headers) = (Signature::of(profile), signed(profile, b"{}"));
+        let (rule, headers) = (SignatureRules::of(profile), signed(profile, b"{}"));
         let keys = keys(profile);
         assert!(verify(&rule, &headers, &keys, b"{}").is_some());
         group.bench_function(profile.as_str(), |b| {
@@ -35,7 +35,7 @@ pub(crate) fn all(criterion: &mut Criterion) {
         let keys = keys(profile);
         for (name, bytes) in SIZES {
             let body = vec![b'x'; bytes];
-            let (rule, headers) = (Signature::of(profile), signed(profile, &body));
+            let (rule, headers) = (SignatureRules::of(profile), signed(profile, &body));
             assert!(verify(&rule, &headers, &keys, &body).is_some());
             group.throughput(Throughput::Bytes(bytes as u64));
             group.bench_function(format!("{profile}/{name}"), |b| {
@@ -81,7 +81,12 @@ fn signed(profile: Profile, body: &[u8]) -> Headers {
     fixture::headers(&lines)
 }
 
-fn verify(rule: &Signature, headers: &Headers, keys: &KeySet, body: &[u8]) -> Option<Verified> {
+fn verify(
+    rule: &SignatureRules,
+    headers: &Headers,
+    keys: &KeySet,
+    body: &[u8],
+) -> Option<Verified> {
     let mut verifier = Verifier::begin(rule, None, headers, keys, NOW).ok()?;
     for chunk in body.chunks(CHUNK_BYTES) {
         verifier.update(chunk);

@@ -14,8 +14,9 @@ use super::{
     SECRET_BYTES_MAX, SECRET_BYTES_MIN, SOURCES_MAX, Source, Storage, raw,
 };
 use crate::name::Name;
+use crate::network::Networks;
+use crate::path::Paths;
 use crate::push;
-use crate::request::{Networks, Paths};
 use crate::time::{DURATION_RULE, parse_duration};
 
 use limits::limits;

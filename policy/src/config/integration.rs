@@ -1,15 +1,14 @@
 //! What a partner's endpoint demands of a request beside the limits.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::route::LimitMatch;
 use crate::name::Name;
-use crate::sign::Profile;
 use crate::sign::key::{Key, KeyId, KeySet};
-use crate::sign::verify::{CANDIDATES_DEFAULT, newest};
+use crate::sign::verify::newest;
+use crate::sign::{Profile, SignatureRules};
 use crate::time::UnixMicros;
 
 /// The most integrations.
@@ -27,12 +26,6 @@ pub const BODY_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// The largest body of a signed request if nothing else is configured, in bytes.
 pub const BODY_BYTES_DEFAULT: u32 = 1024 * 1024;
 
-/// How far the signer's clock may be off if nothing else is configured.
-pub const TOLERANCE_DEFAULT: Duration = Duration::from_secs(300);
-
-/// How long a request of a profile without a time may not be used again.
-pub const REMEMBER_WITHOUT_TIME: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// What requests to a partner's endpoint must satisfy. The first that matches applies.
 #[derive(Debug)]
 pub struct Integration {
@@ -47,48 +40,9 @@ pub struct Integration {
     /// The largest body, in bytes; none means any.
     pub body_bytes_max: Option<usize>,
     /// How they must be signed; none means they need not be.
-    pub signature: Option<Signature>,
+    pub signature: Option<SignatureRules>,
     /// Whether it is only counted.
     pub shadow: bool,
-}
-
-/// How requests must be signed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signature {
-    /// What is signed, and where the signature stands.
-    pub profile: Profile,
-    /// Whose keys are accepted; none means anybody's.
-    pub partner: Option<Name>,
-    /// How far the time of signing may be from now, before or after, inclusive.
-    pub tolerance: Duration,
-    /// Whether a `portcullis` request must have a nonce of its own.
-    pub is_nonce_required: bool,
-    /// The status of an answer to a request that was used before: 409 or 401.
-    pub replay_status: u16,
-    /// The most keys that are tried on a request that does not name its key.
-    pub keys_max: usize,
-    /// How long a request must not be used again: until its time of signing is out of tolerance, here
-    /// and wherever else it may be sent, since most profiles do not sign where that is.
-    pub remember_for: Duration,
-}
-
-impl Signature {
-    /// The defaults for a profile.
-    #[must_use]
-    pub fn of(profile: Profile) -> Self {
-        Self {
-            profile,
-            partner: None,
-            tolerance: TOLERANCE_DEFAULT,
-            is_nonce_required: false,
-            replay_status: 409,
-            keys_max: CANDIDATES_DEFAULT,
-            remember_for: match profile.has_time() {
-                true => TOLERANCE_DEFAULT.saturating_mul(2),
-                false => REMEMBER_WITHOUT_TIME,
-            },
-        }
-    }
 }
 
 impl Integration {
@@ -99,7 +53,7 @@ impl Integration {
     }
 
     /// The keys that are not tried at some time from now on, although they could have signed, because
-    /// more than [`Signature::keys_max`] are valid at once.
+    /// more than [`SignatureRules::keys_max`] are valid at once.
     #[must_use]
     #[inline(never)] // From two places, and on no request's path.
     pub fn crowded_out(&self, keys: &KeySet, now: UnixMicros) -> Vec<KeyId> {
@@ -182,15 +136,4 @@ impl Wanted {
     pub(super) fn of(&self, integration: &Name) -> Option<Profile> {
         self.0.iter().find(|(name, ..)| name == integration).map(|(.., profile)| *profile)
     }
-}
-
-/// How the memory of used requests is laid out. Everything that shares a `vm_id` must agree on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplayStorage {
-    /// Number of slabs, a power of two.
-    pub slabs: u32,
-    /// The most bytes that the requests of one partner may take in one slab.
-    pub slab_bytes_max: usize,
-    /// The longest tolerance of any integration: how long after its signing a request is accepted.
-    pub tolerance: Duration,
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::load::Refusal;
 use crate::bucket::{Quota, Rate};
-use crate::config::{Answer, Config, Signature};
+use crate::config::{Answer, Config};
 use crate::name::{EventId, Name};
+use crate::sign::SignatureRules;
 use crate::sign::verify::Verified;
 use crate::sign::{Failure, Profile};
 use crate::time::UnixMicros;
@@ -199,8 +200,8 @@ impl Cause {
     }
 
     /// A signature that is not accepted.
-    pub(super) fn of_signature(rule: &Signature, failure: Failure) -> Self {
-        let Signature { profile, replay_status, .. } = *rule;
+    pub(super) fn of_signature(rule: &SignatureRules, failure: Failure) -> Self {
+        let SignatureRules { profile, replay_status, .. } = *rule;
         Self::Signature { profile, failure, replay_status }
     }
 

@@ -2,14 +2,14 @@
 
 use super::decision::{Cause, Denial, Note, Why};
 use super::kept::{Kept, forget_full};
-use super::{Clock, Gate, Plan};
+use super::{Gate, Plan};
 use crate::bucket::{Bucket, Quota, Rate};
 use crate::config::{Answer, FailPolicy, Groups, Limit};
 use crate::hash::SubjectHash;
 use crate::name::{EventId, Name};
 use crate::slab::{self, BucketRecord, Entry, SlabError};
 use crate::state::State;
-use crate::time::{MonotonicNanos, UnixMicros};
+use crate::time::{Clock, MonotonicNanos, UnixMicros};
 
 /// What a look at one subject found.
 #[derive(Default)]

@@ -2,11 +2,13 @@
 
 use super::decision::{Cause, Decision, Denial};
 use super::load::Hold;
-use super::{Clock, Gate, Worker};
+use super::{Gate, Worker};
 use crate::config::Integration;
-use crate::request::{Headers, Request, client_address, client_network};
-use crate::shared::Shared;
+use crate::headers::Headers;
+use crate::memory::Shared;
+use crate::request::{Request, client_address, client_network};
 use crate::sign::verify::Verifier;
+use crate::time::Clock;
 
 /// What has to be looked at in the body.
 #[derive(Debug, Default)]

@@ -4,13 +4,14 @@ use super::decision::{Cause, Decision, Denial, Verdict};
 use super::integration::Awaited;
 use super::load::{Hold, Refusal};
 use super::recheck::Recheck;
-use super::{Clock, Freshness, Gate, Plans, Worker};
+use super::{Freshness, Gate, Plans, Worker};
 use crate::config::Integration;
+use crate::memory::Shared;
 use crate::request::Found;
-use crate::shared::Shared;
 use crate::sign::verify::Verifier;
 use crate::sign::{Failure, replay};
 use crate::subject::Kind;
+use crate::time::Clock;
 
 /// What came of a request's headers.
 #[derive(Debug)]

@@ -6,13 +6,13 @@
 use super::decision::{Decision, Denial, Note};
 use super::evaluate::{Evaluation, status, zero_denial};
 use super::take::Look;
-use super::{Clock, Freshness, Gate};
+use super::{Freshness, Gate};
 use crate::config::{Groups, LIMITS_MAX};
 use crate::hash::SubjectHash;
-use crate::shared::Shared;
+use crate::memory::Shared;
 use crate::slab;
 use crate::state::State;
-use crate::time::UnixMicros;
+use crate::time::{Clock, UnixMicros};
 
 /// What has to be looked at once more.
 #[derive(Debug)]

@@ -2,11 +2,12 @@
 
 use super::decision::{Cause, Decision, Denial};
 use super::evaluate::Evaluation;
-use super::{Clock, Gate, Plan, Plans};
+use super::{Gate, Plan, Plans};
 use crate::bucket::Quota;
 use crate::config::Groups;
 use crate::hash::SubjectHash;
-use crate::shared::{ATTEMPTS_MAX, Key, Mark, Shared};
+use crate::memory::{ATTEMPTS_MAX, Key, Mark, Shared};
+use crate::time::Clock;
 
 /// A subject, and what was found when its slab was read.
 pub(super) struct Look<'a> {

@@ -3,9 +3,9 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use super::*;
+use crate::memory::Key;
+use crate::memory::testing::Memory;
 use crate::request::testing::Plain;
-use crate::shared::Key;
-use crate::shared::testing::Memory;
 use crate::sign::{Failure, Profile};
 use crate::state::{Block, Effect, Register};
 use crate::subject::Subject;

@@ -1,8 +1,8 @@
 //! What one worker remembers for itself, beside shared memory.
 
+use super::keys::KeyCache;
 use super::load::Load;
 use crate::config::Config;
-use crate::node::KeyCache;
 use crate::sign::key::KeyId;
 
 /// What one worker remembers for itself.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::read_progress;
 use crate::hash::HashKey;
+use crate::memory::{Key, Shared, Step, update};
 use crate::push::{self, Refusal};
-use crate::shared::{Key, Shared, Step, update};
 use crate::slab::{self, SlabError};
 use crate::state::{Effect, Merge, Register, State};
 use crate::subject::Subject;

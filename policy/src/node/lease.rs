@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::messages::Lease;
+use crate::memory::{Key, Shared, Step, update};
 use crate::push::Message;
-use crate::shared::{Key, Shared, Step, update};
 use crate::time::MonotonicNanos;
 
 /// How long a lease lasts when it is not renewed: a VM that traps is replaced within this and one

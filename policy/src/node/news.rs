@@ -4,7 +4,7 @@ use std::hash::Hash;
 
 use crate::config::{Config, Limit};
 use crate::hash::fingerprint;
-use crate::shared::{Key, Shared, Step, update};
+use crate::memory::{Key, Shared, Step, update};
 use crate::subject::Kind;
 
 /// The most things that are kept in mind; beyond that some are told again.
@@ -64,7 +64,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::shared::testing::Memory;
+    use crate::memory::testing::Memory;
     use crate::testing::{base, config, limit};
 
     #[test]

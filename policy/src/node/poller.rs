@@ -9,14 +9,15 @@ use super::lease::{self, Rank};
 use super::messages::Progress;
 use super::read_progress;
 use crate::config::Config;
-use crate::gate::{Clock, Gate};
+use crate::gate::Gate;
 use crate::hash::fingerprint;
+use crate::memory::{Key, Shared, Step, update};
 use crate::push::batch::Kind;
 use crate::push::{
     BATCH_BYTES_MAX, Batch, HOLD_MAX, Message, PROTOCOL, Poll, REFUSALS_MAX, Refusal,
 };
-use crate::shared::{Key, Shared, Step, update};
 use crate::state::PACKED_FORM;
+use crate::time::Clock;
 use crate::time::MonotonicNanos;
 
 /// The first and the longest wait after a failed poll.

@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::gate::{Clock as _, Gate};
+use crate::gate::Gate;
+use crate::memory::testing::{Intruder, Memory};
 use crate::push::batch::Kind;
 use crate::push::{self, Batch, PROTOCOL, Poll};
-use crate::shared::testing::{Intruder, Memory};
 use crate::slab;
 use crate::state::{Effect, Register, State};
 use crate::subject::Subject;
 use crate::testing::{Time, base, block, change, event, gate, lift, state, user};
+use crate::time::Clock as _;
 
 mod extras;
 mod follow;

@@ -9,7 +9,7 @@
 
 use percent_encoding::percent_decode;
 
-use super::id::trim;
+use crate::id::trim;
 
 /// What is found under the name.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The ids that a request has of one sort, as they are found.
 
-use super::id::clean;
 use super::{IDENTITIES_MAX, IDENTITIES_SEEN_MAX};
+use crate::id::clean;
 use crate::subject::Kind;
 
 /// Somebody, found in a request.

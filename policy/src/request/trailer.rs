@@ -4,8 +4,8 @@
 //! But some servers put them among the headers, once the body is there. So a line that means something to
 //! the gate, or that only the gate may write, must not come in at the back.
 
-use super::headers::is_alias;
 use crate::config::{Config, Source};
+use crate::headers::is_alias;
 use crate::sign;
 use crate::subject::Kind;
 

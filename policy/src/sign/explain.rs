@@ -4,9 +4,9 @@ use super::headers::{self, Claims};
 use super::key::KeySet;
 use super::verify::Verifier;
 use super::{Failure, Profile};
-use crate::config::Signature;
+use crate::headers::Headers;
 use crate::name::Name;
-use crate::request::Headers;
+use crate::sign::SignatureRules;
 use crate::time::UnixMicros;
 
 /// One step of verification.
@@ -34,7 +34,7 @@ impl Step {
 /// before only a node knows.
 #[must_use]
 pub fn explain(
-    signature: &Signature,
+    signature: &SignatureRules,
     integration: Option<&Name>,
     headers: &Headers,
     body: &[u8],
@@ -85,7 +85,7 @@ fn describe(profile: Profile, claims: &Claims) -> String {
     format!("{profile}: {}", found.join(", "))
 }
 
-fn reason(failure: Failure, signature: &Signature, integration: Option<&Name>) -> String {
+fn reason(failure: Failure, signature: &SignatureRules, integration: Option<&Name>) -> String {
     let tolerance = signature.tolerance.as_secs();
     match failure {
         Failure::UnknownKey => "there is no key that it can be signed with".to_owned(),
@@ -107,7 +107,7 @@ fn reason(failure: Failure, signature: &Signature, integration: Option<&Name>) -
 
 /// Tries what signers most often get wrong.
 fn hint(
-    signature: &Signature,
+    signature: &SignatureRules,
     integration: Option<&Name>,
     headers: &Headers,
     body: &[u8],

@@ -6,7 +6,7 @@
 use super::key::KeyId;
 use super::mac::Claimed;
 use super::{Failure, Profile};
-use crate::request::Headers;
+use crate::headers::Headers;
 
 /// The most signatures that one request may offer: signers offer several while a key is replaced.
 pub(super) const SIGNATURES_MAX: usize = 4;

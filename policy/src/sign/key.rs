@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Profile;
-use crate::config::Signature;
 use crate::name::{NAME_BYTES_MAX, Name};
 use crate::push;
+use crate::sign::SignatureRules;
 use crate::state::WireError;
 use crate::time::UnixMicros;
 
@@ -181,7 +181,7 @@ impl Key {
 
     /// Whether it may be used for an integration (none: of no name) whose requests are signed so.
     #[must_use]
-    pub fn is_for(&self, integration: Option<&Name>, signature: &Signature) -> bool {
+    pub fn is_for(&self, integration: Option<&Name>, signature: &SignatureRules) -> bool {
         self.profile == Some(signature.profile)
             && self.covers(integration, signature.partner.as_ref())
     }

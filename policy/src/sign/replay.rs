@@ -19,11 +19,10 @@ use std::time::Duration;
 
 use super::verify::Verified;
 use super::{Failure, Profile};
-use crate::config::ReplayStorage;
-use crate::gate::Clock;
 use crate::hash::{HashKey, SubjectHash};
-use crate::shared::{Key, Shared, Step, update};
+use crate::memory::{Key, Shared, Step, update};
 use crate::subject::{Kind, SubjectRef};
+use crate::time::Clock;
 use crate::time::UnixMicros;
 
 /// The first byte of every slab. A slab of a version that is not known is not touched.
@@ -44,6 +43,17 @@ const ENTRY_BYTES_1: usize = SubjectHash::BYTES + 8;
 const NOBODY: u32 = 0;
 
 const TIME_BITS: u32 = 62;
+
+/// How the memory of used requests is laid out. Everything that shares a `vm_id` must agree on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayStorage {
+    /// Number of slabs, a power of two.
+    pub slabs: u32,
+    /// The most bytes that the requests of one partner may take in one slab.
+    pub slab_bytes_max: usize,
+    /// The longest tolerance of any integration: how long after its signing a request is accepted.
+    pub tolerance: Duration,
+}
 
 /// How long a request must be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use super::key::{Key, KeyId, KeySet, Secret};
 use super::signer::{Unsigned, sign};
 use super::verify::{Verified, Verifier};
 use super::*;
-use crate::config::Signature;
-use crate::request::Headers;
+use crate::headers::Headers;
+use crate::sign::SignatureRules;
 use crate::testing::{EPOCH_S, at, name};
 use crate::time::UnixMicros;
 
@@ -71,7 +71,7 @@ fn signed(profile: Profile, key: &Key, body: &[u8]) -> Headers {
 }
 
 fn verify(
-    signature: &Signature,
+    signature: &SignatureRules,
     headers: &Headers,
     body: &[u8],
     keys: &KeySet,
@@ -88,7 +88,7 @@ fn check(
     body: &[u8],
     keys: &KeySet,
 ) -> Result<Verified, Failure> {
-    verify(&Signature::of(profile), headers, body, keys, at(0))
+    verify(&SignatureRules::of(profile), headers, body, keys, at(0))
 }
 
 #[test]
@@ -152,8 +152,8 @@ fn neither_chunks_nor_the_order_of_keys_matter() {
 }
 
 /// As many keys are tried as can be.
-fn of_many(profile: Profile) -> Signature {
-    Signature { keys_max: 16, ..Signature::of(profile) }
+fn of_many(profile: Profile) -> SignatureRules {
+    SignatureRules { keys_max: 16, ..SignatureRules::of(profile) }
 }
 
 /// What comes of a request where so many keys are tried.
@@ -245,7 +245,7 @@ fn secrets_do_not_show() {
     let wire = keys.to_wire(1);
     let batch = crate::push::Batch { keys: Some(wire.clone()), ..Default::default() };
     let headers = signed(Profile::Portcullis, &key, BODY);
-    let signature = Signature::of(Profile::Portcullis);
+    let signature = SignatureRules::of(Profile::Portcullis);
     let bound = bound(&keys, Profile::Portcullis);
     let verifier = Verifier::begin(&signature, None, &headers, &bound, at(0));
     for shown in

@@ -3,7 +3,7 @@
 //! The body is hashed chunk by chunk, and nothing of it is kept. Where it has to be hashed for each
 //! key by itself, and the request does not name its key, that is done for the likeliest key only; the
 //! body is asked for once more if that key has not signed it. So a good request costs one
-//! hash however many keys there are, and a bad one as many as [`Signature::keys_max`] allows. Whether a
+//! hash however many keys there are, and a bad one as many as [`SignatureRules::keys_max`] allows. Whether a
 //! request was used before is the next question: see [`super::replay`].
 
 use std::fmt;
@@ -17,18 +17,12 @@ use super::headers::{self, Claims};
 use super::key::{Key, KeyId, KeySet};
 use super::mac::{Claimed, Running};
 use super::nonce::{Nonce, Used};
+use super::rules::CANDIDATES_MAX;
 use super::{Failure, Profile};
-use crate::config::Signature;
+use crate::headers::Headers;
 use crate::name::Name;
-use crate::request::Headers;
+use crate::sign::SignatureRules;
 use crate::time::UnixMicros;
-
-/// The most keys that can be tried on one request, whatever is configured.
-pub const CANDIDATES_MAX: usize = 16;
-
-/// The most keys that are tried on one request if nothing else is configured: an old one and the one that
-/// replaces it.
-pub const CANDIDATES_DEFAULT: usize = 2;
 
 /// A body that is complete this soon after its headers is verified with the keys of that time.
 pub const RECHECK_AFTER: Duration = Duration::from_millis(10);
@@ -57,7 +51,7 @@ pub struct Verified {
 
 /// A request whose headers are right, and whose body is still to come.
 pub struct Verifier {
-    signature: Signature,
+    signature: SignatureRules,
     macs: Vec<Claimed>,
     nonce: Option<String>,
     timestamp: Option<u64>,
@@ -92,7 +86,7 @@ impl Verifier {
     /// # Errors
     /// The first rule that the headers break.
     pub fn begin(
-        signature: &Signature,
+        signature: &SignatureRules,
         integration: Option<&Name>,
         headers: &Headers,
         keys: &KeySet,
@@ -289,7 +283,7 @@ fn route(profile: Profile, headers: &Headers) -> Result<(&[u8], &[u8]), Failure>
 
 /// The keys that the request may be signed with; at least one.
 fn usable_keys(
-    signature: &Signature,
+    signature: &SignatureRules,
     integration: Option<&Name>,
     claims: &Claims,
     keys: &KeySet,
@@ -337,7 +331,7 @@ pub(crate) fn newest(
 /// The nonces that may have been signed. Proxies give requests an `X-Request-Id` that their signer
 /// knows nothing of, so unless one is required, it may also have been signed without.
 fn nonces<'a>(
-    signature: &Signature,
+    signature: &SignatureRules,
     claims: &'a Claims,
 ) -> impl Iterator<Item = Option<&'a str>> + use<'a> {
     let sent = claims.nonce.as_deref();
@@ -347,7 +341,7 @@ fn nonces<'a>(
 }
 
 fn check_time(
-    signature: &Signature,
+    signature: &SignatureRules,
     timestamp: Option<u64>,
     now: UnixMicros,
 ) -> Result<(), Failure> {
@@ -362,7 +356,7 @@ fn check_time(
 }
 
 /// When a request that was signed at this time is used at the latest.
-fn latest(signature: &Signature, seconds: u64) -> UnixMicros {
+fn latest(signature: &SignatureRules, seconds: u64) -> UnixMicros {
     instant(seconds).saturating_add(signature.tolerance)
 }
 

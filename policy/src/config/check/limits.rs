@@ -6,7 +6,7 @@ use super::{Checked, answer, fail, header, name};
 use crate::bucket::Rate;
 use crate::hash::fingerprint;
 use crate::name::Name;
-use crate::request::Paths;
+use crate::path::Paths;
 use crate::subject::Kind;
 use crate::time::{DURATION_RULE, parse_duration};
 

@@ -6,7 +6,7 @@ use super::super::route::{Matcher, PathMatch, RouteGroup};
 use super::super::{ConfigError, ROUTE_GROUPS_MAX, raw};
 use super::{Checked, fail, name};
 use crate::name::Name;
-use crate::request::Paths;
+use crate::path::Paths;
 
 pub(super) fn route_groups(raw: Vec<raw::RouteGroup>, paths: Paths) -> Checked<Vec<RouteGroup>> {
     if raw.len() > ROUTE_GROUPS_MAX {

@@ -7,17 +7,17 @@ use ipnet::IpNet;
 
 use super::super::integration::{
     ALLOW_IPS_MAX, BODY_BYTES_DEFAULT, BODY_BYTES_MAX, CONTENT_TYPES_MAX, INTEGRATIONS_MAX,
-    Integration, ReplayStorage, Signature, TOLERANCE_DEFAULT, Unclear, Wanted,
+    Integration, Unclear, Wanted,
 };
 use super::super::{ConfigError, raw};
 use super::limits::matches;
 use super::{Checked, fail, name};
 use crate::name::Name;
-use crate::request::Paths;
-use crate::sign::Profile;
+use crate::path::Paths;
 use crate::sign::key::{ALGORITHM, KEYS_MAX, Key, KeyId, KeySet, SHARED_SECRET, Secret};
-use crate::sign::replay::SLAB_BYTES_MIN;
-use crate::sign::verify::{CANDIDATES_DEFAULT, CANDIDATES_MAX};
+use crate::sign::replay::{ReplayStorage, SLAB_BYTES_MIN};
+use crate::sign::rules::{CANDIDATES_DEFAULT, CANDIDATES_MAX, TOLERANCE_DEFAULT};
+use crate::sign::{Profile, SignatureRules};
 use crate::time::{DURATION_RULE, UnixMicros, parse_duration};
 
 const TOLERANCE_MIN: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub(super) fn integrations(
 
 /// A request of one integration may be sent to another that tolerates more.
 fn remember_for_the_longest(all: &mut [Integration]) {
-    let timed = |one: &Signature| one.profile.has_time();
+    let timed = |one: &SignatureRules| one.profile.has_time();
     let longest = longest_tolerance(all).saturating_mul(2);
     let signatures = all.iter_mut().filter_map(|one| one.signature.as_mut());
     signatures.filter(|one| timed(one)).for_each(|one| one.remember_for = longest);
@@ -130,7 +130,7 @@ fn content_types(field: &str, raw: Option<Vec<String>>) -> Checked<Vec<String>> 
     })
 }
 
-fn signature(field: &str, raw: raw::Signature) -> Checked<Signature> {
+fn signature(field: &str, raw: raw::Signature) -> Checked<SignatureRules> {
     let profile = profile(raw.profile);
     if raw.tolerance.is_some() && !profile.has_time() {
         return fail(format!("{field}.tolerance"), "must be left out: the profile has no time");
@@ -157,14 +157,14 @@ fn signature(field: &str, raw: raw::Signature) -> Checked<Signature> {
         }
     };
     let partner = raw.partner.map(|text| name(&format!("{field}.partner"), &text)).transpose()?;
-    Ok(Signature {
+    Ok(SignatureRules {
         profile,
         partner,
         tolerance: tolerance(&format!("{field}.tolerance"), raw.tolerance.as_deref())?,
         is_nonce_required: raw.nonce == Some(raw::NonceRule::Required),
         replay_status,
         keys_max,
-        ..Signature::of(profile)
+        ..SignatureRules::of(profile)
     })
 }
 

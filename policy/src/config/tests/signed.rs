@@ -3,7 +3,9 @@
 use super::wrong::{DURATION, NAME, check};
 use super::*;
 use crate::sign::Profile;
+use crate::sign::SignatureRules;
 use crate::sign::key::{KEYS_MAX, Key, KeyId, KeySet, Secret};
+use crate::sign::replay::ReplayStorage;
 use crate::time::UnixMicros;
 
 #[test]
@@ -19,7 +21,7 @@ fn integrations_are_read_whole() {
     assert_eq!(signature.tolerance, Duration::from_secs(60));
     assert!(signature.is_nonce_required && signature.replay_status == 401);
     let signature = hooks.signature.as_ref().unwrap();
-    assert_eq!(*signature, Signature::of(Profile::StandardWebhooks));
+    assert_eq!(*signature, SignatureRules::of(Profile::StandardWebhooks));
     assert_eq!((signature.tolerance, signature.replay_status), (Duration::from_secs(300), 409));
     let key = config.keys.get(&KeyId::parse("K1").unwrap()).unwrap();
     assert_eq!(key.not_before, UnixMicros::parse_rfc3339("2026-01-01T00:00:00Z"));

@@ -1,8 +1,8 @@
 //! What happens when memory is full, unreadable, or contended.
 
 use super::*;
+use crate::memory::ATTEMPTS_MAX;
 use crate::push::{self, Message};
-use crate::shared::ATTEMPTS_MAX;
 use crate::slab;
 
 /// Room for one subject per slab.

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use proptest::prelude::*;
 
 use super::*;
-use crate::shared::{Mark, Mismatch};
+use crate::memory::{Mark, Mismatch};
 use crate::state::State;
 use crate::testing::lift;
 

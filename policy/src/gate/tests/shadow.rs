@@ -1,7 +1,7 @@
 //! Shadow: everything is decided and counted, nothing is rejected.
 
 use super::*;
-use crate::shared::ATTEMPTS_MAX;
+use crate::memory::ATTEMPTS_MAX;
 use crate::state::Zero;
 
 /// What would have rejected, by name.

@@ -1,6 +1,7 @@
 //! Keys of signed requests that the invalidator hands out.
 
 use super::*;
+use crate::gate::KeyCache;
 use crate::push::SigningKey;
 use crate::sign::key::{KEYS_BYTES_MAX, KeyId};
 

@@ -5,7 +5,7 @@ use crate::sign::explain::{Step, explain};
 
 fn steps(profile: Profile, headers: &Headers, body: &[u8], now: i64) -> Vec<Step> {
     let keys = set([key("k1")]);
-    explain(&Signature::of(profile), None, headers, body, &bound(&keys, profile), at(now))
+    explain(&SignatureRules::of(profile), None, headers, body, &bound(&keys, profile), at(now))
 }
 
 /// The step that fails, and what it says.

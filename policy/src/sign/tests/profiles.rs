@@ -41,7 +41,7 @@ fn a_key_that_is_bound_to_no_profile_signs_in_none() {
     let keys = set([key("k1")]);
     for profile in Profile::ALL {
         let headers = signed(profile, &key("k1"), BODY);
-        let begun = Verifier::begin(&Signature::of(profile), None, &headers, &keys, at(0));
+        let begun = Verifier::begin(&SignatureRules::of(profile), None, &headers, &keys, at(0));
         assert!(begun.is_err(), "{profile}");
     }
 }
@@ -57,7 +57,7 @@ fn binding_leaves_what_a_key_says_itself() {
 
 #[test]
 fn a_key_whose_profile_is_changed_while_a_body_comes_no_longer_signs() {
-    let signature = Signature::of(Profile::Github);
+    let signature = SignatureRules::of(Profile::Github);
     let before = set([Key { profile: Some(Profile::Github), ..key("k1") }]);
     let headers = signed(Profile::Github, &key("k1"), BODY);
     let mut verifier = Verifier::begin(&signature, None, &headers, &before, at(0)).unwrap();

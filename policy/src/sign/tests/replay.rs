@@ -6,13 +6,13 @@ use std::collections::{HashSet, VecDeque};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::ReplayStorage;
-use crate::gate::Clock as _;
 use crate::hash::{HashKey, SubjectHash};
-use crate::shared::testing::Memory;
-use crate::shared::{Key as Place, Mark, Mismatch, Shared};
+use crate::memory::testing::Memory;
+use crate::memory::{Key as Place, Mark, Mismatch, Shared};
+use crate::sign::replay::ReplayStorage;
 use crate::sign::replay::{Since, Use, admit, insert};
 use crate::testing::Time;
+use crate::time::Clock as _;
 
 const TOLERANCE: Duration = Duration::from_secs(300);
 const STORAGE: ReplayStorage =

@@ -74,7 +74,7 @@ fn published_vectors_come_out_as_published() {
     let mut seen = std::collections::BTreeSet::new();
     for Vector { name: title, request, expected, .. } in &document.vectors {
         let vector = document.vectors.iter().find(|vector| vector.name == *title).unwrap();
-        let mut signature = Signature::of(Profile::parse(&vector.profile).expect(title));
+        let mut signature = SignatureRules::of(Profile::parse(&vector.profile).expect(title));
         signature.tolerance = vector.tolerance_s.map_or(signature.tolerance, Duration::from_secs);
         signature.partner = vector.partner.as_deref().map(name);
         signature.is_nonce_required = vector.nonce_required;

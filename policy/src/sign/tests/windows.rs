@@ -14,7 +14,7 @@ fn the_time_of_signing_is_within_tolerance() {
     for profile in Profile::ALL.into_iter().filter(|profile| profile.has_time()) {
         let headers = signed(profile, &key("k1"), BODY);
         let at = |now| {
-            let signature = Signature { tolerance: TOLERANCE, ..Signature::of(profile) };
+            let signature = SignatureRules { tolerance: TOLERANCE, ..SignatureRules::of(profile) };
             verify(&signature, &headers, BODY, &keys, now).map(|verified| verified.skew_ms)
         };
         assert_eq!(at(micros(300, 0)), Ok(Some(300_000)));
@@ -24,7 +24,7 @@ fn the_time_of_signing_is_within_tolerance() {
         assert_eq!(at(micros(0, 1_999)), Ok(Some(1)));
     }
     let headers = signed(Profile::Github, &key("k1"), BODY);
-    let github = Signature::of(Profile::Github);
+    let github = SignatureRules::of(Profile::Github);
     assert!(verify(&github, &headers, BODY, &keys, micros(1_000_000_000, 0)).is_ok());
 }
 
@@ -35,7 +35,8 @@ fn a_key_is_valid_within_its_window() {
     for profile in Profile::ALL {
         let headers = signed(profile, &window, BODY);
         let at = |now| {
-            verify(&Signature::of(profile), &headers, BODY, &keys, now).map(|found| found.key_id)
+            verify(&SignatureRules::of(profile), &headers, BODY, &keys, now)
+                .map(|found| found.key_id)
         };
         let expired = Err(Failure::ExpiredKey);
         assert_eq!(at(micros(-10, 0)), Ok(window.id.clone()));
@@ -52,7 +53,8 @@ fn a_key_is_for_its_partner_and_integrations() {
     for profile in Profile::ALL {
         let headers = signed(profile, &scoped, BODY);
         let begin = |integration: &str, partner: Option<&str>| {
-            let signature = Signature { partner: partner.map(name), ..Signature::of(profile) };
+            let signature =
+                SignatureRules { partner: partner.map(name), ..SignatureRules::of(profile) };
             let name = name(integration);
             let keys = bound(&keys, profile);
             let mut verifier = Verifier::begin(&signature, Some(&name), &headers, &keys, at(0))?;

@@ -1,8 +1,8 @@
 //! Signed requests are used once, and in time.
 
 use super::*;
-use crate::config::Signature;
 use crate::push::{self, Message, SigningKey};
+use crate::sign::SignatureRules;
 
 #[test]
 fn a_request_over_a_limit_is_not_used_up() {
@@ -69,7 +69,7 @@ fn a_slow_body_does_not_outlast_the_tolerance() {
     let decision = bench.finish(pending);
     let late = "rule=signature:stale integration=payments partner=acme key=k1";
     assert_eq!(line(&bench.gate, &decision), late);
-    assert_eq!(Signature::of(Profile::Portcullis).tolerance, Duration::from_secs(300));
+    assert_eq!(SignatureRules::of(Profile::Portcullis).tolerance, Duration::from_secs(300));
 }
 
 #[test]

@@ -8,8 +8,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::{Request, client_address};
-
 /// How much of an address tells clients apart, in bits from the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Networks {
@@ -51,11 +49,6 @@ fn without_translation(address: IpAddr) -> IpAddr {
         },
         v4 => v4,
     }
-}
-
-/// The client's network, without a port, in the one canonical spelling.
-pub(crate) fn client_network(request: &impl Request, networks: Networks) -> Option<Vec<u8>> {
-    client_address(request).map(|ip| networks.of(ip).to_string().into_bytes())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use std::net::Ipv6Addr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::request::client_network;
 use crate::request::testing::Plain;
 
 fn network(text: &str) -> Option<String> {
