@@ -222,7 +222,7 @@ def field(number: int, value: bytes | str | int) -> bytes:
 
 
 def protobuf(made: dict) -> bytes:
-    """As policy/proto/event.proto says, by hand, so that ours is not tested against itself."""
+    """As crates/events/proto/event.proto says, by hand, so that ours is not tested against itself."""
     action = {"block": 1, "zero": 2, "unblock": 3, "override": 4}[made["payload"]["action"]]
     message = field(2, made["event_id"]) + field(3, made["event_type"])
     message += field(5, made["schema_version"]) + field(6, made["occurred_at"])

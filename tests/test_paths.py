@@ -3,7 +3,7 @@
 The spellings are those that a real Tomcat (10.1.34, embedded, with its defaults) behind the real
 Envoy served as `/v1/bet`, or that other upstreams fold. It was tried by hand, beside these with 4,000
 random paths made of such parts: of the blocked user's none came through, where 32 (Envoy
-normalizes) and 65 (it does not) had before. `policy/src/request/path.rs` has them as a table, too.
+normalizes) and 65 (it does not) had before. `crates/gate/src/path.rs` has them as a table, too.
 """
 
 import pytest

@@ -380,7 +380,7 @@ def test_of_64_connections_with_the_same_request_one_is_accepted(edge):
 
 
 def test_random_changes_of_a_signed_request_are_refused(stack):
-    """A taste of what `policy` tests 10,000 times, here through everything in between."""
+    """A taste of what the crate `signing` tests 10,000 times, here through everything in between."""
     chance = random.Random(20261122)
     path = "/portcullis/forged?amount=1"
     before = stack.upstream.total()

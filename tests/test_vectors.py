@@ -1,7 +1,7 @@
 """The published test vectors, through the real Envoy.
 
 The vectors have times, and Envoy's clock is the real one: so the same vectors are made anew for now.
-`policy` tests the published file itself, to the second; here, what is a second from a bound is left
+The crate `signing` tests the published file itself, to the second; here, what is a second from a bound is left
 out.
 """
 

@@ -7,16 +7,15 @@
 //! that could grow. Once a worker has got the body of one held request, there is nothing to watch for.
 //! Bodies of requests that are not held come in any case, and say nothing.
 //!
-//! What is held takes memory, of which there is a bounded share (see [`policy::gate::Load`]). So that nobody
+//! What is held takes memory, of which there is a bounded share (see [`gate::decide::Load`]). So that nobody
 //! keeps their share for as long as they like, no body may take longer than is configured.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use policy::gate::Pending;
-use policy::time::Clock;
-use policy::time::MonotonicNanos;
+use gate::decide::Pending;
+use model::time::{Clock, MonotonicNanos};
 
 use crate::host::{self, HostClock};
 

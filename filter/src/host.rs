@@ -12,15 +12,14 @@ use std::cell::OnceCell;
 use std::ptr;
 use std::time::Duration;
 
-use policy::claim::{self, Claim};
-use policy::headers::Headers;
-use policy::memory::{Key, Mark, Mismatch, Shared};
-use policy::push;
-use policy::request::Request;
-use policy::time::Clock;
-use policy::time::{MonotonicNanos, UnixMicros};
+use gate::claim::{self, Claim};
+use gate::request::Request;
+use model::memory::{Key, Mark, Mismatch, Shared};
+use model::push;
+use model::time::{Clock, MonotonicNanos, UnixMicros};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
+use signing::headers::Headers;
 
 /// The compare-and-swap number of an absent key: the proxy creates such a key whatever the number,
 /// and refuses this one for a key that is there. Zero would overwrite.

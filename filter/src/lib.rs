@@ -1,6 +1,6 @@
 //! The Portcullis filter: what Envoy loads.
 //!
-//! It translates between Envoy and the `policy` crate and decides nothing itself: `root` is one
+//! It translates between Envoy and the crate `gate` and decides nothing itself: `root` is one
 //! plugin in one VM, `plugin` what its requests share, `stream` one request, `held` those that
 //! wait for their bodies, `host` every call into the proxy, `metrics` the names of counters.
 //!

@@ -11,15 +11,14 @@ mod sorted;
 
 use std::cell::{Cell, RefCell};
 
-use policy::config::{Config, Integration};
-use policy::gate::{Cause, Decision, Denial, Note, Verdict, Why};
-use policy::name::Name;
-use policy::node::{Failure, Report};
-use policy::sign::key::KeyId;
-use policy::sign::verify::Verified;
-use policy::sign::{Failure as SignatureFailure, Profile};
-use policy::time::Clock;
-use policy::time::MonotonicNanos;
+use gate::config::{Config, Integration};
+use gate::decide::{Cause, Decision, Denial, Note, Verdict, Why};
+use gate::node::{Failure, Report};
+use model::name::Name;
+use model::time::{Clock, MonotonicNanos};
+use signing::key::KeyId;
+use signing::verify::Verified;
+use signing::{Failure as SignatureFailure, Profile};
 
 use crate::host::{self, HostClock};
 use sorted::Sorted;

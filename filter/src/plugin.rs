@@ -2,13 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 
-use policy::gate::{
+use gate::decide::{
     Cause, Decision, Denial, Freshness, Gate, HeadersDecision, Load, Pending, Verdict, Worker,
 };
-use policy::node::FreshnessCache;
-use policy::request::Request;
-use policy::response;
-use policy::time::Clock;
+use gate::node::FreshnessCache;
+use gate::request::Request;
+use gate::response;
+use model::time::Clock;
 
 use crate::held::{Held, Watch};
 use crate::host::mark::Marked;

@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use policy::config::Config;
-use policy::gate::Gate;
-use policy::hash::fingerprint;
-use policy::memory::{Key, Shared};
-use policy::node::{self, Failure, Poller, Rank, Report};
-use policy::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
-use policy::time::Clock;
+use gate::config::Config;
+use gate::decide::Gate;
+use gate::node::{self, Failure, Poller, Rank, Report};
+use model::hash::fingerprint;
+use model::memory::{Key, Shared};
+use model::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
+use model::time::Clock;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
@@ -136,7 +136,7 @@ fn begin_memory() -> Result<(), String> {
         "vm_id: this Envoy has had another: with this one limits begin with full buckets, nothing is known of \
          blocks until the invalidator has told, and what was signed before now is refused"
     );
-    node::distrust_before(&mut SharedData, HostClock.wall())
+    signing::replay::distrust_before(&mut SharedData, HostClock.wall())
         .map_err(|_| "shared memory: too many VMs started at once".to_owned())
 }
 

@@ -6,14 +6,14 @@
 
 use std::rc::Rc;
 
-use policy::bucket::Quota;
-use policy::config::RateLimitHeaders;
-use policy::gate::{Cause, Decision, HeadersDecision, Pending, Progress, Verdict};
-use policy::request::{Request, is_forged_trailer};
-use policy::response;
-use policy::sign::{KEY_ID_HEADER, PARTNER_HEADER, is_reserved};
+use gate::config::RateLimitHeaders;
+use gate::decide::{Cause, Decision, HeadersDecision, Pending, Progress, Verdict};
+use gate::request::{Request, is_forged_trailer};
+use gate::response;
+use model::bucket::Quota;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
+use signing::{KEY_ID_HEADER, PARTNER_HEADER, is_reserved};
 
 use crate::held::Held;
 use crate::host::{self, CurrentRequest};

@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::claim::Claim;
-use policy::gate::{Freshness, HeadersDecision, Verdict, Worker};
-use policy::id::can_be_in_request;
-use policy::request::Request;
-use policy::response;
+use gate::claim::Claim;
+use gate::decide::{Freshness, HeadersDecision, Verdict, Worker};
+use model::id::can_be_in_request;
+use gate::request::Request;
+use gate::response;
 
 fuzz_target!(|data: &[u8]| {
     let [cookies, address, claim] = fuzz::parts(data);

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::event::{Document, Event, protobuf};
-use policy::push;
-use policy::state::State;
+use events::{Document, Event, protobuf};
+use model::push;
+use model::state::State;
 
 fuzz_target!(|data: &[u8]| {
     match Event::parse(data, fuzz::NOW) {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::event::{Document, Event, protobuf};
+use events::{Document, Event, protobuf};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(document) = protobuf::read(data) else { return };

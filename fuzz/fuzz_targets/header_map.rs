@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::headers::Headers;
+use signing::headers::Headers;
 
 fuzz_target!(|data: &[u8]| {
     let headers = Headers::from_map(data.to_vec());

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::path::Paths;
+use gate::path::Paths;
 
 fuzz_target!(|data: &[u8]| {
     for bits in 0..8_u8 {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::config::Config;
+use gate::config::Config;
 
 fuzz_target!(|data: &[u8]| {
     match Config::parse(data) {

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::gate::KeyCache;
-use policy::node::{Poller, Rank, join};
-use policy::push::{Message, POLL_BYTES_MAX};
+use gate::decide::KeyCache;
+use gate::node::{Poller, Rank, join};
+use model::push::{Message, POLL_BYTES_MAX};
 
 fuzz_target!(|data: &[u8]| {
     let (gate, mut memory) = (&*fuzz::GATE, fuzz::Memory::default());

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use policy::hash::SubjectHash;
-use policy::sign::Failure;
-use policy::sign::replay::{ENTRY_BYTES, Since, Use, insert};
-use policy::time::UnixMicros;
+use model::hash::SubjectHash;
+use signing::Failure;
+use signing::replay::{ENTRY_BYTES, Since, Use, insert};
+use model::time::UnixMicros;
 
 const ROOM: usize = 4_096;
 const HOUR: Duration = Duration::from_secs(3_600);

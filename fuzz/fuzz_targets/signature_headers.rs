@@ -2,13 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::sign::SignatureRules;
-use policy::name::Name;
-use policy::headers::Headers;
-use policy::sign::Profile;
-use policy::sign::explain::explain;
-use policy::sign::key::{Key, KeyId, KeySet, Secret};
-use policy::sign::verify::Verifier;
+use signing::{SignatureRules, Profile};
+use model::name::Name;
+use signing::headers::Headers;
+use signing::explain::explain;
+use signing::key::{Key, KeyId, KeySet, Secret};
+use signing::verify::Verifier;
 
 const NAMES: [&str; 15] = [
     ":method",

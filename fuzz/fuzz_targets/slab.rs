@@ -4,11 +4,9 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use policy::bucket::{Bucket, Rate, RateTag};
-use policy::hash::SubjectHash;
-use policy::slab::{
-    BucketRecord, STATUS_BYTES_MAX, SUBJECT_BYTES, entries, find, with_buckets, with_status,
-};
+use model::bucket::{Bucket, Rate, RateTag};
+use model::hash::SubjectHash;
+use gate::slab::{BucketRecord, STATUS_BYTES_MAX, SUBJECT_BYTES, entries, find, with_buckets, with_status};
 
 const NOW: u64 = 1_000_000_000_000;
 
@@ -59,7 +57,7 @@ fn kept_as_two(data: &[u8], hash: SubjectHash, record: BucketRecord, rate: &Rate
     let other = BucketRecord { rate: RateTag(!own.rate.0), ..own };
     let alone = with_buckets(Some(data), hash, &[own], 1, 4_096);
     let both = with_buckets(Some(data), hash, &[own, other], 1, 4_096);
-    let room = |written: &policy::slab::Written| written.without_room.clone();
+    let room = |written: &gate::slab::Written| written.without_room.clone();
     assert_eq!(alone.as_ref().map(room).ok(), both.as_ref().map(room).ok());
     if let Ok(written) = both {
         let entry = find(Some(&written.slab), hash).ok().flatten();

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use policy::push;
-use policy::state::{IDLE_MAX, LANES_MAX, Register, State};
-use policy::time::UnixMicros;
+use model::push;
+use model::state::{IDLE_MAX, LANES_MAX, Register, State};
+use model::time::UnixMicros;
 
 fn read(bytes: &[u8]) -> Option<State> {
     // Both forms: a packed state is told by its first byte.

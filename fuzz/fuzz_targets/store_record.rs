@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::record::{RECORD_BYTES_MAX, Record};
-use policy::time::UnixMicros;
+use events::record::{RECORD_BYTES_MAX, Record};
+use model::time::UnixMicros;
 
 fuzz_target!(|data: &[u8]| {
     match Record::decode(data) {

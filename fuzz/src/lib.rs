@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use policy::claim::Claim;
-use policy::config::Config;
-use policy::time::Clock;
-use policy::gate::Gate;
-use policy::hash::HashKey;
-use policy::headers::Headers;
-use policy::request::Request;
-use policy::memory::{Key, Mark, Mismatch, Shared};
-use policy::time::{MonotonicNanos, UnixMicros};
+use gate::claim::Claim;
+use gate::config::Config;
+use model::time::{Clock, MonotonicNanos, UnixMicros};
+use gate::decide::Gate;
+use model::hash::HashKey;
+use signing::headers::Headers;
+use gate::request::Request;
+use model::memory::{Key, Mark, Mismatch, Shared};
 
 /// When everything happens, in seconds since the Unix epoch.
 pub const NOW_S: u64 = 1_800_000_000;

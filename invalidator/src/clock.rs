@@ -37,7 +37,7 @@ impl JumpWatch {
 
 #[cfg(test)]
 mod tests {
-    use policy::time::UnixMicros;
+    use model::time::UnixMicros;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Portcullis's invalidator: the sidecar daemon that hears invalidations and pushes them to the
 //! filter in Envoy, and the command line that talks to it.
 //!
-//! What an event means and which of two is newer is decided in `policy`; what to tell which node
+//! What an event means and which of two is newer is decided in `events` and `model`; what to tell which node
 //! is decided in [`engine`], which is plain data without clock or sockets. The rest moves bytes.
 
 pub mod access;

@@ -1,9 +1,9 @@
 //! From the store into the engine, at the start: before any node is answered.
 
-use policy::event::Event;
-use policy::name::EventId;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use events::Event;
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use thiserror::Error;
 
 use crate::engine::{Engine, Incoming, IngestError, Now, Order};
@@ -121,7 +121,7 @@ impl<'a> Restore<'a> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use policy::record::Record;
+    use events::record::Record;
     use proptest::prelude::*;
     use serde_json::json;
 

@@ -12,8 +12,8 @@ pub use refusal::Refusal;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use policy::sign::key::KeySet;
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
+use signing::key::KeySet;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 

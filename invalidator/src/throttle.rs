@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use policy::bucket::{Bucket, Rate, RateError};
+use model::bucket::{Bucket, Rate, RateError};
 
 pub use folds::{Folded, Folds};
 

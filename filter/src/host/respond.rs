@@ -1,7 +1,7 @@
 //! The answer to a request that does not go on.
 
-use policy::headers::Headers;
-use policy::response::Response;
+use gate::response::Response;
+use signing::headers::Headers;
 
 /// Answers the request instead of the upstream. At most once per stream. The access log finds the
 /// details, which may not have spaces, in `%RESPONSE_CODE_DETAILS%`.

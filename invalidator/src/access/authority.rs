@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use policy::event::{EventError, EventErrorKind};
-use policy::name::Name;
-use policy::state::{Effect, Register, Scope};
-use policy::subject::{SUBJECT_ID_BYTES_MAX, Subject};
+use events::{EventError, EventErrorKind};
+use model::name::Name;
+use model::state::{Effect, Register, Scope};
+use model::subject::{SUBJECT_ID_BYTES_MAX, Subject};
 use serde::Deserialize;
 
 /// Most entries of one list.
@@ -129,8 +129,8 @@ fn beyond(field: &str, rule: &str) -> Result<(), EventError> {
 
 #[cfg(test)]
 mod tests {
-    use policy::event::Event;
-    use policy::time::UnixMicros;
+    use events::Event;
+    use model::time::UnixMicros;
     use serde_json::{Value, json};
 
     use super::*;

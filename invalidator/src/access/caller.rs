@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use policy::bucket::Rate;
-use policy::time::UnixMicros;
+use model::bucket::Rate;
+use model::time::UnixMicros;
 
 use super::token::Digest;
 use super::{Authority, Pace, Role};

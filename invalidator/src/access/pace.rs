@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use policy::bucket::{Bucket, Rate};
+use model::bucket::{Bucket, Rate};
 
 use super::{Needs, Permission};
 

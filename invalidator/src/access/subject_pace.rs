@@ -8,8 +8,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use policy::bucket::{Bucket, Rate};
-use policy::subject::Subject;
+use model::bucket::{Bucket, Rate};
+use model::subject::Subject;
 
 /// Buckets of all callers together.
 const BUCKETS: usize = 65_536;

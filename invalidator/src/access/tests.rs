@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use policy::bucket::Rate;
-use policy::time::UnixMicros;
+use model::bucket::Rate;
+use model::time::UnixMicros;
 use proptest::prelude::*;
 
 use super::*;

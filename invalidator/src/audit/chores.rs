@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use tracing::info;
 
 use super::entry::{Entry, Fact};

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 
 use super::directory::LogFile;
 use super::line::{Point, Seal};

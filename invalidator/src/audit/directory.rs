@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use serde_json::json;
 
 use super::line::{Facts, LINE_BYTES_MAX, Point, Seal};

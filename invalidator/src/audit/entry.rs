@@ -3,11 +3,11 @@
 //! No field holds a user's or session's id: whom an entry is about is kept apart, and stands in
 //! the line as a pseudonym. Texts that others choose are bounded before they get here, or cut.
 
-use policy::event::Event;
-use policy::name::{EventId, Name};
-use policy::state::Effect;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use events::Event;
+use model::name::{EventId, Name};
+use model::state::Effect;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use serde::Serialize;
 
 use super::fold::RepeatsFact;

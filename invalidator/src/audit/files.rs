@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use serde::Serialize;
 
 use super::current::Current;

@@ -2,7 +2,7 @@
 //! refused ones, and those that were known or overtaken already. Some have lines of their own, and
 //! the others lines with their number.
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use serde::Serialize;
 
 use super::Audit;

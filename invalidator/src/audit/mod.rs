@@ -29,13 +29,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use policy::subject::Subject;
+use model::subject::Subject;
 use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::config::{self, Fsync};
+use crate::throttle::Folds;
 pub(crate) use directory::BESIDE;
 pub use directory::{Lines, LogFile, Next, list};
 use entry::{About, Entry, Fact};
@@ -49,10 +51,6 @@ use queue::{Erasure, Queue, Telling, Work};
 pub use queue::{QUEUE_ENTRIES_MAX, Ticket};
 pub use recover::OpenError;
 use writer::{Common, Standing, Writer};
-
-use crate::throttle::Folds;
-
-use crate::config::{self, Fsync};
 
 /// Longest wait of an answer for its lines to be on disk. After that it is given without: the
 /// audit log holds nothing up.

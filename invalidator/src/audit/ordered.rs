@@ -1,8 +1,8 @@
 //! What an event orders, as it stands in its line: which requests, until when, which rate.
 
-use policy::bucket::Rate;
-use policy::state::{Effect, Scope};
-use policy::time::UnixMicros;
+use model::bucket::Rate;
+use model::state::{Effect, Scope};
+use model::time::UnixMicros;
 use serde::Serialize;
 
 use super::entry::EventText;

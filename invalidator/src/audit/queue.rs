@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use tokio::sync::oneshot;
 
 use super::entry::{About, Entry, Fact};

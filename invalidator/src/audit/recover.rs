@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use thiserror::Error;
 
 use super::directory::{self, Head, Lines, LogFile, Next};

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 
 use super::directory::{self, list};
 use super::entry::Fact;

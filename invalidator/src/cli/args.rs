@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use policy::time::{DURATION_RULE, UnixMicros, parse_duration};
+use model::time::{DURATION_RULE, UnixMicros, parse_duration};
 
 use super::audit::Audit;
 use super::dlq::Dlq;
 use super::erase::Erase;
+use super::event_signing::Signing;
 use super::keys::Keys;
 use super::sign::Sign;
-use super::signing::Signing;
 use super::token::Tokens;
 use super::verify::Verify;
 use crate::store::salvage;

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Subcommand};
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 

@@ -1,7 +1,7 @@
 //! A captured HTTP/1.1 request, as `curl -v`, a proxy's dump or a text editor has it.
 
 use httparse::{EMPTY_HEADER, Status};
-use policy::headers::Headers;
+use signing::headers::Headers;
 use thiserror::Error;
 
 /// Most headers of a captured request.

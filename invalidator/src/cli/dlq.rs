@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use serde_json::{Map, Value, json};
 
 use super::Failure;

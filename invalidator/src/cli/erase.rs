@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use policy::subject::Subject;
+use model::subject::Subject;
 use serde_json::{Value, json};
 
 use super::api::Api;

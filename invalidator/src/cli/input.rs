@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use policy::sign::Profile;
+use signing::Profile;
 
 use super::Failure;
 

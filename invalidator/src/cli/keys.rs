@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use policy::name::Name;
-use policy::sign::Profile;
-use policy::time::{DURATION_RULE, parse_duration};
+use model::name::Name;
+use model::time::{DURATION_RULE, parse_duration};
 use secrecy::ExposeSecret;
 use serde_json::json;
+use signing::Profile;
 
 use super::input::profile;
 use super::{Failure, show};

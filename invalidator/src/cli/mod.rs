@@ -7,12 +7,12 @@ mod captured;
 mod dlq;
 mod erase;
 mod event;
+mod event_signing;
 mod exit;
 mod input;
 mod keys;
 mod show;
 mod sign;
-mod signing;
 mod tls;
 mod token;
 mod verify;
@@ -22,9 +22,9 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use policy::sign::signer::SignError;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use signing::signer::SignError;
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
@@ -182,7 +182,7 @@ fn status(client: &Client) -> Result<bool, Failure> {
 
 fn send(client: &Client, target: &Target, event: &Value) -> Result<Exit, Failure> {
     let signer = target.signing.signer()?;
-    let event = signing::signed(signer.as_ref(), event.to_string())?;
+    let event = event_signing::signed(signer.as_ref(), event.to_string())?;
     let reply = Api::new(client)?.publish(&event)?;
     report(client, &reply)
 }
@@ -205,7 +205,7 @@ fn publish(publish: &Publish) -> Result<Exit, Failure> {
             Some(kind) => cannot(kind.into()),
             None => Failure::NotJson(index.saturating_add(1), error),
         })?;
-        let event = signing::signed(signer.as_ref(), event.get().to_owned())?;
+        let event = event_signing::signed(signer.as_ref(), event.get().to_owned())?;
         if *print {
             writeln!(io::stdout(), "{event}")?;
         } else {

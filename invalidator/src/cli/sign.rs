@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use axum::http::Uri;
 use clap::{Args, ValueEnum};
-use policy::sign::Profile;
-use policy::sign::key::{KeyId, Secret};
-use policy::sign::signer::{Unsigned, sign};
 use serde_json::json;
+use signing::Profile;
+use signing::key::{KeyId, Secret};
+use signing::signer::{Unsigned, sign};
 use uuid::Uuid;
 
 use super::Failure;

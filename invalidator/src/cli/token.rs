@@ -7,8 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use policy::name::Name;
-use policy::time::UnixMicros;
+use model::name::Name;
+use model::time::UnixMicros;
 
 use super::Failure;
 use crate::access::{Role, Token};

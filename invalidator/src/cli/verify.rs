@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use policy::name::Name;
-use policy::sign::Profile;
-use policy::sign::SignatureRules;
-use policy::sign::explain::explain;
-use policy::time::{UnixMicros, parse_duration};
+use model::name::Name;
+use model::time::{UnixMicros, parse_duration};
+use signing::explain::explain;
+use signing::{Profile, SignatureRules};
 
 use super::Failure;
 use super::captured::Captured;

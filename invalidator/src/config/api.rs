@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use policy::bucket::Rate;
-use policy::name::Name;
+use model::bucket::Rate;
+use model::name::Name;
 use serde::Deserialize;
 
 use super::raw::{ACK_TIMEOUT_MAX, span};

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::time::parse_duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::value::{Secret, Span};
 use super::{ConfigError, Pace, SECRET_BYTES_MIN};
-use policy::time::parse_duration;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bounds of the time between two times that lines are put on disk.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use policy::push::HOLD_MAX;
+use model::push::HOLD_MAX;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use policy::time::{DURATION_RULE, UnixMicros, parse_duration};
+use model::time::{DURATION_RULE, UnixMicros, parse_duration};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

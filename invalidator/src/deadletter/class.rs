@@ -73,7 +73,7 @@ impl Class {
 
 #[cfg(test)]
 mod tests {
-    use policy::event::EventErrorKind;
+    use events::EventErrorKind;
 
     use super::*;
 

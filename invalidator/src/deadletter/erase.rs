@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use policy::event::{Document, protobuf};
-use policy::subject::Subject;
+use events::{Document, protobuf};
+use model::subject::Subject;
 use serde_json::Value;
 
 use super::{DeadLetters, Filter, Unavailable, table};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use policy::event::EVENT_BYTES_MAX;
-use policy::name::EventId;
-use policy::time::UnixMicros;
+use events::EVENT_BYTES_MAX;
+use model::name::EventId;
+use model::time::UnixMicros;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

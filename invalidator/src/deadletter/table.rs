@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use redb::{Database, ReadableDatabase};
 
 use super::letter::{Fresh, Letter, Replay};

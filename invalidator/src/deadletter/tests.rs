@@ -1,8 +1,8 @@
 mod floods;
 mod room;
 
-use policy::name::EventId;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::time::UnixMicros;
 
 use super::*;
 use crate::intake::Proof;
@@ -181,7 +181,7 @@ fn whoever_is_erased_does_not_come_back_with_letters_that_still_waited() {
         let text = format!("alice {number}");
         letters.keep(refused("too_old", Proof::NotAsked, &text, wall_clock().0));
     }
-    let alice = policy::subject::Subject::user("alice").unwrap();
+    let alice = model::subject::Subject::user("alice").unwrap();
     assert_eq!(letters.erase(&alice), Ok(200));
     letters.flush(Duration::from_secs(20));
     assert!(letters.list(&Filter::default(), 1).unwrap().is_empty());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use policy::push::{Poll, Refusal};
+use model::push::{Poll, Refusal};
 
 use super::answer::Position;
 use super::sent::Sent;

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use policy::push::batch::Kind;
-use policy::push::{self, Batch, Change, Message, PROTOCOL, Poll};
-use policy::state::State;
-use policy::subject::Subject;
+use model::push::batch::Kind;
+use model::push::{self, Batch, Change, Message, PROTOCOL, Poll};
+use model::state::State;
+use model::subject::Subject;
 
 use super::chunk::Chunk;
 use super::extras::URGENT_CHANGES_MAX;

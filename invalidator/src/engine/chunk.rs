@@ -4,9 +4,9 @@
 //! was made some time ago is as good as one that is made now: each state in it is at least as new
 //! as the snapshot. What it lacks of a subject goes along as urgent, if it is.
 
-use policy::push::batch::Kind;
-use policy::push::{self, Batch, Change, Message};
-use policy::subject::Subject;
+use model::push::batch::Kind;
+use model::push::{self, Batch, Change, Message};
+use model::subject::Subject;
 
 use super::answer::Gathered;
 use super::sent::Draft;

@@ -5,8 +5,8 @@
 //! The scripts in `redis/` compute the same. It notices loss, not malice: whoever can write to
 //! Redis can also write a digest.
 
-use policy::name::EventId;
-use policy::subject::Subject;
+use model::name::EventId;
+use model::subject::Subject;
 use serde::Serialize;
 use sha1::{Digest as _, Sha1};
 

@@ -7,9 +7,9 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use policy::push::batch::Kind;
-use policy::state::Effect;
-use policy::time::UnixMicros;
+use model::push::batch::Kind;
+use model::state::Effect;
+use model::time::UnixMicros;
 
 use super::answer::Gathered;
 use super::log::SequenceLog;

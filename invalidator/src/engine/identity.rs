@@ -9,10 +9,10 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
-use policy::name::{EventId, NAME_BYTES_MAX};
-use policy::state::Lane;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::name::{EventId, NAME_BYTES_MAX};
+use model::state::Lane;
+use model::subject::Subject;
+use model::time::UnixMicros;
 
 /// Bytes that [`derived`] puts behind an id.
 const SUFFIX_BYTES: usize = 9;

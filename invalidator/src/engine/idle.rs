@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use policy::name::Name;
-use policy::push::idle;
-use policy::state::{Effect, Scope};
-use policy::subject::Subject;
+use model::name::Name;
+use model::push::idle;
+use model::state::{Effect, Scope};
+use model::subject::Subject;
 
 use super::node::Node;
 use super::nodes::Nodes;

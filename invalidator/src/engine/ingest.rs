@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use policy::event::Event;
-use policy::name::{EventId, Name};
-use policy::state::{Effect, Merge, Register, State};
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use events::Event;
+use model::name::{EventId, Name};
+use model::state::{Effect, Merge, Register, State};
+use model::subject::Subject;
+use model::time::UnixMicros;
 
 use super::identity::{Heard, Identity, Publisher, Seen, Since};
 use super::order::{Order, Settled};
@@ -333,7 +333,7 @@ impl From<Event> for Incoming {
         let mut hasher = DefaultHasher::new();
         format!("{:?}{:?}", event.register.effect, event.occurred_at).hash(&mut hasher);
         let content = hasher.finish();
-        let lane = event.publisher.as_ref().map(|name| policy::state::Lane::of(Some(name)));
+        let lane = event.publisher.as_ref().map(|name| model::state::Lane::of(Some(name)));
         let claim = lane.map(|lane| (lane, event.occurred_at));
         let identity = Identity { content, bytes: content, claim, ..Identity::default() };
         let heard = event.register.version.at;

@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
-use policy::name::EventId;
-use policy::state::{Register, State};
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::state::{Register, State};
+use model::subject::Subject;
+use model::time::UnixMicros;
 
 use super::Digest;
 use super::subjects::RETENTION;
@@ -108,7 +108,7 @@ pub(super) fn event_ids(state: &State) -> Vec<EventId> {
 mod tests {
     use std::time::Duration;
 
-    use policy::event::Event;
+    use events::Event;
     use proptest::prelude::*;
     use serde_json::json;
 

@@ -1,9 +1,9 @@
 //! The signing keys that nodes are to have: one set, replaced as a whole, under a version that
 //! only goes up.
 
-use policy::push;
-use policy::sign::key::KeySet;
-use policy::time::UnixMicros;
+use model::push;
+use model::time::UnixMicros;
+use signing::key::KeySet;
 
 use super::report::{KeyStatus, KeysStatus};
 use crate::keys::validity;

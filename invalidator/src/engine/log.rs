@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use policy::name::EventId;
-use policy::subject::Subject;
+use model::name::EventId;
+use model::subject::Subject;
 
 /// One change.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 //! lack: the changes after their sequence, or a snapshot in chunks when the log does not reach
 //! back far enough. A node's next poll is its acknowledgement, and completes waiters.
 //!
-//! Which of two events is newer is not decided here but in `policy::state`.
+//! Which of two events is newer is not decided here but in `model::state`.
 
 mod acknowledge;
 mod answer;
@@ -39,10 +39,10 @@ mod tests;
 
 use std::time::Duration;
 
-use policy::name::EventId;
-use policy::push::{Batch, Poll};
-use policy::sign::key::KeySet;
-use policy::subject::Subject;
+use model::name::EventId;
+use model::push::{Batch, Poll};
+use model::subject::Subject;
+use signing::key::KeySet;
 
 use acknowledge::Heard;
 use answer::Position;

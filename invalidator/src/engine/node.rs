@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::time::Duration;
 
-use policy::subject::Subject;
+use model::subject::Subject;
 
 use super::chunk::Chunk;
 use super::sent::Sent;
@@ -87,7 +87,7 @@ pub(super) struct Node {
     pub(super) repaired: Option<u64>,
     pub(super) route_groups: Vec<String>,
     pub(super) limits: Vec<String>,
-    /// What it stores and does nothing about, see [`policy::push::idle`].
+    /// What it stores and does nothing about, see [`model::push::idle`].
     pub(super) idle: Vec<String>,
     /// The version of the keys that it has.
     pub(super) keys_version: u64,

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use policy::name::Name;
-use policy::push::{
+use model::name::Name;
+use model::push::{
     NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, is_node_name,
 };
-use policy::state::PACKED_FORM;
+use model::state::PACKED_FORM;
 use thiserror::Error;
 
 use super::answer::{Position, millis};

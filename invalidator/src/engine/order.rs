@@ -11,10 +11,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use policy::name::EventId;
-use policy::state::{Effect, Merge, Register};
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::state::{Effect, Merge, Register};
+use model::subject::Subject;
+use model::time::UnixMicros;
 
 use super::identity::{Heard, Identity, Since};
 use super::subjects::Merged;
@@ -335,7 +335,7 @@ fn lifts(lift: &Register, block: &Register) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use policy::state::Version;
+    use model::state::Version;
 
     use super::*;
 

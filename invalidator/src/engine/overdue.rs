@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use policy::name::EventId;
-use policy::subject::Subject;
+use model::name::EventId;
+use model::subject::Subject;
 
 use super::log::Entry;
 use super::{Engine, NodeKey, Now};

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 
 use super::Now;
 

@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
-use policy::state::State;
-use policy::subject::Subject;
+use model::state::State;
+use model::subject::Subject;
 
 /// Fewest idle subjects that are remembered.
 const IDLE_MIN: usize = 1_000;
@@ -98,7 +98,7 @@ pub(super) enum Standing {
 impl Standing {
     /// None without a state.
     pub(super) fn of(state: &State) -> Option<Self> {
-        let holds = state.registers().iter().any(policy::state::Register::holds);
+        let holds = state.registers().iter().any(model::state::Register::holds);
         match (state.is_empty(), holds) {
             (true, _) => None,
             (false, true) => Some(Self::Holding),

@@ -1,7 +1,7 @@
 //! What one batch carried: its node says only that it has applied it, and what of it was refused.
 
-use policy::push::Batch;
-use policy::subject::Subject;
+use model::push::Batch;
+use model::subject::Subject;
 
 /// A batch that is being made, and whom its changes are about.
 #[derive(Debug)]

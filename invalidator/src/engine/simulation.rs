@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::push::batch::Kind;
-use policy::push::{Batch, Change, Poll, Refusal};
-use policy::state::State;
-use policy::subject::Subject;
+use model::push::batch::Kind;
+use model::push::{Batch, Change, Poll, Refusal};
+use model::state::State;
+use model::subject::Subject;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -39,7 +39,7 @@ impl Node {
             boot_id: format!("boot-{boot}"),
             takes_extras: true,
             // Every other one is of an older version.
-            packed_form: policy::state::PACKED_FORM * (boot % 2),
+            packed_form: model::state::PACKED_FORM * (boot % 2),
             ..Poll::default()
         };
         Self { boot, next, ..Self::default() }

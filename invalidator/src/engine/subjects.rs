@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
-use policy::name::EventId;
-use policy::state::{Effect, Merge, Register, State};
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::state::{Effect, Merge, Register, State};
+use model::subject::Subject;
+use model::time::UnixMicros;
 
 use super::kept::{Dropped, Kept};
 use super::room::{Room, Standing};

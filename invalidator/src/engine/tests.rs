@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use policy::event::Event;
-use policy::push::batch::Kind;
-use policy::push::{Batch, Poll, Refusal};
-use policy::state::State;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use events::Event;
+use model::push::batch::Kind;
+use model::push::{Batch, Poll, Refusal};
+use model::state::State;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use serde_json::json;
 
 use super::*;

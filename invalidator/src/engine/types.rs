@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use policy::name::EventId;
-use policy::push::Refusal;
-use policy::state::{Register, State, Version};
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::push::Refusal;
+use model::state::{Register, State, Version};
+use model::subject::Subject;
+use model::time::UnixMicros;
 use serde::Serialize;
 use thiserror::Error;
 

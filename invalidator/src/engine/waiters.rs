@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use policy::subject::Subject;
+use model::subject::Subject;
 
 use super::NodeKey;
 use super::node::{Asked, Node, Standing};

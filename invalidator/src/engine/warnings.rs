@@ -1,8 +1,8 @@
 //! What a publisher should know about an event that is valid, and yet may not do what was meant.
 
-use policy::name::EventId;
-use policy::state::{Effect, Override, Register, State, Version};
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::state::{Effect, Override, Register, State, Version};
+use model::time::UnixMicros;
 
 /// There are nodes that nobody waits for.
 pub(super) const TURNED_AWAY: &str =

@@ -1,10 +1,10 @@
 //! What an event is beside its id, and who has published it for certain.
 
-use policy::event::{Document, Event, EventError};
-use policy::name::Name;
-use policy::record::Record;
-use policy::sign::event::{MEMBER, Signature};
-use policy::state::Lane;
+use events::record::Record;
+use events::signature::{MEMBER, Signature};
+use events::{Document, Event, EventError};
+use model::name::Name;
+use model::state::Lane;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use policy::name::Name;
-use policy::sign::key::{ALGORITHM, KEYS_MAX, KeyId, Secret as KeySecret};
-use policy::time::UnixMicros;
+use model::name::Name;
+use model::time::UnixMicros;
 use serde::Deserialize;
+use signing::key::{ALGORITHM, KEYS_MAX, KeyId, Secret as KeySecret};
 
 use crate::access::{Authority, RawAuthority};
 use crate::config::{ConfigError, Secret, Time, parse_toml};

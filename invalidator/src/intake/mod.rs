@@ -1,6 +1,6 @@
 //! From bytes to a checked event: its form, its signature, and the rules for where it comes from.
 //!
-//! Plain and synchronous. What an event means is decided in `policy`; taking it in, counting and
+//! Plain and synchronous. What an event means is decided in `events` and `model`; taking it in, counting and
 //! logging it is for [`crate::shared`].
 
 mod identity;
@@ -16,12 +16,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use policy::event::{Document, Event, EventError, EventErrorKind, protobuf};
-use policy::name::EventId;
-use policy::record::Record;
-use policy::sign::event::Signature;
-use policy::state::CLOCK_ERROR_MAX;
-use policy::time::UnixMicros;
+use events::record::Record;
+use events::signature::Signature;
+use events::{Document, Event, EventError, EventErrorKind, protobuf};
+use model::name::EventId;
+use model::state::CLOCK_ERROR_MAX;
+use model::time::UnixMicros;
 
 use crate::config::{Events, Signatures};
 use crate::engine::{Identity, Publisher, derived};

@@ -1,8 +1,8 @@
 //! Where an event comes from, when it was first heard, and who brought it.
 
-use policy::event::CLOCK_AHEAD_MAX;
-use policy::name::EventId;
-use policy::time::UnixMicros;
+use events::CLOCK_AHEAD_MAX;
+use model::name::EventId;
+use model::time::UnixMicros;
 
 use crate::engine::{Order, Publisher};
 

@@ -1,9 +1,9 @@
 //! What operators ask of events beyond what makes one: fields that must be there, fields that must
 //! not, and the age.
 
-use policy::event::{Document, Event, EventError, EventErrorKind, Unknown};
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use events::{Document, Event, EventError, EventErrorKind, Unknown};
+use model::subject::Subject;
+use model::time::UnixMicros;
 use serde_json::{Map, Value};
 
 use crate::config::{Events, FieldPath, UnknownFields};

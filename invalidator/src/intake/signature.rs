@@ -1,9 +1,9 @@
 //! Whether an event's signature is right, and what follows if it is not.
 
-use policy::event::{Document, EventError, EventErrorKind};
-use policy::name::Name;
-use policy::sign::event::{MEMBER, Signature};
-use policy::time::UnixMicros;
+use events::signature::{MEMBER, Signature};
+use events::{Document, EventError, EventErrorKind};
+use model::name::Name;
+use model::time::UnixMicros;
 use serde_json::{Map, Value};
 
 use super::keys::EventKeys;

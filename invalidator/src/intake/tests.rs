@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use policy::event::EventErrorKind as Kind;
-use policy::sign::event::mac;
-use policy::sign::key::Secret;
+use events::EventErrorKind as Kind;
+use events::signature::mac;
 use serde_json::{Value, json};
+use signing::key::Secret;
 
 use super::*;
 use crate::config::parse_toml;

@@ -6,12 +6,12 @@
 //! its own, which it renews for as long as that is so. The MAC is made with the key that has signed
 //! the event: daemons know it, and whoever only writes to Redis does not.
 
-use policy::event::Document;
-use policy::name::EventId;
-use policy::sign::event::{Signature, mac};
-use policy::sign::key::ALGORITHM;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use events::Document;
+use events::signature::{Signature, mac};
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
+use signing::key::ALGORITHM;
 
 use super::keys::EventKeys;
 use super::signature::canonical;

@@ -7,9 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use policy::sign::key::{Key, KeySet};
-use policy::sign::rules::CANDIDATES_DEFAULT;
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
+use signing::key::{Key, KeySet};
+use signing::rules::CANDIDATES_DEFAULT;
 
 /// The ids of keys that compete with too many others of the same partner and profile at some time from
 /// now on.

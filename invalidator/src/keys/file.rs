@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use policy::name::Name;
-use policy::sign::Profile;
-use policy::sign::key::{ALGORITHM, KEYS_MAX, KeyId};
-use policy::time::UnixMicros;
+use model::name::Name;
+use model::time::UnixMicros;
 use serde::Deserialize;
+use signing::Profile;
+use signing::key::{ALGORITHM, KEYS_MAX, KeyId};
 
 use crate::config::{ConfigError, Secret, TIME_RULE, Time, parse_toml};
 

@@ -1,7 +1,7 @@
 //! The signing keys of partners, as operators keep them: one TOML file that is read, watched and
 //! rotated.
 //!
-//! What a key is good for is decided in `policy::sign`. No error, log line or `Debug` of this
+//! What a key is good for is decided in `signing`. No error, log line or `Debug` of this
 //! module shows a secret.
 
 mod crowd;
@@ -15,9 +15,9 @@ mod watch;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use policy::push::Message;
-use policy::sign::key::{KEYS_BYTES_MAX, Key, KeySet, SHARED_SECRET, Secret as KeySecret};
+use model::push::Message;
 use secrecy::ExposeSecret;
+use signing::key::{KEYS_BYTES_MAX, Key, KeySet, SHARED_SECRET, Secret as KeySecret};
 
 use crate::config::{ConfigError, Place, Secret};
 pub use crowd::crowded;
@@ -143,7 +143,7 @@ pub fn rotate(
     path: &Path,
     rotation: &Rotation<'_>,
     fresh: &Fresh,
-    now: policy::time::UnixMicros,
+    now: model::time::UnixMicros,
 ) -> Result<Rotated, ConfigError> {
     // Before reading, so that nobody else rotates in between.
     let draft = Draft::begin(path)?;

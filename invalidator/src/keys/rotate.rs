@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use policy::name::Name;
-use policy::sign::Profile;
-use policy::time::UnixMicros;
+use model::name::Name;
+use model::time::UnixMicros;
 use secrecy::{ExposeSecret, SecretString};
+use signing::Profile;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
 use super::file::{Entry, State, parse};

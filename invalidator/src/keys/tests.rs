@@ -5,9 +5,9 @@ use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::Duration;
 
-use policy::name::Name;
-use policy::sign::Profile;
-use policy::time::UnixMicros;
+use model::name::Name;
+use model::time::UnixMicros;
+use signing::Profile;
 use tempfile::TempDir;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! What is counted of a listener's TLS. Without TLS there are no samples.
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -4,14 +4,13 @@
 
 use std::sync::Arc;
 
-use axum::RequestExt;
 use axum::body::Body;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
-use policy::subject::Subject;
+use axum::{Extension, Json, RequestExt};
+use model::subject::Subject;
 use serde::Deserialize;
 use serde_json::json;
 

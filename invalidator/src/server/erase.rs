@@ -1,13 +1,12 @@
 //! `POST /v1/erase`: makes a user or session a stranger to the audit log, and says what remains.
 
-use axum::Extension;
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use policy::state::{Effect, Register};
-use policy::subject::Subject;
+use axum::{Extension, Json};
+use model::state::{Effect, Register};
+use model::subject::Subject;
 use serde::Serialize;
 use tracing::error;
 
@@ -85,7 +84,7 @@ pub(super) async fn erase(
 /// What is in effect is why the id has to be kept.
 fn effect_of(subject: &Subject, register: &Register) -> Remains {
     let of_session = if matches!(subject, Subject::Session(_)) { " --session" } else { "" };
-    let until = |until: &Option<policy::time::UnixMicros>| match until {
+    let until = |until: &Option<model::time::UnixMicros>| match until {
         Some(until) => format!("until {until}"),
         None => "until it is lifted".to_owned(),
     };

@@ -1,7 +1,7 @@
 //! In which form a publisher says its event is, and whether it is.
 
 use axum::http::{HeaderMap, StatusCode, header};
-use policy::event::{EventError, EventErrorKind, protobuf};
+use events::{EventError, EventErrorKind, protobuf};
 
 use super::problem::Problem;
 

@@ -14,7 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use policy::event::EVENT_BYTES_MAX;
+use events::EVENT_BYTES_MAX;
 use tracing::warn;
 
 use super::body;

@@ -10,7 +10,7 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
-use policy::push::{self, Batch, CONTENT_TYPE, Message, POLL_BYTES_MAX, Poll};
+use model::push::{self, Batch, CONTENT_TYPE, Message, POLL_BYTES_MAX, Poll};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;

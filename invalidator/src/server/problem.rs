@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use policy::event::EventErrorKind;
+use events::EventErrorKind;
 use serde::Serialize;
 
 use crate::engine::IngestError;

@@ -1,10 +1,10 @@
 //! What is known about a user or a session, as the API shows it.
 
-use policy::bucket::Rate;
-use policy::name::Name;
-use policy::state::{Effect, Register, Scope};
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::bucket::Rate;
+use model::name::Name;
+use model::state::{Effect, Register, Scope};
+use model::subject::Subject;
+use model::time::UnixMicros;
 use serde::Serialize;
 
 use crate::engine::{NodeKey, View};

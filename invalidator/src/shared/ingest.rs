@@ -1,11 +1,11 @@
 //! Events on their way in: checked, taken in by the engine, counted and logged.
 
-use policy::event::{Document, EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
-use policy::name::EventId;
-use policy::record::Record;
-use policy::state::Effect;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use events::record::Record;
+use events::{Document, EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
+use model::name::EventId;
+use model::state::Effect;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use tracing::{info, warn};
 
 use super::{Refusal, Shared};
@@ -15,8 +15,10 @@ use crate::deadletter::Refused as Letter;
 use crate::engine::{
     Engine, Forgotten, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId,
 };
-use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored};
-use crate::intake::{hash, kept_origin, kept_source, order};
+use crate::intake::{
+    Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored, hash, kept_origin, kept_source,
+    order,
+};
 use crate::source::redis::REDIS;
 use crate::store::{KeptEvent, Ticket};
 

@@ -1,6 +1,6 @@
 //! What nodes do, for the audit log.
 
-use policy::push::{Poll, Refusal};
+use model::push::{Poll, Refusal};
 
 use super::Shared;
 use crate::audit::entry::{About, Fact, NodeFact, PushFact, text};

@@ -1,6 +1,6 @@
 //! Why an event was refused, in the words of metrics, answers and dead letters.
 
-use policy::event::{EventError, EventErrorKind};
+use events::{EventError, EventErrorKind};
 use thiserror::Error;
 
 use crate::deadletter::Cause;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use policy::record::RecordError;
+use events::record::RecordError;
 use thiserror::Error;
 
 /// Why a store cannot be opened.
@@ -96,7 +96,7 @@ impl StoreError {
             RecordError::Version(version) => Self::Format {
                 path: path.to_owned(),
                 found: format!("a record of version {version}"),
-                known: format!("records of version {}", policy::record::RECORD_VERSION),
+                known: format!("records of version {}", events::record::RECORD_VERSION),
             },
             cause => Self::damaged(path, cause),
         }

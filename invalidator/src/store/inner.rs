@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use redb::Database;
 use tokio::sync::watch;
 

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use policy::name::EventId;
-use policy::record::Record;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use events::record::Record;
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing::error;

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 
 const HEAD: &str = "portcullis: this directory holds a state store";
 

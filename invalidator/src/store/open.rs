@@ -1,15 +1,14 @@
 //! Opening the state store at the daemon's start: never empty without saying so.
 
 use std::fs::{DirBuilder, Permissions};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
-use std::thread;
 use std::time::Instant;
+use std::{io, thread};
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use redb::Database;
 use tokio::sync::watch;
 use tracing::{error, info, warn};

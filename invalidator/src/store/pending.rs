@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use policy::name::EventId;
-use policy::subject::Subject;
+use model::name::EventId;
+use model::subject::Subject;
 
 /// Most bytes of changes that wait for the disk, each counted with [`CHANGE_BYTES`] more. Only what
 /// is to be forgotten may take more than that.

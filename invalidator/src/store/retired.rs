@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use policy::state::CLOCK_ERROR_MAX;
+use model::state::CLOCK_ERROR_MAX;
 
 use super::pending::Identity;
 
@@ -48,8 +48,8 @@ impl Retired {
 
 #[cfg(test)]
 mod tests {
-    use policy::name::EventId;
-    use policy::subject::Subject;
+    use model::name::EventId;
+    use model::subject::Subject;
 
     use super::*;
 

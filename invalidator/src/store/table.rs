@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use policy::name::EventId;
-use policy::record::Record;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use events::record::Record;
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use super::StoreError;

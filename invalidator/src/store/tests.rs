@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use policy::name::EventId;
-use policy::record::Record;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use events::record::Record;
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use tempfile::TempDir;
 
 use super::*;

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use tracing::info;
 
 use super::StoreError;

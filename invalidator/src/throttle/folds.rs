@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use policy::bucket::{Bucket, Rate};
-use policy::time::UnixMicros;
+use model::bucket::{Bucket, Rate};
+use model::time::UnixMicros;
 
 use crate::config::Pace;
 

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use policy::push::Refusal;
+use model::push::Refusal;
 use serde_json::{Value, json};
 
 use crate::harness::{

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use policy::push::Message;
+use model::push::Message;
 
 use crate::harness::{Daemon, OPERATOR};
 use crate::node::{Node, bearer, connect};

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use policy::sign::Profile;
+use signing::Profile;
 
 use crate::harness::{file, portcullis, private, text, tokens};
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use invalidator::access::Token;
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::RequestBuilder;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use policy::push::batch::Kind;
+use model::push::batch::Kind;
 use serde_json::Value;
 
 use crate::harness::{Daemon, file, portcullis, private, text, tokens, wait_until};

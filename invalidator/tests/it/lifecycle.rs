@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use policy::push::batch::Kind;
+use model::push::batch::Kind;
 
 use crate::harness::{Daemon, block, file, free_port, portcullis, text, tokens, wait_until};
 use crate::node::{Node, Running, is_synced};

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use policy::push::batch::Kind;
-use policy::push::{Batch, Message, Poll};
-use policy::sign::key::KeySet;
-use policy::state::State;
-use policy::subject::Subject;
+use model::push::batch::Kind;
+use model::push::{Batch, Message, Poll};
+use model::state::State;
+use model::subject::Subject;
+use signing::key::KeySet;
 
 use crate::harness::{Daemon, SECRET, wait_until};
 

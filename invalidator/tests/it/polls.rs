@@ -4,8 +4,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use policy::push::batch::Kind;
-use policy::push::{Batch, Message};
+use model::push::batch::Kind;
+use model::push::{Batch, Message};
 
 use crate::harness::{Daemon, SECRET, block, free_port, tokens, wait_until};
 use crate::node::{Node, Running, bearer, connect, exchange};
@@ -58,9 +58,9 @@ fn polls_that_break_the_protocol_are_refused() {
     let bodies = [
         (b"\xff\xff\xff".to_vec(), 400, "portcullis.push.v1.Poll"),
         (Vec::new(), 400, "protocol"),
-        (policy::push::Poll { protocol: 2, ..good.clone() }.encode_to_vec(), 400, "protocol"),
-        (policy::push::Poll { node: "a b".into(), ..good.clone() }.encode_to_vec(), 400, "node"),
-        (policy::push::Poll { boot_id: String::new(), ..good }.encode_to_vec(), 400, "boot_id"),
+        (model::push::Poll { protocol: 2, ..good.clone() }.encode_to_vec(), 400, "protocol"),
+        (model::push::Poll { node: "a b".into(), ..good.clone() }.encode_to_vec(), 400, "node"),
+        (model::push::Poll { boot_id: String::new(), ..good }.encode_to_vec(), 400, "boot_id"),
         (vec![0; 300_000], 413, "262144"),
     ];
     for (body, status, part) in bodies {

@@ -1,7 +1,7 @@
 //! Publishing events to the API, and what the API shows of them.
 
-use policy::push::Refusal;
-use policy::subject::Subject;
+use model::push::Refusal;
+use model::subject::Subject;
 use serde_json::json;
 
 use crate::harness::{Daemon, block, event, occurred_at, wait_until};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use invalidator::source::waiting::WAITING_BYTES_MAX;
-use policy::subject::Subject;
+use model::subject::Subject;
 
 use crate::harness::{Daemon, Redis, block, free_port, wait_until};
 use crate::node::{Node, Running};

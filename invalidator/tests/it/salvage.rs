@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use events::record::Record;
 use invalidator::store::{self, Keeper, KeptEvent, Meters, Opened, Start, StoreError, Witness};
-use policy::name::EventId;
-use policy::record::Record;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use tempfile::TempDir;
 
 const NOW: UnixMicros = UnixMicros(1_795_348_800_000_000);

@@ -1,7 +1,7 @@
 //! `docs/event.schema.json` and the parser say the same of the same events.
 
-use policy::event::{Document, Event, Unknown};
-use policy::time::UnixMicros;
+use events::{Document, Event, Unknown};
+use model::time::UnixMicros;
 use serde_json::{Map, Value, json};
 
 use crate::harness::{event, occurred_at};

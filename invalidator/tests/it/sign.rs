@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Output;
 
-use policy::sign::Profile;
 use serde_json::Value;
+use signing::Profile;
 use tempfile::TempDir;
 
 use crate::harness::{file, portcullis, private, text};

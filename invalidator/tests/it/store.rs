@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use invalidator::shared::wall_clock;
 use invalidator::store::{self, Meters, Witness};
-use policy::subject::Subject;
+use model::subject::Subject;
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, block, occurred_at, portcullis, text, wait_until};

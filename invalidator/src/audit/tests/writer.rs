@@ -1,6 +1,6 @@
 //! The thread that writes, its queue, and whom it writes about.
 
-use policy::subject::Subject;
+use model::subject::Subject;
 use tempfile::TempDir;
 
 use super::*;

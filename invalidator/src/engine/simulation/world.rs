@@ -170,7 +170,7 @@ impl World {
                 let mut stored = self.node.states.get(&subject).cloned().unwrap_or_default();
                 assert_eq!(
                     stored.merge_state(state),
-                    policy::state::Merge::Duplicate,
+                    model::state::Merge::Duplicate,
                     "{subject:?}"
                 );
             }

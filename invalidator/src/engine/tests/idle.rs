@@ -1,6 +1,6 @@
 //! Nodes that store an event and do nothing about it.
 
-use policy::push::idle;
+use model::push::idle;
 
 use super::*;
 

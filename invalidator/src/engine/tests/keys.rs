@@ -1,7 +1,7 @@
 //! When which node is given which keys.
 
-use policy::name::Name;
-use policy::sign::key::{Key, KeyId, KeySet, Secret};
+use model::name::Name;
+use signing::key::{Key, KeyId, KeySet, Secret};
 
 use super::*;
 

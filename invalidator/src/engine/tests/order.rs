@@ -1,8 +1,8 @@
 //! Which of two events has the last word, where more is known of them than when they were heard.
 
-use policy::event::Event;
-use policy::name::Name;
-use policy::state::{Lane, Sequence, State};
+use events::Event;
+use model::name::Name;
+use model::state::{Lane, Sequence, State};
 use proptest::prelude::*;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! What goes ahead of its turn, what is tried again, and what is checked.
 
-use policy::state::PACKED_FORM;
+use model::state::PACKED_FORM;
 
 use super::*;
 use crate::engine::node::RETRY_REFUSED_AFTER;
@@ -14,7 +14,7 @@ fn unblock(id: usize) -> Event {
 }
 
 /// The ids of the users in one part of a batch.
-fn users(changes: &[policy::push::Change]) -> Vec<String> {
+fn users(changes: &[model::push::Change]) -> Vec<String> {
     let subjects = changes.iter().map(|change| change.subject.clone().unwrap());
     subjects.map(|subject| Subject::try_from(subject).unwrap().id().to_owned()).collect()
 }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use serde::Serialize;
 
 use crate::engine::Digest;

@@ -5,9 +5,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use policy::name::EventId;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
 
 use super::outbox::{Entry, Purpose};
 

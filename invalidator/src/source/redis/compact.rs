@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use policy::name::EventId;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::time::UnixMicros;
 
 use crate::engine::Dropped;
 
@@ -95,7 +95,7 @@ pub(super) fn may_forget(known: &[EventId], in_redis: &[EventId]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use policy::subject::Subject;
+    use model::subject::Subject;
 
     use super::*;
 

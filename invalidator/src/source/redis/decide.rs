@@ -191,7 +191,7 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use policy::time::UnixMicros;
+    use model::time::UnixMicros;
 
     use super::*;
 

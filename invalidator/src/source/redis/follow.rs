@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use policy::name::EventId;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use redis::streams::{StreamId as Entry, StreamReadReply};
 use tokio::task::yield_now;
 

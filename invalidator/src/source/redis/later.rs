@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use policy::event::{EVENT_BYTES_MAX, EventErrorKind as Kind};
-use policy::state::CLOCK_ERROR_MAX;
-use policy::time::UnixMicros;
+use events::{EVENT_BYTES_MAX, EventErrorKind as Kind};
+use model::state::CLOCK_ERROR_MAX;
+use model::time::UnixMicros;
 
 use crate::shared::Refusal;
 
@@ -131,7 +131,7 @@ pub(super) enum Class {
 
 #[cfg(test)]
 mod tests {
-    use policy::event::EventError;
+    use events::EventError;
 
     use super::*;
     use crate::engine::IngestError;

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::subject::Subject;
+use model::time::UnixMicros;
 
 /// Most events of one subject in Redis: several times what its state can consist of.
 pub(super) const EVENTS_PER_SUBJECT_MAX: usize = 256;

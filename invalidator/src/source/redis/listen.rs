@@ -4,9 +4,9 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use events::CLOCK_AHEAD_MAX;
 use futures_util::{FutureExt, Stream, StreamExt};
-use policy::event::CLOCK_AHEAD_MAX;
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 use redis::Msg;
 use redis::aio::{PubSub, PubSubSink};
 use tokio::task::yield_now;

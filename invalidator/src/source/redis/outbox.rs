@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use policy::name::EventId;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use tokio::sync::{Notify, oneshot};
 
 /// Most events that wait or are in flight.

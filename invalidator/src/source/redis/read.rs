@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
-use policy::name::EventId;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use redis::RedisResult;
 use tokio::time::sleep;
 use tracing::{error, warn};

@@ -5,8 +5,8 @@
 //! if such an event is published again, soon after, it must be recognized: heard anew, it would outrank
 //! what has overtaken it. Later than [`CLOCK_ERROR_MAX`] after it occurred it does not.
 
-use policy::name::EventId;
-use policy::state::CLOCK_ERROR_MAX;
+use model::name::EventId;
+use model::state::CLOCK_ERROR_MAX;
 use redis::streams::StreamRangeReply;
 
 use super::layout::StreamId;

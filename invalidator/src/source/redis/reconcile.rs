@@ -1,11 +1,11 @@
 //! One subject as Redis holds it and as it is known here: what to write there, what to forget
 //! there, and what to leave alone. Plain and synchronous.
 
-use policy::event::{Document, Event};
-use policy::name::EventId;
-use policy::state::{Merge, Register, State};
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use events::{Document, Event};
+use model::name::EventId;
+use model::state::{Merge, Register, State};
+use model::subject::Subject;
+use model::time::UnixMicros;
 
 use crate::engine::{derived, prune};
 use crate::intake::hash;
@@ -88,7 +88,7 @@ pub(super) fn plan(held: &[Held], known: &[EventId], now: UnixMicros) -> Plan {
 
 #[cfg(test)]
 mod tests {
-    use policy::state::{Lane, Sequence};
+    use model::state::{Lane, Sequence};
     use serde_json::json;
 
     use super::*;

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use policy::event::EventErrorKind as Kind;
-use policy::name::EventId;
-use policy::subject::Subject;
+use events::EventErrorKind as Kind;
+use model::name::EventId;
+use model::subject::Subject;
 
 use crate::engine::IngestError;
 use crate::shared::Refusal;

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use policy::name::EventId;
-use policy::subject::Subject;
+use model::name::EventId;
+use model::subject::Subject;
 use redis::RedisResult;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::error;

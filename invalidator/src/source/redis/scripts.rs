@@ -1,8 +1,8 @@
 //! The scripts that change and read what is in Redis; see `redis/*.lua` and docs/redis.md.
 
-use policy::name::EventId;
-use policy::subject::Subject;
-use policy::time::UnixMicros;
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
 use redis::aio::ConnectionLike;
 use redis::{RedisResult, Script};
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use policy::time::UnixMicros;
+use model::time::UnixMicros;
 
 /// By how much two clocks may drift apart, in parts of a million: several times what the clocks of
 /// computers do.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use model::name::EventId;
+use model::subject::Subject;
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval};
-
-use policy::name::EventId;
-use policy::subject::Subject;
 
 use super::compact::may_forget;
 use super::read::Found;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use policy::subject::Subject;
+use model::subject::Subject;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Lost;

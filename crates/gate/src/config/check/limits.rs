@@ -1,0 +1,118 @@
+//! Limits: their keys, rates, and the requests they are about.
+
+use model::bucket::Rate;
+use model::hash::fingerprint;
+use model::name::Name;
+use model::subject::Kind;
+use model::time::{DURATION_RULE, parse_duration};
+
+use super::super::{ConfigError, Identity, LIMITS_MAX, Limit, LimitMatch, raw};
+use super::routes::{group_index, matcher};
+use super::{Checked, answer, fail, header, name};
+use crate::path::Paths;
+
+pub(super) fn limits(
+    raw: Vec<raw::Limit>,
+    groups: &[Name],
+    paths: Paths,
+    identity: &Identity,
+    has_signatures: bool,
+    shadow: bool,
+) -> Checked<Vec<Limit>> {
+    if raw.len() > LIMITS_MAX {
+        return fail("limits", "must be at most 32 limits");
+    }
+    let mut limits: Vec<Limit> = Vec::with_capacity(raw.len());
+    for (i, raw) in raw.into_iter().enumerate() {
+        let field = format!("limits[{i}]");
+        let limit = limit(&field, raw, groups, paths, identity, has_signatures, shadow)?;
+        if limits.iter().any(|known| known.id == limit.id) {
+            return fail(format!("{field}.name"), "must not be the name of another limit");
+        }
+        limits.push(limit);
+    }
+    Ok(limits)
+}
+
+fn limit(
+    field: &str,
+    raw: raw::Limit,
+    groups: &[Name],
+    paths: Paths,
+    identity: &Identity,
+    has_signatures: bool,
+    shadow: bool,
+) -> Checked<Limit> {
+    let name = name(&format!("{field}.name"), &raw.name)?;
+    let key = match raw.key {
+        raw::LimitKey::User => Kind::User,
+        raw::LimitKey::Session => Kind::Session,
+        raw::LimitKey::Partner => Kind::Partner,
+        raw::LimitKey::KeyId if has_signatures => Kind::KeyId,
+        raw::LimitKey::KeyId => {
+            return fail(format!("{field}.key"), "must have an integration with a signature");
+        }
+        raw::LimitKey::ClientIp => Kind::ClientIp,
+        raw::LimitKey::Header(name) => {
+            Kind::Header(header(&format!("{field}.key.header"), &name)?.into())
+        }
+    };
+    let sources = match key {
+        Kind::User => Some(("user", &identity.user)),
+        Kind::Session => Some(("session", &identity.session)),
+        // A verified signature names the partner too.
+        Kind::Partner if has_signatures => None,
+        Kind::Partner => Some(("partner", &identity.partner)),
+        Kind::KeyId | Kind::ClientIp | Kind::Header(_) => None,
+    };
+    if let Some((kind, [])) = sources.map(|(kind, sources)| (kind, sources.as_slice())) {
+        return fail(format!("{field}.key"), format!("must have a source in identity.{kind}"));
+    }
+    let interval = parse_duration(&raw.fill_interval)
+        .ok_or_else(|| ConfigError::new(format!("{field}.fill_interval"), DURATION_RULE))?;
+    let rate = Rate::new(raw.max_tokens, raw.tokens_per_fill, interval)
+        .map_err(|e| ConfigError::new(format!("{field}.{}", e.field), e.rule))?;
+    let matchers = match raw.matchers {
+        None => Vec::new(),
+        Some(matchers) if matchers.is_empty() => {
+            return fail(format!("{field}.match"), "must have at least one entry, or be left out");
+        }
+        Some(matchers) => matches(field, matchers, groups, paths)?,
+    };
+    Ok(Limit {
+        id: fingerprint(&name),
+        name,
+        key,
+        matchers,
+        rate,
+        shadow: shadow || raw.shadow,
+        slab_full: raw.slab_full.map(answer),
+    })
+}
+
+/// The entries of a `match` that may refer to route groups.
+pub(super) fn matches(
+    field: &str,
+    raw: Vec<raw::Matcher>,
+    groups: &[Name],
+    paths: Paths,
+) -> Checked<Vec<LimitMatch>> {
+    let numbered = raw.into_iter().enumerate();
+    let check = |(j, raw)| limit_match(&format!("{field}.match[{j}]"), raw, groups, paths);
+    numbered.map(check).collect()
+}
+
+fn limit_match(
+    field: &str,
+    raw: raw::Matcher,
+    groups: &[Name],
+    paths: Paths,
+) -> Checked<LimitMatch> {
+    let Some(name) = &raw.route_group else {
+        return matcher(field, raw, paths).map(LimitMatch::Matcher);
+    };
+    if raw.methods.is_some() || raw.path.is_some() {
+        return fail(field, "must have either route_group, or methods and path");
+    }
+    group_index(&format!("{field}.route_group"), name, groups).map(LimitMatch::RouteGroup)
+}

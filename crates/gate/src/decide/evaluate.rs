@@ -1,0 +1,299 @@
+//! One subject of one request: its status, then its buckets, against what stands in its slab.
+
+use model::bucket::{Bucket, Quota, Rate};
+use model::hash::SubjectHash;
+use model::name::{EventId, Name};
+use model::state::State;
+use model::time::{Clock, MonotonicNanos, UnixMicros};
+
+use super::decision::{Cause, Denial, Note, Why};
+use super::kept::{Kept, forget_full};
+use super::{Gate, Plan};
+use crate::config::{Answer, FailPolicy, Groups, Limit};
+use crate::slab::{self, BucketRecord, Entry, SlabError};
+
+/// What a look at one subject found.
+#[derive(Default)]
+pub(super) struct Evaluation {
+    pub(super) denial: Option<Denial>,
+    pub(super) notes: Vec<Note>,
+    pub(super) quotas: Vec<(usize, Quota)>,
+    /// The slab to write: with the tokens taken if nothing rejects, or with the buckets that are empty
+    /// under a new rate. Else these would be made again of what the old rate lacks, for as long as
+    /// that is more, and the wait that a raised limit ends would go on.
+    pub(super) write: Option<Vec<u8>>,
+}
+
+impl Evaluation {
+    pub(super) fn reject(&mut self, denial: Denial, shadow: bool) {
+        if shadow {
+            self.notes.push(Note { denial, why: Why::Shadow });
+        } else if self.denial.as_ref().is_none_or(|known| denial.rank() < known.rank()) {
+            self.denial = Some(denial);
+        }
+    }
+
+    /// Whether it is rejected because a limit has no room.
+    fn denies_for_room(&self) -> bool {
+        self.denial.as_ref().is_some_and(|denial| denial.cause == Cause::SlabFull)
+    }
+
+    /// The slab cannot be read.
+    pub(super) fn fail_unreadable(&mut self, policy: &FailPolicy) {
+        self.fail(Cause::SlabUnreadable, policy.slab_full, policy);
+    }
+
+    /// The slab cannot be written, or not be read.
+    fn fail(&mut self, cause: Cause, answer: Answer, policy: &FailPolicy) {
+        let denial = Denial::of(cause);
+        match answer {
+            Answer::Deny => self.reject(denial, policy.shadow),
+            Answer::Allow => self.notes.push(Note { denial, why: Why::FailOpen }),
+        }
+    }
+}
+
+/// A bucket before and after this request.
+struct Touched {
+    kept: Kept,
+    taken: Option<Bucket>,
+}
+
+impl Gate {
+    pub(super) fn evaluate(
+        &self,
+        hash: SubjectHash,
+        plan: &Plan<'_>,
+        slab: Option<&[u8]>,
+        groups: Groups,
+        clock: &impl Clock,
+    ) -> Evaluation {
+        // Read after the slab: a bucket that another worker has dropped as full by now is full at
+        // this time too.
+        let now = clock.monotonic();
+        let policy = &self.config.fail_policy;
+        let mut found = Evaluation::default();
+        let entry = slab::find(slab, hash).map_err(|_| ());
+        let read = entry.and_then(|entry: Option<Entry<'_>>| {
+            Ok((entry, status(entry.filter(|_| plan.has_status))?))
+        });
+        let Ok((entry, status)) = read else {
+            found.fail_unreadable(policy);
+            return found;
+        };
+        // The clock of expiries is read only for the few who have a status.
+        let wall = status.as_ref().map_or(UnixMicros(0), |_| clock.wall());
+        if let Some(state) = &status {
+            self.check_status(state, groups, wall, &mut found);
+        }
+        if found.denial.is_some() || plan.limits.is_empty() {
+            return found;
+        }
+        let limits = plan.limits.iter();
+        let touched: Vec<_> = limits
+            .map(|(index, limit)| {
+                let status = status.as_ref().map(|state| (state, wall));
+                self.take(*index, limit, entry.as_ref(), status, groups, now, &mut found)
+            })
+            .collect();
+        let is_taken = found.denial.is_none();
+        let is_new_and_empty = |one: &Touched| one.kept.is_new && one.taken.is_none();
+        if is_taken || touched.iter().any(is_new_and_empty) {
+            let records = merge_records(entry.as_ref(), touched, is_taken, now);
+            self.write(hash, slab, &records, plan, now, &mut found);
+        }
+        found
+    }
+
+    /// Prepares what is to be written, unless a limit that must not pass without a bucket has no room.
+    fn write(
+        &self,
+        hash: SubjectHash,
+        slab: Option<&[u8]>,
+        records: &[BucketRecord],
+        plan: &Plan<'_>,
+        now: MonotonicNanos,
+        found: &mut Evaluation,
+    ) {
+        let policy = &self.config.fail_policy;
+        let room = self.config.storage.slab_bytes_max;
+        let written = match slab::with_buckets(slab, hash, records, now, room) {
+            Ok(written) => written,
+            Err(SlabError::Full) => return found.fail(Cause::SlabFull, policy.slab_full, policy),
+            Err(SlabError::Unreadable) => return found.fail_unreadable(policy),
+        };
+        if !written.without_room.is_empty() {
+            self.fail_without_room(plan, &written.without_room, found);
+            // Where nothing found room there is nothing to write: a flood must not be in others' way.
+            let has_none = |record: &BucketRecord| written.without_room.contains(&record.limit);
+            if found.denies_for_room() || records.iter().all(has_none) {
+                return;
+            }
+        }
+        found.write = Some(written.slab);
+    }
+
+    /// Answers for limits without room for one more bucket. One that is only counted rejects nobody.
+    fn fail_without_room(&self, plan: &Plan<'_>, without_room: &[u32], found: &mut Evaluation) {
+        let policy = &self.config.fail_policy;
+        let full = plan.limits.iter().map(|(_, limit)| limit);
+        let mut answers = Vec::new();
+        for limit in full.filter(|limit| without_room.contains(&limit.id)) {
+            match limit.slab_full.unwrap_or(policy.slab_full) {
+                Answer::Deny if limit.shadow => {
+                    found.reject(Denial::of(Cause::SlabFull), true);
+                }
+                answer => answers.push(answer),
+            }
+        }
+        let denies = answers.contains(&Answer::Deny);
+        if !answers.is_empty() {
+            let answer = if denies { Answer::Deny } else { Answer::Allow };
+            found.fail(Cause::SlabFull, answer, policy);
+        }
+    }
+
+    pub(super) fn check_status(
+        &self,
+        state: &State,
+        groups: Groups,
+        wall: UnixMicros,
+        found: &mut Evaluation,
+    ) {
+        let shadow = self.config.blocks_shadow;
+        for (block, version) in state.blocks(wall) {
+            if block.scope.covers(|name| self.is_in(groups, name)) {
+                let denial = Denial {
+                    cause: Cause::Block {
+                        reason: block.reason.clone(),
+                        disclose: block.disclose,
+                        until: block.until,
+                    },
+                    event: Some(version.event_id.clone()),
+                    retry_after: None,
+                    rate: None,
+                };
+                found.reject(denial, shadow);
+            }
+        }
+        for (zero, version) in state.zeros(wall) {
+            let held = zero.until.filter(|until| wall < *until);
+            if let Some(until) = held.filter(|_| zero.scope.covers(|n| self.is_in(groups, n))) {
+                let denial = Denial {
+                    cause: Cause::Zero { limit: None },
+                    event: Some(version.event_id.clone()),
+                    retry_after: Some(until.since(wall)),
+                    rate: None,
+                };
+                found.reject(denial, shadow);
+            }
+        }
+    }
+
+    fn is_in(&self, groups: Groups, name: &Name) -> bool {
+        let position = self.config.route_groups.iter().position(|group| group.name == *name);
+        position.is_some_and(|index| groups.contains(index))
+    }
+
+    /// Tries to take one token of one limit.
+    #[allow(clippy::too_many_arguments)]
+    fn take(
+        &self,
+        index: usize,
+        limit: &Limit,
+        entry: Option<&Entry<'_>>,
+        status: Option<(&State, UnixMicros)>,
+        groups: Groups,
+        now: MonotonicNanos,
+        found: &mut Evaluation,
+    ) -> Touched {
+        let changed = status.and_then(|(state, wall)| state.rate_for(&limit.name, wall));
+        let rate = changed.unwrap_or(limit.rate);
+        let kept = Kept::find(entry, limit.id, &rate, now);
+        let bucket = kept.bucket;
+        let zeroed = status.and_then(|(state, wall)| {
+            self.zeroed(state, wall, groups, &rate, now).filter(|(emptied, _)| *emptied > bucket)
+        });
+        let shadow = self.config.blocks_shadow;
+        if let (Some((emptied, id)), true) = (zeroed, shadow)
+            && let Err(quota) = emptied.take(&rate, now)
+        {
+            found.reject(zero_denial(index, id, quota), true);
+        }
+        let felt = zeroed.filter(|_| !shadow);
+        let effective = felt.map_or(bucket, |(emptied, _)| emptied);
+
+        let taken = match effective.take(&rate, now) {
+            Ok((taken, quota)) => {
+                found.quotas.push((index, quota));
+                Some(taken)
+            }
+            Err(quota) => {
+                let denial = match felt {
+                    Some((_, id)) => zero_denial(index, id, quota),
+                    None => Denial {
+                        retry_after: Some(quota.reset),
+                        rate: Some(quota.rate),
+                        ..Denial::of(Cause::Limit { index })
+                    },
+                };
+                found.reject(denial, limit.shadow);
+                None
+            }
+        };
+        Touched { kept, taken }
+    }
+
+    /// What zeros in scope have left of a bucket, and the event; those that still hold every
+    /// request have had their say.
+    pub(super) fn zeroed<'a>(
+        &self,
+        state: &'a State,
+        wall: UnixMicros,
+        groups: Groups,
+        rate: &Rate,
+        now: MonotonicNanos,
+    ) -> Option<(Bucket, &'a EventId)> {
+        let over = state.zeros(wall).filter(|(zero, _)| zero.until.is_none_or(|end| end <= wall));
+        let in_scope = over.filter(|(zero, _)| zero.scope.covers(|name| self.is_in(groups, name)));
+        let emptied = in_scope.map(|(zero, version)| {
+            (Bucket::emptied(wall.since(zero.at), rate, now), &version.event_id)
+        });
+        emptied.max()
+    }
+}
+
+pub(super) fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial {
+    Denial {
+        cause: Cause::Zero { limit: Some(index) },
+        event: Some(event.clone()),
+        retry_after: Some(quota.reset),
+        rate: Some(quota.rate),
+    }
+}
+
+/// What is known of a subject, if anything is.
+pub(super) fn status(entry: Option<Entry<'_>>) -> Result<Option<State>, ()> {
+    let bytes = entry.map_or(&[][..], |entry| entry.status);
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    State::unpack(bytes).map(Some).ok_or(())
+}
+
+/// All of a subject's buckets after this request; full ones need not be kept.
+fn merge_records(
+    entry: Option<&Entry<'_>>,
+    touched: Vec<Touched>,
+    is_taken: bool,
+    now: MonotonicNanos,
+) -> Vec<BucketRecord> {
+    let untouched = |record: &BucketRecord| touched.iter().all(|one| !one.kept.is_of(record));
+    let mut records: Vec<_> =
+        entry.into_iter().flat_map(Entry::buckets).filter(untouched).collect();
+    for Touched { kept, taken } in touched {
+        records.extend(kept.after(taken.filter(|_| is_taken), now));
+    }
+    forget_full(&mut records, now);
+    records
+}

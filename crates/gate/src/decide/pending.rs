@@ -1,0 +1,270 @@
+//! A request that is held until its body has been seen.
+
+use model::memory::Shared;
+use model::subject::Kind;
+use model::time::Clock;
+use signing::verify::Verifier;
+use signing::{Failure, replay};
+
+use super::decision::{Cause, Decision, Denial, Verdict};
+use super::integration::Awaited;
+use super::load::{Hold, Refusal};
+use super::recheck::Recheck;
+use super::{Freshness, Gate, Plans, Worker};
+use crate::config::Integration;
+use crate::request::Found;
+
+/// What came of a request's headers.
+#[derive(Debug)]
+// Moved once per request: cheaper than to allocate for each that needs no body.
+#[allow(clippy::large_enum_variant)]
+pub enum HeadersDecision {
+    /// Everything is decided.
+    Done(Decision),
+    /// The request has to be held until its body is complete.
+    NeedBody(Box<Pending>),
+}
+
+/// Whether more of the body is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Hold the request, and hand over the next chunk.
+    More,
+    /// Finish now: the rest of the body changes nothing.
+    Done,
+}
+
+/// How many bytes of a held body are read at a time when it has to be seen once more.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// A request that is held until its body has been seen. None of the body is kept.
+#[derive(Debug)]
+pub struct Pending {
+    awaited: Awaited,
+    hold: Hold,
+    recheck: Recheck,
+    size: usize,
+    /// Why it cannot be held any longer.
+    refusal: Option<Refusal>,
+    /// The limits per partner and key, by their index: taken from once the signature is verified.
+    signer_limits: Vec<usize>,
+    /// Whom the request calls its partner: believed if a signature in shadow is not right.
+    claimed_partners: Vec<Found>,
+    decision: Decision,
+}
+
+impl Pending {
+    pub(super) fn new(
+        (awaited, mut hold): (Awaited, Hold),
+        recheck: Recheck,
+        signer_limits: Vec<usize>,
+        claimed_partners: Vec<Found>,
+    ) -> Self {
+        let decision = Decision::default();
+        if awaited.verifier.is_some() {
+            hold.charge();
+        }
+        let (size, refusal) = (0, None);
+        Self { awaited, hold, recheck, size, refusal, signer_limits, claimed_partners, decision }
+    }
+
+    /// What was decided before the body.
+    pub(super) fn after(self, decision: Decision) -> Self {
+        Self { decision, ..self }
+    }
+
+    /// Takes the next part of the body, each byte once.
+    pub fn on_data(&mut self, chunk: &[u8]) -> Progress {
+        self.size = self.size.saturating_add(chunk.len());
+        if self.is_too_large() || self.refusal.is_some() {
+            return Progress::Done;
+        }
+        if let Err(refusal) = self.hold.grow(chunk.len()) {
+            self.refusal = Some(refusal);
+            return Progress::Done;
+        }
+        if let Some(verifier) = &mut self.awaited.verifier {
+            verifier.update(chunk);
+            self.hold.hashed(chunk.len());
+        }
+        Progress::More
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.awaited.bytes_max.is_some_and(|max| self.size > max)
+    }
+
+    /// Decides, once the body is complete or [`Progress::Done`]. `gate` must be the one that this
+    /// comes from. `freshness` is how much the node knows by now; none if no time has passed since the
+    /// headers, so that nothing can be known that was not known then. `body` reads a part of the body
+    /// once more: from where, and how many bytes.
+    #[must_use]
+    pub fn finish(
+        mut self: Box<Self>,
+        gate: &Gate,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        freshness: Option<Freshness>,
+        worker: &mut Worker,
+        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
+    ) -> Decision {
+        let mut decision = std::mem::take(&mut self.decision);
+        let rechecked = freshness.map_or(Ok(()), |freshness| {
+            gate.recheck(&self.recheck, freshness, shared, clock, &mut decision)
+        });
+        let checked =
+            rechecked.and_then(|()| self.check(gate, shared, clock, worker, body, &mut decision));
+        if let Err(denial) = checked {
+            decision.verdict = Verdict::Deny(denial);
+        }
+        decision
+    }
+
+    /// Decides without the body, for this `cause`: it was not verified, so the request must not go on,
+    /// unless that is only to be counted.
+    #[must_use]
+    pub fn abandon(
+        mut self: Box<Self>,
+        cause: Cause,
+        gate: &Gate,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        freshness: Freshness,
+    ) -> Decision {
+        let mut decision = std::mem::take(&mut self.decision);
+        let shadow = gate.integration_of(&decision).is_some_and(|integration| integration.shadow);
+        let rechecked = gate.recheck(&self.recheck, freshness, shared, clock, &mut decision);
+        if let Err(denial) = rechecked.and_then(|()| decision.rule(cause, shadow)) {
+            decision.verdict = Verdict::Deny(denial);
+        }
+        decision
+    }
+
+    fn check(
+        &mut self,
+        gate: &Gate,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        worker: &mut Worker,
+        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
+        decision: &mut Decision,
+    ) -> Result<(), Denial> {
+        // Another gate than the one that has asked for the body knows nothing of this request.
+        let integration = gate.integration_of(decision);
+        let integration = integration.ok_or_else(|| Denial::of(Cause::BodyNotHeld))?;
+        if let Err(denial) = self.check_body(integration, shared, clock, worker, body, decision) {
+            decision.reject(denial, integration.shadow)?;
+        }
+        let signer = |kind: Kind, id: &str| vec![Found { kind, id: id.into() }];
+        // Without a signature to wait for, the limits have had their turn.
+        let (partners, key_ids) = match &decision.verified {
+            Some(one) => (
+                signer(Kind::Partner, one.partner.as_str()),
+                signer(Kind::KeyId, one.key_id.as_str()),
+            ),
+            None => (std::mem::take(&mut self.claimed_partners), Vec::new()),
+        };
+        let limits = self.signer_limits.iter();
+        let limits = limits.filter_map(|at| Some((*at, gate.config.limits.get(*at)?)));
+        let limits: Vec<_> = limits.collect();
+        let mut plans = Plans::default();
+        gate.plan_signers(&mut plans, &Kind::Partner, &partners, &limits);
+        gate.plan_signers(&mut plans, &Kind::KeyId, &key_ids, &limits);
+        // No status is looked at, so no scope matters.
+        let looks = gate.look(plans, Default::default(), shared, clock);
+        // Who is over a limit may send the request again, and must not fill the memory of used ones,
+        // which all partners share. No token is taken for one that was used before.
+        if looks.iter().all(|look| look.evaluation.denial.is_none())
+            && let Err(cause) = gate.admit(integration, shared, clock, decision)
+        {
+            if matches!(cause, Cause::Signature { failure: Failure::Replay, .. }) {
+                self.hold.charge();
+            }
+            decision.rule(cause, integration.shadow)?;
+        }
+        gate.take_all(looks, Default::default(), shared, clock, decision)
+    }
+
+    fn check_body(
+        &mut self,
+        integration: &Integration,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        worker: &mut Worker,
+        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
+        decision: &mut Decision,
+    ) -> Result<(), Denial> {
+        if self.is_too_large() {
+            return Err(Denial::of(Cause::BodyTooLarge));
+        }
+        if let Some(refusal) = self.refusal {
+            return Err(Denial::of_load(refusal));
+        }
+        let Some(signature) = &integration.signature else { return Ok(()) };
+        let denial = |failure| Denial::of(Cause::of_signature(signature, failure));
+        let verifier = self.awaited.verifier.take();
+        let mut verifier = verifier.ok_or_else(|| Denial::of(Cause::BodyNotHeld))?;
+        let now = clock.wall();
+        if verifier.is_to_be_rechecked(now) {
+            let keys = worker.keys.get(shared);
+            verifier.recheck(Some(&integration.name), keys, now).map_err(denial)?;
+        }
+        let verified = loop {
+            match verifier.finish() {
+                Ok(verified) => break verified,
+                Err(_) if verifier.next_key() => self.hash_again(&mut verifier, body)?,
+                Err(failure) => return Err(denial(failure)),
+            }
+        };
+        self.hold.verified();
+        if let Some(index) = decision.integration.filter(|_| !signature.profile.names_key()) {
+            worker.prefer(index, &verified.key_id);
+        }
+        decision.verified = Some(verified);
+        Ok(())
+    }
+
+    /// Hands the whole body over once more, for another key.
+    fn hash_again(
+        &mut self,
+        verifier: &mut Verifier,
+        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
+    ) -> Result<(), Denial> {
+        self.hold.may_try_again().map_err(Denial::of_load)?;
+        self.hold.hashed(self.size);
+        let mut start = 0;
+        while start < self.size {
+            let wanted = PIECE_BYTES.min(self.size.saturating_sub(start));
+            let piece = body(start, wanted);
+            if piece.len() != wanted {
+                // What cannot be read cannot be verified.
+                return Err(Denial::of(Cause::BodyNotHeld));
+            }
+            verifier.update(&piece);
+            start = start.saturating_add(wanted);
+        }
+        Ok(())
+    }
+}
+
+impl Gate {
+    /// Uses a request up, if its signature is right.
+    fn admit(
+        &self,
+        integration: &Integration,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        decision: &Decision,
+    ) -> Result<(), Cause> {
+        let signed = integration.signature.as_ref().zip(decision.verified.as_ref());
+        let Some((signature, verified)) = signed else { return Ok(()) };
+        // Configured wherever there is a signature.
+        let storage = self.config.replay.ok_or(Cause::BodyNotHeld)?;
+        let admitted = replay::admit(shared, verified, &self.hash_key, storage, clock);
+        admitted.map_err(|failure| Cause::of_signature(signature, failure))
+    }
+
+    fn integration_of(&self, decision: &Decision) -> Option<&Integration> {
+        self.config.integrations.get(decision.integration?)
+    }
+}

@@ -1,0 +1,106 @@
+//! A request that was held for its body, once more: what became known of its subjects meanwhile.
+//!
+//! A body takes as long as its sender likes. What was acknowledged as enforced while it came must hold
+//! for the request, since nothing of it has reached the upstream yet.
+
+use model::hash::SubjectHash;
+use model::memory::Shared;
+use model::state::State;
+use model::time::{Clock, UnixMicros};
+
+use super::decision::{Decision, Denial, Note};
+use super::evaluate::{Evaluation, status, zero_denial};
+use super::take::Look;
+use super::{Freshness, Gate};
+use crate::config::{Groups, LIMITS_MAX};
+use crate::slab;
+
+/// What has to be looked at once more.
+#[derive(Debug)]
+pub(super) struct Recheck {
+    /// Whom events can name, each with its limits: a bit for each, by its index.
+    subjects: Vec<(SubjectHash, u32)>,
+    groups: Groups,
+    freshness: Freshness,
+}
+
+impl Recheck {
+    pub(super) fn new(looks: &[Look<'_>], groups: Groups, freshness: Freshness) -> Self {
+        let mut subjects = Vec::with_capacity(looks.len());
+        for look in looks.iter().filter(|look| look.plan.has_status) {
+            let limits = look.plan.limits.iter().fold(0, |bits, (index, _)| bits | bit(*index));
+            subjects.push((look.hash, limits));
+        }
+        Self { subjects, groups, freshness }
+    }
+}
+
+/// There are [`LIMITS_MAX`] limits at most.
+fn bit(index: usize) -> u32 {
+    const { assert!(LIMITS_MAX <= u32::BITS as usize) };
+    u32::try_from(index).ok().and_then(|index| 1u32.checked_shl(index)).unwrap_or(0)
+}
+
+impl Gate {
+    /// Freshness, blocks, and zeros. Tokens that the request has taken it keeps.
+    pub(super) fn recheck(
+        &self,
+        recheck: &Recheck,
+        freshness: Freshness,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        decision: &mut Decision,
+    ) -> Result<(), Denial> {
+        // What was decided on less than fresh knowledge was noted then.
+        if recheck.freshness == Freshness::Fresh {
+            self.check_freshness(freshness, recheck.groups, decision)?;
+        }
+        let mut found = Evaluation::default();
+        for (hash, limits) in &recheck.subjects {
+            let (slab, _) = shared.read(self.slab(*hash));
+            let entry = slab::find(slab.as_deref(), *hash).map_err(|_| ());
+            match entry.and_then(status) {
+                Ok(None) => {}
+                Ok(Some(state)) => {
+                    let wall = clock.wall();
+                    self.check_status(&state, recheck.groups, wall, &mut found);
+                    self.check_emptied(&state, *limits, recheck.groups, wall, clock, &mut found);
+                }
+                Err(()) => found.fail_unreadable(&self.config.fail_policy),
+            }
+        }
+        for note in found.notes {
+            let is_same = |known: &Note| {
+                known.denial.cause.as_str() == note.denial.cause.as_str()
+                    && known.denial.event == note.denial.event
+            };
+            if !decision.notes.iter().any(is_same) {
+                decision.notes.push(note);
+            }
+        }
+        found.denial.map_or(Ok(()), Err)
+    }
+
+    /// Zeros that have emptied a bucket whose token the request has.
+    fn check_emptied(
+        &self,
+        state: &State,
+        limits: u32,
+        groups: Groups,
+        wall: UnixMicros,
+        clock: &impl Clock,
+        found: &mut Evaluation,
+    ) {
+        let now = clock.monotonic();
+        let numbered = self.config.limits.iter().enumerate();
+        for (index, limit) in numbered.filter(|(index, _)| limits & bit(*index) != 0) {
+            let rate = state.rate_for(&limit.name, wall).unwrap_or(limit.rate);
+            if let Some((emptied, id)) = self.zeroed(state, wall, groups, &rate, now)
+                && let Err(quota) = emptied.take(&rate, now)
+            {
+                let shadow = self.config.blocks_shadow || limit.shadow;
+                found.reject(zero_denial(index, id, quota), shadow);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! All subjects of a request: every one is looked at before anything is taken from any.
+
+use model::bucket::Quota;
+use model::hash::SubjectHash;
+use model::memory::{ATTEMPTS_MAX, Key, Mark, Shared};
+use model::time::Clock;
+
+use super::decision::{Cause, Decision, Denial};
+use super::evaluate::Evaluation;
+use super::{Gate, Plan, Plans};
+use crate::config::Groups;
+
+/// A subject, and what was found when its slab was read.
+pub(super) struct Look<'a> {
+    pub(super) hash: SubjectHash,
+    pub(super) plan: Plan<'a>,
+    mark: Mark,
+    pub(super) evaluation: Evaluation,
+}
+
+impl Gate {
+    /// Looks at every subject, and takes nothing yet.
+    pub(super) fn look<'a>(
+        &self,
+        plans: Plans<'a>,
+        groups: Groups,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+    ) -> Vec<Look<'a>> {
+        let look = |(hash, plan): (SubjectHash, Plan<'a>)| {
+            let (slab, mark) = shared.read(self.slab(hash));
+            let evaluation = self.evaluate(hash, &plan, slab.as_deref(), groups, clock);
+            Look { hash, plan, mark, evaluation }
+        };
+        plans.0.into_iter().map(look).collect()
+    }
+
+    pub(super) fn slab(&self, hash: SubjectHash) -> Key {
+        Key::Slab(hash.slab(self.config.storage.slabs))
+    }
+
+    /// Takes a token from every bucket, if nothing rejects.
+    pub(super) fn take_all(
+        &self,
+        looks: Vec<Look<'_>>,
+        groups: Groups,
+        shared: &mut impl Shared,
+        clock: &impl Clock,
+        decision: &mut Decision,
+    ) -> Result<(), Denial> {
+        let denials = looks.iter().filter_map(|look| look.evaluation.denial.as_ref());
+        if let Some(denial) = denials.min_by_key(|denial| denial.rank()).cloned() {
+            for Look { hash, mark, evaluation, .. } in looks {
+                // If another worker is faster, the next request does this again.
+                if let (Some(_), Some(slab)) = (evaluation.denial, evaluation.write) {
+                    let _ = shared.write(self.slab(hash), &slab, mark);
+                }
+                decision.notes.extend(evaluation.notes);
+            }
+            return Err(denial);
+        }
+        for Look { hash, plan, mut mark, mut evaluation } in looks {
+            let key = self.slab(hash);
+            let mut attempts = ATTEMPTS_MAX;
+            while let Some(slab) = evaluation.write.take() {
+                if shared.write(key, &slab, mark).is_ok() {
+                    break;
+                }
+                attempts = attempts.saturating_sub(1);
+                if attempts == 0 {
+                    let policy = &self.config.fail_policy;
+                    decision.fail(Cause::Contention, policy.contention, policy.shadow)?;
+                    break;
+                }
+                let (slab, present) = shared.read(key);
+                mark = present;
+                evaluation = self.evaluate(hash, &plan, slab.as_deref(), groups, clock);
+                if let Some(denial) = evaluation.denial {
+                    return Err(denial);
+                }
+            }
+            decision.notes.extend(evaluation.notes);
+            add_quotas(&mut decision.quotas, evaluation.quotas);
+        }
+        Ok(())
+    }
+}
+
+/// Adds what is left in the buckets of limits, by the limits' indexes. Of several buckets of one limit,
+/// the emptiest counts. There are few, and sorting them would be more code than all of this file.
+fn add_quotas(all: &mut Vec<(usize, Quota)>, more: Vec<(usize, Quota)>) {
+    for (index, quota) in more {
+        match all.binary_search_by_key(&index, |(known, _)| *known) {
+            Err(place) => all.insert(place, (index, quota)),
+            Ok(place) => {
+                let known = all.get_mut(place).filter(|(_, it)| quota.remaining < it.remaining);
+                if let Some((_, emptiest)) = known {
+                    *emptiest = quota;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Why a captured request is or is not accepted, step by step, for operators.
+
+use model::name::Name;
+use model::time::UnixMicros;
+
+use super::key::KeySet;
+use super::presented::{self, Claims};
+use super::verify::Verifier;
+use super::{Failure, Profile};
+use crate::SignatureRules;
+use crate::headers::Headers;
+
+/// One step of verification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What was looked at.
+    pub name: &'static str,
+    /// Whether it is right.
+    pub ok: bool,
+    /// What was found, in words. Never a secret, and never a MAC that would be right.
+    pub detail: String,
+}
+
+impl Step {
+    fn right(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, ok: true, detail: detail.into() }
+    }
+
+    fn wrong(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, ok: false, detail: detail.into() }
+    }
+}
+
+/// All steps up to the first that fails; the request is accepted if none does. Whether it was used
+/// before only a node knows.
+#[must_use]
+pub fn explain(
+    signature: &SignatureRules,
+    integration: Option<&Name>,
+    headers: &Headers,
+    body: &[u8],
+    keys: &KeySet,
+    now: UnixMicros,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    match presented::read(signature.profile, headers) {
+        Ok(claims) => steps.push(Step::right("headers", describe(signature.profile, &claims))),
+        Err(failure) => return vec![Step::wrong("headers", failure.to_string())],
+    }
+    let verifier = match Verifier::begin(signature, integration, headers, keys, now) {
+        Ok(verifier) => verifier,
+        Err(failure) => {
+            let is_of_time = matches!(failure, Failure::Stale | Failure::Future);
+            if is_of_time {
+                steps.push(Step::right("key", "there is a key that may have been used"));
+            }
+            let name = if is_of_time { "time" } else { "key" };
+            steps.push(Step::wrong(name, reason(failure, signature, integration)));
+            return steps;
+        }
+    };
+    steps.push(Step::right("key", format!("tried: {}", verifier.key_ids())));
+    if let Some(skew_ms) = verifier.skew_ms() {
+        let tolerance = signature.tolerance.as_secs();
+        let detail = format!("signed {skew_ms} ms before now, and {tolerance} s are tolerated");
+        steps.push(Step::right("time", detail));
+    }
+    steps.push(match verifier.verify(body) {
+        Ok(_) => Step::right("signature", format!("right for a body of {} bytes", body.len())),
+        Err(_) => {
+            let hint = hint(signature, integration, headers, body, keys, now);
+            let hint = hint.unwrap_or("method, path, headers, body or secret are others");
+            let detail = format!("wrong for a body of {} bytes: {hint}", body.len());
+            Step::wrong("signature", detail)
+        }
+    });
+    steps
+}
+
+fn describe(profile: Profile, claims: &Claims) -> String {
+    let key = claims.key_id.as_ref().map(|id| format!("key {id}"));
+    let at = claims.timestamp.map(|at| format!("time {at}"));
+    let nonce = claims.nonce.as_ref().map(|nonce| format!("nonce {nonce}"));
+    let count = Some(format!("{} signature(s)", claims.macs.len()));
+    let found: Vec<_> = [key, at, nonce, count].into_iter().flatten().collect();
+    format!("{profile}: {}", found.join(", "))
+}
+
+fn reason(failure: Failure, signature: &SignatureRules, integration: Option<&Name>) -> String {
+    let tolerance = signature.tolerance.as_secs();
+    match failure {
+        Failure::UnknownKey => "there is no key that it can be signed with".to_owned(),
+        Failure::ExpiredKey => "the key is not valid at this time".to_owned(),
+        Failure::OutOfScope => {
+            let partner = signature.partner.as_ref().map_or("anybody", Name::as_str);
+            let integration = integration.map_or("any", Name::as_str);
+            let profile = signature.profile;
+            format!(
+                "the key is not for profile {profile}, partner {partner} and integration \
+                 {integration}"
+            )
+        }
+        Failure::Stale => format!("it was signed more than {tolerance} s ago"),
+        Failure::Future => format!("it was signed more than {tolerance} s in the future"),
+        other => other.to_string(),
+    }
+}
+
+/// Tries what signers most often get wrong.
+fn hint(
+    signature: &SignatureRules,
+    integration: Option<&Name>,
+    headers: &Headers,
+    body: &[u8],
+    keys: &KeySet,
+    now: UnixMicros,
+) -> Option<&'static str> {
+    let is_right = |headers: &Headers, body: &[u8]| {
+        let verifier = Verifier::begin(signature, integration, headers, keys, now);
+        verifier.is_ok_and(|verifier| verifier.verify(body).is_ok())
+    };
+    let with_newline = [body, b"\n"].concat();
+    let without_newline =
+        body.strip_suffix(b"\n").map(|rest| rest.strip_suffix(b"\r").unwrap_or(rest));
+    if without_newline.is_some_and(|body| is_right(headers, body)) {
+        return Some("it is right without the line end at the end of the body");
+    }
+    if is_right(headers, &with_newline) {
+        return Some("it is right with a line end at the end of the body");
+    }
+    if is_right(headers, b"") {
+        return Some("it is right for an empty body");
+    }
+    if signature.profile != Profile::Portcullis {
+        return None;
+    }
+    if is_right(&headers.changed(":path", without_query), body) {
+        return Some("it is right without the query: the path is signed with it");
+    }
+    if is_right(&headers.changed(":path", |path| [path, b"/"].concat()), body) {
+        return Some("it is right with a slash at the end of the path");
+    }
+    if is_right(&headers.changed(":method", <[u8]>::to_ascii_lowercase), body) {
+        return Some("it is right for the method in lower case: it is signed in upper case");
+    }
+    None
+}
+
+fn without_query(path: &[u8]) -> Vec<u8> {
+    path.split(|byte| *byte == b'?').next().unwrap_or_default().to_vec()
+}

@@ -1,0 +1,59 @@
+//! How requests of one integration must be signed: settings, without a check.
+
+use std::time::Duration;
+
+use model::name::Name;
+
+use super::Profile;
+
+/// The most keys that can be tried on one request, whatever is configured.
+pub const CANDIDATES_MAX: usize = 16;
+
+/// The most keys that are tried on one request if nothing else is configured: an old one and the one that
+/// replaces it.
+pub const CANDIDATES_DEFAULT: usize = 2;
+
+/// How far the signer's clock may be off if nothing else is configured.
+pub const TOLERANCE_DEFAULT: Duration = Duration::from_secs(300);
+
+/// How long a request of a profile without a time may not be used again.
+pub const REMEMBER_WITHOUT_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How requests must be signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureRules {
+    /// What is signed, and where the signature stands.
+    pub profile: Profile,
+    /// Whose keys are accepted; none means anybody's.
+    pub partner: Option<Name>,
+    /// How far the time of signing may be from now, before or after, inclusive.
+    pub tolerance: Duration,
+    /// Whether a `portcullis` request must have a nonce of its own.
+    pub is_nonce_required: bool,
+    /// The status of an answer to a request that was used before: 409 or 401.
+    pub replay_status: u16,
+    /// The most keys that are tried on a request that does not name its key.
+    pub keys_max: usize,
+    /// How long a request must not be used again: until its time of signing is out of tolerance, here
+    /// and wherever else it may be sent, since most profiles do not sign where that is.
+    pub remember_for: Duration,
+}
+
+impl SignatureRules {
+    /// The defaults for a profile.
+    #[must_use]
+    pub fn of(profile: Profile) -> Self {
+        Self {
+            profile,
+            partner: None,
+            tolerance: TOLERANCE_DEFAULT,
+            is_nonce_required: false,
+            replay_status: 409,
+            keys_max: CANDIDATES_DEFAULT,
+            remember_for: match profile.has_time() {
+                true => TOLERANCE_DEFAULT.saturating_mul(2),
+                false => REMEMBER_WITHOUT_TIME,
+            },
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Signing, for the command line and for tests.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::content::{self, Envelope};
+use super::key::{KeyId, Secret};
+use super::mac::Running;
+use super::{Profile, presented};
+
+/// What is to be signed.
+#[derive(Clone, Copy, Debug)]
+pub struct Unsigned<'a> {
+    /// The method, upper case.
+    pub method: &'a str,
+    /// The path with its query, as it will arrive.
+    pub path: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+    /// When it is signed, in seconds since the Unix epoch.
+    pub timestamp: u64,
+    /// `X-Request-Id`, `webhook-id` or `X-GitHub-Delivery`; the other profiles have none.
+    pub nonce: Option<&'a str>,
+}
+
+/// Why something cannot be signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignError {
+    /// The profile needs a nonce.
+    NonceRequired,
+    /// The nonce is not one that would be accepted.
+    Nonce,
+    /// The secret is not Base64 after `whsec_`, as the profile needs it.
+    Secret,
+}
+
+impl fmt::Display for SignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NonceRequired => "nonce: is required for this profile",
+            Self::Nonce => {
+                "nonce: must be 1 to 128 visible ASCII characters without a comma, and for \
+                 standard-webhooks without a full stop"
+            }
+            Self::Secret => "secret: must be Base64 of at least 16 bytes after \"whsec_\"",
+        })
+    }
+}
+
+impl std::error::Error for SignError {}
+
+/// The headers to send with a request, names in lower case.
+///
+/// # Errors
+/// [`SignError`].
+pub fn sign(
+    profile: Profile,
+    key_id: &KeyId,
+    secret: &Secret,
+    request: &Unsigned<'_>,
+) -> Result<Vec<(&'static str, String)>, SignError> {
+    let Unsigned { method, path, body, timestamp, nonce } = *request;
+    let has_nonce = !matches!(profile, Profile::Body | Profile::Stripe);
+    let nonce = nonce.filter(|_| has_nonce);
+    if nonce.is_none() && matches!(profile, Profile::StandardWebhooks | Profile::Github) {
+        return Err(SignError::NonceRequired);
+    }
+    let is_allowed = match profile {
+        Profile::StandardWebhooks => presented::is_webhook_id,
+        _ => presented::is_nonce,
+    };
+    if !nonce.is_none_or(is_allowed) {
+        return Err(SignError::Nonce);
+    }
+    let secret = secret.bytes_for(profile).ok_or(SignError::Secret)?;
+    let mut mac = Running::new(&secret).ok_or(SignError::Secret)?;
+    mac.update(&content::head(
+        profile,
+        &Envelope {
+            timestamp,
+            key_id: key_id.as_str(),
+            nonce: nonce.unwrap_or_default(),
+            method: method.as_bytes(),
+            path: path.as_bytes(),
+        },
+    ));
+    match content::signs_digest(profile) {
+        true => mac.update(content::digest_text(Sha256::new_with_prefix(body)).as_bytes()),
+        false => mac.update(body),
+    }
+    let mac = mac.finish();
+    let hex = base16ct::lower::encode_string(&mac);
+    let (at, id) = (timestamp.to_string(), key_id.to_string());
+    let nonce = nonce.map(str::to_owned);
+    Ok(match profile {
+        Profile::Portcullis => {
+            let named = [(presented::KEY_ID, id), (presented::TIMESTAMP, at)];
+            let nonce = nonce.map(|nonce| (presented::REQUEST_ID, nonce));
+            let signature = (presented::SIGNATURE, format!("v1={hex}"));
+            named.into_iter().chain(nonce).chain([signature]).collect()
+        }
+        Profile::Body => {
+            vec![(presented::KEY_ID, id), (presented::TIMESTAMP, at), (presented::SIGNATURE, hex)]
+        }
+        Profile::StandardWebhooks => vec![
+            (presented::WEBHOOK_ID, nonce.unwrap_or_default()),
+            (presented::WEBHOOK_TIMESTAMP, at),
+            (presented::WEBHOOK_SIGNATURE, format!("v1,{}", STANDARD.encode(mac))),
+        ],
+        Profile::Stripe => vec![(presented::STRIPE_SIGNATURE, format!("t={at},v1={hex}"))],
+        Profile::Github => vec![
+            (presented::GITHUB_DELIVERY, nonce.unwrap_or_default()),
+            (presented::GITHUB_SIGNATURE, format!("sha256={hex}")),
+        ],
+    })
+}
