@@ -227,6 +227,7 @@ async fn run_async(
     let api = tokio::spawn(serve(listener, router, bounds, tls, api_shutdown.clone()));
     if let Some(redis) = &redis {
         shared.set_outbox(redis.outbox());
+        shared.set_inboxes(redis.inboxes().to_vec());
     }
     let source = redis.map(|source| tokio::spawn(source.run(Arc::clone(&shared), api_shutdown)));
     let sweeper = tokio::spawn(sweep::sweep(Arc::clone(&shared), timeout));

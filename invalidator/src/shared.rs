@@ -2,6 +2,7 @@
 //!
 //! The lock is held for plain computation only, never across an await.
 
+mod inbox;
 mod ingest;
 mod record;
 mod refusal;
@@ -17,7 +18,7 @@ use policy::time::UnixMicros;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::access::SubjectPace;
+use crate::access::{Inbox, SubjectPace};
 use crate::audit::Audit;
 use crate::audit::entry::{Fact, KeysFact};
 use crate::config::ConfigError;
@@ -56,6 +57,7 @@ pub struct Shared {
     /// What keeps the log from being filled.
     pub throttles: Throttles,
     outbox: OnceLock<Arc<Outbox>>,
+    inboxes: OnceLock<Vec<Inbox>>,
     subject_pace: SubjectPace,
     /// How Redis stands to what is known here, and when that was said.
     redis: Mutex<Option<(Agreement, Duration)>>,
@@ -84,6 +86,7 @@ impl Shared {
             metrics,
             throttles: Throttles::default(),
             outbox: OnceLock::new(),
+            inboxes: OnceLock::new(),
             subject_pace: SubjectPace::default(),
             redis: Mutex::default(),
         }

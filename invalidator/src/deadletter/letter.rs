@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use policy::event::EVENT_BYTES_MAX;
-use policy::name::EventId;
+use policy::name::{EventId, Name};
 use policy::time::UnixMicros;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -45,6 +45,8 @@ pub struct Cause {
 pub struct Refused<'a> {
     /// The source that it came through.
     pub source: &'static str,
+    /// The inbox that it came out of, if it did.
+    pub inbox: Option<Name>,
     /// Why it cannot be applied.
     pub cause: Cause,
     /// What speaks for it.
@@ -73,6 +75,7 @@ impl Refused<'_> {
 #[derive(Clone)]
 pub struct Fresh {
     source: &'static str,
+    inbox: Option<Name>,
     cause: Cause,
     event_id: Option<EventId>,
     /// When it came, or the first of those it stands for.
@@ -92,20 +95,24 @@ impl Fresh {
     /// letter, however often they come.
     #[must_use]
     pub fn new(refused: Refused<'_>) -> Self {
-        let Refused { source, cause, bytes, .. } = &refused;
-        let id = id_of([source, &cause.kind, &cause.field, &cause.rule], bytes);
+        let Refused { source, inbox, cause, bytes, .. } = &refused;
+        let through = match inbox {
+            Some(inbox) => format!("{source} {inbox}"),
+            None => (*source).to_owned(),
+        };
+        let id = id_of([&through, &cause.kind, &cause.field, &cause.rule], bytes);
         Self { id, ..Self::sample(refused) }
     }
 
     /// One that stands for others, and so needs no name of its own.
     pub(super) fn sample(refused: Refused<'_>) -> Self {
         let class = refused.class();
-        let Refused { source, cause, event_id, bytes, at, .. } = refused;
+        let Refused { source, inbox, cause, event_id, bytes, at, .. } = refused;
         let most = if class == Class::Garbage { GARBAGE_BYTES_MAX } else { RAW_BYTES_MAX };
         let raw = bytes.iter().copied().take(most).collect();
         let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let (last, count, is_folded, id) = (at, 1, false, String::new());
-        Self { source, cause, event_id, at, last, count, class, is_folded, id, raw, bytes }
+        Self { source, inbox, cause, event_id, at, last, count, class, is_folded, id, raw, bytes }
     }
 
     /// One letter for many of the same cause, with the first of them as a sample. Those of one day
@@ -176,6 +183,9 @@ impl Replay {
 pub struct Letter {
     /// The source that it came through.
     pub source: String,
+    /// The inbox that it came out of, if it did: what its publisher may do holds for a replay too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbox: Option<String>,
     /// Why it cannot be applied.
     pub cause: Cause,
     /// Its id, if that could be read.
@@ -211,6 +221,7 @@ impl From<Fresh> for Letter {
     fn from(fresh: Fresh) -> Self {
         Self {
             source: fresh.source.to_owned(),
+            inbox: fresh.inbox.map(|inbox| inbox.to_string()),
             cause: fresh.cause,
             event_id: fresh.event_id.map(|id| id.to_string()),
             first_at: fresh.at.0,

@@ -25,7 +25,7 @@ use policy::time::UnixMicros;
 
 use crate::config::{Events, Signatures};
 use crate::engine::{Identity, Publisher, derived};
-pub use identity::{caller, hash, kept_origin, kept_source};
+pub use identity::{caller, hash, inbox, kept_origin, kept_source};
 pub use keys::{EventKeys, load as load_keys};
 pub use origin::{Clock, Origin, Path, Stored, order};
 pub use signature::{Outcome, canonical};

@@ -13,7 +13,8 @@ pub struct Origin {
     pub source: &'static str,
     /// Which way it came this time.
     pub path: Path,
-    /// Who brought it, if that is certain without a signature: a caller of the API.
+    /// Who brought it, if that is certain without a signature: a caller of the API, or who may write
+    /// to an inbox.
     pub caller: Publisher,
 }
 

@@ -1,7 +1,7 @@
 //! Events on their way in: checked, taken in by the engine, counted and logged.
 
 use policy::event::{Document, EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
-use policy::name::EventId;
+use policy::name::{EventId, Name};
 use policy::record::Record;
 use policy::state::Effect;
 use policy::subject::Subject;
@@ -9,7 +9,7 @@ use policy::time::UnixMicros;
 use tracing::{info, warn};
 
 use super::{Refusal, Shared};
-use crate::access::{Caller, Role};
+use crate::access::{Caller, Inbox, Role};
 use crate::audit::entry::{About, EventFact, EventText, Fact};
 use crate::deadletter::Refused as Letter;
 use crate::engine::{
@@ -62,8 +62,28 @@ struct Arriving<'a> {
     origin: Origin,
     stored: Stored<'a>,
     bytes: &'a [u8],
-    /// Who brings it, if that is a caller of the API.
-    caller: Option<&'a Caller>,
+    /// Who brings it, if that is known.
+    by: By<'a>,
+}
+
+/// Who brings an event, as far as that decides what it may do.
+#[derive(Clone, Copy)]
+pub(super) enum By<'a> {
+    /// Nobody in particular.
+    Anyone,
+    /// A caller of the API.
+    Caller(&'a Caller),
+    /// Who may write to an inbox.
+    Inbox(&'a Inbox),
+}
+
+impl By<'_> {
+    fn inbox(self) -> Option<Name> {
+        match self {
+            Self::Inbox(inbox) => Some(inbox.name.clone()),
+            Self::Anyone | Self::Caller(_) => None,
+        }
+    }
 }
 
 /// What is logged of an event.
@@ -116,7 +136,7 @@ impl Shared {
         stored: Stored<'_>,
         bytes: &[u8],
     ) -> Result<Accepted, Refusal> {
-        let arriving = Arriving { origin, stored, bytes, caller: None };
+        let arriving = Arriving { origin, stored, bytes, by: By::Anyone };
         self.ingest_then(arriving, |_, _| ()).map(|(accepted, ())| accepted)
     }
 
@@ -131,10 +151,21 @@ impl Shared {
         caller: &Caller,
         bytes: &[u8],
     ) -> Result<(Accepted, WaiterId), Refusal> {
-        let arriving = Arriving { origin, stored: Stored::default(), bytes, caller: Some(caller) };
+        let (stored, by) = (Stored::default(), By::Caller(caller));
+        let arriving = Arriving { origin, stored, bytes, by };
         self.ingest_then(arriving, |engine, (subject, sequence, now)| {
             engine.wait(subject, sequence, now)
         })
+    }
+
+    pub(super) fn ingest_by(
+        &self,
+        origin: Origin,
+        by: By<'_>,
+        bytes: &[u8],
+    ) -> Result<Accepted, Refusal> {
+        let arriving = Arriving { origin, stored: Stored::default(), bytes, by };
+        self.ingest_then(arriving, |_, _| ()).map(|(accepted, ())| accepted)
     }
 
     fn ingest_then<T>(
@@ -142,7 +173,7 @@ impl Shared {
         arriving: Arriving<'_>,
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
     ) -> Result<(Accepted, T), Refusal> {
-        let (now, Arriving { origin, bytes, .. }) = (self.now(), arriving);
+        let (now, Arriving { origin, bytes, by, .. }) = (self.now(), arriving);
         match self.take(arriving, now, then) {
             Ok((taken, then)) => {
                 self.audit_accepted(origin, &taken.known, &taken.ingested);
@@ -156,7 +187,7 @@ impl Shared {
                 Ok((accepted, then))
             }
             Err(refused) => {
-                self.note_refused(origin, bytes, &refused);
+                self.note_refused((origin, by), bytes, &refused);
                 Err(refused.refusal)
             }
         }
@@ -169,12 +200,13 @@ impl Shared {
         now: Now,
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
     ) -> Result<(Taken, T), Refused> {
-        let Arriving { origin, stored, bytes, caller } = arriving;
+        let Arriving { origin, stored, bytes, by } = arriving;
         let checked = self.intake.check(origin, stored, bytes, self.clock(now))?;
         let Checked { event, identity, warnings, json, first_heard, signature, signed_by } =
             checked;
         let mut known = Known::of(&event, origin, signed_by);
-        if let Some(Err(refusal)) = caller.map(|caller| self.may_publish(caller, &event, now)) {
+        known.fact.inbox = by.inbox().map(|name| name.to_string());
+        if let Err(refusal) = self.may_publish(by, &event, now) {
             let event_id = Some(known.event_id.clone());
             return Err(Refused { refusal, event_id, signature });
         }
@@ -214,8 +246,13 @@ impl Shared {
         }
     }
 
-    /// Whether a caller of the API may publish this, and now.
-    fn may_publish(&self, caller: &Caller, event: &Event, now: Now) -> Result<(), Refusal> {
+    /// Whether its publisher may publish this, and now.
+    fn may_publish(&self, by: By<'_>, event: &Event, now: Now) -> Result<(), Refusal> {
+        let caller = match by {
+            By::Anyone => return Ok(()),
+            By::Inbox(inbox) => return Ok(inbox.authority.check(&event.register)?),
+            By::Caller(caller) => caller,
+        };
         caller.authority.check(&event.register)?;
         let is_bounded = caller.role != Role::Operator;
         match is_bounded && !self.subject_pace.take(&caller.name, &event.subject, now.mono) {
@@ -318,7 +355,7 @@ impl Shared {
     /// Counts and logs an event that was refused before it was read.
     pub fn refuse(&self, origin: Origin, error: EventError) -> Refusal {
         let refused = Refused::from(Rejected::unread(error));
-        self.note_refused(origin, &[], &refused);
+        self.note_refused((origin, By::Anyone), &[], &refused);
         refused.refusal
     }
 
@@ -327,7 +364,8 @@ impl Shared {
         let event_id = Document::read(bytes).ok();
         let event_id = event_id.and_then(|document| EventId::parse(document.event_id()?));
         let refusal = IngestError::IdTaken.into();
-        self.note_refused(origin, bytes, &Refused { refusal, event_id, signature: None });
+        let refused = Refused { refusal, event_id, signature: None };
+        self.note_refused((origin, By::Anyone), bytes, &refused);
     }
 
     /// From now on an event that is in force counts under another id, since its own is that of
@@ -379,7 +417,7 @@ impl Shared {
     }
 
     /// The one place where a refused event is noted.
-    fn note_refused(&self, origin: Origin, bytes: &[u8], refused: &Refused) {
+    fn note_refused(&self, (origin, by): (Origin, By<'_>), bytes: &[u8], refused: &Refused) {
         let Refused { refusal, event_id, signature } = refused;
         let source = origin.source;
         self.metrics.event(source, "refused");
@@ -390,6 +428,7 @@ impl Shared {
             result: "refused",
             cause: Some(refusal.kind()),
             event_id: event_id.clone().map(EventText::from),
+            inbox: by.inbox().map(|name| name.to_string()),
             replayed: origin.path == Path::Replayed,
             ..EventFact::default()
         };
@@ -412,7 +451,8 @@ impl Shared {
         if !is_told {
             let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);
             let proof = self.intake.proof(source, *signature);
-            let letter = Letter { source, cause, proof, event_id, bytes, at };
+            let inbox = by.inbox();
+            let letter = Letter { source, inbox, cause, proof, event_id, bytes, at };
             self.dead_letters.keep(letter);
         }
     }

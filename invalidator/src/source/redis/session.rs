@@ -83,6 +83,7 @@ impl RedisSource {
                     lost = session.vouch() => lost,
                     lost = session.retry() => lost,
                     lost = session.sample() => lost,
+                    lost = session.serve_inboxes() => lost,
                     lost = session.supervise(look, why) => lost,
                 }
             }
