@@ -66,8 +66,8 @@ impl Refused<'_> {
     }
 
     /// What makes it one of many that are the same.
-    pub(super) fn sort(&self) -> (&'static str, String, Class) {
-        (self.source, self.cause.kind.clone(), self.class())
+    pub(super) fn sort(&self) -> (String, String, Class) {
+        (through(self.source, self.inbox.as_ref()), self.cause.kind.clone(), self.class())
     }
 }
 
@@ -96,10 +96,7 @@ impl Fresh {
     #[must_use]
     pub fn new(refused: Refused<'_>) -> Self {
         let Refused { source, inbox, cause, bytes, .. } = &refused;
-        let through = match inbox {
-            Some(inbox) => format!("{source} {inbox}"),
-            None => (*source).to_owned(),
-        };
+        let through = through(source, inbox.as_ref());
         let id = id_of([&through, &cause.kind, &cause.field, &cause.rule], bytes);
         Self { id, ..Self::sample(refused) }
     }
@@ -122,7 +119,8 @@ impl Fresh {
         let span = u64::try_from(FOLD_SPAN.as_micros()).unwrap_or(u64::MAX);
         let day = first.0.checked_div(span).unwrap_or_default();
         let kind = &sample.cause.kind;
-        let id = id_of(["folded", sample.source, kind, sample.class.as_str()], &day.to_le_bytes());
+        let through = through(sample.source, sample.inbox.as_ref());
+        let id = id_of(["folded", &through, kind, sample.class.as_str()], &day.to_le_bytes());
         let cause =
             Cause { kind: kind.clone(), field: "event".to_owned(), rule: FOLDED_RULE.to_owned() };
         let raw = sample.raw.iter().copied().take(GARBAGE_BYTES_MAX).collect();
@@ -134,6 +132,14 @@ impl Fresh {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+}
+
+/// Which way a letter came: a flood out of one inbox is counted apart from everything else.
+fn through(source: &str, inbox: Option<&Name>) -> String {
+    match inbox {
+        Some(inbox) => format!("{source} {inbox}"),
+        None => source.to_owned(),
     }
 }
 
@@ -252,7 +258,8 @@ impl Letter {
     /// Those that make room for each other: what is of the same class, source and cause.
     pub(super) fn group(&self) -> String {
         let many = if self.folded { "/many" } else { "" };
-        format!("{}/{}/{}{many}", self.class().rank(), self.source, self.cause.kind)
+        let inbox = self.inbox.as_ref().map(|inbox| format!(" {inbox}")).unwrap_or_default();
+        format!("{}/{}{inbox}/{}{many}", self.class().rank(), self.source, self.cause.kind)
     }
 
     pub(super) fn note(&mut self, replay: Replay) {
