@@ -2,13 +2,16 @@
 
 import json
 import statistics
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
 import redis as client
+from test_audit import lines as audit_lines
 from test_intake import KEYS, SECRET, sign, write_private
 from test_order import in_step
+from test_redis import run
 
 from harness import artifacts, dead_letters
 from harness.events import event, new_user
@@ -117,6 +120,19 @@ def test_what_is_put_into_an_inbox_is_enforced_on_every_envoy_and_written_once(t
         wait_until(lambda s=stack: status(s, user) == 200, "the unblock")
 
 
+@pytest.mark.parametrize(
+    "language, argv, user",
+    [("sh", ["bash", "-euc"], "erin"), ("python", [sys.executable, "-c"], "frank")],
+)
+def test_what_the_document_tells_publishers_to_do_works(one, language, argv, user):
+    chapter = DOCUMENT.read_text().split("\n## Inboxes\n")[1]
+    code = chapter.split(f"```{language}\n")[1].split("```")[0]
+    run(one, [*argv, code])
+    blocked(one, user)
+    finished(one, "fraud-desk")
+    assert kept(one, user) == 1
+
+
 def test_it_is_enforced_at_once(two, summary):
     """It is not looked for now and then."""
     times = []
@@ -204,15 +220,10 @@ def test_an_inbox_is_good_for_what_it_allows(one, user):
     finished(one, "fraud-desk")
     assert taken(one, "refused", "fraud-desk") == before + 4
     assert (status(one, user, "/deposit"), status(one, user, "/withdraw")) == (403, 200)
-    audit = wait_until(lambda: refusals(one, beyond[0]["event_id"]), "the line in the audit log")
-    assert audit[0]["inbox"] == "fraud-desk" and audit[0]["cause"] == "beyond_authority"
+    line = {"event_id": beyond[0]["event_id"], "inbox": "fraud-desk", "cause": "beyond_authority"}
+    wait_until(lambda: audit_lines(one, "event", result="refused", **line), "the line in the audit log")
     put(one, event("unblock", user, reason="fraud"), inbox="fraud-desk")
     wait_until(lambda: status(one, user, "/bet") == 200, "the unblock")
-
-
-def refusals(stack, event_id: str) -> list[dict]:
-    lines = stack.daemon.get(f"/v1/audit?event_id={event_id}").json()["lines"]
-    return [line for line in lines if line.get("result") == "refused"]
 
 
 def test_ids_count_per_inbox(one, user):
@@ -426,12 +437,12 @@ def test_it_works_without_being_told(tmp_path, user):
 
 def test_the_daemon_needs_no_more_rights_than_are_documented(tmp_path, user):
     lines = DOCUMENT.read_text().splitlines()
-    [rule] = [line for line in lines if line.startswith("ACL SETUSER portcullis ")]
-    [more] = [line for line in lines if line.startswith("ACL SETUSER portcullis-inboxes ")]
+    rules = [line for line in lines if line.startswith("ACL SETUSER portcullis ")]
+    assert len(rules) == 2
     redis = Redis(tmp_path)
     try:
-        redis.client.execute_command(*rule.split(" "))
-        redis.client.execute_command("ACL", "SETUSER", "portcullis", *more.split(" ")[3:])
+        for rule in rules:
+            redis.client.execute_command(*rule.split(" "))
         url = f"redis://portcullis:PASSWORD@127.0.0.1:{redis.port}"
         with running(daemon_settings=settings(url)) as stack:
             stack.redis = redis
