@@ -16,13 +16,18 @@ BOUNDED = """
 id = "fraud-1"
 secret = "%s"
 allow = { actions = ["block", "unblock"], reasons = ["fraud"], scopes = ["bet"] }
+
+[[keys]]
+id = "brand-a"
+secret = "%s"
+allow = { id_prefixes = ["a:"] }
 """
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     directory = tmp_path_factory.mktemp("authority")
-    write_private(directory / "keys.toml", KEYS + BOUNDED % SECRET)
+    write_private(directory / "keys.toml", KEYS + BOUNDED % (SECRET, SECRET))
     rules = {"keys_file": str(directory / "keys.toml"), "redis": {"signatures": "required"}}
     with running(redis=True, daemon_settings={"events": rules}) as started:
         yield started
@@ -53,6 +58,17 @@ def test_a_key_is_good_for_what_it_names(stack, user):
     stack.redis.publish(signed("unblock", user, reason="fraud"))
     wait_until(lambda: stack.edge.get("/bet", user).status == 200, "the unblock")
     assert stack.edge.get("/deposit", user).status == 403
+
+
+def test_a_key_is_good_for_its_own_users(stack):
+    theirs, other = f"a:{new_user()}", f"b:{new_user()}"
+    for user in (theirs, other):
+        made = sign(event("block", user), "brand-a")
+        stack.redis.publish(made)
+        if user == other:
+            assert dead_letters.wait_for(stack.daemon, made["event_id"])["kind"] == "beyond_authority"
+    wait_until(lambda: stack.edge.get("/", theirs).status == 403, "the block")
+    assert stack.edge.get("/", other).status == 200
 
 
 def test_a_token_is_good_for_what_it_names(tmp_path):

@@ -25,7 +25,7 @@ def signed(tolerance: str, **changes) -> dict:
         return {"name": profile, "match": match, "signature": signature}
 
     def key(profile: str) -> dict:
-        secret = signing.WEBHOOK_SECRET if profile == "standard-webhooks" else signing.SECRET
+        secret = signing.SECRETS[profile]
         return {"id": profile, "partner": "acme", "secret": secret, "profile": profile}
 
     settings = {

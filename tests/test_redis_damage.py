@@ -10,6 +10,7 @@ import pytest
 from test_hostile_redis import looks, requiring
 from test_intake import KEYS, SECRET, sign, write_private
 
+from harness import dead_letters
 from harness.daemon import Daemon
 from harness.events import event, new_user
 from harness.proc import wait_until
@@ -157,6 +158,23 @@ def test_a_block_refused_for_an_unknown_key_is_in_force_once_the_key_is_there(tm
         write_private(directory / "keys.toml", f'{KEYS}[[keys]]\nid = "late"\nsecret = "{SECRET}"\n')
         wait_until(lambda: status(stack, user) == 403, "the block", 20)
         wait_until(lambda: metric(stack, "redis_refused_events") == 0, "nothing to be refused")
+
+
+def test_a_bare_block_refused_for_an_unknown_key_is_in_force_once_the_key_is_there(tmp_path):
+    with requiring(tmp_path) as stack:
+        user, lifted = new_user(), new_user()
+        late = lambda action, user: sign({**event(action, user), "publisher": "risk-engine"}, "late")  # noqa: E731
+        for made in [late("block", user), late("block", lifted), late("unblock", lifted)]:
+            stack.redis.publish(made)
+        wait_until(lambda: metric(stack, "redis_refused_bare_events") == 3, "them to be counted")
+        letters = len(dead_letters.everything(stack.daemon))
+        write_private(tmp_path / "keys.toml", f'{KEYS}[[keys]]\nid = "late"\nsecret = "{SECRET}"\n')
+        wait_until(lambda: status(stack, user) == 403, "the block", 20)
+        wait_until(lambda: metric(stack, "redis_refused_bare_events") == 0, "nothing to be refused")
+        assert status(stack, lifted) == 200
+        key = f"{{portcullis}}:state:user:{user}"
+        wait_until(lambda: stack.redis.client.hlen(key) == 1, "it to be written")
+        assert len(dead_letters.everything(stack.daemon)) == letters, "nothing is said twice"
 
 
 def test_an_eviction_policy_is_an_alarm(tmp_path):

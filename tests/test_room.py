@@ -166,7 +166,7 @@ def test_room_comes_back_when_requests_are_out_of_time():
         "match": [{"path": {"prefix": "/acme"}}],
         "signature": {"profile": "stripe", "tolerance": "2s"},
     }
-    key = {"id": "acme", "partner": "acme", "secret": signing.SECRET, "profile": "stripe"}
+    key = {"id": "acme", "partner": "acme", "secret": signing.SECRETS["stripe"], "profile": "stripe"}
     room = {"slabs": 16, "slab_bytes_max": 256}
     config = partners(integrations=[integration], keys=[key], replay=room)
 

@@ -54,8 +54,10 @@ def config(**changes) -> dict:
     ]
     keys = [
         key(),
-        # The same secret for each: only their profiles tell them apart.
-        *(key(f"{profile}-1", profile=profile) for profile in ["body", "stripe", "github"]),
+        *(
+            key(f"{profile}-1", profile=profile, secret=signing.SECRETS[profile])
+            for profile in ["body", "stripe", "github"]
+        ),
         key("hooks", secret=signing.WEBHOOK_SECRET, profile="standard-webhooks"),
         key("old", not_after="2020-01-01T00:00:00Z"),
         key("elsewhere", integrations=["stripe"], secret="the-secret-of-another-place"),
@@ -421,7 +423,9 @@ def one_key(profile: str | None, **changes) -> dict:
 
 def by(profile: str, path: str) -> dict[str, str]:
     """Signed with the one key, whatever the profile."""
-    return sign(profile, path, **({"key_id": "k1"} if profile in {"portcullis", "body"} else {}))
+    secret = signing.SECRET.encode() if profile == "standard-webhooks" else signing.SECRET
+    named = {"key_id": "k1"} if profile in {"portcullis", "body"} else {}
+    return sign(profile, path, secret=secret, **named)
 
 
 @pytest.mark.parametrize("own", ["portcullis", "github", "stripe"])
@@ -432,11 +436,11 @@ def test_a_signature_does_not_pass_as_one_of_another_profile(own):
             status = send(stack.edge, "POST", path, BODY, by(profile, path)).status
             assert status == (200 if profile == own else 401), profile
         # GitHub's and Stripe's signatures, as those of the body that they are.
-        digest = signing.github(BODY)["x-hub-signature-256"]
+        digest = signing.github(BODY, secret=signing.SECRET)["x-hub-signature-256"]
         at = str(signing.now())
         as_body = {"x-signature": digest, "x-timestamp": at, "x-key-id": "k1"}
         assert send(stack.edge, "POST", "/body/b", BODY, as_body).status == 401
-        mac = signing.stripe(BODY, at=int(at))["stripe-signature"].partition("v1=")[2]
+        mac = signing.stripe(BODY, secret=signing.SECRET, at=int(at))["stripe-signature"].partition("v1=")[2]
         as_github = {"x-hub-signature-256": f"sha256={mac}", "x-github-delivery": "d-1"}
         passed = send(stack.edge, "POST", "/github/b", f"{at}.".encode() + BODY, as_github)
         # To whom GitHub's profile is the right one, this is a signature of that body.
@@ -530,7 +534,7 @@ def test_what_the_stripe_package_accepts_we_accept(edge):
     event = {"id": "evt_1", "object": "event", "uuid": uuid.uuid4().hex}
     body = json.dumps(event).encode()
     headers = signing.stripe(body)
-    stripe.Webhook.construct_event(body, headers["stripe-signature"], signing.SECRET)
+    stripe.Webhook.construct_event(body, headers["stripe-signature"], signing.SECRETS["stripe"])
     assert send(edge, "POST", "/stripe/a", body, headers).status == 200
 
 
@@ -549,7 +553,7 @@ def test_github_s_documented_example():
 def test_openssl(edge):
     body = uuid.uuid4().hex.encode()
     digest = subprocess.run(
-        ["openssl", "dgst", "-sha256", "-hmac", signing.SECRET],
+        ["openssl", "dgst", "-sha256", "-hmac", signing.SECRETS["body"]],
         input=body,
         capture_output=True,
         check=True,

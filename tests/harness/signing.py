@@ -10,7 +10,16 @@ import time
 import uuid
 
 SECRET = "a-partner-secret-of-some-length"
-WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"a-partner-secret-of-some-length").decode()
+_WEBHOOK_BYTES = f"{SECRET}-of-webhooks".encode()
+WEBHOOK_SECRET = "whsec_" + base64.b64encode(_WEBHOOK_BYTES).decode()
+# One for each profile: a key signs in one only.
+SECRETS = {
+    "portcullis": SECRET,
+    "body": f"{SECRET}-of-body",
+    "stripe": f"{SECRET}-of-stripe",
+    "github": f"{SECRET}-of-github",
+    "standard-webhooks": WEBHOOK_SECRET,
+}
 
 
 def now() -> int:
@@ -44,7 +53,7 @@ def portcullis(
 
 
 def body_only(
-    body: bytes, *, key_id: str = "k1", secret: str = SECRET, at: int | None = None
+    body: bytes, *, key_id: str = "k1", secret: str = SECRETS["body"], at: int | None = None
 ) -> dict[str, str]:
     return {
         "x-signature": mac(secret, body),
@@ -53,13 +62,17 @@ def body_only(
     }
 
 
-def stripe(body: bytes, *, secret: str = SECRET, at: int | None = None) -> dict[str, str]:
+def stripe(
+    body: bytes, *, secret: str = SECRETS["stripe"], at: int | None = None
+) -> dict[str, str]:
     timestamp = at if at is not None else now()
     signature = mac(secret, f"{timestamp}.".encode() + body)
     return {"stripe-signature": f"t={timestamp},v1={signature}"}
 
 
-def github(body: bytes, *, secret: str = SECRET, delivery: str | None = None) -> dict[str, str]:
+def github(
+    body: bytes, *, secret: str = SECRETS["github"], delivery: str | None = None
+) -> dict[str, str]:
     return {
         "x-hub-signature-256": "sha256=" + mac(secret, body),
         "x-github-delivery": delivery or str(uuid.uuid4()),
@@ -67,7 +80,7 @@ def github(body: bytes, *, secret: str = SECRET, delivery: str | None = None) ->
 
 
 def standard_webhooks(
-    body: bytes, *, secret: bytes = SECRET.encode(), at: int | None = None, id: str | None = None
+    body: bytes, *, secret: bytes = _WEBHOOK_BYTES, at: int | None = None, id: str | None = None
 ) -> dict[str, str]:
     timestamp = str(at if at is not None else now())
     id = id or f"msg_{uuid.uuid4().hex}"

@@ -1,5 +1,5 @@
-//! What a publisher may do: actions, reasons and scopes. For tokens and certificates of the API, and
-//! for the keys that events are signed with.
+//! What a publisher may do, and about whom: actions, reasons, scopes, and how the ids of its users
+//! begin. For tokens and certificates of the API, and for the keys that events are signed with.
 //!
 //! What is not named in a list that is there is not allowed. Without lists, everything is.
 
@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use policy::event::{EventError, EventErrorKind};
 use policy::name::Name;
 use policy::state::{Effect, Register, Scope};
+use policy::subject::{SUBJECT_ID_BYTES_MAX, Subject};
 use serde::Deserialize;
 
 /// Most entries of one list.
@@ -20,6 +21,7 @@ pub struct RawAuthority {
     actions: Option<Vec<Action>>,
     reasons: Option<Vec<String>>,
     scopes: Option<Vec<String>>,
+    id_prefixes: Option<Vec<String>>,
 }
 
 /// What an event can ask for.
@@ -38,6 +40,7 @@ pub struct Authority {
     actions: Option<BTreeSet<Action>>,
     reasons: Option<BTreeSet<Name>>,
     scopes: Option<BTreeSet<Name>>,
+    id_prefixes: Option<Vec<Box<str>>>,
 }
 
 impl RawAuthority {
@@ -57,12 +60,24 @@ impl RawAuthority {
         if self.actions.as_ref().is_some_and(Vec::is_empty) {
             return Err(("allow.actions", "must name an action; absent means all"));
         }
+        let id_prefixes = self.id_prefixes.map(prefixes).transpose()?;
         Ok(Authority {
             actions: self.actions.map(|actions| actions.into_iter().collect()),
             reasons: names("allow.reasons", self.reasons)?,
             scopes: names("allow.scopes", self.scopes)?,
+            id_prefixes,
         })
     }
+}
+
+/// An empty one would allow all, and looks as if it did not.
+fn prefixes(prefixes: Vec<String>) -> Result<Vec<Box<str>>, (&'static str, &'static str)> {
+    let fits = |prefix: &String| (1..=SUBJECT_ID_BYTES_MAX).contains(&prefix.len());
+    if !(1..=ENTRIES_MAX).contains(&prefixes.len()) || !prefixes.iter().all(fits) {
+        let rule = "must be 1 to 64 texts of 1 to 256 bytes; absent means all users and sessions";
+        return Err(("allow.id_prefixes", rule));
+    }
+    Ok(prefixes.into_iter().map(String::into_boxed_str).collect())
 }
 
 impl Authority {
@@ -70,7 +85,12 @@ impl Authority {
     ///
     /// # Errors
     /// The field that goes beyond it.
-    pub fn check(&self, event: &Register) -> Result<(), EventError> {
+    pub fn check(&self, subject: &Subject, event: &Register) -> Result<(), EventError> {
+        let is_theirs =
+            |allowed: &[Box<str>]| allowed.iter().any(|prefix| subject.id().starts_with(&**prefix));
+        if self.id_prefixes.as_deref().is_some_and(|allowed| !is_theirs(allowed)) {
+            return beyond("key", "must be a user or session of its publisher");
+        }
         let (action, reason, scope) = match &event.effect {
             Effect::Block(block) => (Action::Block, Some(Some(&block.reason)), Some(&block.scope)),
             Effect::Lift { reason } => (Action::Unblock, Some(reason.as_ref()), None),
@@ -127,7 +147,7 @@ mod tests {
             "payload": payload,
         });
         let event = Event::parse(event.to_string().as_bytes(), UnixMicros(0)).unwrap();
-        authority.check(&event.register).err().map(|error| error.field.into())
+        authority.check(&event.subject, &event.register).err().map(|error| error.field.into())
     }
 
     #[test]
@@ -161,12 +181,27 @@ mod tests {
     }
 
     #[test]
+    fn a_publisher_may_be_bounded_to_users_whose_ids_begin_so() {
+        let block = json!({ "action": "block" });
+        for (prefixes, field) in [
+            ("id_prefixes = [\"ali\"]", None),
+            ("id_prefixes = [\"bob:\", \"alice\"]", None),
+            ("id_prefixes = [\"alice:\"]", Some("key")),
+            ("id_prefixes = [\"Ali\"]", Some("key")),
+        ] {
+            assert_eq!(beyond(&authority(prefixes), block.clone()).as_deref(), field, "{prefixes}");
+        }
+    }
+
+    #[test]
     fn every_broken_rule_is_named_with_its_field() {
         let broken =
             |text: &str| toml::from_str::<RawAuthority>(text).unwrap().check().unwrap_err().0;
         assert_eq!(broken("actions = []"), "allow.actions");
         assert_eq!(broken("reasons = []"), "allow.reasons");
         assert_eq!(broken("scopes = [\"A\"]"), "allow.scopes");
+        assert_eq!(broken("id_prefixes = []"), "allow.id_prefixes");
+        assert_eq!(broken("id_prefixes = [\"\"]"), "allow.id_prefixes");
         assert!(toml::from_str::<RawAuthority>("actions = [\"ban\"]").is_err());
     }
 }

@@ -181,7 +181,7 @@ impl Intake {
                 judged.signed_by = Some(verified.key().as_str().into());
                 judged.publisher = identity::signer(publisher, verified);
                 if let Some(key) = keys.get(verified.key()) {
-                    key.authority.check(&judged.event.register)?;
+                    key.authority.check(&judged.event.subject, &judged.event.register)?;
                 }
             }
             if let Some(error) = found.broken_rule(mode) {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use policy::push::Message;
-use policy::sign::key::{KEYS_BYTES_MAX, Key, KeySet, Secret as KeySecret};
+use policy::sign::key::{KEYS_BYTES_MAX, Key, KeySet, SHARED_SECRET, Secret as KeySecret};
 use secrecy::ExposeSecret;
 
 use crate::config::{ConfigError, Place, Secret};
@@ -99,6 +99,9 @@ pub fn load(path: &Path, stamps: &mut Stamps) -> Result<KeySet, ConfigError> {
         };
         let rule = "must be at most 256 keys, no two with the same id";
         keys.add(key).map_err(|_| ConfigError::new("keys", rule))?;
+    }
+    if let Some((one, other)) = keys.shared_secret() {
+        return Err(ConfigError::new("keys", format!("{one} and {other} {SHARED_SECRET}")));
     }
     if keys.to_wire(u64::MAX).encoded_len() > KEYS_BYTES_MAX {
         let rule = format!("must come to at most {KEYS_BYTES_MAX} bytes: nodes keep no more");

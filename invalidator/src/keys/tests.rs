@@ -106,6 +106,14 @@ fn every_broken_rule_is_named_with_its_entry_and_field() {
         (id, "keys[0].id: must be 1 to 64"),
         (secret, "keys[0].secret: must be 16 to 1024 bytes"),
         (partner, "keys[0].partner: must be 1 to 64"),
+        (
+            key("k1", "profile = \"github\"") + &key("k2", "profile = \"body\""),
+            "keys: k1 and k2 have one secret, and another partner or profile each",
+        ),
+        (
+            key("k1", "") + &key("k2", "").replace("acme", "beta"),
+            "keys: k1 and k2 have one secret, and another partner or profile each",
+        ),
         ((0..257).map(|n| key(&format!("k{n}"), "")).collect(), "keys: must be at most 256"),
         (
             (0..70).map(|n| key(&format!("k{n}"), "").replace(SECRET, &"x".repeat(1000))).collect(),
@@ -275,7 +283,8 @@ fn a_key_says_its_profile_and_a_secret_may_be_base64() {
     let base64 = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1u";
     let hooks = "secret_encoding = \"base64\"\nprofile = \"standard-webhooks\"";
     let text = key("k1", "profile = \"github\"") + &key("k2", hooks).replace(SECRET, base64);
-    let (_directory, path) = file(&(text + &key("k3", "")));
+    let other = key("k3", "").replace(SECRET, "another-0123456789");
+    let (_directory, path) = file(&(text + &other));
     let keys = Reading::of(&path, load).keys.unwrap();
     let profiles: Vec<_> = keys.iter().map(|key| key.profile).collect();
     assert_eq!(profiles, [Some(Profile::Github), Some(Profile::StandardWebhooks), None]);
@@ -317,9 +326,13 @@ fn keys_that_compete_with_too_many_are_named() {
     let two = github("a", "") + &github("b", "");
     assert_eq!(crowded(two.clone()), "");
     assert_eq!(crowded(two.clone() + &github("c", "")), "a b c");
-    assert_eq!(crowded(two.clone() + &key("c", "profile = \"stripe\"")), "", "another profile");
+    let stripe = key("c", "profile = \"stripe\"").replace(SECRET, "another-0123456789");
+    assert_eq!(crowded(two.clone() + &stripe), "", "another profile");
     assert_eq!(
-        crowded(two.clone() + &github("c", "").replace("acme", "beta")),
+        crowded(
+            two.clone()
+                + &github("c", "").replace("acme", "beta").replace(SECRET, "another-0123456789")
+        ),
         "",
         "another partner"
     );

@@ -38,6 +38,7 @@ pub struct RedisMetrics {
     aside: Counter,
     missing: Counter,
     refused: Gauge,
+    later: Gauge,
     evicts: Gauge,
     forgotten: Counter,
     left_out: Counter,
@@ -72,6 +73,8 @@ impl RedisMetrics {
         r.register("redis_missing_events", help, self.missing.clone());
         let help = "Events in Redis that are refused for causes that may pass, and tried again";
         r.register("redis_refused_events", help, self.refused.clone());
+        let help = "Bare events that were refused for causes that may pass, and are tried again";
+        r.register("redis_refused_bare_events", help, self.later.clone());
         let help = "1 if Redis evicts keys for want of memory, whatever they are";
         r.register("redis_evicts", help, self.evicts.clone());
         let help = "Events heard by Pub/Sub that nobody had written";
@@ -92,7 +95,12 @@ impl RedisMetrics {
         self.missing.inc_by(events);
     }
 
-    /// Shows how many events are tried again.
+    /// Shows how many bare events are tried again.
+    pub fn later(&self, events: usize) {
+        self.later.set(i64::try_from(events).unwrap_or(i64::MAX));
+    }
+
+    /// Shows how many events in Redis are tried again.
     pub fn refused(&self, events: usize) {
         self.refused.set(i64::try_from(events).unwrap_or(i64::MAX));
     }

@@ -9,6 +9,10 @@ use crate::access::Inbox;
 use crate::intake::{self, Origin, Path};
 use crate::source::redis::REDIS;
 
+fn out_of(inbox: &Inbox, at: UnixMicros) -> Origin {
+    Origin::new(REDIS, Path::Heard(at)).by(intake::inbox(&inbox.name))
+}
+
 impl Shared {
     /// Takes in an event that was taken out of an inbox at this instant by Redis's clock.
     ///
@@ -20,8 +24,14 @@ impl Shared {
         at: UnixMicros,
         bytes: &[u8],
     ) -> Result<Accepted, Refusal> {
-        let origin = Origin::new(REDIS, Path::Heard(at)).by(intake::inbox(&inbox.name));
-        self.ingest_by(origin, By::Inbox(inbox), bytes)
+        self.ingest_by(out_of(inbox, at), By::Inbox(inbox), bytes)
+    }
+
+    /// Whether such an event breaks no rule now, of which nothing is noted. There may still be no room
+    /// for it, and its publisher may still not publish it.
+    #[must_use]
+    pub fn would_take_from_inbox(&self, inbox: &Inbox, at: UnixMicros, bytes: &[u8]) -> bool {
+        self.would_take(out_of(inbox, at), bytes)
     }
 
     /// Takes in an event once more that came out of the inbox of this name and was refused. Its

@@ -237,6 +237,13 @@ impl Shared {
         Ok((Taken { known, signature, ingested, ticket, json, heard }, then))
     }
 
+    /// Whether an event breaks no rule now, of which nothing is noted. There may still be no room for it.
+    #[must_use]
+    pub fn would_take(&self, origin: Origin, bytes: &[u8]) -> bool {
+        let clock = self.clock(self.now());
+        self.intake.check(origin, Stored::default(), bytes, clock).is_ok()
+    }
+
     /// Remembers an event that is not to be taken in, to recognize it if it comes again.
     pub fn remember(&self, origin: Origin, stored: Stored<'_>, bytes: &[u8]) {
         let checked = self.intake.check(origin, stored, bytes, self.clock(self.now()));
@@ -250,10 +257,12 @@ impl Shared {
     fn may_publish(&self, by: By<'_>, event: &Event, now: Now) -> Result<(), Refusal> {
         let caller = match by {
             By::Anyone => return Ok(()),
-            By::Inbox(inbox) => return Ok(inbox.authority.check(&event.register)?),
+            By::Inbox(inbox) => {
+                return Ok(inbox.authority.check(&event.subject, &event.register)?);
+            }
             By::Caller(caller) => caller,
         };
-        caller.authority.check(&event.register)?;
+        caller.authority.check(&event.subject, &event.register)?;
         let is_bounded = caller.role != Role::Operator;
         match is_bounded && !self.subject_pace.take(&caller.name, &event.subject, now.mono) {
             true => Err(IngestError::TooOften.into()),

@@ -57,7 +57,7 @@ fn full() -> Value {
             {"id": "K1", "partner": "acme", "secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
              "not_before": "2026-01-01T00:00:00Z", "not_after": "2027-01-01T00:00:00Z",
              "integrations": ["payments"], "algorithms": ["hmac-sha256"]},
-            {"id": "k2", "partner": "globex", "secret": "0123456789abcdef"},
+            {"id": "k2", "partner": "globex", "secret": "fedcba9876543210"},
         ],
         "replay": {"slabs": 64, "slab_bytes_max": 512},
     })
@@ -205,7 +205,7 @@ fn a_field_that_stands_twice_is_refused() {
     for (once, field) in [
         ("\"max_tokens\":100", "limits[0].max_tokens"),
         ("\"claim\":\"sub\"", "identity.user[0].jwt_claim.claim"),
-        ("\"secret\":\"0123456789abcdef\"", "keys[1].secret"),
+        ("\"secret\":\"fedcba9876543210\"", "keys[1].secret"),
     ] {
         let (before, after) = full.rsplit_once(once).unwrap();
         let text = format!("{before}{once},{once}{after}");

@@ -71,6 +71,10 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// What is wrong with two keys of which [`KeySet::shared_secret`] tells.
+pub const SHARED_SECRET: &str =
+    "have one secret, and another partner or profile each: every key needs a secret of its own";
+
 /// What a partner and we both know. It cannot be printed or, once dropped, found.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -112,6 +116,12 @@ impl Secret {
     /// Whether it is this secret. By digests: how long that takes says nothing of either.
     fn is_same(&self, other: &Self) -> bool {
         Sha256::digest(&*self.0) == Sha256::digest(&*other.0)
+    }
+
+    /// Digests of all that it may key an HMAC with, in whatever profile.
+    fn digests(&self) -> impl Iterator<Item = [u8; 32]> {
+        let forms = [Profile::Portcullis, Profile::StandardWebhooks];
+        forms.into_iter().filter_map(|form| Some(Sha256::digest(self.bytes_for(form)?).into()))
     }
 
     /// The bytes, to be handed to nodes. For no other use.
@@ -194,6 +204,26 @@ impl KeySet {
             }
             _ => Err(Box::new(key)),
         }
+    }
+
+    /// Two keys with one secret, of which the one signs for another partner than the other, or in another
+    /// profile: each would be good for both.
+    #[must_use]
+    pub fn shared_secret(&self) -> Option<(&KeyId, &KeyId)> {
+        let mut seen: Vec<([u8; 32], &Key)> = Vec::new();
+        for key in &self.0 {
+            for digest in key.secret.digests() {
+                let may_not = |(known, other): &&([u8; 32], &Key)| {
+                    *known == digest
+                        && (other.partner != key.partner || other.profile != key.profile)
+                };
+                if let Some((_, other)) = seen.iter().find(may_not) {
+                    return Some((&other.id, &key.id));
+                }
+                seen.push((digest, key));
+            }
+        }
+        None
     }
 
     /// The key of this id.

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::bare::Waiting;
 use super::layout::parse_kept;
+use super::refused::may_pass;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Verdict;
 use crate::intake::{Origin, Path};
@@ -136,18 +137,42 @@ impl RedisSource {
         warn!(source = REDIS, part = "pubsub", cause = %lost, "source lost");
     }
 
-    /// A refused message is counted and logged elsewhere, and changes nothing here. What is new is
-    /// to turn up in the stream as well.
     fn take_in(&self, shared: &Shared, heard: &Heard) {
-        let origin = Origin::new(REDIS, Path::Heard(heard.at));
-        if let Ok(accepted) = shared.ingest(origin, heard.event())
-            && accepted.ingested.verdict != Verdict::Duplicate
-            && accepted.ingested.is_kept
-        {
+        self.take_in_event(shared, heard.event(), heard.at);
+    }
+
+    /// What is new is to turn up in the stream as well. A refused event is counted and logged
+    /// elsewhere, and changes nothing here; if its cause may pass, it is tried again.
+    fn take_in_event(&self, shared: &Shared, event: &[u8], at: UnixMicros) {
+        let accepted = match shared.ingest(Origin::new(REDIS, Path::Heard(at)), event) {
+            Ok(accepted) => accepted,
+            Err(refusal) => {
+                if may_pass(&refusal) {
+                    locked(&self.later).keep(event, at, &refusal, shared.now().mono);
+                }
+                return;
+            }
+        };
+        if accepted.ingested.verdict != Verdict::Duplicate && accepted.ingested.is_kept {
             let Accepted { subject, event_id, json, heard, urgent, .. } = accepted;
             let (now, id) = (shared.now().mono, (subject, event_id));
             locked(&self.unseen).heard(now, id, Waiting { event: json, heard, urgent });
         }
+    }
+
+    /// Takes in what was refused when it was heard, if its cause has passed. Nothing is said of what is
+    /// refused still: that was said when it came.
+    fn try_later(&self, shared: &Shared) {
+        let (keys, now) = (shared.intake().keys_version(), shared.now().mono);
+        let due = locked(&self.later).due(keys, now);
+        for (class, bare) in due {
+            if shared.would_take(Origin::new(REDIS, Path::Heard(bare.heard)), &bare.event) {
+                self.take_in_event(shared, &bare.event, bare.heard);
+            } else {
+                locked(&self.later).put_back(class, bare, now);
+            }
+        }
+        shared.metrics.redis.later(locked(&self.later).len());
     }
 
     /// Hands over what was published bare, to be written.
@@ -156,6 +181,7 @@ impl RedisSource {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.try_later(shared);
             let due = locked(&self.unseen).due(shared.now().mono);
             for entry in due {
                 self.outbox.push(entry);

@@ -16,6 +16,7 @@ mod connect;
 mod decide;
 mod follow;
 mod inbox;
+mod later;
 mod layout;
 mod listen;
 mod outbox;
@@ -57,6 +58,7 @@ use bare::Unseen;
 use compact::Chores;
 use connect::Servers;
 use decide::{Watch, Why};
+use later::Later;
 use layout::StreamId;
 use refused::Refused;
 use scripts::Scripts;
@@ -105,6 +107,7 @@ pub struct RedisSource {
     hole: Mutex<Option<u64>>,
     /// Events in Redis that were refused.
     refused: Mutex<Refused>,
+    later: Mutex<Later>,
     skew: Mutex<Option<Skew>>,
     listening: watch::Sender<bool>,
     caught_up: AtomicBool,
@@ -136,6 +139,7 @@ impl RedisSource {
             position: Mutex::default(),
             hole: Mutex::default(),
             refused: Mutex::default(),
+            later: Mutex::default(),
             skew: Mutex::default(),
             listening: watch::Sender::new(false),
             caught_up: AtomicBool::new(false),

@@ -251,6 +251,7 @@ impl Session<'_> {
         let source = self.source;
         self.say_if_earlier(identity, id, event);
         if self.shared.place(identity, id.heard_at(), event) {
+            locked(&source.refused).cured(identity);
             return true;
         }
         if locked(&source.refused).is_for_good(identity) {

@@ -15,7 +15,7 @@ use super::{Checked, fail, name};
 use crate::name::Name;
 use crate::request::Paths;
 use crate::sign::Profile;
-use crate::sign::key::{ALGORITHM, KEYS_MAX, Key, KeyId, KeySet, Secret};
+use crate::sign::key::{ALGORITHM, KEYS_MAX, Key, KeyId, KeySet, SHARED_SECRET, Secret};
 use crate::sign::replay::SLAB_BYTES_MIN;
 use crate::sign::verify::{CANDIDATES_DEFAULT, CANDIDATES_MAX};
 use crate::time::{DURATION_RULE, UnixMicros, parse_duration};
@@ -200,6 +200,9 @@ pub(super) fn keys(raw: Vec<raw::Key>, integrations: &[Integration]) -> Checked<
         if keys.add(key).is_err() {
             return fail(format!("keys[{i}].id"), "must not be the id of another key");
         }
+    }
+    if let Some((one, other)) = keys.shared_secret() {
+        return fail("keys", format!("{one} and {other} {SHARED_SECRET}"));
     }
     Ok(keys)
 }

@@ -247,11 +247,11 @@ fn a_secret_may_be_base64_without_a_prefix() {
         let bytes = key.secret.bytes_for(Profile::StandardWebhooks).unwrap().into_owned();
         Ok::<_, String>(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let (text, hooks) = ("MDEyMzQ1Njc4OWFiY2RlZg==", Some("standard-webhooks"));
-    assert_eq!(with_secret(text, "base64", hooks).as_deref(), Ok("0123456789abcdef"));
+    let (text, hooks) = ("ZmVkY2JhOTg3NjU0MzIxMA==", Some("standard-webhooks"));
+    assert_eq!(with_secret(text, "base64", hooks).as_deref(), Ok("fedcba9876543210"));
     assert_eq!(with_secret(text, "text", hooks).as_deref(), Ok(text));
     let prefixed = format!("whsec_{text}");
-    assert_eq!(with_secret(&prefixed, "base64", hooks).as_deref(), Ok("0123456789abcdef"));
+    assert_eq!(with_secret(&prefixed, "base64", hooks).as_deref(), Ok("fedcba9876543210"));
     for profile in [None, Some("github")] {
         let error = with_secret(text, "base64", profile).unwrap_err();
         assert_eq!(error, "keys[1].secret_encoding");
@@ -303,4 +303,24 @@ fn the_memory_of_used_requests_has_rules() {
     let config = parse(&with("/replay", None)).unwrap();
     let replay = config.replay.unwrap();
     assert_eq!((replay.slabs, replay.slab_bytes_max), (4_096, 8_192));
+}
+
+#[test]
+fn a_secret_is_that_of_one_partner_and_profile() {
+    let keys = |one: &str, other: &str, profile: &str| {
+        let key = |id, secret, profile| json!({ "id": id, "partner": "acme", "secret": secret, "profile": profile });
+        with("/keys", Some(json!([key("k1", one, "github"), key("k2", other, profile)])))
+    };
+    let decoded = "sixteen letters!";
+    let encoded = "whsec_c2l4dGVlbiBsZXR0ZXJzIQ==";
+    for (one, other, profile) in
+        [(decoded, decoded, "body"), (decoded, encoded, "standard-webhooks")]
+    {
+        let error = parse(&keys(one, other, profile)).unwrap_err();
+        assert_eq!(error.field, "keys");
+        assert!(error.rule.starts_with("k1 and k2 have one secret"), "{error}");
+        assert!(!error.to_string().contains(decoded));
+    }
+    let fine = keys(decoded, decoded, "github");
+    assert!(parse(&fine).is_ok_and(|config| config.keys.len() == 2));
 }

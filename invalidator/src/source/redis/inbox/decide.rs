@@ -49,12 +49,8 @@ pub(super) fn after_refusal(refusal: &Refusal, age: Duration, held: usize) -> Fa
     if is_cured_by_time(refusal) && held <= RESTING_MAX { tried_again(age) } else { Fate::Done }
 }
 
-/// What becomes of an event that was accepted, and that Redis has not written.
-pub(super) fn unwritten(age: Duration) -> Fate {
-    tried_again(age)
-}
-
-fn tried_again(age: Duration) -> Fate {
+/// What becomes of an event that is refused still, or that was accepted and that Redis has not written.
+pub(super) fn tried_again(age: Duration) -> Fate {
     if age >= TRIED_FOR { Fate::Done } else { Fate::Later(age.clamp(PAUSE_MIN, PAUSE_MAX)) }
 }
 
@@ -130,8 +126,8 @@ mod tests {
         assert_eq!(after(3_599), Fate::Later(PAUSE_MAX));
         assert_eq!(after(3_600), Fate::Done);
         assert_eq!(after_refusal(&unknown, Duration::ZERO, RESTING_MAX + 1), Fate::Done);
-        assert_eq!(unwritten(Duration::ZERO), Fate::Later(PAUSE_MIN));
-        assert_eq!(unwritten(HOUR), Fate::Done);
+        assert_eq!(tried_again(Duration::ZERO), Fate::Later(PAUSE_MIN));
+        assert_eq!(tried_again(HOUR), Fate::Done);
     }
 
     #[test]

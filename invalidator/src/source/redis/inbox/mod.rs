@@ -22,8 +22,10 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{error, info, warn};
 
-use self::decide::{Backlog, Change, Fate, WRITTEN_WITHIN, after_refusal, counts_from, unwritten};
-use self::scripts::{Batch, Outcome, Taken};
+use self::decide::{
+    Backlog, Change, Fate, WRITTEN_WITHIN, after_refusal, counts_from, tried_again,
+};
+use self::scripts::{Batch, Outcome, TAKEN_MAX, Taken};
 use super::layout::InboxKeys;
 use super::session::Session;
 use super::write::ends_connection;
@@ -45,11 +47,24 @@ struct Served<'a> {
     inbox: &'a Inbox,
     keys: InboxKeys,
     backlog: Backlog,
-    /// What was refused here for a cause that may pass, and waits.
+    /// What was refused here for a cause that may pass, or not written, and waits.
     resting: BTreeSet<Vec<u8>>,
     /// The keys of publishers with which that was.
     keys_version: u64,
     failing: bool,
+}
+
+impl Served<'_> {
+    fn note_outcome(&mut self, outcome: &Outcome) {
+        for stamp in &outcome.done {
+            self.resting.remove(stamp);
+        }
+        // What others have done with since is forgotten here as well, once there is too much.
+        if self.resting.len() > TAKEN_MAX {
+            self.resting.clear();
+        }
+        self.resting.extend(outcome.later.iter().map(|(stamp, _)| stamp.clone()));
+    }
 }
 
 /// What is known of an event once it has been taken in.
@@ -114,12 +129,7 @@ impl Session<'_> {
             return Ok(0);
         }
         let outcome = self.take_in_batch(served, &batch).await;
-        for (stamp, _) in &outcome.later {
-            served.resting.insert(stamp.clone());
-        }
-        for stamp in &outcome.done {
-            served.resting.remove(stamp);
-        }
+        served.note_outcome(&outcome);
         scripts.settle(&mut link, &served.keys, &outcome).await?;
         Ok(batch.events.len())
     }
@@ -130,8 +140,7 @@ impl Session<'_> {
         if std::mem::replace(&mut served.keys_version, keys) == keys || served.resting.is_empty() {
             return Ok(());
         }
-        let later = std::mem::take(&mut served.resting).into_iter();
-        let later = later.map(|stamp| (stamp, Duration::ZERO)).collect();
+        let later = served.resting.iter().map(|stamp| (stamp.clone(), Duration::ZERO)).collect();
         let outcome = Outcome { done: Vec::new(), later };
         let mut link = self.link.clone();
         self.source.inbox_scripts.settle(&mut link, &served.keys, &outcome).await
@@ -153,7 +162,7 @@ impl Session<'_> {
                 Step::Writing(answered) => match timeout_at(deadline, answered).await {
                     Ok(Ok(())) => Fate::Done,
                     // No room in the outbox, or Redis does not write.
-                    _ => unwritten(self.age_of(taken)),
+                    _ => tried_again(self.age_of(taken)),
                 },
             };
             match fate {
@@ -172,6 +181,14 @@ impl Session<'_> {
 
     fn take_in_taken(&self, served: &Served<'_>, held: usize, taken: &Taken) -> Step {
         let at = counts_from(&taken.stamp, self.source.redis_time());
+        let age = self.age_of(taken);
+        // Its refusal is noted already: once is enough.
+        if served.resting.contains(&taken.stamp)
+            && let again @ Fate::Later(_) = tried_again(age)
+            && !self.shared.would_take_from_inbox(served.inbox, at, &taken.event)
+        {
+            return Step::Known(again);
+        }
         let name = &served.inbox.name;
         let metrics = &self.shared.metrics.inboxes;
         match self.shared.ingest_from_inbox(served.inbox, at, &taken.event) {
@@ -183,7 +200,7 @@ impl Session<'_> {
                 }
             }
             Err(refusal) => {
-                let fate = after_refusal(&refusal, self.age_of(taken), held);
+                let fate = after_refusal(&refusal, age, held);
                 metrics.took(name, if fate == Fate::Done { "refused" } else { "again" });
                 Step::Known(fate)
             }

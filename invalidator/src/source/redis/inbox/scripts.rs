@@ -13,7 +13,7 @@ use super::decide::LEASE;
 /// Most events that are taken at once: what comes into another inbox waits for no more than these.
 const EVENTS_AT_ONCE: usize = 32;
 /// Most events of one inbox that lie aside because they are not done with.
-const TAKEN_MAX: usize = 2_048;
+pub(super) const TAKEN_MAX: usize = 2_048;
 
 /// Both scripts.
 #[derive(Debug)]
