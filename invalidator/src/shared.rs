@@ -4,6 +4,7 @@
 
 mod inbox;
 mod ingest;
+mod note;
 mod record;
 mod refusal;
 
