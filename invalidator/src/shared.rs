@@ -4,7 +4,6 @@
 
 mod inbox;
 mod ingest;
-mod note;
 mod record;
 mod refusal;
 

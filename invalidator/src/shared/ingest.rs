@@ -6,15 +6,16 @@ use policy::record::Record;
 use policy::state::Effect;
 use policy::subject::Subject;
 use policy::time::UnixMicros;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Refusal, Shared};
 use crate::access::{Caller, Inbox, Role};
-use crate::audit::entry::EventFact;
+use crate::audit::entry::{About, EventFact, EventText, Fact};
+use crate::deadletter::Refused as Letter;
 use crate::engine::{
     Engine, Forgotten, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId,
 };
-use crate::intake::{Checked, Origin, Outcome, Path, Rejected, Stored};
+use crate::intake::{Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored};
 use crate::intake::{hash, kept_origin, kept_source, order};
 use crate::source::redis::REDIS;
 use crate::store::{KeptEvent, Ticket};
@@ -39,20 +40,20 @@ pub struct Accepted {
 }
 
 /// A refused event: why, and what could be read of it.
-pub(super) struct Refused {
-    pub(super) refusal: Refusal,
-    pub(super) event_id: Option<EventId>,
-    pub(super) signature: Option<Outcome>,
+struct Refused {
+    refusal: Refusal,
+    event_id: Option<EventId>,
+    signature: Option<Outcome>,
 }
 
 /// An event that was taken in, and what is noted of it.
-pub(super) struct Taken {
-    pub(super) known: Known,
-    pub(super) signature: Option<Outcome>,
-    pub(super) ingested: Ingested,
-    pub(super) ticket: Ticket,
-    pub(super) json: Vec<u8>,
-    pub(super) heard: UnixMicros,
+struct Taken {
+    known: Known,
+    signature: Option<Outcome>,
+    ingested: Ingested,
+    ticket: Ticket,
+    json: Vec<u8>,
+    heard: UnixMicros,
 }
 
 /// An event and where it comes from.
@@ -77,7 +78,7 @@ pub(super) enum By<'a> {
 }
 
 impl By<'_> {
-    pub(super) fn inbox(self) -> Option<Name> {
+    fn inbox(self) -> Option<Name> {
         match self {
             Self::Inbox(inbox) => Some(inbox.name.clone()),
             Self::Anyone | Self::Caller(_) => None,
@@ -86,12 +87,12 @@ impl By<'_> {
 }
 
 /// What is logged of an event.
-pub(super) struct Known {
-    pub(super) event_id: EventId,
-    pub(super) event_type: Box<str>,
-    pub(super) subject: Subject,
-    pub(super) urgent: bool,
-    pub(super) fact: EventFact,
+struct Known {
+    event_id: EventId,
+    event_type: Box<str>,
+    subject: Subject,
+    urgent: bool,
+    fact: EventFact,
 }
 
 impl Known {
@@ -394,4 +395,107 @@ impl Shared {
         self.ring_changed();
         warn!(%event_id, %own, "another event has this id in Redis: ours counts as its own");
     }
+
+    /// A line in the audit log, unless there is one of when the event was heard first: what we kept
+    /// ourselves is read back at each start, and what is written in Redis is heard as well.
+    fn audit_accepted(&self, origin: Origin, event: &Known, ingested: &Ingested) {
+        let is_old = match origin.path {
+            Path::Kept(_) => true,
+            Path::Written(_) | Path::Known(_) => ingested.verdict == Verdict::Duplicate,
+            Path::Live | Path::Heard(_) | Path::Replayed => false,
+        };
+        if is_old {
+            return;
+        }
+        let fact = EventFact {
+            result: ingested.verdict.as_str(),
+            event_id: Some(ingested.event_id.clone().into()),
+            in_effect: Some(ingested.in_effect),
+            overruled_by: ingested.overruled_by.iter().map(|by| by.event_id.clone()).collect(),
+            sequence: Some(ingested.sequence),
+            ..event.fact.clone()
+        };
+        let about = Some(About::Named(event.subject.clone()));
+        // Whoever can publish at all can repeat what somebody has published, without end. Through
+        // the API that is somebody with a name and a rate, and has a line for each call anyway.
+        if ingested.verdict != Verdict::Applied && is_unasked(origin) {
+            self.audit.note_idle(about, fact);
+        } else {
+            self.audit.note(about, Fact::Event(fact));
+        }
+    }
+
+    /// The one place where a refused event is noted.
+    fn note_refused(&self, (origin, by): (Origin, By<'_>), bytes: &[u8], refused: &Refused) {
+        let Refused { refusal, event_id, signature } = refused;
+        let source = origin.source;
+        self.metrics.event(source, "refused");
+        self.metrics.event_refused(refusal.kind());
+        self.metrics.intake.signature(source, *signature);
+        let fact = EventFact {
+            source,
+            result: "refused",
+            cause: Some(refusal.kind()),
+            event_id: event_id.clone().map(EventText::from),
+            inbox: by.inbox().map(|name| name.to_string()),
+            replayed: origin.path == Path::Replayed,
+            ..EventFact::default()
+        };
+        let kind = refusal.kind();
+        if is_unasked(origin) {
+            self.audit.note_idle(None, fact);
+        } else {
+            self.audit.note(None, Fact::Event(fact));
+        }
+        if let Some(left_out) = self.throttles.bad_events.admit(kind, self.now().mono) {
+            let event_id = event_id.as_ref().map(EventId::as_str);
+            warn!(source, event_id, kind, cause = %refusal, left_out, "event refused");
+        }
+        // Through the API its publisher, and of a replay the operator, has the answer.
+        let is_told = match origin.path {
+            Path::Live => source == EMBEDDED,
+            Path::Replayed => true,
+            Path::Heard(_) | Path::Written(_) | Path::Known(_) | Path::Kept(_) => false,
+        };
+        if !is_told {
+            let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);
+            let proof = self.intake.proof(source, *signature);
+            let inbox = by.inbox();
+            let letter = Letter { source, inbox, cause, proof, event_id, bytes, at };
+            self.dead_letters.keep(letter);
+        }
+    }
+
+    /// The one place where an event that was taken in is noted: applied, duplicate or stale.
+    fn note_accepted(&self, origin: Origin, taken: &Taken) {
+        let Known { event_id, event_type, subject, .. } = &taken.known;
+        let Ingested { verdict, sequence, unknown_names, warnings, .. } = &taken.ingested;
+        let (source, replayed) = (origin.source, origin.path == Path::Replayed);
+        let result = verdict.as_str();
+        let left_out = match verdict {
+            Verdict::Applied => Some(0),
+            _ => self.throttles.idle_events.admit(result, self.now().mono),
+        };
+        if let Some(left_out) = left_out {
+            let left_out = (left_out > 0).then_some(left_out);
+            let (id, event_type, sequence) = (event_id.clone(), event_type.clone(), *sequence);
+            self.audit.tell(subject, move |subject| {
+                // Quoted in either format: it is the publisher's text.
+                let (event_id, event_type) = (&id, &*event_type);
+                info!(source, %event_id, event_type, subject, result, sequence, replayed, left_out, "event taken in");
+            });
+        }
+        for warning in warnings {
+            warn!(%event_id, warning, "event may not do what it says");
+        }
+        self.metrics.event(source, result);
+        self.metrics.intake.signature(source, taken.signature);
+        self.metrics.unknown_names(*unknown_names);
+    }
+}
+
+/// Whether nobody with a name and a rate has sent it: of the API there is a line for each call, and
+/// of a replay for each letter.
+fn is_unasked(origin: Origin) -> bool {
+    origin.source != EMBEDDED && origin.path != Path::Replayed
 }
