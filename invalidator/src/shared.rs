@@ -3,6 +3,7 @@
 //! The lock is held for plain computation only, never across an await.
 
 mod ingest;
+mod keeping;
 mod record;
 mod refusal;
 
