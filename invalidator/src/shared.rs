@@ -4,6 +4,7 @@
 
 mod inbox;
 mod ingest;
+mod keeping;
 mod record;
 mod refusal;
 
