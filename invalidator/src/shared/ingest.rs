@@ -200,7 +200,7 @@ impl Shared {
         let heard = match order {
             // Others are to put it where it stands here.
             Order::Last => ingested.register.version.at,
-            Order::Placed | Order::AsHeard => first_heard,
+            Order::Placed | Order::Standing | Order::AsHeard => first_heard,
         };
         Ok((Taken { known, signature, ingested, ticket, json, heard }, then))
     }
@@ -315,6 +315,21 @@ impl Shared {
         true
     }
 
+    /// Takes in once more what is in force by all that Redis holds, and is not here: more was overtaken by a
+    /// stamp that was wrong than is remembered. Says whether it is in force now.
+    pub fn bring_back(
+        &self,
+        (subject, event_id): (&Subject, &EventId),
+        heard: UnixMicros,
+        bytes: &[u8],
+    ) -> bool {
+        let known = self.engine().knows(subject, event_id, hash(bytes));
+        let origin = Origin::new(REDIS, Path::Standing(heard)).by(known.unwrap_or_default());
+        let stored = Stored { event_id: Some(event_id), vouch: None };
+        let accepted = self.ingest_stored(origin, stored, bytes);
+        accepted.is_ok_and(|accepted| accepted.ingested.verdict == Verdict::Applied)
+    }
+
     /// Counts and logs an event that was not even read because of its size.
     pub fn refuse_too_large(&self, origin: Origin) -> Refusal {
         let rule = format!("must be at most {EVENT_BYTES_MAX} bytes");
@@ -361,7 +376,9 @@ impl Shared {
     fn audit_accepted(&self, origin: Origin, event: &Known, ingested: &Ingested) {
         let is_old = match origin.path {
             Path::Kept(_) => true,
-            Path::Written(_) | Path::Known(_) => ingested.verdict == Verdict::Duplicate,
+            Path::Written(_) | Path::Known(_) | Path::Standing(_) => {
+                ingested.verdict == Verdict::Duplicate
+            }
             Path::Live | Path::Heard(_) | Path::Replayed => false,
         };
         if is_old {
@@ -414,7 +431,11 @@ impl Shared {
         let is_told = match origin.path {
             Path::Live => source == EMBEDDED,
             Path::Replayed => true,
-            Path::Heard(_) | Path::Written(_) | Path::Known(_) | Path::Kept(_) => false,
+            Path::Heard(_)
+            | Path::Written(_)
+            | Path::Known(_)
+            | Path::Standing(_)
+            | Path::Kept(_) => false,
         };
         if !is_told {
             let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);
