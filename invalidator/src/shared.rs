@@ -101,8 +101,8 @@ impl Shared {
 
     /// The time by which events are ordered, beside our own.
     fn clock(&self, now: Now) -> Clock {
-        let skew_us = self.outbox().map_or(0, Outbox::skew_us);
-        Clock { here: now.wall, common: UnixMicros(now.wall.0.saturating_add_signed(skew_us)) }
+        let common = self.outbox().map_or(now.wall, |outbox| outbox.time(now));
+        Clock { here: now.wall, common }
     }
 
     /// The time by which events are ordered: that of Redis, as far as is known.

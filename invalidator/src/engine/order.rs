@@ -32,6 +32,8 @@ pub enum Order {
     Last,
     /// The instant from which it counts is its place in the order that all daemons share.
     Placed,
+    /// The same of what is in force by all that is written, and may not be here.
+    Standing,
     /// It was heard at that instant here. Others may have heard it earlier.
     AsHeard,
 }
@@ -171,6 +173,21 @@ impl Engine {
         settled
     }
 
+    /// Takes in once more what is known and not here: it may have been overtaken by a stamp that was wrong,
+    /// and more than is remembered with it.
+    pub(super) fn bring_back(
+        &mut self,
+        subject: &Subject,
+        register: &Register,
+        now: Now,
+        settled: &mut Settled,
+    ) {
+        if !self.subjects.holds(subject, &register.version.event_id) {
+            self.merge_again(subject, register, now, settled);
+            self.settle(subject, now, settled);
+        }
+    }
+
     /// Notes that a known event is written as heard at this instant, if it counts from there already;
     /// says what else has found its place for that. Otherwise nothing is done: it has to be taken in
     /// once more.
@@ -195,15 +212,12 @@ impl Engine {
         Some(settled.restamped)
     }
 
-    /// When an event was heard here, if that is not known to be written.
+    /// The earliest instant that is known here at which an event was heard: that at which it was written,
+    /// and here if that is not known. Redis may have lost it since, and have heard it anew.
     #[must_use]
-    pub fn heard_before_written(
-        &self,
-        subject: &Subject,
-        event_id: &EventId,
-    ) -> Option<UnixMicros> {
+    pub fn heard_first(&self, subject: &Subject, event_id: &EventId) -> Option<UnixMicros> {
         let since = self.seen.get(subject, event_id)?.since?;
-        since.place.is_none().then_some(since.here.at)
+        Some(since.place.unwrap_or(since.here).at)
     }
 
     /// Has the subject's events count in the order of their places, and those without one as they are

@@ -230,7 +230,7 @@ impl Shared {
         let heard = match order {
             // Others are to put it where it stands here.
             Order::Last => ingested.register.version.at,
-            Order::Placed | Order::AsHeard => first_heard,
+            Order::Placed | Order::Standing | Order::AsHeard => first_heard,
         };
         Ok((Taken { known, signature, ingested, ticket, json, heard }, then))
     }
@@ -296,7 +296,9 @@ impl Shared {
     fn audit_accepted(&self, origin: Origin, event: &Known, ingested: &Ingested) {
         let is_old = match origin.path {
             Path::Kept(_) => true,
-            Path::Written(_) | Path::Known(_) => ingested.verdict == Verdict::Duplicate,
+            Path::Written(_) | Path::Known(_) | Path::Standing(_) => {
+                ingested.verdict == Verdict::Duplicate
+            }
             Path::Live | Path::Heard(_) | Path::Replayed => false,
         };
         if is_old {
@@ -350,7 +352,11 @@ impl Shared {
         let is_told = match origin.path {
             Path::Live => source == EMBEDDED,
             Path::Replayed => true,
-            Path::Heard(_) | Path::Written(_) | Path::Known(_) | Path::Kept(_) => false,
+            Path::Heard(_)
+            | Path::Written(_)
+            | Path::Known(_)
+            | Path::Standing(_)
+            | Path::Kept(_) => false,
         };
         if !is_told {
             let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);

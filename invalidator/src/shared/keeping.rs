@@ -120,4 +120,19 @@ impl Shared {
         self.ring_changed();
         warn!(%event_id, %own, "another event has this id in Redis: ours counts as its own");
     }
+
+    /// Takes in once more what is in force by all that Redis holds, and is not here: more was overtaken by a
+    /// stamp that was wrong than is remembered. Says whether it is in force now.
+    pub fn bring_back(
+        &self,
+        (subject, event_id): (&Subject, &EventId),
+        heard: UnixMicros,
+        bytes: &[u8],
+    ) -> bool {
+        let known = self.engine().knows(subject, event_id, hash(bytes));
+        let origin = Origin::new(REDIS, Path::Standing(heard)).by(known.unwrap_or_default());
+        let stored = Stored { event_id: Some(event_id), vouch: None };
+        let accepted = self.ingest_stored(origin, stored, bytes);
+        accepted.is_ok_and(|accepted| accepted.ingested.verdict == Verdict::Applied)
+    }
 }

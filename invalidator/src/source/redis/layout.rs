@@ -12,6 +12,10 @@ use policy::time::UnixMicros;
 /// Most events of one subject in Redis: several times what its state can consist of.
 pub(super) const EVENTS_PER_SUBJECT_MAX: usize = 256;
 
+/// Most with what a daemon has taken in: publishers who fill a state with events that nobody takes in do
+/// not keep out what somebody else was told is in force.
+pub(super) const EVENTS_OF_DAEMONS_MAX: usize = EVENTS_PER_SUBJECT_MAX + EVENTS_PER_SUBJECT_MAX / 2;
+
 /// A state with more fields than this was not written by the script, and is not read.
 pub(super) const FIELDS_READ_MAX: usize = 2 * EVENTS_PER_SUBJECT_MAX;
 

@@ -40,7 +40,6 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use policy::name::EventId;
 use policy::subject::Subject;
-use policy::time::UnixMicros;
 use redis::{ProtocolVersion, RedisError};
 use serde::Deserialize;
 use thiserror::Error;
@@ -52,7 +51,7 @@ pub use outbox::Outbox;
 use crate::access::Inbox;
 use crate::config::{self, ConfigError};
 use crate::server::Shutdown;
-use crate::shared::{Shared, wall_clock};
+use crate::shared::Shared;
 use agreement::Follower;
 use bare::Unseen;
 use compact::Chores;
@@ -182,11 +181,6 @@ impl RedisSource {
     /// Whether this daemon was in step with Redis before, and so may say what belongs there.
     fn is_known(&self) -> bool {
         locked(&self.position).is_some()
-    }
-
-    /// The time by Redis's clock.
-    fn redis_time(&self) -> UnixMicros {
-        UnixMicros(wall_clock().0.saturating_add_signed(self.outbox.skew_us()))
     }
 }
 

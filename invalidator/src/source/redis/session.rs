@@ -98,7 +98,7 @@ impl RedisSource {
         let mut link = self.servers.connect(self.config.dead_after).await?;
         // Of its own, since a command that waits for news holds up all others.
         let stream = self.servers.connect(self.config.dead_after).await?;
-        let asked = wall_clock();
+        let asked = shared.now().mono;
         let look = self.scripts.look(&mut link).await?;
         self.note_look(shared, asked, &look);
         self.note_policy(shared, &mut link).await;
@@ -137,7 +137,7 @@ impl RedisSource {
         }
     }
 
-    fn note_look(&self, shared: &Shared, asked: UnixMicros, look: &Look) {
+    fn note_look(&self, shared: &Shared, asked: Duration, look: &Look) {
         self.note_skew(shared, asked, look.time);
         shared.metrics.redis.put_aside(look.aside);
         if look.aside > 0 {
@@ -146,14 +146,15 @@ impl RedisSource {
         }
     }
 
-    fn note_skew(&self, shared: &Shared, asked: UnixMicros, told: UnixMicros) {
+    fn note_skew(&self, shared: &Shared, asked: Duration, told: UnixMicros) {
         let now = shared.now();
-        let Some(new) = Skew::of_answer(told, (asked, now.wall), now.mono) else { return };
+        let Some(new) = Skew::of_answer(told, (asked, now.mono)) else { return };
         let mut skew = locked(&self.skew);
         let better = skew.map_or(new, |before| before.with(new));
         *skew = Some(better);
-        self.outbox.set_skew_us(better.micros());
-        shared.metrics.redis.skew(better.micros());
+        self.outbox.set_ahead_us(better.micros());
+        let ahead = i128::from(self.outbox.time(now).0) - i128::from(now.wall.0);
+        shared.metrics.redis.skew(i64::try_from(ahead).unwrap_or(i64::MAX));
     }
 }
 
@@ -312,7 +313,7 @@ impl Session<'_> {
         let config = &self.source.config;
         let patience = config.dead_after.saturating_sub(config.ping_interval);
         let mut link = self.link.clone();
-        let asked = wall_clock();
+        let asked = self.shared.now().mono;
         let look = timeout(patience, self.source.scripts.look(&mut link)).await;
         let look = look.map_err(|_| Lost::Silent)??;
         self.source.note_look(self.shared, asked, &look);

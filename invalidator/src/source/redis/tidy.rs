@@ -42,7 +42,7 @@ impl Session<'_> {
 
     fn note_dropped(&self) {
         let dropped = self.shared.engine().take_dropped(REPORTS_AT_ONCE);
-        let (now, wall) = (self.shared.now().mono, self.source.redis_time());
+        let (now, wall) = (self.shared.now().mono, self.shared.common_time());
         let mut chores = locked(&self.source.chores);
         for dropped in dropped {
             chores.add(dropped, now, wall, random());

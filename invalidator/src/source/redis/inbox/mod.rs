@@ -175,12 +175,12 @@ impl Session<'_> {
 
     /// Since when an event has been taken out of its inbox, as far as that is believed.
     fn age_of(&self, taken: &Taken) -> Duration {
-        let now = self.source.redis_time();
+        let now = self.shared.common_time();
         now.since(counts_from(&taken.stamp, now))
     }
 
     fn take_in_taken(&self, served: &Served<'_>, held: usize, taken: &Taken) -> Step {
-        let at = counts_from(&taken.stamp, self.source.redis_time());
+        let at = counts_from(&taken.stamp, self.shared.common_time());
         let age = self.age_of(taken);
         // Its refusal is noted already: once is enough.
         if served.resting.contains(&taken.stamp)
