@@ -38,7 +38,8 @@ _EVENTS_PER_SUBJECT_MAX = 256
 
 
 class Publisher:
-    """`is_clean(parts, since)`: whether nothing was wrong with any of these parts since then.
+    """`is_clean(parts, since)`: whether none of these parts may have made a daemon hear and write late
+    since then; `is_in_order(parts, since)`: whether none may have made it hear in another order.
 
     `is_watched(user)`: whether the recovery of this user's newest event is being waited for: a
     newer one would hide that it was lost.
@@ -51,10 +52,11 @@ class Publisher:
         seed: int,
         rate: float,
         is_clean: Callable[[set[str], float], bool],
+        is_in_order: Callable[[set[str], float], bool],
         is_watched: Callable[[str], bool],
     ):
         self._world, self._ledger, self._rate = world, ledger, rate
-        self._is_clean, self._is_watched = is_clean, is_watched
+        self._is_clean, self._is_in_order, self._is_watched = is_clean, is_in_order, is_watched
         self._random = random.Random(seed)
         self._users = list(ledger.events)
         self._unanswered: dict[str, int] = dict.fromkeys(self._users, 0)
@@ -173,7 +175,7 @@ class Publisher:
         # A daemon that was stopped or cut off may hear what came before it only later.
         parts = {"redis", f"redis_link-{side.name}", f"daemon-{side.name}"}
         if not answer["in_effect"]:
-            if self._is_clean(parts, event.published):
+            if self._is_in_order(parts, event.published):
                 call = Request(side.node, event.user, sent, answered, status)
                 self._ledger.denied(event, call)
         elif status == 200:
