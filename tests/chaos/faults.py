@@ -248,6 +248,17 @@ class Schedule:
                 return pair
 
 
+class Pauses:
+    """A daemon, and then Redis, stopped for so long; once."""
+
+    def __init__(self, seed: int, seconds: float):
+        kinds = [kind for kind in RARE if kind.name.endswith("SIGSTOP, long")]
+        self._steps = [(Fault(kind, "ab"[seed % 2], seconds),) for kind in kinds]
+
+    def round(self) -> list[tuple[Fault, ...]]:
+        return self._steps
+
+
 def may_coincide(one: Fault, other: Fault) -> bool:
     """Not two faults of the same part; and what FLUSHALL erases, one daemon has to have heard.
 

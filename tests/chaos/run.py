@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.checker import Checker
-from chaos.faults import Fault, Schedule
+from chaos.faults import Fault, Pauses, Schedule
 from chaos.ledger import Ledger
 from chaos.publisher import Publisher
 from chaos.world import World, until
@@ -58,11 +58,21 @@ class Breakage:
 
 
 class Run:
-    def __init__(self, directory: Path, seed: int, say: Callable[[str], None]):
+    """`pause_s`: instead of all faults, a daemon and then Redis are stopped for so long."""
+
+    def __init__(
+        self,
+        directory: Path,
+        seed: int,
+        say: Callable[[str], None],
+        pause_s: float | None = None,
+    ):
         self._say = say
         self._deaf, self._disordered = Breakage(), Breakage()
-        self._schedule = Schedule(seed, _PAIRS_PER_ROUND)
-        users = [f"user-{number:03}" for number in range(USERS)]
+        self._schedule = Pauses(seed, pause_s) if pause_s else Schedule(seed, _PAIRS_PER_ROUND)
+        # One event of each user is unanswered at most: enough users for the rate to be kept all the while.
+        count = max(USERS, round(EVENTS_PER_S * (pause_s or 0)))
+        users = [f"user-{number:03}" for number in range(count)]
         self.ledger = Ledger(users, ["edge-a", "edge-b"])
         self.checker = Checker(self.ledger)
         self.world = World(directory, self.checker.arrived, seed)
@@ -77,6 +87,8 @@ class Run:
         )
         self.outcome = Outcome(seed)
         self._in_step_at = 0.0
+        # After a long pause, much has to be caught up with.
+        self._patience_s = max(_RECOVERY_S_MAX, pause_s or 0)
         self._started = time.monotonic()
 
     async def run(self, seconds: float | None) -> Outcome:
@@ -122,7 +134,7 @@ class Run:
         mended = time.monotonic()
         self.checker.want_everybody()
         try:
-            await until(self._seen, "every user's newest event to be enforced", _RECOVERY_S_MAX)
+            await until(self._seen, "every user's newest event to be enforced", self._patience_s)
         except AssertionError as error:
             self._fail(f"{name}: {error}")
             return
@@ -131,7 +143,7 @@ class Run:
         self.outcome.recoveries[kind].append(recovery_s)
         self._note(f"    recovered after {recovery_s * 1000:.0f} ms")
         try:
-            await until(self.world.is_in_step, "all parts to be connected again", _RECOVERY_S_MAX)
+            await until(self.world.is_in_step, "all parts to be connected again", self._patience_s)
         except AssertionError as error:
             self._fail(f"{name}: {error}")
             return
@@ -152,14 +164,14 @@ class Run:
 
         self.publisher.pause()
         try:
-            await until(is_quiet, "every event to be answered for", _RECOVERY_S_MAX)
-            await until(agree, "all parts to be in step", _RECOVERY_S_MAX)
-            await until(self._held, "Redis to hold every user's newest event", _RECOVERY_S_MAX)
+            await until(is_quiet, "every event to be answered for", self._patience_s)
+            await until(agree, "all parts to be in step", self._patience_s)
+            await until(self._held, "Redis to hold every user's newest event", self._patience_s)
             now = self._in_step_at = time.monotonic()
             self.ledger.in_step(now)
             self.ledger.forget(now - _REQUEST_S_MAX)
             self.checker.want_everybody()
-            await until(self._seen, "every user's newest event to be enforced", _RECOVERY_S_MAX)
+            await until(self._seen, "every user's newest event to be enforced", self._patience_s)
         except AssertionError as error:
             self._fail(f"after {name}: {error}")
         self.publisher.go()
