@@ -1,9 +1,9 @@
 """gRPC through the gate, with the real grpcio at both ends: what a client sees, and what becomes of streams."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 import pytest
 
 from harness import plugin, ports
@@ -11,6 +11,10 @@ from harness.envoy import Envoy, Options
 from harness.events import new_user
 from harness.proc import wait_until
 from harness.stack import running
+
+# Its threads must not have a say in the processes that the harness starts: now and then they abort them.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+import grpc  # noqa: E402
 
 UNARY, STREAM = "/bets.Bets/Place", "/bets.Bets/Watch"
 TIMEOUT_S = 10
@@ -40,7 +44,7 @@ def bets():
     server.stop(None)
 
 
-def gate(stack, port: int, config: dict, poll_address: str) -> Envoy:
+def gate(stack, port: int, config: dict, poll_address: str | None) -> Envoy:
     """Another Envoy, in front of the gRPC server."""
     directory = stack.edge.config.parent / config["node"]
     directory.mkdir()
@@ -108,6 +112,16 @@ def test_over_the_limit(stack, summary):
 
 def test_a_user_who_can_be_read_in_two_ways(stack):
     assert place(stack.channel, "one,two")[0] is grpc.StatusCode.INTERNAL
+
+
+def test_nobody(stack, bets):
+    nobody = {**plugin.USER_BY_HEADER, "missing_user": "deny"}
+    edge = gate(stack, bets, plugin.limits_only(plugin.PER_USER, node="strict", identity=nobody), None)
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{edge.port}") as channel:
+            assert place(channel, "")[0] is grpc.StatusCode.UNAUTHENTICATED
+    finally:
+        edge.close()
 
 
 def test_a_node_that_does_not_know_enough(stack, bets, summary):
