@@ -85,13 +85,26 @@ def counts(stack: Stack) -> tuple[int, int]:
     return stack.daemon.status()["digest"]["count"], int(there or 0)
 
 
-def size(directory: Path) -> int:
-    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+def sizes(store: Path) -> dict[str, int]:
+    """Bytes of the store, the dead letters and the audit log with its pseudonyms."""
+    found = dict.fromkeys(("store", "letters", "audit"), 0)
+    for file in store.rglob("*"):
+        if file.is_file():
+            name = str(file.relative_to(store))
+            kind = "store" if name.startswith("state") else "letters" if "letters" in name else "audit"
+            found[kind] += file.stat().st_size
+    return found
+
+
+def taken_in(metrics: dict[str, float]) -> float:
+    """Events that were heard, each once: a bare one comes once more when it is written."""
+    counted = [name for name in metrics if name.startswith("portcullis_events_total")]
+    return sum(metrics[name] for name in counted if "duplicate" not in name)
 
 
 def flooded(stack: Stack, plan: Plan, seconds_max: float) -> list[str]:
     """Floods, and tells what it was like."""
-    letters = size(stack.daemon.store)
+    before, had = sizes(stack.daemon.store), taken_in(stack.daemon.metrics())
     operator, flood = Operator(stack), Flood(stack.redis, plan)
     operator.start()
     try:
@@ -114,13 +127,18 @@ def flooded(stack: Stack, plan: Plan, seconds_max: float) -> list[str]:
     wait_until(agree, "the daemon and Redis to agree", 300, every_s=0.25)
     stack.wait_synced(60)
     most = max(waiting, key=lambda entry: entry[1])
-    metrics = stack.daemon.metrics()
-    dropped = {name: value for name, value in metrics.items() if "dropped" in name or "lagged" in name}
+    metrics, after = stack.daemon.metrics(), sizes(stack.daemon.store)
+    grew = ", ".join(f"{name} {(after[name] - before[name]) / 2**20:.1f} MiB" for name in before)
+    of_redis = {
+        name.removeprefix("portcullis_"): int(value)
+        for name, value in metrics.items()
+        if value and name.startswith(("portcullis_redis_outbox_left", "portcullis_source_rec"))
+    }
     return [
         f"{reached}; {watched}",
         f"agreed after {waiting[-1][0]:.1f} s; Redis held {most[1]:,} more at most, {most[0]:.1f} s after; "
-        f"store, letters and audit grew by {(size(stack.daemon.store) - letters) / 2**20:.1f} MiB; "
-        f"daemon {rss_mib(stack.daemon.process.pid):.0f} MiB then {dropped or ''}",
+        f"taken in {taken_in(metrics) - had:,.0f}; grew: {grew}; "
+        f"daemon {rss_mib(stack.daemon.process.pid):.0f} MiB then {of_redis or ''}",
     ]
 
 
