@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -80,6 +81,13 @@ async def _trim(world: World, side: Side) -> None:
     side.redis_link.heal()
 
 
+def _lose_store(_: World, side: Side) -> None:
+    """The disk is gone as well, and nobody knows that there ever was one."""
+    shutil.rmtree(side.daemon.store)
+    side.daemon.store.with_name(f"{side.daemon.store.name}.witness").unlink()
+    side.daemon.start(wait=False)
+
+
 async def _hang_up(world: World, _: Side) -> None:
     await world.client.script_flush()
     await world.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
@@ -148,6 +156,13 @@ KINDS = [
         "daemon kill -9",
         lambda _, side: side.daemon.process.kill(),
         lambda _, side: side.daemon.start(wait=False),
+        _DOWN,
+        "daemon",
+    ),
+    Kind(
+        "daemon kill -9, store lost",
+        lambda _, side: side.daemon.process.kill(),
+        _lose_store,
         _DOWN,
         "daemon",
     ),
@@ -260,17 +275,24 @@ class Pauses:
 
 
 def may_coincide(one: Fault, other: Fault) -> bool:
-    """Not two faults of the same part; and what FLUSHALL erases, one daemon has to have heard.
+    """Not two faults of the same part; and what FLUSHALL erases, one daemon has to have heard, as Redis what
+    is lost with a daemon's store.
 
     What damage takes from a user's state is in the stream still, also for daemons that were deaf
     meanwhile: but not if the stream is trimmed.
     """
     if one.parts & other.parts:
         return False
-    for flush, beside in ((one, other), (other, one)):
-        if flush.kind.begin is _flush:
+    for fault, beside in ((one, other), (other, one)):
+        if fault.kind.begin is _flush:
             return not beside.kind.everything
+        # What it has answered for without Redis is lost.
+        if fault.kind.end is _lose_store:
+            if beside.kind.part == "redis" and beside.deaf and beside.kind.begin is not _flush:
+                return False
+            if f"redis_link-{fault.side}" in beside.parts:
+                return False
         # Redis has to be there to be trimmed.
-        if flush.kind.end is _trim and beside.kind.part == "redis":
+        if fault.kind.end is _trim and beside.kind.part == "redis":
             return False
     return True

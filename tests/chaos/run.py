@@ -133,11 +133,14 @@ class Run:
         await asyncio.gather(*(fault.happen(self.world) for fault in faults))
         mended = time.monotonic()
         self.checker.want_everybody()
+        connected = asyncio.create_task(self._until_connected(mended))
         try:
             await until(self._seen, "every user's newest event to be enforced", self._patience_s)
         except AssertionError as error:
             self._fail(f"{name}: {error}")
             return
+        finally:
+            connected.cancel()
         recovery_s = time.monotonic() - mended
         kind = faults[0].kind.name if len(faults) == 1 else "two at once"
         self.outcome.recoveries[kind].append(recovery_s)
@@ -152,6 +155,11 @@ class Run:
         await self._settle(name)
         if not self._has_failed():
             self.outcome.in_step[kind].append(self._in_step_at - mended)
+
+    async def _until_connected(self, mended: float) -> None:
+        """Says when all parts were connected, if that was before every user had been asked for."""
+        await until(self.world.is_in_step, "all parts to be connected again", self._patience_s)
+        self._note(f"    connected after {(time.monotonic() - mended) * 1000:.0f} ms")
 
     async def _settle(self, name: str, *, final: bool = False) -> None:
         """Without new events, all parts soon say that they are in step: then they have to be."""
