@@ -190,7 +190,8 @@ impl Engine {
 
     /// Notes that a known event is written as heard at this instant, if it counts from there already;
     /// says what else has found its place for that. Otherwise nothing is done: it has to be taken in
-    /// once more.
+    /// once more. So has one that newer ones have overtaken: until it was written, whoever was told
+    /// that it may be forgotten could not do so, and is told again then.
     pub fn place(
         &mut self,
         subject: &Subject,
@@ -199,6 +200,9 @@ impl Engine {
         now: Now,
     ) -> Option<Vec<(EventId, UnixMicros)>> {
         let since = self.seen.get(subject, event_id)?.since?;
+        if !self.subjects.holds(subject, event_id) {
+            return None;
+        }
         if since.place.is_some_and(|place| place.at <= heard) {
             return Some(Vec::new());
         }

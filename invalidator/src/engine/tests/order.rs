@@ -276,3 +276,24 @@ fn a_block_that_may_be_late_stands() {
     assert_eq!(engine.ingest(block, at(5)).unwrap().verdict, Verdict::Applied);
     assert!(is_blocked(&engine));
 }
+
+#[test]
+fn what_is_overtaken_before_it_is_written_is_dropped_once_more_when_it_is() {
+    let mut engine = engine(Limits::default(), BatchBounds::default());
+    let (old, new) = (event("old", "alice", 0, payload(0)), event("new", "alice", 0, payload(0)));
+    let dropped = |engine: &mut Engine| -> Vec<String> {
+        let all = engine.take_dropped(9).into_iter().flat_map(|dropped| dropped.event_ids);
+        all.map(|id| id.to_string()).collect()
+    };
+    for (event, ms) in [(&old, 1), (&new, 2)] {
+        engine.ingest(heard(event.clone(), ms), at(3)).unwrap();
+    }
+    assert_eq!(dropped(&mut engine), ["old"], "and Redis has not got it yet");
+    for (event, ms) in [(&old, 1), (&new, 2)] {
+        let id = &event.register.version.event_id;
+        if engine.place(&user("alice"), id, UnixMicros(ms * 1_000), at(4)).is_none() {
+            engine.ingest(placed(event, ms), at(4)).unwrap();
+        }
+    }
+    assert_eq!(dropped(&mut engine), ["old"], "now it has");
+}

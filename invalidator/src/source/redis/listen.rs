@@ -196,6 +196,9 @@ impl RedisSource {
                 let mut queue = self.outbox.queue();
                 (queue.len(), queue.take_left_out())
             };
+            if left_out > 0 {
+                locked(&self.watch).has_left_out();
+            }
             shared.metrics.redis.outbox(waiting, left_out);
         }
     }

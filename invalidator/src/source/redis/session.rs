@@ -323,7 +323,11 @@ impl Session<'_> {
     /// Notes how both stand to each other, and gives what there is to be decided on.
     fn weigh<'b>(&self, look: &'b Look, before: (Digest, bool)) -> Seen<'b> {
         let seen = self.seen(look, before);
-        let foreign = locked(&self.source.watch).foreign;
+        let foreign = {
+            let mut watch = locked(&self.source.watch);
+            watch.see(&seen);
+            watch.foreign
+        };
         let settled = !seen.busy && seen.position >= look.last;
         let compared = Compared {
             here: seen.ours,
@@ -358,7 +362,7 @@ impl Session<'_> {
         let ours = self.shared.engine().digest();
         let busy = source.outbox.queue().is_busy()
             || !locked(&source.unseen).is_empty()
-            || !locked(&source.chores).is_empty();
+            || !locked(&source.chores).is_idle();
         (ours, busy)
     }
 

@@ -92,6 +92,9 @@ impl Session<'_> {
             let forgotten = scripts.forget(&mut link, &dropped.subject, &events).await?;
             self.shared.metrics.redis.forgotten(forgotten);
         }
+        if locked(&self.source.chores).take_left_out() {
+            locked(&self.source.watch).has_left_out();
+        }
         Ok(looked_at)
     }
 
