@@ -242,15 +242,6 @@ impl Shared {
         self.intake.check(origin, Stored::default(), bytes, clock).is_ok()
     }
 
-    /// Remembers an event that is not to be taken in, to recognize it if it comes again.
-    pub fn remember(&self, origin: Origin, stored: Stored<'_>, bytes: &[u8]) {
-        let checked = self.intake.check(origin, stored, bytes, self.clock(self.now()));
-        if let Ok(Checked { event, identity, .. }) = checked {
-            let Event { subject, register, .. } = event;
-            self.engine().remember(&subject, &register.version.event_id, identity);
-        }
-    }
-
     /// Whether its publisher may publish this, and now.
     fn may_publish(&self, by: By<'_>, event: &Event, now: Now) -> Result<(), Refusal> {
         let caller = match by {

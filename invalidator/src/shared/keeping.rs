@@ -1,5 +1,6 @@
 //! Keeps the store in step with what the engine has done, and the engine with what the store knows.
 
+use policy::event::Event;
 use policy::name::EventId;
 use policy::record::Record;
 use policy::subject::Subject;
@@ -134,5 +135,14 @@ impl Shared {
         let stored = Stored { event_id: Some(event_id), vouch: None };
         let accepted = self.ingest_stored(origin, stored, bytes);
         accepted.is_ok_and(|accepted| accepted.ingested.verdict == Verdict::Applied)
+    }
+
+    /// Remembers an event that is not to be taken in, to recognize it if it comes again.
+    pub fn remember(&self, origin: Origin, stored: Stored<'_>, bytes: &[u8]) {
+        let checked = self.intake.check(origin, stored, bytes, self.clock(self.now()));
+        if let Ok(Checked { event, identity, .. }) = checked {
+            let Event { subject, register, .. } = event;
+            self.engine().remember(&subject, &register.version.event_id, identity);
+        }
     }
 }

@@ -19,6 +19,7 @@ mod inbox;
 mod later;
 mod layout;
 mod listen;
+mod notes;
 mod outbox;
 mod read;
 mod recent;

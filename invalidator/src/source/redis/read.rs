@@ -69,6 +69,9 @@ impl Visited {
     }
 }
 
+/// An event that lies in Redis, and when it was heard and what it says if it is accepted here.
+type Accepted<'a> = (EventId, Option<(StreamId, &'a [u8])>);
+
 impl Session<'_> {
     /// See the module's description. With `paced`, as much time passes in pauses as in reading.
     pub(super) async fn read_everything(&self, paced: bool) -> Result<Found, Lost> {
@@ -239,7 +242,7 @@ impl Session<'_> {
         self.plan(subject, &accepted)
     }
 
-    fn plan(&self, subject: &Subject, accepted: &[(EventId, Option<(StreamId, &[u8])>)]) -> Plan {
+    fn plan(&self, subject: &Subject, accepted: &[Accepted<'_>]) -> Plan {
         let known = self.shared.engine().events_of(subject);
         let held: Vec<_> = accepted
             .iter()

@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use policy::time::UnixMicros;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
@@ -15,7 +14,6 @@ use super::decide::{Seen, Why, before_following};
 use super::layout::StreamId;
 use super::retry::REFUSED;
 use super::scripts::Look;
-use super::skew::Skew;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Digest;
 use crate::shared::{Shared, wall_clock};
@@ -116,45 +114,6 @@ impl RedisSource {
             complete: AtomicBool::new(false),
         };
         Ok((session, stream, look, why))
-    }
-}
-
-impl RedisSource {
-    /// A Redis that evicts keys for want of memory takes blocks away, without a word.
-    async fn note_policy(&self, shared: &Shared, link: &mut Link) {
-        let info: Result<String, _> = redis::cmd("INFO").arg("memory").query_async(link).await;
-        // Not allowed, or a cluster's answer of another form: then nobody can say.
-        let Ok(info) = info else { return };
-        let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
-        let evicts = policy.is_some_and(|policy| policy.trim().starts_with("allkeys"));
-        shared.metrics.redis.evicts(evicts);
-        if evicts {
-            let policy = policy.map(str::trim);
-            error!(
-                source = REDIS,
-                policy, "Redis may evict blocks: set maxmemory-policy noeviction"
-            );
-        }
-    }
-
-    fn note_look(&self, shared: &Shared, asked: Duration, look: &Look) {
-        self.note_skew(shared, asked, look.time);
-        shared.metrics.redis.put_aside(look.aside);
-        if look.aside > 0 {
-            let keys = look.aside;
-            error!(source = REDIS, keys, "keys in Redis were damaged, and are put aside");
-        }
-    }
-
-    fn note_skew(&self, shared: &Shared, asked: Duration, told: UnixMicros) {
-        let now = shared.now();
-        let Some(new) = Skew::of_answer(told, (asked, now.mono)) else { return };
-        let mut skew = locked(&self.skew);
-        let better = skew.map_or(new, |before| before.with(new));
-        *skew = Some(better);
-        self.outbox.set_ahead_us(better.micros());
-        let ahead = i128::from(self.outbox.time(now).0) - i128::from(now.wall.0);
-        shared.metrics.redis.skew(i64::try_from(ahead).unwrap_or(i64::MAX));
     }
 }
 
