@@ -37,6 +37,9 @@ const REPAIRS_WAITING_MAX: usize = 256;
 /// An event as it lies in Redis: its id, and its time and bytes.
 pub(super) type Field = (Vec<u8>, Vec<u8>);
 
+/// The id of an event in Redis; and when it was heard, and its bytes, if it is accepted here.
+type Looked<'a> = (EventId, Option<(StreamId, &'a [u8])>);
+
 /// What reading everything has found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -239,7 +242,7 @@ impl Session<'_> {
         self.plan(subject, &accepted)
     }
 
-    fn plan(&self, subject: &Subject, accepted: &[(EventId, Option<(StreamId, &[u8])>)]) -> Plan {
+    fn plan(&self, subject: &Subject, accepted: &[Looked<'_>]) -> Plan {
         let known = self.shared.engine().events_of(subject);
         let held: Vec<_> = accepted
             .iter()
