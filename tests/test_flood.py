@@ -33,9 +33,8 @@ class Watched:
     rss_mib: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
-        p50, p99 = statistics.median(self.elapsed_ms), statistics.quantiles(
-            self.elapsed_ms, n=100, method="inclusive"
-        )[98]
+        p50 = statistics.median(self.elapsed_ms)
+        p99 = statistics.quantiles(self.elapsed_ms, n=100, method="inclusive")[98]
         good = self.statuses.count(200)
         return (
             f"{len(self.statuses)} blocks by the API: {good} times 200, p50 {p50:.1f} ms, p99 {p99:.1f} ms, "

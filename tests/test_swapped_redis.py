@@ -36,6 +36,7 @@ class Two:
         def same() -> bool:
             said = self.stack.daemon.status()
             assert said["redis"] and said["redis"]["state"] == "same", said
+            assert said["redis"]["there"] == said["digest"], "not looked at since"
             return self.stack.daemon.get("/readyz").status == 200
 
         wait_until(same, "the daemon to be in step with Redis", 75)
@@ -72,6 +73,8 @@ def test_two_live_servers_are_swapped_and_back(two, summary):
     two.script_to(1, "block", blocked)
     two.script_to(1, "unblock", blocked)
     stack.daemon.block(blocked)
+    # Only what has been seen in Redis can be seen to be lost; a look is a second away at most.
+    two.wait_same()
     two.switch(1)
     said = "Redis has lost data"
     wait_until(lambda: said in stack.daemon.process.log.read_text(), "the alarm", 10)
