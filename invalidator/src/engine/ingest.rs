@@ -149,7 +149,9 @@ impl Engine {
         let Standing { in_effect, overruled_by } = self.standing_now(subject, register, now);
         // What nodes have, or could not store, is the subject's state of its last change.
         let sequence = self.subjects.sequence_of(subject).unwrap_or(covering);
-        self.subjects.drop_again(subject, register);
+        if self.is_overtaken_by_place(subject, register) {
+            self.subjects.drop_again(subject, register);
+        }
         Ingested {
             event_id: register.version.event_id.clone(),
             register: register.clone(),

@@ -290,6 +290,20 @@ impl Engine {
         known.unwrap_or(Since { here: Heard { at, counts: at }, place: None })
     }
 
+    /// Whether an event has lost also by what is known of places: if only a wrong stamp outranks it, it stands
+    /// for all others, and nobody may be told that it can be forgotten.
+    pub(super) fn is_overtaken_by_place(&self, subject: &Subject, register: &Register) -> bool {
+        let state = self.state_of(subject);
+        let Some(decider) = state.decider_of(register) else { return true };
+        let lane = |register: &Register| register.version.sequence.map(|number| number.lane);
+        if lane(decider).is_some() && lane(decider) == lane(register) {
+            return true;
+        }
+        let place = |register: &Register| self.since(subject, register).place;
+        let (theirs, ours) = (place(decider), place(register));
+        theirs.zip(ours).is_none_or(|(theirs, ours)| theirs.counts >= ours.counts)
+    }
+
     /// The place of an event in the order that all daemons share, if it is known.
     #[must_use]
     pub fn place_of(&self, subject: &Subject, event_id: &EventId) -> Option<UnixMicros> {
