@@ -1,5 +1,7 @@
 """Fixtures shared by every test, and what the terminal shows at the end."""
 
+import os
+
 import pytest
 
 from harness import events
@@ -46,6 +48,14 @@ def summary(request):
 def pytest_terminal_summary(terminalreporter, config):
     for line in config.stash.get(_summary, []):
         terminalreporter.write_line(line)
+
+
+def pytest_collection_modifyitems(items):
+    if os.environ.get("PORTCULLIS_LONG") != "1":
+        skip = pytest.mark.skip(reason="takes minutes; PORTCULLIS_LONG=1 runs it")
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(skip)
 
 
 def pytest_runtest_setup():

@@ -1,8 +1,17 @@
-"""Can the chaos test fail? Made-up ledgers, and the answers that break a promise or do not."""
+"""Can the chaos test fail? Made-up ledgers, and the answers that break a promise or do not; and faults
+that have to do what they say."""
+
+import asyncio
+import contextlib
+import json
+import random
+import time
 
 import pytest
+import redis.asyncio
 
-from chaos.faults import KINDS, Fault, Schedule, may_coincide
+from chaos import damage
+from chaos.faults import KINDS, RARE, SLOW_S, Fault, Schedule, may_coincide
 from chaos.ledger import (
     BLOCK,
     DENIED,
@@ -14,6 +23,12 @@ from chaos.ledger import (
     Ledger,
     Request,
 )
+from chaos.proxy import Link
+from chaos.publisher import COMMIT_WINDOW_S, script
+from chaos.run import Breakage
+from chaos.world import STATE, World, digest_of
+from harness import events, ports
+from harness.redis_server import Redis
 
 A, B = "edge-a", "edge-b"
 
@@ -175,21 +190,56 @@ def test_a_seed_decides_the_faults():
     assert rounds == [again.round(), again.round()]
     assert rounds[0] != rounds[1] and rounds[0] != Schedule(8, pairs=4).round()
     single = [step[0].kind.name for step in rounds[0] if len(step) == 1]
-    assert sorted(single) == sorted(kind.name for kind in KINDS)
+    (rare,) = [name for name in single if name in {kind.name for kind in RARE}]
+    assert sorted(single) == sorted([rare, *(kind.name for kind in KINDS)])
+
+
+def fault(name: str, side: str = "a") -> Fault:
+    (kind,) = [kind for kind in [*KINDS, *RARE] if kind.name == name]
+    return Fault(kind, side, 1.0)
 
 
 def test_faults_that_cannot_be_at_once():
-    kinds = {kind.name: kind for kind in KINDS}
-
-    def fault(name: str, side: str = "a") -> Fault:
-        return Fault(kinds[name], side, 1.0)
-
     flush, kill = fault("redis FLUSHALL"), fault("daemon kill -9")
     assert may_coincide(flush, kill), "daemon b has heard everything"
     assert not may_coincide(flush, fault("redis link silent")), "nobody might have"
     assert not may_coincide(kill, fault("daemon SIGSTOP"))
     assert may_coincide(kill, fault("daemon SIGSTOP", "b"))
     assert not may_coincide(fault("redis kill -9"), fault("redis link reset, stream trimmed"))
+    both = fault("both daemons SIGSTOP")
+    assert not may_coincide(flush, both) and not may_coincide(kill, both)
+    assert not may_coincide(fault("daemon SIGSTOP, long", "b"), both)
+    deleted = fault("user states deleted")
+    assert may_coincide(deleted, both) and may_coincide(deleted, fault("redis link silent")), (
+        "the stream still has it"
+    )
+    assert not may_coincide(deleted, fault("redis link reset, stream trimmed")), "now it has not"
+    assert not may_coincide(deleted, fault("redis kill -9")), "there is nothing to be damaged"
+    lost = fault("daemon kill -9, store lost")
+    assert may_coincide(lost, flush) and may_coincide(lost, deleted) and may_coincide(lost, fault("envoy SIGSTOP"))
+    for unreachable in ["redis SIGSTOP", "redis kill -9", "redis link reset", "redis link silent"]:
+        assert not may_coincide(lost, fault(unreachable)), "only that store may have it"
+    assert may_coincide(lost, fault("redis link reset", "b"))
+
+
+def test_only_what_makes_a_daemon_late_excuses_it():
+    """A link that is slow delays a bare event's commit; damage excuses neither that nor a denial."""
+    for name in ["user states deleted", "user states renamed over others'", "digest of a wrong type"]:
+        assert not fault(name).deaf and not fault(name).disordered
+    slow = fault("redis link slow", "b")
+    assert slow.deaf == {"redis_link-b"} and not slow.disordered
+    assert 2 * SLOW_S[1] < COMMIT_WINDOW_S, "what was answered for has been heard"
+    both = fault("both daemons SIGSTOP")
+    assert both.deaf == both.disordered == {"daemon-a", "daemon-b"}
+
+
+def test_an_excuse_counts_from_the_fault_until_it_is_mended():
+    breakage = Breakage()
+    assert breakage.is_clean({"redis"}, 0.0)
+    breakage.begin([frozenset(["daemon-a"]), frozenset(["redis"])])
+    assert not breakage.is_clean({"redis"}, 1.0) and breakage.is_clean({"daemon-b"}, 1.0)
+    breakage.over(5.0)
+    assert not breakage.is_clean({"redis", "daemon-b"}, 4.9) and breakage.is_clean({"redis"}, 5.0)
 
 
 def test_what_is_newest_is_in_effect_by_its_own_answer(ledger):
@@ -199,3 +249,102 @@ def test_what_is_newest_is_in_effect_by_its_own_answer(ledger):
     assert ledger.violations == []
     ledger.denied(newest, Request(A, "u", 2.0, 3.0, 200))
     assert [violation.kind for violation in ledger.violations] == [DENIED]
+
+
+class _Damaged:
+    """As much of a world as damage needs: a real Redis, with some users' events by the real script."""
+
+    _stored = World._stored
+
+    def __init__(self, server: Redis):
+        self.client = redis.asyncio.Redis(port=server.port)
+        self.random = random.Random(7)
+
+    async def publish(self, users: list[str]) -> None:
+        for user in users:
+            made = events.event("block", user)
+            keys = [f"{STATE}{user}", *(f"{{portcullis}}:{key}" for key in ("subjects", "stream", "digest"))]
+            content = [Redis.CHANNEL, f"user:{user}", made["event_id"], json.dumps(made)]
+            await self.client.eval(script().read_text(), len(keys), *keys, *content, 1000, 256)
+
+    async def types(self) -> dict[str, str]:
+        keys = await self.client.keys("*")
+        return {key.decode(): (await self.client.type(key)).decode() for key in keys}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    started = Redis(tmp_path_factory.mktemp("redis"))
+    yield started
+    started.close()
+
+
+def damaged(server: Redis, do) -> tuple[dict[str, str], dict[str, str], tuple[list[str], list[str]]]:
+    """The types of all keys before and after, and what is stored then."""
+
+    async def run():
+        world = _Damaged(server)
+        await world.client.flushall()
+        await world.publish([f"user-{number:03}" for number in range(20)])
+        stored, misplaced = await world._stored()
+        counted = await world.client.hmget("{portcullis}:digest", "count", "sum")
+        assert digest_of(stored) == tuple(int(number) for number in counted) and not misplaced
+        before = await world.types()
+        await do(world)
+        after = await world.types()
+        stored = None if do is damage.spoil_states else await world._stored()
+        await world.client.aclose()
+        return before, after, stored
+
+    return asyncio.run(run())
+
+
+def test_damage_is_done(server):
+    before, after, (stored, _) = damaged(server, damage.delete_states)
+    assert len(before) - len(after) == 12 and len(stored) == 8
+    before, after, _ = damaged(server, damage.spoil_states)
+    changed = {after[key] for key in before if before[key] != after[key]}
+    assert before.keys() == after.keys() and changed == {"string", "set", "list", "stream"}
+    before, after, (stored, _) = damaged(server, damage.rename_states)
+    assert len(after) == len(before) and len(after.keys() - before.keys()) == 12 and len(stored) == 8
+    before, after, (stored, misplaced) = damaged(server, damage.mix_states)
+    assert len(before) - len(after) == 6 and (len(stored), len(misplaced)) == (8, 6)
+    before, after, _ = damaged(server, damage.delete_digest)
+    assert before.keys() - after.keys() == {"{portcullis}:digest"}
+    before, after, _ = damaged(server, damage.spoil_digest)
+    assert after["{portcullis}:digest"] == "string"
+
+
+def test_a_slow_link_is_late_in_order_and_a_switched_one_leads_elsewhere():
+    async def run():
+        async def answer(reader, writer, name: bytes):
+            with contextlib.suppress(OSError):
+                while line := await reader.readline():
+                    writer.write(name + line)
+
+        far = [
+            await asyncio.start_server(lambda r, w, n=name: answer(r, w, n), "127.0.0.1", ports.free())
+            for name in (b"one ", b"two ")
+        ]
+        first, second = [server.sockets[0].getsockname()[1] for server in far]
+        link = Link(ports.free(), first)
+        await link.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", link.near)
+        link.slow((0.05, 0.1))
+        asked = time.monotonic()
+        for number in range(5):
+            writer.write(b"%d\n" % number)
+            await asyncio.sleep(0.01)
+        lines = [await reader.readline() for _ in range(5)]
+        assert lines == [b"one %d\n" % number for number in range(5)]
+        assert 0.1 < time.monotonic() - asked < 1.5
+        link.heal()
+        link.switch(second)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.readline() == b"", "the old connection has ended"
+        reader, writer = await asyncio.open_connection("127.0.0.1", link.near)
+        writer.write(b"x\n")
+        assert await reader.readline() == b"two x\n"
+        link.close()
+
+    asyncio.run(run())

@@ -227,6 +227,19 @@ WRONG_DAEMON = {
         {"poll": POLL, "sources.redis": {"url": "http://u:hunter2@localhost"}},
         ["sources.redis.url", "redis://"],
     ),
+    "inbox with a bad name": (
+        {"poll": POLL, "sources": {"redis": {"url": "redis://x", "inboxes": [{"name": "A B"}]}}},
+        ["sources.redis.inboxes[0].name", "1 to 64"],
+    ),
+    "inbox with bad bounds": (
+        {
+            "poll": POLL,
+            "sources": {
+                "redis": {"url": "redis://x", "inboxes": [{"name": "desk", "allow.scopes": []}]}
+            },
+        },
+        ["sources.redis.inboxes[0].allow.scopes", "1 to 64 names"],
+    ),
     "no store": ({"poll": POLL, "store": {}}, ["store"]),
     "store not absolute": (
         {"poll": POLL, "store": {"directory": "here"}}, ["store.directory", "absolute"]

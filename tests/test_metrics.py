@@ -1,5 +1,6 @@
 """What parsers of metrics make of ours, after everything has happened that is counted."""
 
+import json
 import re
 import ssl
 import subprocess
@@ -45,6 +46,7 @@ def stack(tmp_path_factory):
             "keys_file": str(place / "event-keys.toml"),
             "embedded": {"signatures": "optional"},
         },
+        "sources": {"redis": {"inboxes": [{"name": "desk"}]}},
     }
     standard = plugin.standard(integrations=[INTEGRATION])
     with running(standard, redis=True, daemon_settings=settings) as started:
@@ -59,6 +61,9 @@ def see_everything(stack: Stack) -> None:
     for made in newest, event("block", user, reason="fraud", at_ms=events.now_ms() - 60_000):
         stack.daemon.post(made)
     stack.redis.publish(event("block", new_user()))
+    stack.redis.client.rpush("{portcullis}:inbox:desk", json.dumps(event("block", new_user())), "{}")
+    refused = 'portcullis_inbox_events_total{inbox="desk",result="refused"}'
+    wait_until(lambda: stack.daemon.metrics()[refused] == 1, "the inbox to be served")
     old = event("block", new_user(), at_ms=events.now_ms() - TOO_OLD_MS)
     stack.redis.publish(old)
     dead_letters.wait_for(stack.daemon, old["event_id"])

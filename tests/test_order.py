@@ -157,6 +157,7 @@ class _Remote:
         self.near = link.near
         self.silence = lambda: at_once(link.silence)
         self.heal = lambda: at_once(link.heal)
+        self.switch = lambda far: at_once(lambda: link.switch(far))
 
 
 @pytest.mark.parametrize("earlier, later", [("block", "unblock"), ("unblock", "block")])

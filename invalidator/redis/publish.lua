@@ -92,16 +92,16 @@ if type(read.payload) ~= 'table' or not actions[read.payload.action] then
   return invalid('payload.action: must be block, zero, unblock or override')
 end
 
--- When the event was heard, as what lies before it in the state. Nothing was heard later than now.
+-- When the event was heard, as what lies before it in the state. Nothing was heard later than now: what says
+-- so counts from when it is written, as its id in the stream says, which never goes back when the clock does.
 local heard = ''
 if heard_us then
   local time = redis.call('TIME')
   local s, us = tonumber(time[1]), tonumber(time[2])
   local heard_s, rest_us = math.floor(heard_us / 1000000), heard_us % 1000000
-  if heard_s > s or heard_s == s and rest_us > us then
-    heard_s, rest_us = s, us
+  if heard_s >= 0 and (heard_s < s or heard_s == s and rest_us <= us) then
+    heard = string.format('%.0f-%d', heard_s * 1000 + math.floor(rest_us / 1000), rest_us % 1000)
   end
-  heard = string.format('%.0f-%d', heard_s * 1000 + math.floor(rest_us / 1000), rest_us % 1000)
 end
 
 local function is_earlier(one, other)

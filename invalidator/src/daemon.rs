@@ -34,10 +34,9 @@ use crate::keys::{self, Load, Reading, Stamps};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::restore::Restore;
-use crate::server::api;
 use crate::server::listen::{self, SocketFile};
 use crate::server::slots::Places;
-use crate::server::{Bounds, DRAIN_MAX, Shutdown, poll, serve};
+use crate::server::{Bounds, DRAIN_MAX, Shutdown, api, poll, serve};
 use crate::shared::{Shared, wall_clock};
 use crate::source::redis::{REDIS, RedisSource};
 use crate::store::{self, Keeper, Opened, Start, StoreError, Witness};
@@ -227,6 +226,7 @@ async fn run_async(
     let api = tokio::spawn(serve(listener, router, bounds, tls, api_shutdown.clone()));
     if let Some(redis) = &redis {
         shared.set_outbox(redis.outbox());
+        shared.set_inboxes(redis.inboxes().to_vec());
     }
     let source = redis.map(|source| tokio::spawn(source.run(Arc::clone(&shared), api_shutdown)));
     let sweeper = tokio::spawn(sweep::sweep(Arc::clone(&shared), timeout));

@@ -3,6 +3,7 @@
 mod access;
 mod config;
 mod dead_letters;
+mod inboxes;
 mod intake;
 mod redis;
 mod repaired;
@@ -13,9 +14,8 @@ pub mod text;
 mod tls;
 
 use std::fmt;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -35,6 +35,7 @@ use crate::store::Meters;
 pub use access::{AccessMetrics, ConnectionMetrics};
 pub use config::ConfigMetrics;
 pub use dead_letters::DeadLetterMetrics;
+pub use inboxes::InboxMetrics;
 pub use intake::IntakeMetrics;
 use redis::RedisMetrics;
 pub use repaired::Repaired;
@@ -82,6 +83,8 @@ pub struct Metrics {
     events_refused: Family<KindLabel, Counter>,
     /// What is counted of events before the engine has them.
     pub intake: IntakeMetrics,
+    /// Events out of publishers' inboxes.
+    pub inboxes: InboxMetrics,
     /// What is counted of dead letters.
     pub dead_letters: DeadLetterMetrics,
     unknown_names: Counter,
@@ -146,6 +149,7 @@ impl Metrics {
             events: Family::default(),
             events_refused: Family::default(),
             intake: IntakeMetrics::default(),
+            inboxes: InboxMetrics::default(),
             dead_letters: DeadLetterMetrics::default(),
             unknown_names: Counter::default(),
             ack_seconds: Histogram::new(ACK_SECONDS),
@@ -186,6 +190,7 @@ impl Metrics {
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
+        metrics.inboxes.register(&mut metrics.registry);
         metrics.dead_letters.register(&mut metrics.registry);
         metrics.register_gauges();
         metrics.register_keys();

@@ -2,7 +2,9 @@
 //!
 //! The lock is held for plain computation only, never across an await.
 
+mod inbox;
 mod ingest;
+mod keeping;
 mod record;
 mod refusal;
 
@@ -17,7 +19,7 @@ use signing::key::KeySet;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::access::SubjectPace;
+use crate::access::{Inbox, SubjectPace};
 use crate::audit::Audit;
 use crate::audit::entry::{Fact, KeysFact};
 use crate::config::ConfigError;
@@ -56,6 +58,7 @@ pub struct Shared {
     /// What keeps the log from being filled.
     pub throttles: Throttles,
     outbox: OnceLock<Arc<Outbox>>,
+    inboxes: OnceLock<Vec<Inbox>>,
     subject_pace: SubjectPace,
     /// How Redis stands to what is known here, and when that was said.
     redis: Mutex<Option<(Agreement, Duration)>>,
@@ -84,6 +87,7 @@ impl Shared {
             metrics,
             throttles: Throttles::default(),
             outbox: OnceLock::new(),
+            inboxes: OnceLock::new(),
             subject_pace: SubjectPace::default(),
             redis: Mutex::default(),
         }
@@ -97,8 +101,8 @@ impl Shared {
 
     /// The time by which events are ordered, beside our own.
     fn clock(&self, now: Now) -> Clock {
-        let skew_us = self.outbox().map_or(0, Outbox::skew_us);
-        Clock { here: now.wall, common: UnixMicros(now.wall.0.saturating_add_signed(skew_us)) }
+        let common = self.outbox().map_or(now.wall, |outbox| outbox.time(now));
+        Clock { here: now.wall, common }
     }
 
     /// The time by which events are ordered: that of Redis, as far as is known.

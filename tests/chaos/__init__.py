@@ -11,6 +11,11 @@ What is promised for each way of publishing, and so what is judged here:
 - a bare PUBLISH: once a daemon that heard it has committed it, for which it gets
   `publisher.COMMIT_WINDOW_S`. Until then nobody is told that it is safe, and none is.
 - FLUSHALL destroys what no daemon has heard. So it is only done while one daemon is untouched.
+- damage to single keys of Redis (deleted, of another type, renamed) loses nothing, and delays nobody's
+  event: what is in force is written back, by a daemon that looks for it within a second. An event that no
+  daemon has heard is in the stream still, so the stream is not trimmed at the same time.
+- a daemon that has lost its store reads all from Redis, and lets its Envoy wait until it has. What it had
+  answered for while Redis could not be reached is lost with it; so Redis can be reached then.
 
 `ledger` judges, and is plain and synchronous; the others start, break, publish and ask.
 """

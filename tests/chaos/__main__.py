@@ -20,14 +20,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="default: a new one for each run")
     parser.add_argument("--seconds", type=float, help="go on for so long")
     parser.add_argument("--long", action="store_true", help="go on for an hour")
+    parser.add_argument(
+        "--pause", type=float, help="instead: stop a daemon, and then Redis, for so many seconds each"
+    )
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
     seconds = options.seconds or (_LONG_S if options.long else None)
     again = f"scripts/chaos --seed {seed}" + (f" --seconds {seconds:g}" if seconds else "")
+    again += f" --pause {options.pause:g}" if options.pause else ""
 
     directory = Path(tempfile.mkdtemp(prefix="pc-chaos-"))
     print(f"chaos: seed {seed}", flush=True)
-    run = Run(directory, seed, lambda line: print(line, flush=True))
+    run = Run(directory, seed, lambda line: print(line, flush=True), options.pause)
     try:
         outcome = asyncio.run(run.run(seconds))
     except BaseException:

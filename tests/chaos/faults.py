@@ -2,12 +2,17 @@
 
 import asyncio
 import random
+import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from chaos import damage
 from chaos.world import Side, World
 
 STREAM = "{portcullis}:stream"
+# By how much each chunk on a slow link is late.
+SLOW_S = (0.05, 0.3)
+_AT_ONCE = ((0.0, 0.0),)
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,8 @@ class Kind:
     seconds: tuple[tuple[float, float], ...]  # how long it may last, between one pair of these
     part: str  # what it breaks: redis, daemon, redis_link, poll_link or envoy
     everything: bool = False  # breaks that part on both sides
+    deafens: bool = True  # daemons may hear and write later than `publisher.COMMIT_WINDOW_S` allows
+    disorders: bool = True  # they may hear later than what was answered for after it
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,16 @@ class Fault:
             return frozenset(["redis"])
         sides = "ab" if self.kind.everything else self.side
         return frozenset(f"{self.kind.part}-{side}" for side in sides)
+
+    @property
+    def deaf(self) -> frozenset[str]:
+        """The parts because of which a daemon may hear and write too late."""
+        return self.parts if self.kind.deafens else frozenset()
+
+    @property
+    def disordered(self) -> frozenset[str]:
+        """The parts because of which a daemon may hear in another order."""
+        return self.parts if self.kind.disorders else frozenset()
 
     def __str__(self) -> str:
         where = "" if self.kind.part == "redis" else "ab" if self.kind.everything else self.side
@@ -64,6 +81,13 @@ async def _trim(world: World, side: Side) -> None:
     side.redis_link.heal()
 
 
+def _lose_store(_: World, side: Side) -> None:
+    """The disk is gone as well, and nobody knows that there ever was one."""
+    shutil.rmtree(side.daemon.store)
+    side.daemon.store.with_name(f"{side.daemon.store.name}.witness").unlink()
+    side.daemon.start(wait=False)
+
+
 async def _hang_up(world: World, _: Side) -> None:
     await world.client.script_flush()
     await world.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
@@ -74,11 +98,20 @@ def _nothing(_world: World, _side: Side) -> None:
     pass
 
 
+def _damage(name: str, do: Callable[[World], Awaitable[None]]) -> Kind:
+    """Keys in Redis are not what they were. Everybody goes on hearing, in order and in time."""
+
+    async def begin(world: World, _: Side) -> None:
+        await do(world)
+
+    return Kind(name, begin, _nothing, _AT_ONCE, "redis", deafens=False, disorders=False)
+
+
 # Some longer and most shorter than what a daemon takes for a dead connection (2.5 s), and than what
 # an Envoy takes for stale (3 s).
 _PAUSE = ((0.4, 1.2), (0.4, 1.2), (3.1, 4.0))
 _DOWN = ((0.0, 0.2), (0.5, 1.5))
-_AT_ONCE = ((0.0, 0.0),)
+_LONG = ((6.0, 8.0),)
 
 KINDS = [
     Kind(
@@ -127,6 +160,13 @@ KINDS = [
         "daemon",
     ),
     Kind(
+        "daemon kill -9, store lost",
+        lambda _, side: side.daemon.process.kill(),
+        _lose_store,
+        _DOWN,
+        "daemon",
+    ),
+    Kind(
         "daemon SIGSTOP",
         lambda _, side: side.daemon.process.pause(),
         lambda _, side: side.daemon.process.resume(),
@@ -154,18 +194,60 @@ KINDS = [
         _PAUSE,
         "envoy",
     ),
+    Kind(
+        "both daemons SIGSTOP",
+        lambda _, side: side.daemon.process.pause(),
+        lambda _, side: side.daemon.process.resume(),
+        _PAUSE,
+        "daemon",
+        everything=True,
+    ),
+    Kind(
+        "redis link slow",
+        lambda _, side: side.redis_link.slow(SLOW_S),
+        lambda _, side: side.redis_link.heal(),
+        ((1.0, 3.0),),
+        "redis_link",
+        # Two delays in a row are less than the time after which a bare event is answered for.
+        disorders=False,
+    ),
+    _damage("user states deleted", damage.delete_states),
+    _damage("user states of a wrong type", damage.spoil_states),
+    _damage("user states renamed away", damage.rename_states),
+    _damage("user states renamed over others'", damage.mix_states),
+    _damage("digest deleted", damage.delete_digest),
+    _damage("digest of a wrong type", damage.spoil_digest),
+]
+
+# One of these in each round: they take their time.
+RARE = [
+    Kind(
+        "daemon SIGSTOP, long",
+        lambda _, side: side.daemon.process.pause(),
+        lambda _, side: side.daemon.process.resume(),
+        _LONG,
+        "daemon",
+    ),
+    Kind(
+        "redis SIGSTOP, long",
+        lambda world, _: world.redis.process.pause(),
+        lambda world, _: world.redis.process.resume(),
+        _LONG,
+        "redis",
+    ),
 ]
 
 
 class Schedule:
-    """Rounds of faults: each kind once in an order of its own, and between them some at once."""
+    """Rounds of faults: each kind once in an order of its own, one that is rare, and between them some
+    at once."""
 
     def __init__(self, seed: int, pairs: int):
         self._random = random.Random(seed)
         self._pairs = pairs
 
     def round(self) -> list[tuple[Fault, ...]]:
-        steps = [(self._fault(kind),) for kind in KINDS]
+        steps = [(self._fault(kind),) for kind in [*KINDS, self._random.choice(RARE)]]
         steps += [self._pair() for _ in range(self._pairs)]
         self._random.shuffle(steps)
         return steps
@@ -181,14 +263,36 @@ class Schedule:
                 return pair
 
 
+class Pauses:
+    """A daemon, and then Redis, stopped for so long; once."""
+
+    def __init__(self, seed: int, seconds: float):
+        kinds = [kind for kind in RARE if kind.name.endswith("SIGSTOP, long")]
+        self._steps = [(Fault(kind, "ab"[seed % 2], seconds),) for kind in kinds]
+
+    def round(self) -> list[tuple[Fault, ...]]:
+        return self._steps
+
+
 def may_coincide(one: Fault, other: Fault) -> bool:
-    """Not two faults of the same part; and what FLUSHALL erases, one daemon has to have heard."""
+    """Not two faults of the same part; and what FLUSHALL erases, one daemon has to have heard, as Redis what
+    is lost with a daemon's store.
+
+    What damage takes from a user's state is in the stream still, also for daemons that were deaf
+    meanwhile: but not if the stream is trimmed.
+    """
     if one.parts & other.parts:
         return False
-    for flush, beside in ((one, other), (other, one)):
-        if flush.kind.begin is _flush:
+    for fault, beside in ((one, other), (other, one)):
+        if fault.kind.begin is _flush:
             return not beside.kind.everything
+        # What it has answered for without Redis is lost.
+        if fault.kind.end is _lose_store:
+            if beside.kind.part == "redis" and beside.deaf and beside.kind.begin is not _flush:
+                return False
+            if f"redis_link-{fault.side}" in beside.parts:
+                return False
         # Redis has to be there to be trimmed.
-        if flush.kind.end is _trim and beside.kind.part == "redis":
+        if fault.kind.end is _trim and beside.kind.part == "redis":
             return False
     return True

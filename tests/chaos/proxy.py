@@ -1,7 +1,9 @@
-"""A link that can be cut: forwards connections, hangs up on them, or leaves them without a word."""
+"""A link that can be cut: forwards connections, hangs up on them, leaves them without a word, or takes
+its time."""
 
 import asyncio
 import contextlib
+import random
 
 _CHUNK = 65536
 
@@ -14,6 +16,7 @@ class Link:
         self._open = asyncio.Event()
         self._open.set()
         self._refusing = False
+        self._delay_s: tuple[float, float] | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task] = set()
 
@@ -36,8 +39,19 @@ class Link:
         """
         self._open.clear()
 
+    def slow(self, delay_s: tuple[float, float]) -> None:
+        """Each chunk, in either direction, is late by some time between these, and none overtakes another."""
+        self._delay_s = delay_s
+
+    def switch(self, far: int | str) -> None:
+        """Leads elsewhere from now on; connections are reset, as when an address moves to another host."""
+        self.far = far
+        self.cut()
+        self.heal()
+
     def heal(self) -> None:
         self._refusing = False
+        self._delay_s = None
         self._open.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,6 +83,8 @@ class Link:
         with contextlib.suppress(OSError):
             while chunk := await reader.read(_CHUNK):
                 await self._open.wait()
+                if self._delay_s:
+                    await asyncio.sleep(random.uniform(*self._delay_s))
                 writer.write(chunk)
                 await writer.drain()
         # Either end hanging up ends both: neither Redis nor Envoy half-closes.

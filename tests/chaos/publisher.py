@@ -25,7 +25,7 @@ _WAYS = {"script": 5, "api": 4, "bare": 1}
 _PUBLISHERS = [("risk", True, 0), ("support", False, 60_000), ("desk", False, -3_000), (None, False, 0)]
 # A repeat of what the user's newest event already says.
 _REPEATED = 0.1
-_UNANSWERED_MAX = 600
+_UNANSWERED_MAX = 6_000
 # What is newest is what was heard last. Of two events of one user that are under way at the same
 # time either may be that, so the next one waits until the one before is answered for.
 _PER_USER_MAX = 1
@@ -38,7 +38,8 @@ _EVENTS_PER_SUBJECT_MAX = 256
 
 
 class Publisher:
-    """`is_clean(parts, since)`: whether nothing was wrong with any of these parts since then.
+    """`is_clean(parts, since)`: whether none of these parts may have made a daemon hear and write late
+    since then; `is_in_order(parts, since)`: whether none may have made it hear in another order.
 
     `is_watched(user)`: whether the recovery of this user's newest event is being waited for: a
     newer one would hide that it was lost.
@@ -51,15 +52,17 @@ class Publisher:
         seed: int,
         rate: float,
         is_clean: Callable[[set[str], float], bool],
+        is_in_order: Callable[[set[str], float], bool],
         is_watched: Callable[[str], bool],
     ):
         self._world, self._ledger, self._rate = world, ledger, rate
-        self._is_clean, self._is_watched = is_clean, is_watched
+        self._is_clean, self._is_in_order, self._is_watched = is_clean, is_in_order, is_watched
         self._random = random.Random(seed)
         self._users = list(ledger.events)
         self._unanswered: dict[str, int] = dict.fromkeys(self._users, 0)
         self._tasks: set[asyncio.Task] = set()
-        self._slots = asyncio.Semaphore(_AT_ONCE_MAX)
+        # Of each way of publishing: one that hangs holds up no other.
+        self._slots = {via: asyncio.Semaphore(_AT_ONCE_MAX) for via in _WAYS}
         self._script = script().read_text()
         self._going = asyncio.Event()
         self._waiting = 0  # bare ones in their commit window
@@ -146,7 +149,7 @@ class Publisher:
         arguments = [Redis.CHANNEL, subject, event.event_id, body]
         arguments += [_STREAM_ENTRIES_MAX, _EVENTS_PER_SUBJECT_MAX]
         try:
-            async with self._slots:
+            async with self._slots[event.via]:
                 await self._world.client.eval(self._script, len(keys), *keys, *arguments)
         except (redis.RedisError, OSError):
             return False
@@ -157,7 +160,7 @@ class Publisher:
         side = self._random.choice(list(self._world.sides.values()))
         client = Client(side.daemon.port, _API_TIMEOUT_S)
         try:
-            async with self._slots:
+            async with self._slots[event.via]:
                 sent = time.monotonic()
                 token = side.daemon.bearer("publisher")
                 headers = f"content-type: application/json\r\nauthorization: {token}\r\n"
@@ -173,7 +176,7 @@ class Publisher:
         # A daemon that was stopped or cut off may hear what came before it only later.
         parts = {"redis", f"redis_link-{side.name}", f"daemon-{side.name}"}
         if not answer["in_effect"]:
-            if self._is_clean(parts, event.published):
+            if self._is_in_order(parts, event.published):
                 call = Request(side.node, event.user, sent, answered, status)
                 self._ledger.denied(event, call)
         elif status == 200:
@@ -184,7 +187,7 @@ class Publisher:
     async def _by_bare_publish(self, event: Event, body: bytes) -> bool:
         published = time.monotonic()
         try:
-            async with self._slots:
+            async with self._slots[event.via]:
                 heard = await self._world.client.publish(Redis.CHANNEL, body)
         except (redis.RedisError, OSError):
             return False

@@ -14,10 +14,10 @@ _NO_ANSWER = {0: "timed out", -1: "no connection"}
 
 
 def summary(outcome: Outcome, ledger: Ledger, publisher: Publisher) -> list[str]:
-    lines = ["", f"{'fault':34} {'count':>5} {'recovery p50':>13} {'max':>9}"]
+    lines = ["", f"{'fault':34} {'count':>5} {'recovery p50':>13} {'max':>9} {'in step p50':>13} {'max':>9}"]
     for name, seconds in sorted(outcome.recoveries.items()):
-        p50, most = statistics.median(seconds) * 1000, max(seconds) * 1000
-        lines.append(f"{name:34} {len(seconds):>5} {p50:>10.0f} ms {most:>6.0f} ms")
+        found = "".join(f" {_ms(times)}" for times in (seconds, outcome.in_step[name]))
+        lines.append(f"{name:34} {len(seconds):>5}{found}")
     ways: Counter = Counter()
     for (via, _), count in ledger.published.items():
         ways[via] += count
@@ -33,6 +33,13 @@ def summary(outcome: Outcome, ledger: Ledger, publisher: Publisher) -> list[str]
     kinds = Counter(violation.kind for violation in ledger.violations)
     lines.append(", ".join(f"{kind}: {kinds[kind]}" for kind in (LOST, LET_THROUGH, FALSE_BLOCK, DENIED)))
     return lines
+
+
+def _ms(seconds: list[float]) -> str:
+    """The median and the longest."""
+    if not seconds:
+        return f"{'-':>13} {'-':>9}"
+    return f"{statistics.median(seconds) * 1000:>10.0f} ms {max(seconds) * 1000:>6.0f} ms"
 
 
 def violations(outcome: Outcome, ledger: Ledger) -> list[str]:

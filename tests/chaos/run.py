@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.checker import Checker
-from chaos.faults import Fault, Schedule
+from chaos.faults import Fault, Pauses, Schedule
 from chaos.ledger import Ledger
 from chaos.publisher import Publisher
 from chaos.world import World, until
@@ -28,48 +28,67 @@ _REQUEST_S_MAX = 60.0
 class Outcome:
     seed: int
     recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    # Until all parts, Redis among them, had every user's newest event again.
+    in_step: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     failures: list[str] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)  # node, user: never recovered
     notes: list[tuple[float, str]] = field(default_factory=list)  # what was done when
     seconds: float = 0.0
 
 
-class _Breakage:
+class Breakage:
     """Which part was not in order, and when."""
 
     def __init__(self):
         self._past: list[tuple[frozenset[str], float]] = []  # parts, and when they were mended
-        self.now: frozenset[str] = frozenset()
+        self._now: frozenset[str] = frozenset()
+
+    def begin(self, parts: Iterable[frozenset[str]]) -> None:
+        self._now = frozenset().union(*parts)
 
     def over(self, at: float) -> None:
         self._past = [entry for entry in self._past if entry[1] > at - _REQUEST_S_MAX]
-        self._past.append((self.now, at))
-        self.now = frozenset()
+        self._past.append((self._now, at))
+        self._now = frozenset()
 
     def is_clean(self, parts: set[str], since: float) -> bool:
-        return not (self.now & parts) and not any(
+        return not (self._now & parts) and not any(
             broken & parts and mended > since for broken, mended in self._past
         )
 
 
 class Run:
-    def __init__(self, directory: Path, seed: int, say: Callable[[str], None]):
+    """`pause_s`: instead of all faults, a daemon and then Redis are stopped for so long."""
+
+    def __init__(
+        self,
+        directory: Path,
+        seed: int,
+        say: Callable[[str], None],
+        pause_s: float | None = None,
+    ):
         self._say = say
-        self._breakage = _Breakage()
-        self._schedule = Schedule(seed, _PAIRS_PER_ROUND)
-        users = [f"user-{number:03}" for number in range(USERS)]
+        self._deaf, self._disordered = Breakage(), Breakage()
+        self._schedule = Pauses(seed, pause_s) if pause_s else Schedule(seed, _PAIRS_PER_ROUND)
+        # One event of each user is unanswered at most: enough users for the rate to be kept all the while.
+        count = max(USERS, round(EVENTS_PER_S * (pause_s or 0)))
+        users = [f"user-{number:03}" for number in range(count)]
         self.ledger = Ledger(users, ["edge-a", "edge-b"])
         self.checker = Checker(self.ledger)
-        self.world = World(directory, self.checker.arrived)
+        self.world = World(directory, self.checker.arrived, seed)
         self.publisher = Publisher(
             self.world,
             self.ledger,
             seed,
             EVENTS_PER_S,
-            self._breakage.is_clean,
+            self._deaf.is_clean,
+            self._disordered.is_clean,
             self.checker.is_wanted,
         )
         self.outcome = Outcome(seed)
+        self._in_step_at = 0.0
+        # After a long pause, much has to be caught up with.
+        self._patience_s = max(_RECOVERY_S_MAX, pause_s or 0)
         self._started = time.monotonic()
 
     async def run(self, seconds: float | None) -> Outcome:
@@ -108,27 +127,39 @@ class Run:
     async def _step(self, faults: tuple[Fault, ...]) -> None:
         """Breaks, waits until every user's newest event is enforced on each node, then settles."""
         name = " + ".join(str(fault) for fault in faults)
-        self._breakage.now = frozenset().union(*(fault.parts for fault in faults))
+        self._deaf.begin(fault.deaf for fault in faults)
+        self._disordered.begin(fault.disordered for fault in faults)
         self._note(name)
         await asyncio.gather(*(fault.happen(self.world) for fault in faults))
         mended = time.monotonic()
         self.checker.want_everybody()
+        connected = asyncio.create_task(self._until_connected(mended))
         try:
-            await until(self._seen, "every user's newest event to be enforced", _RECOVERY_S_MAX)
+            await until(self._seen, "every user's newest event to be enforced", self._patience_s)
         except AssertionError as error:
             self._fail(f"{name}: {error}")
             return
+        finally:
+            connected.cancel()
         recovery_s = time.monotonic() - mended
         kind = faults[0].kind.name if len(faults) == 1 else "two at once"
         self.outcome.recoveries[kind].append(recovery_s)
         self._note(f"    recovered after {recovery_s * 1000:.0f} ms")
         try:
-            await until(self.world.is_in_step, "all parts to be connected again", _RECOVERY_S_MAX)
+            await until(self.world.is_in_step, "all parts to be connected again", self._patience_s)
         except AssertionError as error:
             self._fail(f"{name}: {error}")
             return
-        self._breakage.over(time.monotonic())
+        self._deaf.over(time.monotonic())
+        self._disordered.over(time.monotonic())
         await self._settle(name)
+        if not self._has_failed():
+            self.outcome.in_step[kind].append(self._in_step_at - mended)
+
+    async def _until_connected(self, mended: float) -> None:
+        """Says when all parts were connected, if that was before every user had been asked for."""
+        await until(self.world.is_in_step, "all parts to be connected again", self._patience_s)
+        self._note(f"    connected after {(time.monotonic() - mended) * 1000:.0f} ms")
 
     async def _settle(self, name: str, *, final: bool = False) -> None:
         """Without new events, all parts soon say that they are in step: then they have to be."""
@@ -141,14 +172,14 @@ class Run:
 
         self.publisher.pause()
         try:
-            await until(is_quiet, "every event to be answered for", _RECOVERY_S_MAX)
-            await until(agree, "all parts to be in step", _RECOVERY_S_MAX)
-            await until(self._held, "Redis to hold every user's newest event", _RECOVERY_S_MAX)
-            now = time.monotonic()
+            await until(is_quiet, "every event to be answered for", self._patience_s)
+            await until(agree, "all parts to be in step", self._patience_s)
+            await until(self._held, "Redis to hold every user's newest event", self._patience_s)
+            now = self._in_step_at = time.monotonic()
             self.ledger.in_step(now)
             self.ledger.forget(now - _REQUEST_S_MAX)
             self.checker.want_everybody()
-            await until(self._seen, "every user's newest event to be enforced", _RECOVERY_S_MAX)
+            await until(self._seen, "every user's newest event to be enforced", self._patience_s)
         except AssertionError as error:
             self._fail(f"after {name}: {error}")
         self.publisher.go()

@@ -7,7 +7,9 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
+import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -29,6 +31,12 @@ _API_TIMEOUT_S = 1.0
 _REDIS_TIMEOUT_S = 1.0
 # A script that has returned is on the disk: with `everysec` an answered write may still be lost.
 _REDIS_OPTIONS = ["--appendonly", "yes", "--appendfsync", "always"]
+
+# One daemon looks at all of Redis all the while, so that damage is found within a run. The other does
+# not: what it has missed it must have noticed by itself.
+_WATCHFUL = {"digest_interval": "1s", "sample_interval": "1s"}
+# Before the user's id, of the key of his state.
+STATE = "{portcullis}:state:user:"
 
 
 async def until(
@@ -53,7 +61,9 @@ async def until(
 class Side:
     """One daemon and its Envoy, in a directory of their own."""
 
-    def __init__(self, name: str, directory: Path, redis_port: int, upstream_port: int):
+    def __init__(
+        self, name: str, directory: Path, redis_port: int, upstream_port: int, looks: dict[str, str]
+    ):
         self.name = name
         self.node = f"edge-{name}"
         home = directory / name
@@ -61,7 +71,7 @@ class Side:
         self.redis_link = Link(ports.free(), redis_port)
         self.poll_link = Link(str(home / "link.sock"), str(home / "poll.sock"))
         url = f"redis://127.0.0.1:{self.redis_link.near}"
-        self.daemon = Daemon(home, url, start=False)
+        self.daemon = Daemon(home, settings={"sources": {"redis": {"url": url, **looks}}}, start=False)
         options = Options(
             plugin=plugin.standard(
                 node=self.node,
@@ -111,11 +121,20 @@ class Side:
 
 
 class World:
-    def __init__(self, directory: Path, arrived: Callable[[int], None]):
+    def __init__(self, directory: Path, arrived: Callable[[int], None], seed: int):
         self.upstream = Upstream(ports.free(), arrived)
         self.redis = Redis(directory, _REDIS_OPTIONS, start=False)
+        self.random = random.Random(seed)  # for whom damage hits
+        watchful = self.random.choice("ab")
         self.sides = {
-            name: Side(name, directory, self.redis.port, self.upstream.port) for name in "ab"
+            name: Side(
+                name,
+                directory,
+                self.redis.port,
+                self.upstream.port,
+                _WATCHFUL if name == watchful else {},
+            )
+            for name in "ab"
         }
         self.client = redis.asyncio.Redis(
             port=self.redis.port,
@@ -148,27 +167,43 @@ class World:
 
         Redis may take some seconds longer to forget what newer events have overtaken.
         """
-        digests = await self.digests()
-        if not with_redis:
-            del digests["redis"]
+        digests = {}
+        for name, side in self.sides.items():
+            digest = (await side.api("/v1/status"))["digest"]
+            digests[f"daemon {name}"] = (digest["count"], digest["sum"])
+        if with_redis:
+            stored, misplaced = await self._stored()
+            digests["stored in Redis"] = digest_of(stored)
+            in_redis = await self.client.hmget("{portcullis}:digest", "count", "sum")
+            counted = tuple(int(number or 0) for number in in_redis)
+            if counted != digest_of([*stored, *misplaced]):
+                raise ValueError(f"Redis counts {counted}, and holds {len(stored)}, {len(misplaced)}")
         if len(set(digests.values())) > 1:
             raise ValueError(f"digests differ: {digests}")
         return await self.is_in_step()
 
-    async def digests(self) -> dict[str, tuple[int, int]]:
-        """Count and sum of all events that each part knows."""
-        in_redis = await self.client.hmget("{portcullis}:digest", "count", "sum")
-        found = {"redis": tuple(int(number or 0) for number in in_redis)}
-        for name, side in self.sides.items():
-            digest = (await side.api("/v1/status"))["digest"]
-            found[f"daemon {name}"] = (digest["count"], digest["sum"])
-        return found
+    async def _stored(self) -> tuple[list[str], list[str]]:
+        """What the digest is made of, of every event in the state of the user whom it is about, and of
+        those that somebody has put into another's. Daemons leave the latter where they are."""
+        keys = [key async for key in self.client.scan_iter(match=f"{STATE}*", count=1000)]
+        async with self.client.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.hgetall(key)
+            states = await pipeline.execute()
+        stored, misplaced = [], []
+        for key, fields in zip(keys, states):
+            user = key.decode().removeprefix(STATE)
+            for event_id, kept in fields.items():
+                event = json.loads(kept.partition(b" ")[2])
+                mine = event["key"].get("user_id") == user
+                (stored if mine else misplaced).append(f"user:{user}\n{event_id.decode()}")
+        return stored, misplaced
 
     async def holds(self, events: dict[str, str]) -> bool:
         """Whether Redis holds an event of each user, given by its id."""
         async with self.client.pipeline(transaction=False) as pipeline:
             for user, event_id in events.items():
-                pipeline.hexists(f"{{portcullis}}:state:user:{user}", event_id)
+                pipeline.hexists(f"{STATE}{user}", event_id)
             found = await pipeline.execute()
         if lacking := [event for event, held in zip(events.items(), found) if not held]:
             raise ValueError(f"Redis lacks {len(lacking)}, such as {lacking[:3]}")
@@ -183,3 +218,9 @@ class World:
         with contextlib.suppress(redis.RedisError):
             await self.client.aclose()
         self.upstream.close()
+
+
+def digest_of(events: list[str]) -> tuple[int, int]:
+    """Count and sum, as docs/redis.md has it."""
+    hashes = (hashlib.sha1(event.encode()).digest()[:6] for event in events)
+    return len(events), sum(int.from_bytes(part) for part in hashes) % 2**48

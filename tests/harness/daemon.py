@@ -40,6 +40,16 @@ def _is_nested(value: object) -> bool:
     return any(isinstance(entry, dict) for entry in entries)
 
 
+def laid_over(tables: dict, more: dict) -> dict:
+    """Tables within tables, too; everything else is replaced."""
+    both = {
+        name: laid_over(tables[name], value)
+        for name, value in more.items()
+        if isinstance(value, dict) and isinstance(tables.get(name), dict)
+    }
+    return {**tables, **more, **both}
+
+
 def new_token() -> str:
     """A token for the API, as `portcullis token new` makes them."""
     return f"pct_{secrets.token_urlsafe(32)}"
@@ -81,8 +91,7 @@ class Daemon:
             "store": {"directory": str(self.store)},
             "log": {"format": "json", "level": "info"},
         }
-        for name, table in (settings or {}).items():
-            tables[name] = {**tables.get(name, {}), **table}
+        tables = laid_over(tables, settings or {})
         self.poll_address = tables["poll"]["listen"]
         self.config = directory / "portcullis.toml"
         self.config.write_text(toml({k: v for k, v in tables.items() if v}))

@@ -36,6 +36,7 @@ class Options:
     normalize: bool = True  # paths, before any filter sees them
     plain_port: int | None = None  # of another listener, the same without the filter
     lds: Path | None = None  # the file that listeners come from, so that they can change
+    upstream_http2: bool = False  # which gRPC needs
     upstream_trailers: bool = False  # whether the upstream gets trailers, also over HTTP/1.1
     drain_s: int = 1  # how long connections last that a change of their listener leaves
     vm_id: str = "portcullis"  # what shares it shares memory
@@ -86,8 +87,10 @@ def cluster(name: str, address: str | int) -> dict:
 
 def _upstream(options: Options) -> dict:
     upstream = cluster("upstream", options.upstream_port)
+    protocol = {"http2_protocol_options": {}} if options.upstream_http2 else {}
     if options.upstream_trailers:
         protocol = {"http_protocol_options": {"enable_trailers": True}}
+    if protocol:
         name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
         settings = {"@type": _TYPES + name, "explicit_http_config": protocol}
         upstream["typed_extension_protocol_options"] = {name: settings}

@@ -7,6 +7,7 @@
 mod authority;
 mod caller;
 mod door;
+mod inbox;
 mod pace;
 mod role;
 mod subject_pace;
@@ -18,6 +19,7 @@ mod token;
 pub use authority::{Authority, RawAuthority};
 pub use caller::{Access, CALLERS_MAX, Caller, Denied, Grant, Known, Peer};
 pub use door::Door;
+pub use inbox::Inbox;
 pub use pace::{Lane, Pace, RATE_DEFAULT};
 pub use role::{Needs, Permission, Role};
 pub use subject_pace::SubjectPace;

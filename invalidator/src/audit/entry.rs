@@ -172,6 +172,9 @@ pub struct EventFact {
     /// Its sequence in this run of the daemon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
+    /// The inbox that it came out of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inbox: Option<String>,
     /// The key that it is signed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<String>,

@@ -204,6 +204,9 @@ fn in_words(letter: &Value) -> String {
     };
     line("letter", text(letter, "id"));
     line("source", text(letter, "source"));
+    if let Some(inbox) = letter.get("inbox").and_then(Value::as_str) {
+        line("inbox", inbox);
+    }
     let (kind, field, rule) = (text(letter, "kind"), text(letter, "field"), text(letter, "rule"));
     line("cause", &format!("{kind}: {field}: {rule}"));
     line("event", letter.get("event_id").and_then(Value::as_str).unwrap_or("-"));

@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod dead_letters;
 mod events;
+mod inboxes;
 mod pace;
 mod raw;
 mod redis;
@@ -33,8 +34,8 @@ use secrecy::SecretString;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
-use crate::access::Access;
 use crate::access::tls::Files;
+use crate::access::{Access, Inbox};
 use crate::audit::line::{Hash, Seal};
 use raw::RawConfig;
 
@@ -165,6 +166,8 @@ pub struct Redis {
     pub digest_interval: Duration,
     /// Within what time all that is known here is looked for in Redis.
     pub sample_interval: Duration,
+    /// Lists that publishers without other rights put their events into.
+    pub inboxes: Vec<Inbox>,
 }
 
 /// What sort of installation of Redis it is.

@@ -10,6 +10,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use super::inboxes::{self, RawInbox};
 use super::raw::span;
 use super::value::{self, Secret, Span};
 use super::{ConfigError, Redis, RedisMode, RedisTls};
@@ -53,6 +54,8 @@ pub(super) struct RawRedis {
     dead_after: Option<Span>,
     digest_interval: Option<Span>,
     sample_interval: Option<Span>,
+    #[serde(default)]
+    inboxes: Vec<RawInbox>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -121,6 +124,7 @@ impl RawRedis {
                 Duration::from_secs(600),
                 SAMPLE_INTERVAL_MAX,
             )?,
+            inboxes: inboxes::check(self.inboxes)?,
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use events::EVENT_BYTES_MAX;
-use model::name::EventId;
+use model::name::{EventId, Name};
 use model::time::UnixMicros;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -45,6 +45,8 @@ pub struct Cause {
 pub struct Refused<'a> {
     /// The source that it came through.
     pub source: &'static str,
+    /// The inbox that it came out of, if it did.
+    pub inbox: Option<Name>,
     /// Why it cannot be applied.
     pub cause: Cause,
     /// What speaks for it.
@@ -64,8 +66,8 @@ impl Refused<'_> {
     }
 
     /// What makes it one of many that are the same.
-    pub(super) fn sort(&self) -> (&'static str, String, Class) {
-        (self.source, self.cause.kind.clone(), self.class())
+    pub(super) fn sort(&self) -> (String, String, Class) {
+        (through(self.source, self.inbox.as_ref()), self.cause.kind.clone(), self.class())
     }
 }
 
@@ -73,6 +75,7 @@ impl Refused<'_> {
 #[derive(Clone)]
 pub struct Fresh {
     source: &'static str,
+    inbox: Option<Name>,
     cause: Cause,
     event_id: Option<EventId>,
     /// When it came, or the first of those it stands for.
@@ -92,20 +95,21 @@ impl Fresh {
     /// letter, however often they come.
     #[must_use]
     pub fn new(refused: Refused<'_>) -> Self {
-        let Refused { source, cause, bytes, .. } = &refused;
-        let id = id_of([source, &cause.kind, &cause.field, &cause.rule], bytes);
+        let Refused { source, inbox, cause, bytes, .. } = &refused;
+        let through = through(source, inbox.as_ref());
+        let id = id_of([&through, &cause.kind, &cause.field, &cause.rule], bytes);
         Self { id, ..Self::sample(refused) }
     }
 
     /// One that stands for others, and so needs no name of its own.
     pub(super) fn sample(refused: Refused<'_>) -> Self {
         let class = refused.class();
-        let Refused { source, cause, event_id, bytes, at, .. } = refused;
+        let Refused { source, inbox, cause, event_id, bytes, at, .. } = refused;
         let most = if class == Class::Garbage { GARBAGE_BYTES_MAX } else { RAW_BYTES_MAX };
         let raw = bytes.iter().copied().take(most).collect();
         let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let (last, count, is_folded, id) = (at, 1, false, String::new());
-        Self { source, cause, event_id, at, last, count, class, is_folded, id, raw, bytes }
+        Self { source, inbox, cause, event_id, at, last, count, class, is_folded, id, raw, bytes }
     }
 
     /// One letter for many of the same cause, with the first of them as a sample. Those of one day
@@ -115,7 +119,8 @@ impl Fresh {
         let span = u64::try_from(FOLD_SPAN.as_micros()).unwrap_or(u64::MAX);
         let day = first.0.checked_div(span).unwrap_or_default();
         let kind = &sample.cause.kind;
-        let id = id_of(["folded", sample.source, kind, sample.class.as_str()], &day.to_le_bytes());
+        let through = through(sample.source, sample.inbox.as_ref());
+        let id = id_of(["folded", &through, kind, sample.class.as_str()], &day.to_le_bytes());
         let cause =
             Cause { kind: kind.clone(), field: "event".to_owned(), rule: FOLDED_RULE.to_owned() };
         let raw = sample.raw.iter().copied().take(GARBAGE_BYTES_MAX).collect();
@@ -127,6 +132,14 @@ impl Fresh {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+}
+
+/// Which way a letter came: a flood out of one inbox is counted apart from everything else.
+fn through(source: &str, inbox: Option<&Name>) -> String {
+    match inbox {
+        Some(inbox) => format!("{source} {inbox}"),
+        None => source.to_owned(),
     }
 }
 
@@ -176,6 +189,9 @@ impl Replay {
 pub struct Letter {
     /// The source that it came through.
     pub source: String,
+    /// The inbox that it came out of, if it did: what its publisher may do holds for a replay too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbox: Option<String>,
     /// Why it cannot be applied.
     pub cause: Cause,
     /// Its id, if that could be read.
@@ -211,6 +227,7 @@ impl From<Fresh> for Letter {
     fn from(fresh: Fresh) -> Self {
         Self {
             source: fresh.source.to_owned(),
+            inbox: fresh.inbox.map(|inbox| inbox.to_string()),
             cause: fresh.cause,
             event_id: fresh.event_id.map(|id| id.to_string()),
             first_at: fresh.at.0,
@@ -241,7 +258,8 @@ impl Letter {
     /// Those that make room for each other: what is of the same class, source and cause.
     pub(super) fn group(&self) -> String {
         let many = if self.folded { "/many" } else { "" };
-        format!("{}/{}/{}{many}", self.class().rank(), self.source, self.cause.kind)
+        let inbox = self.inbox.as_ref().map(|inbox| format!(" {inbox}")).unwrap_or_default();
+        format!("{}/{}{inbox}/{}{many}", self.class().rank(), self.source, self.cause.kind)
     }
 
     pub(super) fn note(&mut self, replay: Replay) {

@@ -66,7 +66,7 @@ struct Inner {
     failure: Mutex<Option<String>>,
     /// Held by a replay: there is one at a time, so that none is done twice.
     replaying: Mutex<()>,
-    /// What is counted together, by source, cause and class.
+    /// What is counted together, by source or inbox, cause and class.
     folds: Folds<Sort, Fresh>,
     started: Instant,
     /// What keeps a full disk's lines from filling the log.
@@ -75,7 +75,7 @@ struct Inner {
     waiting: [AtomicUsize; 4],
 }
 
-type Sort = (&'static str, String, Class);
+type Sort = (String, String, Class);
 
 impl DeadLetters {
     /// Opens the file in this directory, or makes it. If that is impossible it is tried again for

@@ -120,7 +120,12 @@ fn one(shared: &Shared, letter: &Letter) -> (&'static str, Option<Cause>, bool) 
         return ("truncated", None, false);
     }
     let source = if letter.source == EMBEDDED { EMBEDDED } else { REDIS };
-    match shared.ingest(Origin::new(source, Path::Replayed), &letter.raw()) {
+    let origin = Origin::new(source, Path::Replayed);
+    let replayed = match &letter.inbox {
+        Some(inbox) => shared.replay_from_inbox(origin, inbox, &letter.raw()),
+        None => shared.ingest(origin, &letter.raw()),
+    };
+    match replayed {
         Ok(accepted) => {
             // Nobody waits for it: it is in force here, and Redis gets it when it can.
             drop(shared.write_to_redis(&accepted));

@@ -14,7 +14,7 @@ fn cause(kind: &str) -> Cause {
 
 fn refused<'a>(kind: &str, proof: Proof, text: &'a str, at: u64) -> Refused<'a> {
     let (bytes, at) = (text.as_bytes(), UnixMicros(at));
-    Refused { source: "redis", cause: cause(kind), proof, event_id: None, bytes, at }
+    Refused { source: "redis", inbox: None, cause: cause(kind), proof, event_id: None, bytes, at }
 }
 
 fn fresh(text: &str, event_id: Option<&str>, at: u64) -> Fresh {

@@ -175,10 +175,10 @@ impl Engine {
         let mut sent = HashSet::new();
         for (at, entry) in self.log.after(applied)?.take(self.batch.scan_max) {
             // A subject may be forgotten by now: then its state has no effect any more.
-            if let Some((state, last_change)) = self.subjects.get(&entry.subject)
+            if let Some((state, last_change)) = self.subjects.told(&entry.subject)
                 && !sent.contains(&entry.subject)
             {
-                if !gathered.add(&entry.subject, state, last_change) {
+                if !gathered.add(&entry.subject, &state, last_change) {
                     break;
                 }
                 sent.insert(&entry.subject);

@@ -59,6 +59,8 @@ impl Engine {
         let mut cursor = None;
         let mut is_last = true;
         for (subject, state, last_change) in self.subjects.after(after) {
+            let told = self.subjects.told(subject);
+            let state = told.as_ref().map_or(state, |(told, _)| told);
             if !gathered.add(subject, state, last_change) {
                 is_last = false;
                 break;

@@ -108,10 +108,10 @@ impl Maker<'_> {
         let mut has: HashMap<_, _> = draft.subjects.iter().map(|(at, who)| (who, *at)).collect();
         for (sequence, entry) in urgent {
             // A subject may be forgotten by now: then its state has no effect any more.
-            if let Some((state, last_change)) = self.subjects.get(&entry.subject)
+            if let Some((state, last_change)) = self.subjects.told(&entry.subject)
                 && has.get(&entry.subject).is_none_or(|carried| *carried < sequence)
             {
-                if !part.add(&entry.subject, state, last_change) {
+                if !part.add(&entry.subject, &state, last_change) {
                     break;
                 }
                 has.insert(&entry.subject, last_change);
@@ -131,10 +131,10 @@ impl Maker<'_> {
         let mut retry = Retry { up_to: node.retried, is_last: true };
         let mut has = HashSet::new();
         for (sequence, subject) in node.to_retry() {
-            match self.subjects.get(subject) {
+            match self.subjects.told(subject) {
                 _ if has.contains(subject) => {}
                 Some((state, last_change)) => {
-                    if !part.add(subject, state, last_change) {
+                    if !part.add(subject, &state, last_change) {
                         retry.is_last = false;
                         break;
                     }

@@ -51,11 +51,20 @@ impl Engine {
             Seen::New(event_id) => event_id,
             Seen::Before(event_id, covering) => {
                 register.version.event_id = event_id;
-                let settled = match order {
-                    Order::Placed => self.put_in_place(&subject, &register, heard, now),
+                let was_here = self.subjects.holds(&subject, &register.version.event_id);
+                let mut settled = match order {
+                    Order::Placed | Order::Standing => {
+                        self.put_in_place(&subject, &register, heard, now)
+                    }
                     Order::Last | Order::AsHeard => Settled::default(),
                 };
-                let again = self.again(&subject, &register, covering, now);
+                if order == Order::Standing {
+                    self.bring_back(&subject, &register, now, &mut settled);
+                }
+                let mut again = self.again(&subject, &register, covering, now);
+                if order == Order::Standing && !was_here && again.is_kept {
+                    again.verdict = Verdict::Applied;
+                }
                 let Settled { restamped, forgotten } = settled;
                 return Ok(Ingested { restamped, forgotten, ..again });
             }
@@ -82,10 +91,11 @@ impl Engine {
         let key = (subject.clone(), event_id.clone());
         self.seen.insert(key.clone(), identity, sequence);
         let here = Heard { at: heard, counts };
-        let place = (order == Order::Placed).then_some(here);
+        let is_placed = matches!(order, Order::Placed | Order::Standing);
+        let place = is_placed.then_some(here);
         self.seen.set_since(&key, Since { here, place });
         let mut settled = Settled { forgotten, ..Settled::default() };
-        if order == Order::Placed {
+        if is_placed {
             self.settle(&subject, now, &mut settled);
             if let Some(raised) = self.held(&subject, &event_id) {
                 (register, merge) = (raised, Merge::Applied);
@@ -139,7 +149,9 @@ impl Engine {
         let Standing { in_effect, overruled_by } = self.standing_now(subject, register, now);
         // What nodes have, or could not store, is the subject's state of its last change.
         let sequence = self.subjects.sequence_of(subject).unwrap_or(covering);
-        self.subjects.drop_again(subject, register);
+        if self.is_overtaken_by_place(subject, register) {
+            self.subjects.drop_again(subject, register);
+        }
         Ingested {
             event_id: register.version.event_id.clone(),
             register: register.clone(),

@@ -29,6 +29,7 @@ mod sent;
 mod sources;
 mod subjects;
 mod types;
+mod untold;
 mod waiters;
 mod warnings;
 
@@ -309,6 +310,7 @@ impl Engine {
     /// Forgets a bounded number of what no longer matters; call it about once a second.
     pub fn sweep(&mut self, now: Now) -> Swept {
         let forgotten = self.subjects.sweep(self.patience.time(now));
+        self.subjects.acknowledged(self.nodes.all_have().unwrap_or(self.log.last()));
         Swept { gone: self.nodes.sweep(now.mono), forgotten }
     }
 }

@@ -265,6 +265,11 @@ impl Nodes {
         gone
     }
 
+    /// The sequence that every node has applied which is known, connected or not; none without nodes.
+    pub(super) fn all_have(&self) -> Option<u64> {
+        self.nodes.values().map(|node| if node.synced { node.applied } else { 0 }).min()
+    }
+
     pub(super) fn status(&self, last: u64, now: Duration) -> Vec<NodeStatus> {
         let status = |(key, node): (&NodeKey, &Node)| NodeStatus {
             node: key.node.to_string(),

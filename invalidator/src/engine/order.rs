@@ -32,6 +32,8 @@ pub enum Order {
     Last,
     /// The instant from which it counts is its place in the order that all daemons share.
     Placed,
+    /// The same of what is in force by all that is written, and may not be here.
+    Standing,
     /// It was heard at that instant here. Others may have heard it earlier.
     AsHeard,
 }
@@ -171,9 +173,25 @@ impl Engine {
         settled
     }
 
+    /// Takes in once more what is known and not here: it may have been overtaken by a stamp that was wrong,
+    /// and more than is remembered with it.
+    pub(super) fn bring_back(
+        &mut self,
+        subject: &Subject,
+        register: &Register,
+        now: Now,
+        settled: &mut Settled,
+    ) {
+        if !self.subjects.holds(subject, &register.version.event_id) {
+            self.merge_again(subject, register, now, settled);
+            self.settle(subject, now, settled);
+        }
+    }
+
     /// Notes that a known event is written as heard at this instant, if it counts from there already;
     /// says what else has found its place for that. Otherwise nothing is done: it has to be taken in
-    /// once more.
+    /// once more. So has one that newer ones have overtaken: until it was written, whoever was told
+    /// that it may be forgotten could not do so, and is told again then.
     pub fn place(
         &mut self,
         subject: &Subject,
@@ -182,6 +200,9 @@ impl Engine {
         now: Now,
     ) -> Option<Vec<(EventId, UnixMicros)>> {
         let since = self.seen.get(subject, event_id)?.since?;
+        if !self.subjects.holds(subject, event_id) {
+            return None;
+        }
         if since.place.is_some_and(|place| place.at <= heard) {
             return Some(Vec::new());
         }
@@ -195,15 +216,12 @@ impl Engine {
         Some(settled.restamped)
     }
 
-    /// When an event was heard here, if that is not known to be written.
+    /// The earliest instant that is known here at which an event was heard: that at which it was written,
+    /// and here if that is not known. Redis may have lost it since, and have heard it anew.
     #[must_use]
-    pub fn heard_before_written(
-        &self,
-        subject: &Subject,
-        event_id: &EventId,
-    ) -> Option<UnixMicros> {
+    pub fn heard_first(&self, subject: &Subject, event_id: &EventId) -> Option<UnixMicros> {
         let since = self.seen.get(subject, event_id)?.since?;
-        since.place.is_none().then_some(since.here.at)
+        Some(since.place.unwrap_or(since.here).at)
     }
 
     /// Has the subject's events count in the order of their places, and those without one as they are
@@ -270,6 +288,20 @@ impl Engine {
             self.seen.get(subject, &register.version.event_id).and_then(|known| known.since);
         let at = register.version.at;
         known.unwrap_or(Since { here: Heard { at, counts: at }, place: None })
+    }
+
+    /// Whether an event has lost also by what is known of places: if only a wrong stamp outranks it, it stands
+    /// for all others, and nobody may be told that it can be forgotten.
+    pub(super) fn is_overtaken_by_place(&self, subject: &Subject, register: &Register) -> bool {
+        let state = self.state_of(subject);
+        let Some(decider) = state.decider_of(register) else { return true };
+        let lane = |register: &Register| register.version.sequence.map(|number| number.lane);
+        if lane(decider).is_some() && lane(decider) == lane(register) {
+            return true;
+        }
+        let place = |register: &Register| self.since(subject, register).place;
+        let (theirs, ours) = (place(decider), place(register));
+        theirs.zip(ours).is_none_or(|(theirs, ours)| theirs.counts >= ours.counts)
     }
 
     /// The place of an event in the order that all daemons share, if it is known.

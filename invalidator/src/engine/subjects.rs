@@ -1,5 +1,6 @@
 //! The state of every subject, in a stable order so that a snapshot can be taken in pieces.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use model::time::UnixMicros;
 
 use super::kept::{Dropped, Kept};
 use super::room::{Room, Standing};
+use super::untold::Untold;
 use super::{Digest, Forgotten, IngestError};
 
 /// How long an event that has no effect any more is remembered, so that an older one that comes
@@ -42,6 +44,7 @@ pub(super) struct Subjects {
     known: BTreeMap<Subject, Known>,
     room: Room,
     kept: Kept,
+    untold: Untold,
     /// Where the next sweep goes on.
     swept: Option<Subject>,
 }
@@ -49,7 +52,8 @@ pub(super) struct Subjects {
 impl Subjects {
     pub(super) fn new(subjects_max: usize) -> Self {
         let room = Room::new(subjects_max);
-        Self { known: BTreeMap::new(), room, kept: Kept::default(), swept: None }
+        let (known, kept, untold) = (BTreeMap::new(), Kept::default(), Untold::default());
+        Self { known, room, kept, untold, swept: None }
     }
 
     /// How many subjects hold something, and whether there is room for another one.
@@ -63,6 +67,16 @@ impl Subjects {
 
     pub(super) fn get(&self, subject: &Subject) -> Option<(&State, u64)> {
         self.known.get(subject).map(|known| (&known.state, known.sequence))
+    }
+
+    /// What nodes are to be told of a subject.
+    pub(super) fn told(&self, subject: &Subject) -> Option<(Cow<'_, State>, u64)> {
+        self.untold.told(subject, self.get(subject))
+    }
+
+    /// Notes that every node that is known has applied this sequence.
+    pub(super) fn acknowledged(&mut self, sequence: u64) {
+        self.untold.acknowledged(sequence);
     }
 
     /// The sequence of a subject's last change.
@@ -96,7 +110,7 @@ impl Subjects {
         let mut state = known.state.clone();
         let over = state.prune(prune_at, RETENTION);
         let before = state.clone();
-        let new = register.version.event_id.clone();
+        let (new, whole) = (register.version.event_id.clone(), register.clone());
         let merge = state.merge(register);
         match merge {
             Merge::TooManyTopics => return Err(IngestError::TooManyTopics),
@@ -106,6 +120,10 @@ impl Subjects {
         let is_gone = |id: &&EventId| event_ids(&state).all(|left| left != *id);
         let is_overtaken = |known: &&Register| is_gone(&&known.version.event_id);
         let registers: Vec<_> = before.registers().iter().filter(is_overtaken).cloned().collect();
+        let late = [&whole].into_iter().filter(|new| merge == Merge::Applied && is_overtaken(new));
+        for lift in registers.iter().chain(late).filter(|gone| is_forgotten_lift(&state, gone)) {
+            self.untold.add(subject, lift.clone(), next);
+        }
         let overtaken: Vec<_> = event_ids(&before).filter(is_gone).cloned().collect();
         let late = Some(new).filter(|id| is_gone(&id)).into_iter();
         self.kept.changed(subject, &known.state, &state);
@@ -132,6 +150,9 @@ impl Subjects {
             self.room.next_forgotten(|subject, sequence| is_idle(&self.known, subject, sequence))
         {
             let Some(known) = self.known.remove(&subject) else { continue };
+            for lift in known.state.registers().iter().filter(|known| !known.holds()) {
+                self.untold.add(&subject, lift.clone(), known.sequence);
+            }
             let events: Vec<_> = event_ids(&known.state).cloned().collect();
             self.kept.changed(&subject, &known.state, &State::default());
             self.room.changed(Some(Standing::Idle), None, (&subject, 0));
@@ -218,6 +239,11 @@ impl Subjects {
         self.swept = last;
         forgotten
     }
+}
+
+/// Whether it is a lift that nothing has overtaken: there was no more room for it.
+fn is_forgotten_lift(state: &State, gone: &Register) -> bool {
+    !gone.holds() && state.overruled_by(gone).is_none()
 }
 
 fn event_ids(state: &State) -> impl Iterator<Item = &EventId> {

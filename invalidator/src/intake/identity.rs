@@ -18,6 +18,12 @@ pub fn caller(name: &str) -> Publisher {
     of("caller", name)
 }
 
+/// Of whoever may write to an inbox, by its name.
+#[must_use]
+pub fn inbox(name: &Name) -> Publisher {
+    of("inbox", name.as_str())
+}
+
 /// Of whoever has signed an event: the publisher that the key may sign for, or else the key itself.
 pub(super) fn signer(publisher: Option<&Name>, signature: &Signature) -> Publisher {
     match publisher {

@@ -25,7 +25,7 @@ use model::time::UnixMicros;
 
 use crate::config::{Events, Signatures};
 use crate::engine::{Identity, Publisher, derived};
-pub use identity::{caller, hash, kept_origin, kept_source};
+pub use identity::{caller, hash, inbox, kept_origin, kept_source};
 pub use keys::{EventKeys, load as load_keys};
 pub use origin::{Clock, Origin, Path, Stored, order};
 pub use signature::{Outcome, canonical};
@@ -167,7 +167,7 @@ impl Intake {
             Judged { event, publisher: origin.caller, signed_by: None, warnings: Vec::new() };
         // What our own store holds was checked when it came in. A key that is gone since, or a rule
         // that is new, must not end a block.
-        if matches!(origin.path, Path::Kept(_) | Path::Known(_)) {
+        if matches!(origin.path, Path::Kept(_) | Path::Known(_) | Path::Standing(_)) {
             return Ok(judged);
         }
         let mode = if origin.source == EMBEDDED { self.rules.embedded } else { self.rules.redis };
@@ -200,7 +200,7 @@ impl Intake {
             }
             Path::Written(_) => rules::age(&self.rules, &judged.event, first_heard)?,
             // An operator who replays an event knows its age.
-            Path::Replayed | Path::Kept(_) | Path::Known(_) => {}
+            Path::Replayed | Path::Kept(_) | Path::Known(_) | Path::Standing(_) => {}
         }
         Ok(judged)
     }

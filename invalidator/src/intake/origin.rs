@@ -13,7 +13,8 @@ pub struct Origin {
     pub source: &'static str,
     /// Which way it came this time.
     pub path: Path,
-    /// Who brought it, if that is certain without a signature: a caller of the API.
+    /// Who brought it, if that is certain without a signature: a caller of the API, or who may write
+    /// to an inbox.
     pub caller: Publisher,
 }
 
@@ -23,6 +24,7 @@ pub fn order(path: Path, at: UnixMicros, first_heard: UnixMicros) -> Order {
     match path {
         Path::Live | Path::Replayed if at == first_heard => Order::Last,
         Path::Written(_) | Path::Known(_) => Order::Placed,
+        Path::Standing(_) => Order::Standing,
         Path::Live | Path::Replayed | Path::Heard(_) | Path::Kept(_) => Order::AsHeard,
     }
 }
@@ -64,6 +66,8 @@ pub enum Path {
     Written(UnixMicros),
     /// The same of what was taken in before: it is only to find its place.
     Known(UnixMicros),
+    /// The same of what is in force by all that Redis holds, and is not here.
+    Standing(UnixMicros),
     /// From our own store: it was first heard then.
     Kept(UnixMicros),
     /// From the dead letters, now, by an operator's word.
@@ -96,7 +100,7 @@ impl Origin {
     pub fn first_heard(&self, clock: Clock) -> UnixMicros {
         match self.path {
             Path::Live | Path::Replayed => clock.common,
-            Path::Written(at) | Path::Known(at) => {
+            Path::Written(at) | Path::Known(at) | Path::Standing(at) => {
                 at.min(clock.common.saturating_add(CLOCK_AHEAD_MAX))
             }
             Path::Kept(at) | Path::Heard(at) => at,

@@ -215,6 +215,8 @@ impl From<ReplayError> for Problem {
 struct Shown<'a> {
     id: &'a str,
     source: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inbox: Option<&'a str>,
     #[serde(flatten)]
     cause: &'a Cause,
     event_id: Option<&'a str>,
@@ -246,6 +248,7 @@ impl<'a> Shown<'a> {
         Self {
             id,
             source: &letter.source,
+            inbox: letter.inbox.as_deref(),
             cause: &letter.cause,
             event_id: letter.event_id.as_deref(),
             first_at: UnixMicros(letter.first_at).to_string(),

@@ -2,25 +2,21 @@
 
 use events::record::Record;
 use events::{Document, EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
-use model::name::EventId;
+use model::name::{EventId, Name};
 use model::state::Effect;
 use model::subject::Subject;
 use model::time::UnixMicros;
 use tracing::{info, warn};
 
 use super::{Refusal, Shared};
-use crate::access::{Caller, Role};
+use crate::access::{Caller, Inbox, Role};
 use crate::audit::entry::{About, EventFact, EventText, Fact};
 use crate::deadletter::Refused as Letter;
-use crate::engine::{
-    Engine, Forgotten, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId,
-};
+use crate::engine::{Engine, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId};
 use crate::intake::{
-    Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored, hash, kept_origin, kept_source,
-    order,
+    Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored, kept_source, order,
 };
-use crate::source::redis::REDIS;
-use crate::store::{KeptEvent, Ticket};
+use crate::store::Ticket;
 
 /// An event that was taken in.
 #[derive(Debug)]
@@ -64,8 +60,28 @@ struct Arriving<'a> {
     origin: Origin,
     stored: Stored<'a>,
     bytes: &'a [u8],
-    /// Who brings it, if that is a caller of the API.
-    caller: Option<&'a Caller>,
+    /// Who brings it, if that is known.
+    by: By<'a>,
+}
+
+/// Who brings an event, as far as that decides what it may do.
+#[derive(Clone, Copy)]
+pub(super) enum By<'a> {
+    /// Nobody in particular.
+    Anyone,
+    /// A caller of the API.
+    Caller(&'a Caller),
+    /// Who may write to an inbox.
+    Inbox(&'a Inbox),
+}
+
+impl By<'_> {
+    fn inbox(self) -> Option<Name> {
+        match self {
+            Self::Inbox(inbox) => Some(inbox.name.clone()),
+            Self::Anyone | Self::Caller(_) => None,
+        }
+    }
 }
 
 /// What is logged of an event.
@@ -118,7 +134,7 @@ impl Shared {
         stored: Stored<'_>,
         bytes: &[u8],
     ) -> Result<Accepted, Refusal> {
-        let arriving = Arriving { origin, stored, bytes, caller: None };
+        let arriving = Arriving { origin, stored, bytes, by: By::Anyone };
         self.ingest_then(arriving, |_, _| ()).map(|(accepted, ())| accepted)
     }
 
@@ -133,10 +149,21 @@ impl Shared {
         caller: &Caller,
         bytes: &[u8],
     ) -> Result<(Accepted, WaiterId), Refusal> {
-        let arriving = Arriving { origin, stored: Stored::default(), bytes, caller: Some(caller) };
+        let (stored, by) = (Stored::default(), By::Caller(caller));
+        let arriving = Arriving { origin, stored, bytes, by };
         self.ingest_then(arriving, |engine, (subject, sequence, now)| {
             engine.wait(subject, sequence, now)
         })
+    }
+
+    pub(super) fn ingest_by(
+        &self,
+        origin: Origin,
+        by: By<'_>,
+        bytes: &[u8],
+    ) -> Result<Accepted, Refusal> {
+        let arriving = Arriving { origin, stored: Stored::default(), bytes, by };
+        self.ingest_then(arriving, |_, _| ()).map(|(accepted, ())| accepted)
     }
 
     fn ingest_then<T>(
@@ -144,7 +171,7 @@ impl Shared {
         arriving: Arriving<'_>,
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
     ) -> Result<(Accepted, T), Refusal> {
-        let (now, Arriving { origin, bytes, .. }) = (self.now(), arriving);
+        let (now, Arriving { origin, bytes, by, .. }) = (self.now(), arriving);
         match self.take(arriving, now, then) {
             Ok((taken, then)) => {
                 self.audit_accepted(origin, &taken.known, &taken.ingested);
@@ -158,7 +185,7 @@ impl Shared {
                 Ok((accepted, then))
             }
             Err(refused) => {
-                self.note_refused(origin, bytes, &refused);
+                self.note_refused((origin, by), bytes, &refused);
                 Err(refused.refusal)
             }
         }
@@ -171,12 +198,13 @@ impl Shared {
         now: Now,
         then: impl FnOnce(&mut Engine, (&Subject, u64, Now)) -> T,
     ) -> Result<(Taken, T), Refused> {
-        let Arriving { origin, stored, bytes, caller } = arriving;
+        let Arriving { origin, stored, bytes, by } = arriving;
         let checked = self.intake.check(origin, stored, bytes, self.clock(now))?;
         let Checked { event, identity, warnings, json, first_heard, signature, signed_by } =
             checked;
         let mut known = Known::of(&event, origin, signed_by);
-        if let Some(Err(refusal)) = caller.map(|caller| self.may_publish(caller, &event, now)) {
+        known.fact.inbox = by.inbox().map(|name| name.to_string());
+        if let Err(refusal) = self.may_publish(by, &event, now) {
             let event_id = Some(known.event_id.clone());
             return Err(Refused { refusal, event_id, signature });
         }
@@ -197,12 +225,13 @@ impl Shared {
         let heard_here = first_heard.max(ingested.register.version.at);
         let record = Record { first_heard: heard_here, source, event: json.as_slice().into() };
         // Under the engine's lock: in the order in which it merges.
-        let ticket = self.keep(&known, &ingested, record);
+        let kept = (&known.subject, &known.event_id);
+        let ticket = self.keep(kept, &ingested, record);
         let then = then(&mut engine, (&known.subject, ingested.sequence, now));
         let heard = match order {
             // Others are to put it where it stands here.
             Order::Last => ingested.register.version.at,
-            Order::Placed | Order::AsHeard => first_heard,
+            Order::Placed | Order::Standing | Order::AsHeard => first_heard,
         };
         Ok((Taken { known, signature, ingested, ticket, json, heard }, then))
     }
@@ -214,107 +243,21 @@ impl Shared {
         self.intake.check(origin, Stored::default(), bytes, clock).is_ok()
     }
 
-    /// Remembers an event that is not to be taken in, to recognize it if it comes again.
-    pub fn remember(&self, origin: Origin, stored: Stored<'_>, bytes: &[u8]) {
-        let checked = self.intake.check(origin, stored, bytes, self.clock(self.now()));
-        if let Ok(Checked { event, identity, .. }) = checked {
-            let Event { subject, register, .. } = event;
-            self.engine().remember(&subject, &register.version.event_id, identity);
-        }
-    }
-
-    /// Whether a caller of the API may publish this, and now.
-    fn may_publish(&self, caller: &Caller, event: &Event, now: Now) -> Result<(), Refusal> {
+    /// Whether its publisher may publish this, and now.
+    fn may_publish(&self, by: By<'_>, event: &Event, now: Now) -> Result<(), Refusal> {
+        let caller = match by {
+            By::Anyone => return Ok(()),
+            By::Inbox(inbox) => {
+                return Ok(inbox.authority.check(&event.subject, &event.register)?);
+            }
+            By::Caller(caller) => caller,
+        };
         caller.authority.check(&event.subject, &event.register)?;
         let is_bounded = caller.role != Role::Operator;
         match is_bounded && !self.subject_pace.take(&caller.name, &event.subject, now.mono) {
             true => Err(IngestError::TooOften.into()),
             false => Ok(()),
         }
-    }
-
-    /// Looks up in the store what an event in force is, if the engine has forgotten that.
-    fn recall(&self, subject: &Subject, event_id: &EventId) {
-        if !self.engine().is_forgotten(subject, event_id) {
-            return;
-        }
-        let Some(record) = self.keeper.event(subject, event_id) else { return };
-        let origin = kept_origin(&record);
-        let stored = Stored { event_id: Some(event_id), vouch: None };
-        let checked = self.intake.check(origin, stored, &record.event, self.clock(self.now()));
-        if let Ok(Checked { identity, .. }) = checked {
-            self.engine().recall(subject, event_id, identity);
-        }
-    }
-
-    /// Brings the store in step with what the engine has done. What is overtaken from the start is kept
-    /// for a while as well: it may turn out not to be.
-    fn keep(&self, event: &Known, ingested: &Ingested, record: Record) -> Ticket {
-        let identity = (event.subject.clone(), event.event_id.clone());
-        let save = match ingested.verdict {
-            // Known and in force, but there was no room to keep it when it came first.
-            Verdict::Duplicate => self.keeper.lacks(&identity.0, &identity.1),
-            _ => true,
-        };
-        let by = save.then(|| identity.clone());
-        let kept = save.then(|| KeptEvent {
-            subject: identity.0.clone(),
-            event_id: identity.1.clone(),
-            record,
-        });
-        let (overtaken, over): (Vec<_>, Vec<_>) =
-            ingested.forgotten.iter().partition(|event| event.not_before == UnixMicros(0));
-        let name = |event: &Forgotten| (event.subject.clone(), event.event_id.clone());
-        let mut ticket = self.keeper.update(kept, over.into_iter().map(name));
-        if !save {
-            ticket = self.keeper.ticket_of(&identity.0, &identity.1);
-        }
-        for event in overtaken {
-            self.keeper.retire(by.clone(), name(event));
-        }
-        self.restamp(&identity.0, &ingested.restamped);
-        if save && !ingested.is_kept {
-            self.keeper.retire(None, identity);
-        }
-        ticket
-    }
-
-    /// Keeps from when events count now, so that they do after a restart.
-    fn restamp(&self, subject: &Subject, restamped: &[(EventId, UnixMicros)]) {
-        for (event_id, at) in restamped {
-            // What is not kept any more is read from Redis if need be.
-            let Some(record) = self.keeper.event(subject, event_id) else { continue };
-            let first_heard = record.first_heard.max(*at);
-            let record = Record { first_heard, ..record };
-            let (subject, event_id) = (subject.clone(), event_id.clone());
-            self.keeper.save(KeptEvent { subject, event_id, record });
-        }
-    }
-
-    /// Notes that an event which is known by these bytes stands in its place in Redis, where it was
-    /// written at `heard`. Says whether it is known.
-    pub fn place(
-        &self,
-        (subject, event_id): (&Subject, &EventId),
-        heard: UnixMicros,
-        bytes: &[u8],
-    ) -> bool {
-        let (now, mut engine) = (self.now(), self.engine());
-        let Some(publisher) = engine.knows(subject, event_id, hash(bytes)) else { return false };
-        if let Some(restamped) = engine.place(subject, event_id, heard, now) {
-            self.restamp(subject, &restamped);
-            drop(engine);
-            if !restamped.is_empty() {
-                self.ring_changed();
-            }
-            return true;
-        }
-        drop(engine);
-        let origin = Origin::new(REDIS, Path::Known(heard)).by(publisher);
-        let stored = Stored { event_id: Some(event_id), vouch: None };
-        // It has passed all rules before.
-        let _ = self.ingest_stored(origin, stored, bytes);
-        true
     }
 
     /// Counts and logs an event that was not even read because of its size.
@@ -327,7 +270,7 @@ impl Shared {
     /// Counts and logs an event that was refused before it was read.
     pub fn refuse(&self, origin: Origin, error: EventError) -> Refusal {
         let refused = Refused::from(Rejected::unread(error));
-        self.note_refused(origin, &[], &refused);
+        self.note_refused((origin, By::Anyone), &[], &refused);
         refused.refusal
     }
 
@@ -336,26 +279,8 @@ impl Shared {
         let event_id = Document::read(bytes).ok();
         let event_id = event_id.and_then(|document| EventId::parse(document.event_id()?));
         let refusal = IngestError::IdTaken.into();
-        self.note_refused(origin, bytes, &Refused { refusal, event_id, signature: None });
-    }
-
-    /// From now on an event that is in force counts under another id, since its own is that of
-    /// another event.
-    pub fn rename(&self, (subject, event_id): (&Subject, &EventId), own: EventId) {
-        let record = self.keeper.event(subject, event_id);
-        let now = self.now();
-        let mut engine = self.engine();
-        if !engine.rename(subject, event_id, &own, now) {
-            return;
-        }
-        let renamed = record.map(|record| {
-            let subject = subject.clone();
-            KeptEvent { subject, event_id: own.clone(), record }
-        });
-        self.keeper.update(renamed, [(subject.clone(), event_id.clone())]);
-        drop(engine);
-        self.ring_changed();
-        warn!(%event_id, %own, "another event has this id in Redis: ours counts as its own");
+        let refused = Refused { refusal, event_id, signature: None };
+        self.note_refused((origin, By::Anyone), bytes, &refused);
     }
 
     /// A line in the audit log, unless there is one of when the event was heard first: what we kept
@@ -363,7 +288,9 @@ impl Shared {
     fn audit_accepted(&self, origin: Origin, event: &Known, ingested: &Ingested) {
         let is_old = match origin.path {
             Path::Kept(_) => true,
-            Path::Written(_) | Path::Known(_) => ingested.verdict == Verdict::Duplicate,
+            Path::Written(_) | Path::Known(_) | Path::Standing(_) => {
+                ingested.verdict == Verdict::Duplicate
+            }
             Path::Live | Path::Heard(_) | Path::Replayed => false,
         };
         if is_old {
@@ -388,7 +315,7 @@ impl Shared {
     }
 
     /// The one place where a refused event is noted.
-    fn note_refused(&self, origin: Origin, bytes: &[u8], refused: &Refused) {
+    fn note_refused(&self, (origin, by): (Origin, By<'_>), bytes: &[u8], refused: &Refused) {
         let Refused { refusal, event_id, signature } = refused;
         let source = origin.source;
         self.metrics.event(source, "refused");
@@ -399,6 +326,7 @@ impl Shared {
             result: "refused",
             cause: Some(refusal.kind()),
             event_id: event_id.clone().map(EventText::from),
+            inbox: by.inbox().map(|name| name.to_string()),
             replayed: origin.path == Path::Replayed,
             ..EventFact::default()
         };
@@ -416,12 +344,17 @@ impl Shared {
         let is_told = match origin.path {
             Path::Live => source == EMBEDDED,
             Path::Replayed => true,
-            Path::Heard(_) | Path::Written(_) | Path::Known(_) | Path::Kept(_) => false,
+            Path::Heard(_)
+            | Path::Written(_)
+            | Path::Known(_)
+            | Path::Standing(_)
+            | Path::Kept(_) => false,
         };
         if !is_told {
             let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);
             let proof = self.intake.proof(source, *signature);
-            let letter = Letter { source, cause, proof, event_id, bytes, at };
+            let inbox = by.inbox();
+            let letter = Letter { source, inbox, cause, proof, event_id, bytes, at };
             self.dead_letters.keep(letter);
         }
     }

@@ -143,7 +143,7 @@ fn the_keys_file_and_the_commands_for_operators_are_as_documented() {
         text.replace("/run/secrets/globex", &at("globex"))
     };
     let files = &blocks("keys.md", "Where keys are")["toml"];
-    private(directory.path(), "globex", SECRET);
+    private(directory.path(), "globex", "another-secret-of-globex");
     private(directory.path(), "keys.toml", &here(&files[1]));
     let poll = "[poll]\nlisten = \"unix:/run/x.sock\"\nsecret = \"0123456789abcdef\"\n\
                 [store]\ndirectory = \"/x\"\n";

@@ -88,7 +88,7 @@ fn what_the_new_master_never_heard_of_stays_in_force_and_is_written_there() {
     });
     let urls: Vec<_> = sentinels.iter().map(|s| format!("\"{}\"", s.url())).collect();
     let daemon = Daemon::start(&format!(
-        "[sources.redis]\nmode = \"sentinel\"\nurls = [{}]\nsentinel.master_name = \"main\"\n{OFTEN}",
+        "[sources.redis]\nmode = \"sentinel\"\nurls = [{}]\nsentinel.master_name = \"main\"\n{OFTEN}{DESK}",
         urls.join(", ")
     ));
     wait_until("Redis", || is_ready(&daemon));
@@ -110,7 +110,14 @@ fn what_the_new_master_never_heard_of_stays_in_force_and_is_written_there() {
     assert_eq!(daemon.metric("portcullis_repaired_total{where=\"redis\"}"), 1.0);
     assert_eq!(daemon.post(&block("evt-3", "carol")).json()["redis"], true);
     assert_eq!(held(&replica, "carol"), ["evt-3"]);
+    let inbox = ["RPUSH", "{portcullis}:inbox:desk", &block("evt-4", "dave")];
+    ask::<u64>(&replica, &inbox).unwrap();
+    wait_until("the event out of the inbox", || is_blocked(&daemon, "dave"));
+    wait_until("it to be written", || held(&replica, "dave") == ["evt-4"]);
+    assert!(daemon.log().matches("tells of what comes into inboxes").count() >= 2);
 }
+
+const DESK: &str = "[[sources.redis.inboxes]]\nname = \"desk\"\n";
 
 const CLUSTER: [&str; 6] = [
     "--cluster-enabled",
@@ -144,9 +151,13 @@ fn cluster() -> Vec<Redis> {
 }
 
 fn in_cluster(nodes: &[Redis]) -> Daemon {
+    in_cluster_with(nodes, "")
+}
+
+fn in_cluster_with(nodes: &[Redis], more: &str) -> Daemon {
     let urls: Vec<_> = nodes.iter().map(|node| format!("\"{}\"", node.url())).collect();
     let daemon = Daemon::start(&format!(
-        "[sources.redis]\nmode = \"cluster\"\nurls = [{}]\n{OFTEN}",
+        "[sources.redis]\nmode = \"cluster\"\nurls = [{}]\n{OFTEN}{more}",
         urls.join(", ")
     ));
     wait_until("the cluster", || is_ready(&daemon));
@@ -184,6 +195,28 @@ fn any_node_of_a_cluster_will_do_and_one_may_die() {
     ask::<u64>(&others[0], &["PUBLISH", "portcullis.invalidations", &block("evt-3", "carol")])
         .unwrap();
     wait_until("both to hear it", || daemons.iter().all(|daemon| is_blocked(daemon, "carol")));
+}
+
+/// Also one that has come back, on connections that the library has made anew.
+#[test]
+fn the_node_that_has_our_slot_tells_of_what_comes_into_inboxes() {
+    let nodes = cluster();
+    let daemon = in_cluster_with(&nodes, DESK);
+    wait_until("the bell", || daemon.log().contains("tells of what comes into inboxes"));
+    assert_eq!(daemon.post(&block("evt-1", "alice")).json()["redis"], true);
+    let (owner, _others) = owner(nodes);
+    let put = |node: &Redis, id: &str, user: &str| {
+        ask::<u64>(node, &["RPUSH", "{portcullis}:inbox:desk", &block(id, user)]).is_ok()
+    };
+    assert!(put(&owner, "evt-2", "bob"));
+    wait_until("the event to be taken", || is_blocked(&daemon, "bob"));
+    let (port, directory) = owner.kill();
+    wait_until("the loss", || !is_ready(&daemon));
+    let owner = Redis::start_in(directory, port, &CLUSTER);
+    wait_until("all to be well again", || is_ready(&daemon));
+    wait_until("the event to be put", || put(&owner, "evt-3", "carol"));
+    wait_until("the event to be taken", || is_blocked(&daemon, "carol"));
+    wait_until("it to be written", || held(&owner, "carol") == ["evt-3"]);
 }
 
 #[test]

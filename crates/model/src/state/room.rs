@@ -114,6 +114,19 @@ impl State {
         like.filter(|known| self.decides(known))
     }
 
+    /// The same with events that were forgotten, as far as they fit into one state: for somebody who merges
+    /// it, and may know what they have ended.
+    #[must_use]
+    pub fn with_forgotten<'a>(mut self, forgotten: impl IntoIterator<Item = &'a Register>) -> Self {
+        for register in forgotten {
+            if self.registers.len() >= REGISTERS_MAX {
+                break;
+            }
+            self.take_in(register.clone());
+        }
+        self
+    }
+
     /// Forgets the oldest topics on which nothing holds, beyond [`IDLE_MAX`].
     pub(super) fn forget_idle(&mut self) {
         while self.registers.len() > IDLE_MAX {

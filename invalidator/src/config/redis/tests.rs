@@ -2,6 +2,7 @@
 
 use super::super::Config;
 use super::*;
+use crate::access::Authority;
 
 const POLL: &str = "[poll]\nlisten = \"unix:/run/p.sock\"\nsecret = \"0123456789abcdef\"\n";
 
@@ -38,6 +39,24 @@ fn every_mode_is_taken_as_written() {
     assert_eq!(cluster.mode, RedisMode::Cluster);
 }
 
+fn many_inboxes() -> String {
+    (0..=16).map(|number| format!("[[sources.redis.inboxes]]\nname = \"i{number}\"\n")).collect()
+}
+
+#[test]
+fn an_inbox_has_a_name_and_perhaps_bounds() {
+    let none = redis("url = \"redis://localhost\"").unwrap();
+    assert!(none.inboxes.is_empty());
+    let text = "url = \"redis://localhost\"\n[[sources.redis.inboxes]]\nname = \"fraud-desk\"\n\
+                allow = { actions = [\"block\"], reasons = [\"fraud\"] }\n\
+                [[sources.redis.inboxes]]\nname = \"compliance\"";
+    let inboxes = redis(text).unwrap().inboxes;
+    let names: Vec<_> = inboxes.iter().map(|inbox| inbox.name.as_str()).collect();
+    assert_eq!(names, ["fraud-desk", "compliance"]);
+    assert_ne!(inboxes[0].authority, Authority::default());
+    assert_eq!(inboxes[1].authority, Authority::default());
+}
+
 #[test]
 fn every_breach_names_field_and_rule_and_no_url() {
     let url = "url = \"redis://u:hunter2@x\"\n";
@@ -70,6 +89,28 @@ fn every_breach_names_field_and_rule_and_no_url() {
         (&format!("{url}prefix = \"a{{b}}\""), "prefix: must be 1 to 64 characters"),
         (&format!("{url}stream_entries_max = 1"), "stream_entries_max: must be 1000 to"),
         (&format!("{url}digest_interval = \"2h\""), "digest_interval: must be between"),
+        (
+            &format!("{url}[[sources.redis.inboxes]]\nname = \"A\""),
+            "inboxes[0].name: must be 1 to 64",
+        ),
+        (&format!("{url}[[sources.redis.inboxes]]"), "inboxes[0]: missing field `name`"),
+        (
+            &format!("{url}{}", "[[sources.redis.inboxes]]\nname = \"desk\"\n".repeat(2)),
+            "inboxes[1].name: desk is the name of another inbox already",
+        ),
+        (
+            &format!("{url}[[sources.redis.inboxes]]\nname = \"desk\"\nallow.reasons = []"),
+            "inboxes[0].allow.reasons: must be 1 to 64 names",
+        ),
+        (
+            &format!("{url}[[sources.redis.inboxes]]\nname = \"desk\"\nallow.actions = [\"ban\"]"),
+            "inboxes[0].allow.actions",
+        ),
+        (
+            &format!("{url}[[sources.redis.inboxes]]\nname = \"desk\"\nrole = \"x\""),
+            "inboxes[0].role",
+        ),
+        (&format!("{url}{}", many_inboxes()), "inboxes: must be at most 16"),
         (&format!("{url}tls_key_file = \"/x\""), "tls_key_file: belongs to a rediss:// url"),
         (
             "url = \"rediss://u:hunter2@x\"\ntls_cert_file = \"/dev/null\"",

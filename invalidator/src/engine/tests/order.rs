@@ -186,6 +186,46 @@ fn an_event_that_is_handed_over_comes_after_all_that_is_known() {
     assert_eq!(done.register.version.at, UnixMicros(at(900).wall.0 + 1));
 }
 
+#[test]
+fn what_is_overtaken_by_a_late_stamp_and_forgotten_comes_back_once_it_stands_in_redis() {
+    let lift = event("lift", "alice", 0, json!({ "action": "unblock" }));
+    let block = event("block", "alice", 0, json!({ "action": "block", "reason": "fraud" }));
+    let mut engine = usual();
+    engine.ingest(placed(&block, 20), at(900)).unwrap();
+    engine.ingest(heard(lift.clone(), 900), at(900)).unwrap();
+    for number in 0..40 {
+        let payload = json!({ "action": "unblock", "reason": format!("r{number}") });
+        let other = event(&format!("e{number}"), "alice", 0, payload);
+        engine.ingest(placed(&other, 100 + number), at(901)).unwrap();
+    }
+    engine.ingest(placed(&lift, 10), at(902)).unwrap();
+    assert!(!is_blocked(&engine), "more was overtaken than is remembered");
+    let standing = Incoming { order: Order::Standing, ..placed(&block, 20) };
+    let done = engine.ingest(standing.clone(), at(903)).unwrap();
+    assert_eq!((done.verdict, done.in_effect, done.is_kept), (Verdict::Applied, true, true));
+    assert!(is_blocked(&engine));
+    assert_eq!(engine.ingest(standing, at(904)).unwrap().verdict, Verdict::Duplicate);
+    // What was lifted stays so.
+    let lifted = event("last", "alice", 0, json!({ "action": "unblock" }));
+    engine.ingest(placed(&lifted, 905), at(905)).unwrap();
+    let standing = Incoming { order: Order::Standing, ..placed(&block, 20) };
+    assert!(!engine.ingest(standing, at(906)).unwrap().is_kept);
+    assert!(!is_blocked(&engine));
+}
+
+#[test]
+fn the_earliest_instant_is_remembered_whatever_is_written_later() {
+    let lift = event("1", "alice", 0, json!({ "action": "unblock" }));
+    let id = &lift.register.version.event_id;
+    let mut engine = usual();
+    engine.ingest(heard(lift.clone(), 20), at(20)).unwrap();
+    assert_eq!(engine.heard_first(&user("alice"), id), Some(at(20).wall));
+    engine.ingest(placed(&lift, 10), at(21)).unwrap();
+    assert_eq!(engine.heard_first(&user("alice"), id), Some(at(10).wall));
+    engine.ingest(placed(&lift, 900), at(901)).unwrap();
+    assert_eq!(engine.heard_first(&user("alice"), id), Some(at(10).wall));
+}
+
 /// An event of a publisher, that says it occurred so many seconds before it is heard.
 fn of(id: &str, publisher: &str, late_s: u64, payload: serde_json::Value) -> Event {
     let occurred = at(0).wall.saturating_sub(Duration::from_secs(late_s));
@@ -235,4 +275,25 @@ fn a_block_that_may_be_late_stands() {
     let block = heard(of("b", "risk", 20, json!({ "action": "block" })), 5);
     assert_eq!(engine.ingest(block, at(5)).unwrap().verdict, Verdict::Applied);
     assert!(is_blocked(&engine));
+}
+
+#[test]
+fn what_is_overtaken_before_it_is_written_is_dropped_once_more_when_it_is() {
+    let mut engine = engine(Limits::default(), BatchBounds::default());
+    let (old, new) = (event("old", "alice", 0, payload(0)), event("new", "alice", 0, payload(0)));
+    let dropped = |engine: &mut Engine| -> Vec<String> {
+        let all = engine.take_dropped(9).into_iter().flat_map(|dropped| dropped.event_ids);
+        all.map(|id| id.to_string()).collect()
+    };
+    for (event, ms) in [(&old, 1), (&new, 2)] {
+        engine.ingest(heard(event.clone(), ms), at(3)).unwrap();
+    }
+    assert_eq!(dropped(&mut engine), ["old"], "and Redis has not got it yet");
+    for (event, ms) in [(&old, 1), (&new, 2)] {
+        let id = &event.register.version.event_id;
+        if engine.place(&user("alice"), id, UnixMicros(ms * 1_000), at(4)).is_none() {
+            engine.ingest(placed(event, ms), at(4)).unwrap();
+        }
+    }
+    assert_eq!(dropped(&mut engine), ["old"], "now it has");
 }

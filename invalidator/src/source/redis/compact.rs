@@ -15,6 +15,8 @@ pub(super) const SPREAD: Duration = Duration::from_secs(5);
 const WAITING_MAX: usize = 65_536;
 /// How often forgetting is tried while Redis lacks what took the events' place.
 const TRIES_MAX: u8 = 10;
+/// After this many, what took their place is not just about to be written: somebody has to compare.
+const TRIES_UNDER_WAY: u8 = 2;
 /// What cannot be forgotten for longer than this is left to whoever comes then: a clock is wrong.
 const AHEAD_MAX: Duration = Duration::from_secs(60 * 60);
 
@@ -30,6 +32,7 @@ pub(super) struct Chore {
 pub(super) struct Chores {
     waiting: BTreeMap<(Duration, u64), Chore>,
     counter: u64,
+    left_out: bool,
 }
 
 impl Chores {
@@ -44,6 +47,7 @@ impl Chores {
 
     fn put(&mut self, chore: Chore, due: Duration, random: u32) {
         if self.waiting.len() >= WAITING_MAX {
+            self.left_out = true;
             return;
         }
         let share = f64::from(random) / f64::from(u32::MAX);
@@ -56,8 +60,16 @@ impl Chores {
     pub(super) fn put_off(&mut self, chore: Chore, now: Duration, random: u32) {
         if chore.tries < TRIES_MAX {
             let tries = chore.tries.saturating_add(1);
+            self.left_out |= tries == TRIES_UNDER_WAY;
             self.put(Chore { tries, ..chore }, now.saturating_add(SPREAD), random);
+        } else {
+            self.left_out = true;
         }
+    }
+
+    /// Whether anything was left out since the last call.
+    pub(super) fn take_left_out(&mut self) -> bool {
+        std::mem::take(&mut self.left_out)
     }
 
     /// Makes due what was only put off at random: somebody wants to compare.
@@ -81,9 +93,9 @@ impl Chores {
         due
     }
 
-    /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// Whether nothing is under way: what has been put off for a while waits for something else than time.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.values().all(|chore| chore.tries >= TRIES_UNDER_WAY)
     }
 }
 
@@ -120,7 +132,7 @@ mod tests {
         assert_eq!(chores.due(at(15), 9).len(), 1);
         assert_eq!(chores.due(at(69), 9).len(), 0);
         assert_eq!(chores.due(at(70), 9).len(), 1);
-        assert!(chores.is_empty(), "what is too far ahead was never noted");
+        assert!(chores.is_idle(), "what is too far ahead was never noted");
     }
 
     #[test]
@@ -133,7 +145,7 @@ mod tests {
         chores.add(dropped(wall.0 + 60_000_000), at(10), wall, 0);
         chores.hurry(at(11));
         assert_eq!(chores.due(at(11), 9).len(), 2);
-        assert!(chores.due(at(69), 9).is_empty() && !chores.is_empty(), "its time has not come");
+        assert!(chores.due(at(69), 9).is_empty() && !chores.is_idle(), "its time has not come");
     }
 
     #[test]
@@ -145,6 +157,9 @@ mod tests {
         while let Some(chore) = chores.due(now, 1).pop() {
             tries += 1;
             chores.put_off(chore, now, 0);
+            let is_over = tries > usize::from(TRIES_MAX);
+            assert_eq!(chores.is_idle(), is_over || tries >= usize::from(TRIES_UNDER_WAY));
+            assert_eq!(chores.take_left_out(), is_over || tries == usize::from(TRIES_UNDER_WAY));
             now += SPREAD;
         }
         assert_eq!(tries, 1 + usize::from(TRIES_MAX));

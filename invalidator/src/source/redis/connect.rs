@@ -4,16 +4,19 @@
 //! Nothing here tries again: whoever loses a connection asks for another one, and gets it to
 //! whoever is the master then.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
+use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection, PubSub};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, IntoConnectionInfo,
-    Pipeline, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, FromRedisValue,
+    IntoConnectionInfo, Pipeline, ProtocolVersion, RedisFuture, RedisResult, TlsCertificates,
+    TlsMode, Value,
 };
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
@@ -51,18 +54,22 @@ impl std::fmt::Debug for Servers {
 }
 
 impl Servers {
-    /// Checks what can be checked without connecting.
-    pub(super) fn new(config: &config::Redis) -> Result<Self, ConfigError> {
-        let infos = infos(config)?;
+    /// Checks what can be checked without connecting. Servers push news of their own accord with RESP3
+    /// only.
+    pub(super) fn new(
+        config: &config::Redis,
+        protocol: ProtocolVersion,
+    ) -> Result<Self, ConfigError> {
+        let infos = infos(config, protocol)?;
         let kind = match &config.mode {
             RedisMode::Standalone => {
                 let first = infos.into_iter().next().ok_or_else(|| unusable("url"))?;
                 Kind::Standalone(client(first, config, "url")?)
             }
             RedisMode::Sentinel { master_name } => {
-                Kind::Sentinel(Mutex::new(sentinel(infos, master_name, config)?))
+                Kind::Sentinel(Mutex::new(sentinel(infos, master_name, config, protocol)?))
             }
-            RedisMode::Cluster => cluster(infos, config)?,
+            RedisMode::Cluster => cluster(infos, config, protocol)?,
         };
         Ok(Self { kind, patience: config.dead_after })
     }
@@ -70,10 +77,23 @@ impl Servers {
     /// A connection for commands, which a failed answer of the server does not end. A command
     /// without an answer within `response_max` fails.
     pub(super) async fn connect(&self, response_max: Duration) -> Result<Link, Lost> {
+        self.connect_and_hear(response_max, None::<Arc<dyn AsyncPushSender>>).await
+    }
+
+    /// The same, with who is told what the server pushes.
+    pub(super) async fn connect_and_hear(
+        &self,
+        response_max: Duration,
+        pushes: Option<Arc<dyn AsyncPushSender>>,
+    ) -> Result<Link, Lost> {
         let config = || {
-            AsyncConnectionConfig::new()
+            let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(self.patience))
-                .set_response_timeout(Some(response_max))
+                .set_response_timeout(Some(response_max));
+            match &pushes {
+                Some(pushes) => config.set_push_sender(Arc::clone(pushes)),
+                None => config,
+            }
         };
         let connect = async {
             Ok(match &self.kind {
@@ -88,6 +108,10 @@ impl Servers {
                     let config = redis::cluster::ClusterConfig::new()
                         .set_connection_timeout(self.patience)
                         .set_response_timeout(response_max);
+                    let config = match &pushes {
+                        Some(pushes) => config.set_push_sender(Arc::clone(pushes)),
+                        None => config,
+                    };
                     Link::Cluster(client.get_async_connection_with_config(config).await?)
                 }
             })
@@ -126,13 +150,17 @@ fn unusable(key: &str) -> ConfigError {
 
 /// What each URL says, with the user and password of the section in their places, except for
 /// Sentinels: those have their own.
-fn infos(config: &config::Redis) -> Result<Vec<ConnectionInfo>, ConfigError> {
+fn infos(
+    config: &config::Redis,
+    protocol: ProtocolVersion,
+) -> Result<Vec<ConnectionInfo>, ConfigError> {
     let field = if config.mode == RedisMode::Standalone { "url" } else { "urls" };
     let sentinels = matches!(config.mode, RedisMode::Sentinel { .. });
     let read = |url: &secrecy::SecretString| {
         let info = url.expose_secret().into_connection_info().map_err(|_| unusable(field))?;
         let mut redis = info.redis_settings().clone();
         if !sentinels {
+            redis = redis.set_protocol(protocol);
             if let Some(user) = &config.user {
                 redis = redis.set_username(user);
             }
@@ -174,13 +202,15 @@ fn sentinel(
     infos: Vec<ConnectionInfo>,
     master_name: &str,
     config: &config::Redis,
+    protocol: ProtocolVersion,
 ) -> Result<SentinelClient, ConfigError> {
     let own = infos.first().map(|info| info.redis_settings().clone());
     let tls = infos.iter().any(is_tls);
     let addresses: Vec<_> = infos.iter().map(|info| info.addr().clone()).collect();
     let build = || -> RedisResult<SentinelClient> {
         let kind = SentinelServerType::Master;
-        let mut builder = SentinelClientBuilder::new(addresses, master_name, kind)?;
+        let mut builder = SentinelClientBuilder::new(addresses, master_name, kind)?
+            .set_client_to_redis_protocol(protocol);
         if let Some(user) = own.as_ref().and_then(|own| own.username()) {
             builder = builder.set_client_to_sentinel_username(user);
         }
@@ -208,10 +238,14 @@ fn sentinel(
     build().map_err(|_| if tls { tls_field(config) } else { unusable("urls") })
 }
 
-fn cluster(infos: Vec<ConnectionInfo>, config: &config::Redis) -> Result<Kind, ConfigError> {
+fn cluster(
+    infos: Vec<ConnectionInfo>,
+    config: &config::Redis,
+    protocol: ProtocolVersion,
+) -> Result<Kind, ConfigError> {
     let nodes = infos.iter().map(|info| client(info.clone(), config, "urls"));
     let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
-    let mut builder = ClusterClientBuilder::new(infos);
+    let mut builder = ClusterClientBuilder::new(infos).use_protocol(protocol);
     if let Some(tls) = certificates(config) {
         builder = builder.certs(tls);
     }
@@ -228,6 +262,24 @@ fn is_tls(info: &ConnectionInfo) -> bool {
 pub(super) enum Link {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
+}
+
+impl Link {
+    /// Sends a command that names no key to the server that has this one.
+    pub(super) async fn ask_server_of<T: FromRedisValue>(
+        &mut self,
+        key: &str,
+        command: Cmd,
+    ) -> RedisResult<T> {
+        match self {
+            Self::One(one) => command.query_async(one).await,
+            Self::Cluster(cluster) => {
+                let route = Route::with_key(key, SlotAddr::Master);
+                let one = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
+                Ok(redis::from_redis_value(cluster.route_command(command, one).await?)?)
+            }
+        }
+    }
 }
 
 impl ConnectionLike for Link {

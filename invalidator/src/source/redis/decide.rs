@@ -10,6 +10,8 @@ use crate::engine::Digest;
 /// After this many comparisons in a row that could not be made, because something was always on
 /// its way, everything is read all the same.
 const UNSETTLED_MAX: u32 = 20;
+/// When something was left out, both are compared so soon after the last comparison.
+const LEFT_OUT_AFTER: Duration = Duration::from_secs(5);
 
 /// Why the whole state is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub(super) struct Watch {
     emptied: Option<Duration>,
     /// The doubt that was seen last.
     doubt: String,
+    /// Something was left out for want of room: a difference is what that has left.
+    left_out: bool,
     /// Events in Redis that this daemon cannot or need not take in.
     pub(super) foreign: Digest,
 }
@@ -100,7 +104,21 @@ impl Watch {
             since: None,
             emptied: None,
             doubt: String::new(),
+            left_out: false,
             foreign: Digest::default(),
+        }
+    }
+
+    /// Notes that something was left out, which the next comparison that can be made will find.
+    pub(super) fn has_left_out(&mut self) {
+        self.left_out = true;
+    }
+
+    /// Notes that Redis holds what is known here and nothing else, if it does: what was none of ours
+    /// when everything was read has left it since.
+    pub(super) fn see(&mut self, seen: &Seen<'_>) {
+        if seen.look.digest == Some(seen.ours) {
+            self.foreign = Digest::default();
         }
     }
 
@@ -137,7 +155,9 @@ impl Watch {
 
     /// Whether it is time to compare.
     pub(super) fn is_due(&self, now: Duration) -> bool {
-        self.compared.is_none_or(|at| now.saturating_sub(at) >= self.interval)
+        let interval =
+            if self.left_out { LEFT_OUT_AFTER.min(self.interval) } else { self.interval };
+        self.compared.is_none_or(|at| now.saturating_sub(at) >= interval)
     }
 
     /// What a regular look means; nothing: all is well, or it is too early to say.
@@ -164,7 +184,7 @@ impl Watch {
                 self.settle(seen.now);
                 None
             }
-            Some(false) if self.differed => Some(Why::Differs),
+            Some(false) if self.differed || self.left_out => Some(Why::Differs),
             Some(false) => {
                 self.settle(seen.now);
                 self.differed = true;
@@ -184,6 +204,7 @@ impl Watch {
 
     fn settle(&mut self, now: Duration) {
         self.compared = Some(now);
+        self.left_out = false;
         self.unsettled = 0;
         self.differed = false;
     }
@@ -311,6 +332,31 @@ mod tests {
         assert_eq!(watch.judge(&seen(&empty, 1, 1)), Some(Why::Lost));
         watch.has_read(Digest::default(), "", Duration::from_secs(2));
         assert_eq!(watch.judge(&seen(&empty, 1, 3)), None, "it could not be written back");
+    }
+
+    #[test]
+    fn what_was_left_out_is_found_at_the_first_look_at_which_nothing_is_on_its_way() {
+        let look = look(Some(1), 9, true);
+        let mut watch = Watch::new(INTERVAL);
+        assert_eq!(watch.judge(&seen(&look, 1, 0)), None);
+        watch.has_left_out();
+        assert_eq!(watch.judge(&seen(&look, 2, 4)), None, "too soon after the last comparison");
+        let busy = Seen { busy: true, ..seen(&look, 2, 5) };
+        assert_eq!(watch.judge(&busy), None);
+        assert_eq!(watch.judge(&seen(&look, 2, 6)), Some(Why::Differs));
+        watch.has_read(Digest::default(), "1-0", Duration::from_secs(7));
+        assert_eq!(watch.judge(&seen(&look, 2, 13)), None, "once");
+    }
+
+    #[test]
+    fn what_has_left_redis_since_is_not_reckoned_with() {
+        let look = Look { digest: Some(digest(5)), ..look(Some(1), 9, true) };
+        let mut watch = Watch::new(INTERVAL);
+        watch.has_read(digest(2), "1-0", Duration::ZERO);
+        watch.see(&seen(&look, 3, 1));
+        assert_eq!(watch.foreign, digest(2), "it is there still");
+        watch.see(&seen(&look, 5, 1));
+        assert_eq!(watch.is_same(&seen(&look, 5, 1)), Some(true));
     }
 
     #[test]

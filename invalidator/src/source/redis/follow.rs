@@ -91,7 +91,7 @@ impl Session<'_> {
         written: StreamId,
         event: &[u8],
     ) {
-        let ours = self.shared.engine().heard_before_written(named.0, named.1);
+        let ours = self.shared.engine().heard_first(named.0, named.1);
         let earlier = |ours: &UnixMicros| written.heard_at().since(*ours) > HEARD_TOGETHER;
         let Some(heard) = ours.filter(earlier) else { return };
         let (subject, event_id) = (named.0.clone(), named.1.clone());

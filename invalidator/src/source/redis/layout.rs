@@ -5,11 +5,16 @@
 
 use std::fmt;
 
+use model::name::Name;
 use model::subject::Subject;
 use model::time::UnixMicros;
 
 /// Most events of one subject in Redis: several times what its state can consist of.
 pub(super) const EVENTS_PER_SUBJECT_MAX: usize = 256;
+
+/// Most with what a daemon has taken in: publishers who fill a state with events that nobody takes in do
+/// not keep out what somebody else was told is in force.
+pub(super) const EVENTS_OF_DAEMONS_MAX: usize = EVENTS_PER_SUBJECT_MAX + EVENTS_PER_SUBJECT_MAX / 2;
 
 /// A state with more fields than this was not written by the script, and is not read.
 pub(super) const FIELDS_READ_MAX: usize = 2 * EVENTS_PER_SUBJECT_MAX;
@@ -23,11 +28,31 @@ pub(super) struct Layout {
     pub(super) digest: String,
 }
 
+/// The names of the keys of one inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct InboxKeys {
+    pub(super) inbox: String,
+    pub(super) taken: String,
+    pub(super) leases: String,
+}
+
 impl Layout {
     pub(super) fn new(prefix: &str) -> Self {
         let tag = format!("{{{prefix}}}");
         let name = |last: &str| format!("{tag}:{last}");
         Self { subjects: name("subjects"), stream: name("stream"), digest: name("digest"), tag }
+    }
+
+    /// The list that a publisher puts events into, what has been taken out of it and is not done with,
+    /// and from when that may be taken again.
+    pub(super) fn inbox(&self, name: &Name) -> InboxKeys {
+        let key = |kind: &str| format!("{}:{kind}:{name}", self.tag);
+        InboxKeys { inbox: key("inbox"), taken: key("taken"), leases: key("leases") }
+    }
+
+    /// What the names of all inboxes begin with.
+    pub(super) fn inboxes(&self) -> String {
+        format!("{}:inbox:", self.tag)
     }
 
     /// The hash of a subject's events.
@@ -101,6 +126,12 @@ mod tests {
         let layout = Layout::new("pc");
         let subject = Subject::user("a{b}:c").unwrap();
         assert_eq!(layout.state(&subject), "{pc}:state:user:a{b}:c");
+        let keys = layout.inbox(&Name::parse("desk").unwrap());
+        assert_eq!(
+            [keys.inbox, keys.taken, keys.leases],
+            ["{pc}:inbox:desk", "{pc}:taken:desk", "{pc}:leases:desk"]
+        );
+        assert_eq!(layout.inboxes(), "{pc}:inbox:");
         assert_eq!(
             [layout.subjects, layout.stream, layout.digest],
             ["{pc}:subjects", "{pc}:stream", "{pc}:digest"]

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use super::bare::Waiting;
-use super::layout::parse_kept;
+use super::layout::{StreamId, parse_kept};
 use super::refused::may_pass;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Verdict;
@@ -54,12 +54,16 @@ fn take_apart(message: &[u8]) -> (Option<UnixMicros>, &[u8]) {
     }
 }
 
-/// When an event counts from whose message came at `came`. Our idea of Redis's clock may be behind it,
-/// above all after a pause; what the script wrote is believed as far ahead as what is in the stream.
+/// By how much our idea of Redis's clock may be behind it. Whoever publishes a time that is further ahead
+/// is not believed: a stamp of the future would outrank, on nodes, what a daemon hears later that starts
+/// with nothing. Where Redis's clock was set, the stream has the right time a moment later.
+const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(1);
+
+/// When an event counts from whose message came at `came`.
 fn counts_from(written: UnixMicros, came: UnixMicros) -> UnixMicros {
     let held_back = u64::try_from(HELD_BACK_MAX.as_micros()).unwrap_or(u64::MAX);
     let earliest = UnixMicros(came.0.saturating_sub(held_back));
-    written.max(earliest).min(came.saturating_add(CLOCK_AHEAD_MAX))
+    written.max(earliest).min(came.saturating_add(CLOCK_BEHIND_MAX))
 }
 
 impl RedisSource {
@@ -118,8 +122,10 @@ impl RedisSource {
         let mut last = UnixMicros(0);
         let mut stream = stream.map(move |message| {
             // Of two messages the later one came later, also if our idea of Redis's clock changes in
-            // between.
-            last = shared.common_time().max(UnixMicros(last.0.saturating_add(1)));
+            // between; and after what Redis has written before, whatever that has done to its clock.
+            let written = locked(&self.position).map_or(UnixMicros(0), StreamId::heard_at);
+            let written = written.min(shared.common_time().saturating_add(CLOCK_AHEAD_MAX));
+            last = shared.common_time().max(written).max(UnixMicros(last.0.saturating_add(1)));
             let (written, _) = take_apart(message.get_payload_bytes());
             Heard { at: written.map_or(last, |written| counts_from(written, last)), message }
         });
@@ -190,6 +196,9 @@ impl RedisSource {
                 let mut queue = self.outbox.queue();
                 (queue.len(), queue.take_left_out())
             };
+            if left_out > 0 {
+                locked(&self.watch).has_left_out();
+            }
             shared.metrics.redis.outbox(waiting, left_out);
         }
     }
@@ -276,7 +285,7 @@ mod tests {
         assert_eq!(counts_from(UnixMicros(99_000_000), came), UnixMicros(99_000_000));
         assert_eq!(counts_from(UnixMicros(100_000_001), came), UnixMicros(100_000_001));
         let never = UnixMicros(u64::MAX);
-        assert_eq!(counts_from(never, came), came.saturating_add(CLOCK_AHEAD_MAX));
+        assert_eq!(counts_from(never, came), came.saturating_add(CLOCK_BEHIND_MAX));
         assert_eq!(counts_from(UnixMicros(0), came), UnixMicros(40_000_000));
     }
 

@@ -2,8 +2,9 @@
 //! a stream; what Redis has lost gets back there, and what this daemon has missed is read.
 //!
 //! Two connections are kept for as long as the daemon runs, each on its own: the one that listens
-//! ([`listen`]), and the session ([`session`]), which follows the stream, writes what waits, and
-//! compares. The source counts as alive only while it listens and has caught up.
+//! ([`listen`]), and the session ([`session`]), which follows the stream, writes what waits, compares,
+//! and takes events out of publishers' inboxes ([`inbox`]), of which a third one tells that there are any.
+//! The source counts as alive only while it listens and has caught up.
 //!
 //! What to do is decided in modules that are plain and synchronous: [`decide`], [`reconcile`],
 //! [`outbox`], [`bare`], [`compact`]. How things lie in Redis is in [`layout`] and docs/redis.md.
@@ -14,9 +15,11 @@ mod compact;
 mod connect;
 mod decide;
 mod follow;
+mod inbox;
 mod later;
 mod layout;
 mod listen;
+mod notes;
 mod outbox;
 mod read;
 mod recent;
@@ -38,8 +41,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use model::name::EventId;
 use model::subject::Subject;
-use model::time::UnixMicros;
-use redis::RedisError;
+use redis::{ProtocolVersion, RedisError};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -47,9 +49,10 @@ use tokio::sync::watch;
 pub use agreement::{Agreement, State};
 pub use outbox::Outbox;
 
+use crate::access::Inbox;
 use crate::config::{self, ConfigError};
 use crate::server::Shutdown;
-use crate::shared::{Shared, wall_clock};
+use crate::shared::Shared;
 use agreement::Follower;
 use bare::Unseen;
 use compact::Chores;
@@ -87,6 +90,10 @@ enum Lost {
 #[derive(Debug)]
 pub struct RedisSource {
     servers: Servers,
+    /// The same, such that push news, if there are inboxes.
+    bell_servers: Option<Servers>,
+    bell: Arc<inbox::Bell>,
+    inbox_scripts: inbox::Scripts,
     scripts: Scripts,
     config: config::Redis,
     outbox: Arc<Outbox>,
@@ -117,9 +124,13 @@ impl RedisSource {
     /// # Errors
     /// If the library does not accept a URL or the certificates.
     pub fn new(config: config::Redis) -> Result<Self, ConfigError> {
+        let scripts = Scripts::new(&config.prefix, &config.channel, config.stream_entries_max);
         Ok(Self {
-            servers: Servers::new(&config)?,
-            scripts: Scripts::new(&config.prefix, &config.channel, config.stream_entries_max),
+            servers: Servers::new(&config, ProtocolVersion::RESP2)?,
+            bell_servers: inbox::bell::servers(&config)?,
+            bell: Arc::new(inbox::Bell::new(&config, &scripts.layout)),
+            inbox_scripts: inbox::Scripts::default(),
+            scripts,
             outbox: Arc::new(Outbox::default()),
             unseen: Mutex::default(),
             chores: Mutex::default(),
@@ -142,6 +153,12 @@ impl RedisSource {
         Arc::clone(&self.outbox)
     }
 
+    /// The publishers who have an inbox.
+    #[must_use]
+    pub fn inboxes(&self) -> &[Inbox] {
+        &self.config.inboxes
+    }
+
     /// Hears and writes events until the shutdown.
     pub async fn run(self, shared: Arc<Shared>, mut shutdown: Shutdown) {
         *locked(&self.position) =
@@ -150,6 +167,7 @@ impl RedisSource {
             () = self.listen_forever(&shared) => {}
             () = self.serve_forever(&shared) => {}
             () = self.write_bare_forever(&shared) => {}
+            () = self.hear_bell_forever() => {}
             () = shutdown.requested() => {}
         }
     }
@@ -164,11 +182,6 @@ impl RedisSource {
     /// Whether this daemon was in step with Redis before, and so may say what belongs there.
     fn is_known(&self) -> bool {
         locked(&self.position).is_some()
-    }
-
-    /// The time by Redis's clock.
-    fn redis_time(&self) -> UnixMicros {
-        UnixMicros(wall_clock().0.saturating_add_signed(self.outbox.skew_us()))
     }
 }
 

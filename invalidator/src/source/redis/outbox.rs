@@ -8,11 +8,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
 use tokio::sync::{Notify, oneshot};
+
+use crate::engine::Now;
 
 /// Most events that wait or are in flight.
 pub(super) const ENTRIES_MAX: usize = 65_536;
@@ -134,13 +137,28 @@ impl Queue {
     }
 }
 
+/// What [`Outbox::time`] goes by before anything is known of Redis's clock.
+const UNKNOWN: i64 = i64::MIN;
+
 /// A [`Queue`] that tasks share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
     open: AtomicBool,
-    skew_us: AtomicI64,
+    /// Redis's clock less the time that this daemon has run for; nothing is known of it at first.
+    ahead_us: AtomicI64,
     queue: Mutex<Queue>,
     filled: Notify,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            open: AtomicBool::default(),
+            ahead_us: AtomicI64::new(UNKNOWN),
+            queue: Mutex::default(),
+            filled: Notify::default(),
+        }
+    }
 }
 
 impl Outbox {
@@ -158,13 +176,17 @@ impl Outbox {
         answered
     }
 
-    /// Redis's clock less ours, in microseconds, as far as is known.
-    pub fn skew_us(&self) -> i64 {
-        self.skew_us.load(Ordering::Relaxed)
+    /// The time by Redis's clock; by ours while nothing is known of it. It goes on with the clock that
+    /// never jumps: when ours is set, what was heard before was heard before still.
+    pub fn time(&self, now: Now) -> UnixMicros {
+        match self.ahead_us.load(Ordering::Relaxed) {
+            UNKNOWN => now.wall,
+            ahead_us => UnixMicros(micros(now.mono).saturating_add_signed(ahead_us)),
+        }
     }
 
-    pub(super) fn set_skew_us(&self, skew_us: i64) {
-        self.skew_us.store(skew_us, Ordering::Relaxed);
+    pub(super) fn set_ahead_us(&self, ahead_us: i64) {
+        self.ahead_us.store(ahead_us, Ordering::Relaxed);
     }
 
     /// Whether there is a connection to write to, as far as is known.
@@ -197,6 +219,11 @@ impl Outbox {
             self.filled.notified().await;
         }
     }
+}
+
+/// A span of our steady clock.
+pub(super) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

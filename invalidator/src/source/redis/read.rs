@@ -69,6 +69,9 @@ impl Visited {
     }
 }
 
+/// An event that lies in Redis, and when it was heard and what it says if it is accepted here.
+type Accepted<'a> = (EventId, Option<(StreamId, &'a [u8])>);
+
 impl Session<'_> {
     /// See the module's description. With `paced`, as much time passes in pauses as in reading.
     pub(super) async fn read_everything(&self, paced: bool) -> Result<Found, Lost> {
@@ -226,18 +229,32 @@ impl Session<'_> {
             let taken = kept.is_some_and(|kept| self.take(found, identity, kept, vouch));
             accepted.push((event_id, kept.filter(|_| taken)));
         }
+        let first = self.plan(subject, &accepted);
+        let standing = accepted.iter().filter(|(event_id, _)| first.standing.contains(event_id));
+        let mut is_back = false;
+        for (event_id, (id, event)) in standing.filter_map(|(name, kept)| Some((name, (*kept)?))) {
+            is_back |= self.shared.bring_back((subject, event_id), id.heard_at(), event);
+        }
+        if !is_back {
+            return first;
+        }
+        found.taken = found.taken.saturating_add(1);
+        self.plan(subject, &accepted)
+    }
+
+    fn plan(&self, subject: &Subject, accepted: &[Accepted<'_>]) -> Plan {
         let known = self.shared.engine().events_of(subject);
         let held: Vec<_> = accepted
-            .into_iter()
+            .iter()
             .map(|(event_id, kept)| match kept {
                 Some((id, event)) => {
                     let heard = (id.heard_at(), self.shared.now().wall);
-                    Held::accepted(subject, event_id, event, heard)
+                    Held::accepted(subject, event_id.clone(), event, heard)
                 }
-                None => Held { event_id, register: None },
+                None => Held { event_id: event_id.clone(), register: None },
             })
             .collect();
-        plan(&held, &known, self.source.redis_time())
+        plan(&held, &known, self.shared.common_time())
     }
 
     /// Takes in one event, unless it is known. Says whether it is accepted.

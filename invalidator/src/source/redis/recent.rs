@@ -23,7 +23,7 @@ impl Session<'_> {
     /// Remembers what lies in the stream and is not in force. To be called once everything that is
     /// in force is known here.
     pub(super) async fn remember_recent(&self) -> Result<(), Lost> {
-        let since = self.source.redis_time().saturating_sub(CLOCK_ERROR_MAX * 2);
+        let since = self.shared.common_time().saturating_sub(CLOCK_ERROR_MAX * 2);
         let start = (since.0 / 1_000).to_string();
         let mut end = self.reached.borrow().to_string();
         let mut link = self.link.clone();

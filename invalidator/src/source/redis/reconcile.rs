@@ -48,6 +48,8 @@ pub(super) struct Plan {
     pub(super) forget: Vec<(EventId, UnixMicros)>,
     /// Events that Redis holds and goes on to hold, and that are not known here.
     pub(super) foreign: Vec<EventId>,
+    /// Those of them that are in force by all that Redis holds, although it holds all that is known here.
+    pub(super) standing: Vec<EventId>,
 }
 
 /// Compares; `known` are the ids of the subject's events after all that Redis holds was taken in,
@@ -75,7 +77,11 @@ pub(super) fn plan(held: &[Held], known: &[EventId], now: UnixMicros) -> Plan {
     for Held { event_id, register } in held.iter().filter(|held| !known.contains(&held.event_id)) {
         let id = event_id.clone();
         match register {
-            Some(_) if no_room.contains(event_id) || stands(&pruned, event_id) => {
+            Some(_) if no_room.contains(event_id) => plan.foreign.push(id),
+            Some(_) if stands(&pruned, event_id) => {
+                if plan.write.is_empty() {
+                    plan.standing.push(id.clone());
+                }
                 plan.foreign.push(id);
             }
             Some(_) if stands(&state, event_id) => plan.forget.push((id, from)),
@@ -137,6 +143,15 @@ mod tests {
         let only_old = plan(&[block("old", 1)], &[id("new")], at(0));
         assert_eq!((only_old.write, only_old.forget), (vec![id("new")], vec![]));
         assert_eq!(only_old.foreign, [id("old")]);
+    }
+
+    #[test]
+    fn what_stands_in_redis_and_is_not_known_here_is_told_if_nothing_is_missing_there() {
+        let both = [block("a", 1), held("b", 2, json!({ "action": "block", "reason": "kyc" }))];
+        let plan = super::plan(&both, &[id("a")], at(0));
+        assert_eq!((plan.foreign, plan.standing), (vec![id("b")], vec![id("b")]));
+        let plan = super::plan(&both, &[id("a"), id("newer")], at(0));
+        assert_eq!((plan.foreign, plan.standing), (vec![id("b")], vec![]), "it may be overtaken");
     }
 
     #[test]

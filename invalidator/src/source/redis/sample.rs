@@ -9,7 +9,7 @@ use std::time::Duration;
 use model::name::EventId;
 use model::subject::Subject;
 use redis::RedisResult;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::error;
 
 use super::decide::Why;
@@ -28,20 +28,59 @@ const KEYS_AT_ONCE: usize = 256;
 /// What is missing is looked for again after this long: it may be on its way, or be forgotten
 /// everywhere just now.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Most subjects that wait for that.
+const DOUBTS_MAX: usize = 65_536;
 
 type Missing = Vec<(Subject, Vec<EventId>)>;
+
+/// Subjects of which something was not found, to be looked for again.
+#[derive(Debug, Default)]
+struct Doubts {
+    subjects: BTreeSet<Subject>,
+    since: Option<Instant>,
+}
+
+impl Doubts {
+    /// Notes subjects; without room they are found the next time round.
+    fn add(&mut self, missing: Missing) {
+        for (subject, _) in missing {
+            if !self.is_full() {
+                self.since.get_or_insert_with(Instant::now);
+                self.subjects.insert(subject);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.subjects.len() >= DOUBTS_MAX
+    }
+
+    fn are_due(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= PATIENCE)
+    }
+
+    fn take(&mut self) -> BTreeSet<Subject> {
+        self.since = None;
+        std::mem::take(&mut self.subjects)
+    }
+}
 
 impl Session<'_> {
     /// Looks, for as long as the connection lasts.
     pub(super) async fn sample(&self) -> Lost {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut after = None;
+        let (mut after, mut doubts) = (None, Doubts::default());
         loop {
             ticks.tick().await;
-            match self.sample_some(after.as_ref()).await {
+            match self.sample_some(after.as_ref(), &mut doubts).await {
                 Ok(last) => after = last,
                 Err(lost) => return lost,
+            }
+            if doubts.are_due()
+                && let Err(lost) = self.look_again(&mut doubts).await
+            {
+                return lost;
             }
         }
     }
@@ -50,9 +89,13 @@ impl Session<'_> {
     /// The digest still counts what is missing, and counts it once more when it is written back: it is
     /// put right after that, since whoever has asked goes by it.
     pub(super) async fn sample_all(&self) -> Result<(), Lost> {
-        let mut after = None;
+        let (mut after, mut doubts) = (None, Doubts::default());
         loop {
-            after = self.sample_next(after.as_ref(), SUBJECTS_MAX).await?;
+            after = self.sample_next(after.as_ref(), SUBJECTS_MAX, &mut doubts).await?;
+            if doubts.is_full() || (after.is_none() && doubts.since.is_some()) {
+                sleep(PATIENCE).await;
+                self.look_again(&mut doubts).await?;
+            }
             if after.is_none() {
                 break;
             }
@@ -65,12 +108,16 @@ impl Session<'_> {
         self.read(Why::Differs, true).await
     }
 
-    async fn sample_some(&self, after: Option<&Subject>) -> Result<Option<Subject>, Lost> {
+    async fn sample_some(
+        &self,
+        after: Option<&Subject>,
+        doubts: &mut Doubts,
+    ) -> Result<Option<Subject>, Lost> {
         let subjects = self.shared.engine().subjects();
         let ticks = self.source.config.sample_interval.as_millis() / INTERVAL.as_millis().max(1);
         let ticks = usize::try_from(ticks).unwrap_or(usize::MAX).max(1);
         let count = subjects.div_ceil(ticks).clamp(SUBJECTS_MIN, SUBJECTS_MAX);
-        self.sample_next(after, count).await
+        self.sample_next(after, count, doubts).await
     }
 
     /// Looks for the next subjects, and answers the last of them; none at the end.
@@ -78,18 +125,20 @@ impl Session<'_> {
         &self,
         after: Option<&Subject>,
         count: usize,
+        doubts: &mut Doubts,
     ) -> Result<Option<Subject>, Lost> {
         if !self.is_complete() {
             return Ok(None);
         }
         let ours = self.shared.engine().events_after(after, count);
         let last = ours.last().map(|(subject, _)| subject.clone());
-        let missing = self.missing_of(ours).await?;
-        if missing.is_empty() {
-            return Ok(last);
-        }
-        sleep(PATIENCE).await;
-        let again = missing.into_iter().map(|(subject, _)| {
+        doubts.add(self.missing_of(ours).await?);
+        Ok(last)
+    }
+
+    /// Looks for what was not found before, and writes back what is still missing.
+    async fn look_again(&self, doubts: &mut Doubts) -> Result<(), Lost> {
+        let again = doubts.take().into_iter().map(|subject| {
             let events = self.shared.engine().events_of(&subject);
             (subject, events)
         });
@@ -106,7 +155,7 @@ impl Session<'_> {
                 events, "Redis lacked events that it had: they are written back"
             );
         }
-        Ok(last)
+        Ok(())
     }
 
     /// Which of these events are not in Redis, and not on their way there.

@@ -6,10 +6,10 @@ use model::time::UnixMicros;
 use redis::aio::ConnectionLike;
 use redis::{RedisResult, Script};
 
-use super::layout::{EVENTS_PER_SUBJECT_MAX, FIELDS_READ_MAX, Layout, StreamId};
+use super::layout::{EVENTS_OF_DAEMONS_MAX, FIELDS_READ_MAX, Layout, StreamId};
 use crate::engine::Digest;
 
-/// The code of the error that says a subject has [`EVENTS_PER_SUBJECT_MAX`] events.
+/// The code of the error that says a subject has its most events: [`EVENTS_OF_DAEMONS_MAX`].
 pub(super) const SUBJECT_FULL: &str = "PORTCULLIS_SUBJECT_FULL";
 
 /// The code of the error that says an event breaks a rule that a script can see.
@@ -104,7 +104,7 @@ impl Scripts {
             .arg(event_id.as_str())
             .arg(event)
             .arg(self.stream_entries_max)
-            .arg(EVENTS_PER_SUBJECT_MAX)
+            .arg(EVENTS_OF_DAEMONS_MAX)
             .arg(heard.0);
         let (_, what, id): (String, String, String) = call.invoke_async(redis).await?;
         Ok(Written { event_id: EventId::parse(&id), duplicate: what == "duplicate" })

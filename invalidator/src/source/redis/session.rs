@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use model::time::UnixMicros;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
@@ -15,7 +14,6 @@ use super::decide::{Seen, Why, before_following};
 use super::layout::StreamId;
 use super::retry::REFUSED;
 use super::scripts::Look;
-use super::skew::Skew;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
 use crate::engine::Digest;
 use crate::shared::{Shared, wall_clock};
@@ -83,6 +81,7 @@ impl RedisSource {
                     lost = session.vouch() => lost,
                     lost = session.retry() => lost,
                     lost = session.sample() => lost,
+                    lost = session.serve_inboxes() => lost,
                     lost = session.supervise(look, why) => lost,
                 }
             }
@@ -97,7 +96,7 @@ impl RedisSource {
         let mut link = self.servers.connect(self.config.dead_after).await?;
         // Of its own, since a command that waits for news holds up all others.
         let stream = self.servers.connect(self.config.dead_after).await?;
-        let asked = wall_clock();
+        let asked = shared.now().mono;
         let look = self.scripts.look(&mut link).await?;
         self.note_look(shared, asked, &look);
         self.note_policy(shared, &mut link).await;
@@ -115,44 +114,6 @@ impl RedisSource {
             complete: AtomicBool::new(false),
         };
         Ok((session, stream, look, why))
-    }
-}
-
-impl RedisSource {
-    /// A Redis that evicts keys for want of memory takes blocks away, without a word.
-    async fn note_policy(&self, shared: &Shared, link: &mut Link) {
-        let info: Result<String, _> = redis::cmd("INFO").arg("memory").query_async(link).await;
-        // Not allowed, or a cluster's answer of another form: then nobody can say.
-        let Ok(info) = info else { return };
-        let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
-        let evicts = policy.is_some_and(|policy| policy.trim().starts_with("allkeys"));
-        shared.metrics.redis.evicts(evicts);
-        if evicts {
-            let policy = policy.map(str::trim);
-            error!(
-                source = REDIS,
-                policy, "Redis may evict blocks: set maxmemory-policy noeviction"
-            );
-        }
-    }
-
-    fn note_look(&self, shared: &Shared, asked: UnixMicros, look: &Look) {
-        self.note_skew(shared, asked, look.time);
-        shared.metrics.redis.put_aside(look.aside);
-        if look.aside > 0 {
-            let keys = look.aside;
-            error!(source = REDIS, keys, "keys in Redis were damaged, and are put aside");
-        }
-    }
-
-    fn note_skew(&self, shared: &Shared, asked: UnixMicros, told: UnixMicros) {
-        let now = shared.now();
-        let Some(new) = Skew::of_answer(told, (asked, now.wall), now.mono) else { return };
-        let mut skew = locked(&self.skew);
-        let better = skew.map_or(new, |before| before.with(new));
-        *skew = Some(better);
-        self.outbox.set_skew_us(better.micros());
-        shared.metrics.redis.skew(better.micros());
     }
 }
 
@@ -311,7 +272,7 @@ impl Session<'_> {
         let config = &self.source.config;
         let patience = config.dead_after.saturating_sub(config.ping_interval);
         let mut link = self.link.clone();
-        let asked = wall_clock();
+        let asked = self.shared.now().mono;
         let look = timeout(patience, self.source.scripts.look(&mut link)).await;
         let look = look.map_err(|_| Lost::Silent)??;
         self.source.note_look(self.shared, asked, &look);
@@ -321,7 +282,11 @@ impl Session<'_> {
     /// Notes how both stand to each other, and gives what there is to be decided on.
     fn weigh<'b>(&self, look: &'b Look, before: (Digest, bool)) -> Seen<'b> {
         let seen = self.seen(look, before);
-        let foreign = locked(&self.source.watch).foreign;
+        let foreign = {
+            let mut watch = locked(&self.source.watch);
+            watch.see(&seen);
+            watch.foreign
+        };
         let settled = !seen.busy && seen.position >= look.last;
         let compared = Compared {
             here: seen.ours,
@@ -356,7 +321,7 @@ impl Session<'_> {
         let ours = self.shared.engine().digest();
         let busy = source.outbox.queue().is_busy()
             || !locked(&source.unseen).is_empty()
-            || !locked(&source.chores).is_empty();
+            || !locked(&source.chores).is_idle();
         (ours, busy)
     }
 

@@ -1,38 +1,40 @@
-//! How far Redis's clock is from ours: an estimate that one slow answer does not spoil. Plain and
-//! synchronous.
+//! How far Redis's clock is from ours that never jumps: an estimate that one slow answer does not spoil.
+//! Plain and synchronous.
 //!
 //! Redis says the time somewhere between question and answer: so each answer gives bounds, which are
 //! narrow if it came fast. Bounds that overlap those of before narrow them; those of before widen
-//! slowly, since clocks drift. Bounds that do not overlap show that one of the clocks was set.
+//! slowly, since clocks drift. Bounds that do not overlap show that Redis's clock was set. Our time of day
+//! has no part in it: whoever sets that must not change the order of events.
 
 use std::time::Duration;
 
 use model::time::UnixMicros;
 
+use super::outbox::micros;
+
 /// By how much two clocks may drift apart, in parts of a million: several times what the clocks of
 /// computers do.
 const DRIFT_PPM: u128 = 200;
 
-/// Redis's clock less ours, in microseconds.
+/// Redis's clock less ours that never goes back, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Skew {
     at_least: i64,
     at_most: i64,
-    /// When that was so, on a clock that never goes back.
+    /// When that was so.
     at: Duration,
 }
 
 impl Skew {
-    /// What one answer says, that came between two moments of ours. Nothing if our clock was put back
-    /// meanwhile.
+    /// What one answer says, that came between two moments of ours.
     pub(super) fn of_answer(
         told: UnixMicros,
-        (asked, answered): (UnixMicros, UnixMicros),
-        at: Duration,
+        (asked, answered): (Duration, Duration),
     ) -> Option<Self> {
-        let less = |ours: UnixMicros| i64::try_from(i128::from(told.0) - i128::from(ours.0)).ok();
+        let less =
+            |ours: Duration| i64::try_from(i128::from(told.0) - i128::from(micros(ours))).ok();
         let (at_least, at_most) = (less(answered)?, less(asked)?);
-        (at_least <= at_most).then_some(Self { at_least, at_most, at })
+        (at_least <= at_most).then_some(Self { at_least, at_most, at: answered })
     }
 
     /// Takes in a newer answer.
@@ -56,25 +58,23 @@ mod tests {
 
     use super::*;
 
-    fn answer(told: u64, asked: u64, answered: u64, at_ms: u64) -> Skew {
-        let ours = (UnixMicros(asked), UnixMicros(answered));
-        Skew::of_answer(UnixMicros(told), ours, Duration::from_millis(at_ms)).unwrap()
+    fn answer(told: u64, asked: u64, answered: u64) -> Skew {
+        let ours = (Duration::from_micros(asked), Duration::from_micros(answered));
+        Skew::of_answer(UnixMicros(told), ours).unwrap()
     }
 
     #[test]
     fn a_slow_answer_spoils_nothing_and_a_clock_that_was_set_is_believed() {
-        let fast = answer(1_000_500, 1_000_000, 1_000_200, 0);
+        let fast = answer(1_000_500, 1_000_000, 1_000_200);
         assert_eq!(fast.micros(), 400);
         // Redis was stopped for 320 ms: the middle alone would say -159,500 µs.
-        let slow = answer(2_000_500, 2_000_000, 2_320_000, 0);
-        assert_eq!(fast.with(slow).micros(), 400);
-        assert_eq!(slow.with(fast).micros(), 400);
-        let set = answer(9_000_000, 3_000_000, 3_000_200, 2_000);
+        let slow = answer(1_000_700, 1_000_200, 1_320_200);
+        assert!(fast.with(slow).micros().abs_diff(400) <= 100);
+        assert!(slow.with(fast).micros().abs_diff(400) <= 100);
+        let set = answer(9_000_000, 3_000_000, 3_000_200);
         assert_eq!(fast.with(set).micros(), 5_999_900);
-        assert_eq!(
-            Skew::of_answer(UnixMicros(1), (UnixMicros(9), UnixMicros(8)), Duration::ZERO),
-            None
-        );
+        let back = (Duration::from_micros(9), Duration::from_micros(8));
+        assert_eq!(Skew::of_answer(UnixMicros(1), back), None);
     }
 
     proptest! {
@@ -88,7 +88,7 @@ mod tests {
             for (there, back) in answers {
                 let (asked, answered) = (now, now + there + back);
                 let told = (now + there).saturating_add_signed(skew);
-                let new = answer(told, asked, answered, answered / 1_000);
+                let new = answer(told, asked, answered);
                 let better = known.map_or(new, |known| known.with(new));
                 prop_assert!(better.at_least <= skew && skew <= better.at_most);
                 prop_assert!(better.at_most - better.at_least <= new.at_most - new.at_least);

@@ -41,7 +41,7 @@ impl Session<'_> {
 
     fn note_dropped(&self) {
         let dropped = self.shared.engine().take_dropped(REPORTS_AT_ONCE);
-        let (now, wall) = (self.shared.now().mono, self.source.redis_time());
+        let (now, wall) = (self.shared.now().mono, self.shared.common_time());
         let mut chores = locked(&self.source.chores);
         for dropped in dropped {
             chores.add(dropped, now, wall, random());
@@ -90,6 +90,9 @@ impl Session<'_> {
                 events.into_iter().map(|event_id| (event_id, dropped.not_before)).collect();
             let forgotten = scripts.forget(&mut link, &dropped.subject, &events).await?;
             self.shared.metrics.redis.forgotten(forgotten);
+        }
+        if locked(&self.source.chores).take_left_out() {
+            locked(&self.source.watch).has_left_out();
         }
         Ok(looked_at)
     }

@@ -1,0 +1,246 @@
+//! Inboxes: lists to which a publisher may append events, and that he can neither read nor change.
+//!
+//! Daemons compete for what is in them. A script takes some events at a time, stamps them with when they
+//! were taken, and lays them aside until they are done with: accepted and written for all daemons, or
+//! refused for good. What a daemon took and did not finish with is taken again by whichever daemon is
+//! first, with the stamp that it has, so that it keeps its place in the order of events.
+//!
+//! What to do with an event is decided in [`decide`]; that there are any is heard by [`bell`].
+
+pub(super) mod bell;
+mod decide;
+mod scripts;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use redis::{RedisError, RedisResult};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{error, info, warn};
+
+use self::decide::{
+    Backlog, Change, Fate, WRITTEN_WITHIN, after_refusal, counts_from, tried_again,
+};
+use self::scripts::{Batch, Outcome, TAKEN_MAX, Taken};
+use super::layout::InboxKeys;
+use super::session::Session;
+use super::write::ends_connection;
+use super::{BACKOFF_MAX, Lost, REDIS, backoff};
+use crate::access::Inbox;
+pub(super) use bell::Bell;
+pub(super) use scripts::Scripts;
+
+/// How often an inbox is looked into that nobody has rung for: what others did not finish with is found
+/// then, and what came while the bell was not heard.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while the bell cannot be heard.
+const DEAF_INTERVAL: Duration = Duration::from_millis(50);
+/// How many events are taken in before others get their turn.
+const EVENTS_PER_TURN: usize = 8;
+
+/// One inbox, and what is remembered of it from one look to the next.
+struct Served<'a> {
+    inbox: &'a Inbox,
+    keys: InboxKeys,
+    backlog: Backlog,
+    /// What was refused here for a cause that may pass, or not written, and waits.
+    resting: BTreeSet<Vec<u8>>,
+    /// The keys of publishers with which that was.
+    keys_version: u64,
+    failing: bool,
+}
+
+impl Served<'_> {
+    fn note_outcome(&mut self, outcome: &Outcome) {
+        for stamp in &outcome.done {
+            self.resting.remove(stamp);
+        }
+        // What others have done with since is forgotten here as well, once there is too much.
+        if self.resting.len() > TAKEN_MAX {
+            self.resting.clear();
+        }
+        self.resting.extend(outcome.later.iter().map(|(stamp, _)| stamp.clone()));
+    }
+}
+
+/// What is known of an event once it has been taken in.
+enum Step {
+    Known(Fate),
+    /// Accepted; the answer comes once Redis has it.
+    Writing(oneshot::Receiver<()>),
+}
+
+impl Session<'_> {
+    /// Takes events out of all inboxes, for as long as the connection lasts.
+    pub(super) async fn serve_inboxes(&self) -> Lost {
+        let inboxes = self.source.config.inboxes.iter().zip(self.source.bell.lines());
+        let mut all: FuturesUnordered<_> =
+            inboxes.map(|(inbox, line)| self.serve_inbox(inbox, line)).collect();
+        match all.next().await {
+            Some(lost) => lost,
+            // There are none.
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn serve_inbox(&self, inbox: &Inbox, line: &Notify) -> Lost {
+        let mut served = Served {
+            inbox,
+            keys: self.source.scripts.layout.inbox(&inbox.name),
+            backlog: Backlog::default(),
+            resting: BTreeSet::new(),
+            keys_version: self.shared.intake().keys_version(),
+            failing: false,
+        };
+        let mut pauses = backoff();
+        loop {
+            match self.serve_once(&mut served).await {
+                Ok(taken) => {
+                    pauses = backoff();
+                    self.note_working(&mut served);
+                    if taken == 0 {
+                        let hears = self.source.bell.hears();
+                        let interval = if hears { LOOK_INTERVAL } else { DEAF_INTERVAL };
+                        // Either has the inbox looked into.
+                        let _ = timeout(interval, line.notified()).await;
+                    }
+                }
+                Err(error) if ends_connection(&error) => return error.into(),
+                Err(error) => {
+                    self.note_failing(&mut served, &error);
+                    sleep(pauses.next().unwrap_or(BACKOFF_MAX)).await;
+                }
+            }
+        }
+    }
+
+    /// Takes some events, and says how many.
+    async fn serve_once(&self, served: &mut Served<'_>) -> RedisResult<usize> {
+        self.wake_resting(served).await?;
+        let scripts = &self.source.inbox_scripts;
+        let mut link = self.link.clone();
+        let batch = scripts.take(&mut link, &served.keys).await?;
+        self.note_batch(served, &batch);
+        if batch.events.is_empty() {
+            return Ok(0);
+        }
+        let outcome = self.take_in_batch(served, &batch).await;
+        served.note_outcome(&outcome);
+        scripts.settle(&mut link, &served.keys, &outcome).await?;
+        Ok(batch.events.len())
+    }
+
+    /// With other keys, what was refused may be accepted: it is looked at again at once.
+    async fn wake_resting(&self, served: &mut Served<'_>) -> RedisResult<()> {
+        let keys = self.shared.intake().keys_version();
+        if std::mem::replace(&mut served.keys_version, keys) == keys || served.resting.is_empty() {
+            return Ok(());
+        }
+        let later = served.resting.iter().map(|stamp| (stamp.clone(), Duration::ZERO)).collect();
+        let outcome = Outcome { done: Vec::new(), later };
+        let mut link = self.link.clone();
+        self.source.inbox_scripts.settle(&mut link, &served.keys, &outcome).await
+    }
+
+    /// Takes them in one after the other, in the order in which they were put there, and waits until
+    /// Redis has what was accepted.
+    async fn take_in_batch(&self, served: &Served<'_>, batch: &Batch) -> Outcome {
+        let mut steps = Vec::new();
+        for turn in batch.events.chunks(EVENTS_PER_TURN) {
+            steps.extend(turn.iter().map(|taken| self.take_in_taken(served, batch.held, taken)));
+            yield_now().await;
+        }
+        let deadline = Instant::now() + WRITTEN_WITHIN;
+        let mut outcome = Outcome::default();
+        for (taken, step) in batch.events.iter().zip(steps) {
+            let fate = match step {
+                Step::Known(fate) => fate,
+                Step::Writing(answered) => match timeout_at(deadline, answered).await {
+                    Ok(Ok(())) => Fate::Done,
+                    // No room in the outbox, or Redis does not write.
+                    _ => tried_again(self.age_of(taken)),
+                },
+            };
+            match fate {
+                Fate::Done => outcome.done.push(taken.stamp.clone()),
+                Fate::Later(pause) => outcome.later.push((taken.stamp.clone(), pause)),
+            }
+        }
+        outcome
+    }
+
+    /// Since when an event has been taken out of its inbox, as far as that is believed.
+    fn age_of(&self, taken: &Taken) -> Duration {
+        let now = self.shared.common_time();
+        now.since(counts_from(&taken.stamp, now))
+    }
+
+    fn take_in_taken(&self, served: &Served<'_>, held: usize, taken: &Taken) -> Step {
+        let at = counts_from(&taken.stamp, self.shared.common_time());
+        let age = self.age_of(taken);
+        // Its refusal is noted already: once is enough.
+        if served.resting.contains(&taken.stamp)
+            && let again @ Fate::Later(_) = tried_again(age)
+            && !self.shared.would_take_from_inbox(served.inbox, at, &taken.event)
+        {
+            return Step::Known(again);
+        }
+        let name = &served.inbox.name;
+        let metrics = &self.shared.metrics.inboxes;
+        match self.shared.ingest_from_inbox(served.inbox, at, &taken.event) {
+            Ok(accepted) => {
+                metrics.took(name, accepted.ingested.verdict.as_str());
+                match self.shared.write_to_redis(&accepted) {
+                    Some(answered) => Step::Writing(answered),
+                    None => Step::Known(Fate::Done),
+                }
+            }
+            Err(refusal) => {
+                let fate = after_refusal(&refusal, age, held);
+                metrics.took(name, if fate == Fate::Done { "refused" } else { "again" });
+                Step::Known(fate)
+            }
+        }
+    }
+
+    fn note_batch(&self, served: &mut Served<'_>, batch: &Batch) {
+        let name = &served.inbox.name;
+        let metrics = &self.shared.metrics.inboxes;
+        metrics.waiting(name, batch.waiting, batch.held);
+        if batch.aside > 0 {
+            self.shared.metrics.redis.put_aside(batch.aside);
+            let keys = batch.aside;
+            error!(source = REDIS, inbox = %name, keys, "keys of an inbox were damaged, and are put aside");
+        }
+        match served.backlog.look(batch.waiting) {
+            Some(Change::Grown) => {
+                let waiting = batch.waiting;
+                error!(source = REDIS, inbox = %name, waiting, "more events come into an inbox than are taken");
+            }
+            Some(Change::Gone) => {
+                info!(source = REDIS, inbox = %name, "an inbox is nearly empty again")
+            }
+            None => {}
+        }
+    }
+
+    fn note_failing(&self, served: &mut Served<'_>, cause: &RedisError) {
+        if !std::mem::replace(&mut served.failing, true) {
+            let name = &served.inbox.name;
+            self.shared.metrics.inboxes.failing(name, true);
+            error!(source = REDIS, inbox = %name, %cause, "nothing can be taken out of an inbox");
+        }
+    }
+
+    fn note_working(&self, served: &mut Served<'_>) {
+        if std::mem::replace(&mut served.failing, false) {
+            let name = &served.inbox.name;
+            self.shared.metrics.inboxes.failing(name, false);
+            warn!(source = REDIS, inbox = %name, "an inbox can be used again");
+        }
+    }
+}
