@@ -32,6 +32,15 @@ class Two:
     def kept(self, number: int, user: str) -> int:
         return self.servers[number].client.hlen(f"{{portcullis}}:state:user:{user}")
 
+    def block_some(self) -> tuple[list[str], list[str]]:
+        """Users whom the daemon blocks, and others whom only the second server knows to be blocked."""
+        ours, theirs = [new_user() for _ in range(OTHERS)], [new_user() for _ in range(OTHERS)]
+        for user in ours:
+            self.stack.daemon.block(user)
+        for user in theirs:
+            self.script_to(1, "block", user)
+        return ours, theirs
+
     def wait_same(self) -> None:
         def same() -> bool:
             said = self.stack.daemon.status()
@@ -61,11 +70,7 @@ def two(tmp_path):
 
 def test_two_live_servers_are_swapped_and_back(two, summary):
     stack = two.stack
-    ours, theirs = [new_user() for _ in range(OTHERS)], [new_user() for _ in range(OTHERS)]
-    for user in ours:
-        stack.daemon.block(user)
-    for user in theirs:
-        two.script_to(1, "block", user)
+    ours, theirs = two.block_some()
     # Whoever is known to both: what was heard last has the last word, by whichever server.
     lifted, blocked = new_user(), new_user()
     stack.daemon.block(lifted)
@@ -105,11 +110,7 @@ def test_two_live_servers_are_swapped_and_back(two, summary):
 
 def test_swapped_while_the_daemon_is_down(two):
     stack = two.stack
-    ours, theirs = [new_user() for _ in range(OTHERS)], [new_user() for _ in range(OTHERS)]
-    for user in ours:
-        stack.daemon.block(user)
-    for user in theirs:
-        two.script_to(1, "block", user)
+    ours, theirs = two.block_some()
     stack.daemon.process.kill()
     two.switch(1)
     stack.daemon.start()
