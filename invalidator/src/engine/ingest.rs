@@ -191,10 +191,11 @@ impl Engine {
         (ingested.in_effect, ingested.overruled_by) = (in_effect, overruled_by);
     }
 
+    /// The same as of now: since it was taken in, an event may count from a later instant, or be gone.
     fn standing_now(&self, subject: &Subject, register: &Register, now: Now) -> Standing {
-        match self.subjects.holds(subject, &register.version.event_id) {
-            true => self.standing(subject, register, now),
-            false => self.standing_of_gone(subject, register, now),
+        match self.held(subject, &register.version.event_id) {
+            Some(held) => self.standing(subject, &held, now),
+            None => self.standing_of_gone(subject, register, now),
         }
     }
 
