@@ -50,24 +50,30 @@ def in_step(*stacks) -> None:
         stack.wait_synced()
 
 
+def way(stack, how: str):
+    """Publishes one event so."""
+    ways = {
+        "script": lambda made: script(stack, made, made["key"]["user_id"]),
+        "bare": stack.redis.publish,
+        "api": stack.daemon.post,
+    }
+    return ways[how]
+
+
 @pytest.mark.parametrize("how", ["script", "bare", "api"])
 def test_a_daemon_that_was_paused_takes_events_in_their_order(two, how):
     """Blocks go before everything else, but do not count as older for that."""
     first, second = two
-    ways = {
-        "script": lambda made: script(first, made, made["key"]["user_id"]),
-        "bare": first.redis.publish,
-        "api": first.daemon.post,
-    }
+    publish = way(first, how)
     users = [new_user() for _ in range(50)]
     second.daemon.process.pause()
     for action in ["block", "unblock", "block"]:
         for user in users:
-            ways[how](event(action, user))
+            publish(event(action, user))
     lifted = [new_user() for _ in range(50)]
     for action in ["block", "unblock"]:
         for user in lifted:
-            ways[how](event(action, user))
+            publish(event(action, user))
     wait_until(lambda: status(first, lifted[-1]) == 200, "all events here")
     second.daemon.process.resume()
     wait_until(lambda: status(second, users[-1]) != 503, "the Envoy to be fresh")
@@ -82,11 +88,7 @@ def test_a_daemon_that_was_paused_takes_events_in_their_order(two, how):
 def test_a_bare_event_that_is_heard_late_overrules_nothing_that_came_after_it(two, bare, then, how):
     """A bare event does not tell when it was published, and the paused daemon hears both at once."""
     first, second = two
-    ways = {
-        "script": lambda made: script(first, made, made["key"]["user_id"]),
-        "bare": first.redis.publish,
-        "api": first.daemon.post,
-    }
+    publish = way(first, how)
     users = [new_user() for _ in range(40)]
     other = {"block": 403, "unblock": 200}
     if bare == "unblock":
@@ -98,7 +100,7 @@ def test_a_bare_event_that_is_heard_late_overrules_nothing_that_came_after_it(tw
         first.redis.publish(event(bare, user))
     wait_until(lambda: status(first, users[-1]) == other[bare], "the bare events here")
     for user in users:
-        ways[how](event(then, user))
+        publish(event(then, user))
     wait_until(lambda: status(first, users[-1]) == other[then], "the others here")
     second.daemon.process.resume()
     wait_until(lambda: status(second, users[-1]) != 503, "the Envoy to be fresh")
@@ -173,7 +175,7 @@ def test_what_is_said_while_nobody_hears_the_others_counts_in_its_order(
     in_step(first, second)
     for link in ends:
         link.silence()
-    by_script = lambda made: script(first, made, made["key"]["user_id"])  # noqa: E731
+    by_script = way(first, "script")
     with ThreadPoolExecutor(len(users)) as pool:
         # Each answer comes when its patience is over: all are asked for at once.
         by_api = lambda made: pool.submit(first.daemon.post, made)  # noqa: E731

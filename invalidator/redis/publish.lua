@@ -93,14 +93,15 @@ if type(read.payload) ~= 'table' or not actions[read.payload.action] then
 end
 
 -- When the event was heard, as what lies before it in the state. Nothing was heard later than now: what says
--- so counts from when it is written, as its id in the stream says, which never goes back when the clock does.
+-- so counts from when it is written, as its id in the stream says, which never goes back when the clock does. So
+-- does what was heard within this millisecond: of what is written within it, ids tell the order.
 local heard = ''
 if heard_us then
   local time = redis.call('TIME')
-  local s, us = tonumber(time[1]), tonumber(time[2])
-  local heard_s, rest_us = math.floor(heard_us / 1000000), heard_us % 1000000
-  if heard_s >= 0 and (heard_s < s or heard_s == s and rest_us <= us) then
-    heard = string.format('%.0f-%d', heard_s * 1000 + math.floor(rest_us / 1000), rest_us % 1000)
+  local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  local heard_ms = math.floor(heard_us / 1000)
+  if heard_us > 0 and heard_ms < now_ms then
+    heard = string.format('%.0f-%d', heard_ms, heard_us % 1000)
   end
 end
 

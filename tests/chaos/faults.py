@@ -113,6 +113,23 @@ _PAUSE = ((0.4, 1.2), (0.4, 1.2), (3.1, 4.0))
 _DOWN = ((0.0, 0.2), (0.5, 1.5))
 _LONG = ((6.0, 8.0),)
 
+
+def _process(world: World, side: Side, part: str):
+    return {"redis": world.redis, "daemon": side.daemon, "envoy": side.envoy}[part].process
+
+
+def _stopped(name: str, part: str, seconds: tuple[tuple[float, float], ...], **more) -> Kind:
+    """A process is stopped, and goes on."""
+    return Kind(
+        name,
+        lambda world, side: _process(world, side, part).pause(),
+        lambda world, side: _process(world, side, part).resume(),
+        seconds,
+        part,
+        **more,
+    )
+
+
 KINDS = [
     Kind(
         "redis kill -9",
@@ -121,13 +138,7 @@ KINDS = [
         _DOWN,
         "redis",
     ),
-    Kind(
-        "redis SIGSTOP",
-        lambda world, _: world.redis.process.pause(),
-        lambda world, _: world.redis.process.resume(),
-        _PAUSE,
-        "redis",
-    ),
+    _stopped("redis SIGSTOP", "redis", _PAUSE),
     Kind("redis FLUSHALL", _flush, _nothing, _AT_ONCE, "redis"),
     Kind("redis hangs up on all", _hang_up, _nothing, _AT_ONCE, "redis"),
     Kind(
@@ -166,13 +177,7 @@ KINDS = [
         _DOWN,
         "daemon",
     ),
-    Kind(
-        "daemon SIGSTOP",
-        lambda _, side: side.daemon.process.pause(),
-        lambda _, side: side.daemon.process.resume(),
-        _PAUSE,
-        "daemon",
-    ),
+    _stopped("daemon SIGSTOP", "daemon", _PAUSE),
     Kind(
         "poll link silent",
         lambda _, side: side.poll_link.silence(),
@@ -187,21 +192,8 @@ KINDS = [
         _DOWN,
         "envoy",
     ),
-    Kind(
-        "envoy SIGSTOP",
-        lambda _, side: side.envoy.process.pause(),
-        lambda _, side: side.envoy.process.resume(),
-        _PAUSE,
-        "envoy",
-    ),
-    Kind(
-        "both daemons SIGSTOP",
-        lambda _, side: side.daemon.process.pause(),
-        lambda _, side: side.daemon.process.resume(),
-        _PAUSE,
-        "daemon",
-        everything=True,
-    ),
+    _stopped("envoy SIGSTOP", "envoy", _PAUSE),
+    _stopped("both daemons SIGSTOP", "daemon", _PAUSE, everything=True),
     Kind(
         "redis link slow",
         lambda _, side: side.redis_link.slow(SLOW_S),
@@ -221,20 +213,8 @@ KINDS = [
 
 # One of these in each round: they take their time.
 RARE = [
-    Kind(
-        "daemon SIGSTOP, long",
-        lambda _, side: side.daemon.process.pause(),
-        lambda _, side: side.daemon.process.resume(),
-        _LONG,
-        "daemon",
-    ),
-    Kind(
-        "redis SIGSTOP, long",
-        lambda world, _: world.redis.process.pause(),
-        lambda world, _: world.redis.process.resume(),
-        _LONG,
-        "redis",
-    ),
+    _stopped("daemon SIGSTOP, long", "daemon", _LONG),
+    _stopped("redis SIGSTOP, long", "redis", _LONG),
 ]
 
 

@@ -51,22 +51,8 @@ impl Engine {
             Seen::New(event_id) => event_id,
             Seen::Before(event_id, covering) => {
                 register.version.event_id = event_id;
-                let was_here = self.subjects.holds(&subject, &register.version.event_id);
-                let mut settled = match order {
-                    Order::Placed | Order::Standing => {
-                        self.put_in_place(&subject, &register, heard, now)
-                    }
-                    Order::Last | Order::AsHeard => Settled::default(),
-                };
-                if order == Order::Standing {
-                    self.bring_back(&subject, &register, now, &mut settled);
-                }
-                let mut again = self.again(&subject, &register, covering, now);
-                if order == Order::Standing && !was_here && again.is_kept {
-                    again.verdict = Verdict::Applied;
-                }
-                let Settled { restamped, forgotten } = settled;
-                return Ok(Ingested { restamped, forgotten, ..again });
+                let standing = (heard, order);
+                return Ok(self.come_again(&subject, &register, covering, standing, now));
             }
         };
         let mut warnings = Vec::new();
@@ -91,11 +77,10 @@ impl Engine {
         let key = (subject.clone(), event_id.clone());
         self.seen.insert(key.clone(), identity, sequence);
         let here = Heard { at: heard, counts };
-        let is_placed = matches!(order, Order::Placed | Order::Standing);
-        let place = is_placed.then_some(here);
+        let place = order.is_place().then_some(here);
         self.seen.set_since(&key, Since { here, place });
         let mut settled = Settled { forgotten, ..Settled::default() };
-        if is_placed {
+        if place.is_some() {
             self.settle(&subject, now, &mut settled);
             if let Some(raised) = self.held(&subject, &event_id) {
                 (register, merge) = (raised, Merge::Applied);
@@ -135,7 +120,32 @@ impl Engine {
         })
     }
 
-    /// An event that was taken in before.
+    /// An event that was taken in before: it may find its place now, or be back in force.
+    fn come_again(
+        &mut self,
+        subject: &Subject,
+        register: &Register,
+        covering: u64,
+        (heard, order): (UnixMicros, Order),
+        now: Now,
+    ) -> Ingested {
+        let was_here = self.subjects.holds(subject, &register.version.event_id);
+        let mut settled = match order.is_place() {
+            true => self.put_in_place(subject, register, heard, now),
+            false => Settled::default(),
+        };
+        if order == Order::Standing {
+            self.bring_back(subject, register, now, &mut settled);
+        }
+        let mut again = self.again(subject, register, covering, now);
+        if order == Order::Standing && !was_here && again.is_kept {
+            again.verdict = Verdict::Applied;
+        }
+        let Settled { restamped, forgotten } = settled;
+        Ingested { restamped, forgotten, ..again }
+    }
+
+    /// What there is to say of an event that was taken in before.
     fn again(
         &mut self,
         subject: &Subject,
@@ -181,10 +191,11 @@ impl Engine {
         (ingested.in_effect, ingested.overruled_by) = (in_effect, overruled_by);
     }
 
+    /// The same as of now: since it was taken in, an event may count from a later instant, or be gone.
     fn standing_now(&self, subject: &Subject, register: &Register, now: Now) -> Standing {
-        match self.subjects.holds(subject, &register.version.event_id) {
-            true => self.standing(subject, register, now),
-            false => self.standing_of_gone(subject, register, now),
+        match self.held(subject, &register.version.event_id) {
+            Some(held) => self.standing(subject, &held, now),
+            None => self.standing_of_gone(subject, register, now),
         }
     }
 

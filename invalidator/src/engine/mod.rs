@@ -9,6 +9,7 @@
 
 mod acknowledge;
 mod answer;
+mod beaten;
 mod chunk;
 mod digest;
 mod extras;
@@ -48,6 +49,7 @@ use signing::key::KeySet;
 use acknowledge::Heard;
 use answer::Position;
 pub use answer::{Answer, BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds};
+use beaten::Beaten;
 pub use chunk::SentChunk;
 pub use digest::Digest;
 pub use extras::{CHECK_CHANGES_MAX, URGENT_CHANGES_MAX};
@@ -61,8 +63,7 @@ use log::SequenceLog;
 use node::Asked;
 use nodes::Nodes;
 pub use nodes::{NODE_EXPIRES_AFTER, NodeKey, PollError, Ticket};
-use order::Beaten;
-pub use order::Order;
+pub use order::{Order, Settled};
 pub use overdue::{Change, Overdue};
 use patience::Patience;
 pub use report::{

@@ -9,7 +9,7 @@
 //! Nodes merge what they are told, and the larger stamp wins there. So a wrong stamp is never taken
 //! back: what has to come after it is raised above it ([`Engine::settle`]).
 
-use std::collections::{HashMap, VecDeque};
+use std::borrow::Cow;
 
 use model::name::EventId;
 use model::state::{Effect, Merge, Register};
@@ -19,11 +19,6 @@ use model::time::UnixMicros;
 use super::identity::{Heard, Identity, Since};
 use super::subjects::Merged;
 use super::{Engine, Forgotten, IngestError, Now, extras};
-
-/// Most events that are remembered because they lost against a stamp that may be wrong.
-const BEATEN_MAX: usize = 16_384;
-/// Most of them of one subject.
-const BEATEN_OF_ONE_MAX: usize = 32;
 
 /// What is known of an event's place when it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,48 +33,23 @@ pub enum Order {
     AsHeard,
 }
 
+impl Order {
+    /// Whether it is the same for all daemons.
+    pub(super) fn is_place(self) -> bool {
+        match self {
+            Self::Placed | Self::Standing => true,
+            Self::Last | Self::AsHeard => false,
+        }
+    }
+}
+
 /// What has become of others when one event was put in its place.
 #[derive(Debug, Default)]
-pub(super) struct Settled {
+pub struct Settled {
     /// What counts from a later instant than before, or is in force again.
-    pub(super) restamped: Vec<(EventId, UnixMicros)>,
-    pub(super) forgotten: Vec<Forgotten>,
-}
-
-/// Events that newer ones have overtaken of late, by subject. When it turns out that those were not
-/// newer, they are taken out of here.
-#[derive(Debug, Default)]
-pub(super) struct Beaten {
-    registers: HashMap<Subject, VecDeque<Register>>,
-    oldest_first: VecDeque<Subject>,
-}
-
-impl Beaten {
-    fn add(&mut self, subject: &Subject, register: Register) {
-        let of_one = self.registers.entry(subject.clone()).or_default();
-        of_one.retain(|known| known.version.event_id != register.version.event_id);
-        if of_one.len() >= BEATEN_OF_ONE_MAX {
-            of_one.pop_front();
-        }
-        of_one.push_back(register);
-        self.oldest_first.push_back(subject.clone());
-        while self.oldest_first.len() > BEATEN_MAX {
-            let Some(oldest) = self.oldest_first.pop_front() else { break };
-            let Some(of_one) = self.registers.get_mut(&oldest) else { continue };
-            // Each of its events has put the subject in the line once.
-            let waits = of_one.len();
-            if waits > 0 {
-                of_one.pop_front();
-            }
-            if waits <= 1 {
-                self.registers.remove(&oldest);
-            }
-        }
-    }
-
-    fn of(&self, subject: &Subject) -> impl Iterator<Item = &Register> {
-        self.registers.get(subject).into_iter().flatten()
-    }
+    pub restamped: Vec<(EventId, UnixMicros)>,
+    /// What no longer counts.
+    pub forgotten: Vec<Forgotten>,
 }
 
 /// An event among others of its subject.
@@ -189,7 +159,7 @@ impl Engine {
     }
 
     /// Notes that a known event is written as heard at this instant, if it counts from there already;
-    /// says what else has found its place for that. Otherwise nothing is done: it has to be taken in
+    /// says what has become of others for that. Otherwise nothing is done: it has to be taken in
     /// once more. So has one that newer ones have overtaken: until it was written, whoever was told
     /// that it may be forgotten could not do so, and is told again then.
     pub fn place(
@@ -198,13 +168,13 @@ impl Engine {
         event_id: &EventId,
         heard: UnixMicros,
         now: Now,
-    ) -> Option<Vec<(EventId, UnixMicros)>> {
+    ) -> Option<Settled> {
         let since = self.seen.get(subject, event_id)?.since?;
         if !self.subjects.holds(subject, event_id) {
             return None;
         }
         if since.place.is_some_and(|place| place.at <= heard) {
-            return Some(Vec::new());
+            return Some(Settled::default());
         }
         if since.here.at != heard {
             return None;
@@ -213,7 +183,7 @@ impl Engine {
         self.seen.set_since(&(subject.clone(), event_id.clone()), since);
         let mut settled = Settled::default();
         self.settle(subject, now, &mut settled);
-        Some(settled.restamped)
+        Some(settled)
     }
 
     /// The earliest instant that is known here at which an event was heard: that at which it was written,
@@ -267,20 +237,10 @@ impl Engine {
             .map(|one| (one.place(&all), one.register))
             .collect();
         line.sort_by(|(place, one), (other_place, other)| {
-            let key = |register: &Register| (register.holds(), register.version.event_id.clone());
-            place.cmp(other_place).then_with(|| key(one).cmp(&key(other)))
+            let by_id = || one.version.event_id.cmp(&other.version.event_id);
+            place.cmp(other_place).then_with(|| one.holds().cmp(&other.holds())).then_with(by_id)
         });
-        let mut raised: Vec<Register> = Vec::new();
-        let mut before: Option<Register> = None;
-        for (_, register) in line {
-            let mut register = register.clone();
-            if let Some(before) = before.filter(|before| !before.counts_before(&register)) {
-                register.version.at = UnixMicros(before.version.at.0.saturating_add(1));
-                raised.push(register.clone());
-            }
-            before = Some(register);
-        }
-        raised
+        raised(line.into_iter().map(|(_, register)| register))
     }
 
     fn since(&self, subject: &Subject, register: &Register) -> Since {
@@ -356,42 +316,30 @@ impl Engine {
     }
 }
 
+/// Of events in the order in which they are to count, those that do not, each with the instant from which
+/// it does.
+fn raised<'a>(line: impl Iterator<Item = &'a Register>) -> Vec<Register> {
+    let mut raised: Vec<Register> = Vec::new();
+    let mut before: Option<Cow<'a, Register>> = None;
+    for register in line {
+        before = match before {
+            Some(before) if !before.counts_before(register) => {
+                let mut late = register.clone();
+                late.version.at = UnixMicros(before.version.at.0.saturating_add(1));
+                raised.push(late.clone());
+                Some(Cow::Owned(late))
+            }
+            _ => Some(Cow::Borrowed(register)),
+        };
+    }
+    raised
+}
+
 /// Whether one event is about lifting what the other one is.
 fn lifts(lift: &Register, block: &Register) -> bool {
     match (&lift.effect, &block.effect) {
         (Effect::Lift { reason: None }, Effect::Block(_) | Effect::Zero(_)) => true,
         (Effect::Lift { reason: Some(reason) }, Effect::Block(block)) => *reason == block.reason,
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use model::state::Version;
-
-    use super::*;
-
-    fn register(id: usize) -> Register {
-        let event_id = EventId::parse(&format!("e{id}")).unwrap();
-        let version = Version { sequence: None, at: UnixMicros(0), event_id };
-        Register { version, effect: Effect::Lift { reason: None } }
-    }
-
-    #[test]
-    fn what_is_beaten_is_remembered_within_bounds() {
-        let mut beaten = Beaten::default();
-        let user = |id: usize| Subject::user(&format!("u{id}")).unwrap();
-        for id in 0..BEATEN_OF_ONE_MAX + 9 {
-            beaten.add(&user(0), register(id));
-            beaten.add(&user(0), register(id));
-        }
-        let first = beaten.of(&user(0)).next().unwrap();
-        assert_eq!((beaten.of(&user(0)).count(), first), (BEATEN_OF_ONE_MAX, &register(9)));
-        for id in 1..=BEATEN_MAX {
-            beaten.add(&user(id), register(0));
-        }
-        assert_eq!(beaten.of(&user(0)).count(), 0);
-        assert_eq!((beaten.registers.len(), beaten.oldest_first.len()), (BEATEN_MAX, BEATEN_MAX));
-        assert_eq!(beaten.of(&user(BEATEN_MAX)).count(), 1);
     }
 }

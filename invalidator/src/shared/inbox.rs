@@ -6,7 +6,7 @@ use model::time::UnixMicros;
 use super::ingest::By;
 use super::{Accepted, Refusal, Shared};
 use crate::access::Inbox;
-use crate::intake::{self, Origin, Path};
+use crate::intake::{self, Origin, Path, Stored};
 use crate::source::redis::REDIS;
 
 fn out_of(inbox: &Inbox, at: UnixMicros) -> Origin {
@@ -24,7 +24,7 @@ impl Shared {
         at: UnixMicros,
         bytes: &[u8],
     ) -> Result<Accepted, Refusal> {
-        self.ingest_by(out_of(inbox, at), By::Inbox(inbox), bytes)
+        self.ingest_by(out_of(inbox, at), By::Inbox(inbox), Stored::default(), bytes)
     }
 
     /// Whether such an event breaks no rule now, of which nothing is noted. There may still be no room
@@ -51,7 +51,12 @@ impl Shared {
             let rule = "must have come out of an inbox that is configured still";
             return Err(EventError { kind, field: "event".into(), rule: rule.into() }.into());
         };
-        self.ingest_by(origin.by(intake::inbox(&inbox.name)), By::Inbox(inbox), bytes)
+        self.ingest_by(
+            origin.by(intake::inbox(&inbox.name)),
+            By::Inbox(inbox),
+            Stored::default(),
+            bytes,
+        )
     }
 
     /// Makes the inboxes known. Only the first call has an effect.

@@ -134,8 +134,7 @@ impl Shared {
         stored: Stored<'_>,
         bytes: &[u8],
     ) -> Result<Accepted, Refusal> {
-        let arriving = Arriving { origin, stored, bytes, by: By::Anyone };
-        self.ingest_then(arriving, |_, _| ()).map(|(accepted, ())| accepted)
+        self.ingest_by(origin, By::Anyone, stored, bytes)
     }
 
     /// Like [`Shared::ingest`], and starts to wait for the nodes' acknowledgements before any of
@@ -160,9 +159,10 @@ impl Shared {
         &self,
         origin: Origin,
         by: By<'_>,
+        stored: Stored<'_>,
         bytes: &[u8],
     ) -> Result<Accepted, Refusal> {
-        let arriving = Arriving { origin, stored: Stored::default(), bytes, by };
+        let arriving = Arriving { origin, stored, bytes, by };
         self.ingest_then(arriving, |_, _| ()).map(|(accepted, ())| accepted)
     }
 

@@ -8,7 +8,7 @@ use model::time::UnixMicros;
 use tracing::warn;
 
 use super::Shared;
-use crate::engine::{Forgotten, Ingested, Verdict};
+use crate::engine::{Forgotten, Ingested, Settled, Verdict};
 use crate::intake::{Checked, Origin, Path, Stored, hash, kept_origin};
 use crate::source::redis::REDIS;
 use crate::store::{KeptEvent, Ticket};
@@ -48,19 +48,31 @@ impl Shared {
             event_id: identity.1.clone(),
             record,
         });
-        let (overtaken, over): (Vec<_>, Vec<_>) =
-            ingested.forgotten.iter().partition(|event| event.not_before == UnixMicros(0));
-        let name = |event: &Forgotten| (event.subject.clone(), event.event_id.clone());
-        let mut ticket = self.keeper.update(kept, over.into_iter().map(name));
+        let mut ticket = self.let_go(kept, by, &ingested.forgotten);
         if !save {
             ticket = self.keeper.ticket_of(&identity.0, &identity.1);
-        }
-        for event in overtaken {
-            self.keeper.retire(by.clone(), name(event));
         }
         self.restamp(&identity.0, &ingested.restamped);
         if save && !ingested.is_kept {
             self.keeper.retire(None, identity);
+        }
+        ticket
+    }
+
+    /// Keeps an event, if there is one to keep, and lets go of what no longer counts: at once of what is over, and
+    /// after a while of what `by` has overtaken.
+    fn let_go(
+        &self,
+        kept: Option<KeptEvent>,
+        by: Option<(Subject, EventId)>,
+        forgotten: &[Forgotten],
+    ) -> Ticket {
+        let (overtaken, over): (Vec<_>, Vec<_>) =
+            forgotten.iter().partition(|event| event.not_before == UnixMicros(0));
+        let name = |event: &Forgotten| (event.subject.clone(), event.event_id.clone());
+        let ticket = self.keeper.update(kept, over.into_iter().map(name));
+        for event in overtaken {
+            self.keeper.retire(by.clone(), name(event));
         }
         ticket
     }
@@ -85,9 +97,13 @@ impl Shared {
         heard: UnixMicros,
         bytes: &[u8],
     ) -> bool {
-        let (now, mut engine) = (self.now(), self.engine());
-        let Some(publisher) = engine.knows(subject, event_id, hash(bytes)) else { return false };
-        if let Some(restamped) = engine.place(subject, event_id, heard, now) {
+        // Before anybody is kept from the engine.
+        let (now, hash) = (self.now(), hash(bytes));
+        let mut engine = self.engine();
+        let Some(publisher) = engine.knows(subject, event_id, hash) else { return false };
+        if let Some(Settled { restamped, forgotten }) = engine.place(subject, event_id, heard, now)
+        {
+            self.let_go(None, None, &forgotten);
             self.restamp(subject, &restamped);
             drop(engine);
             if !restamped.is_empty() {

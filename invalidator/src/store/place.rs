@@ -66,7 +66,8 @@ impl Place {
         Ok(self.left.bytes)
     }
 
-    /// A file that somebody else has written is believed only once it has been checked as a whole.
+    /// A file that may have been written by somebody else is believed only once it has been checked as a whole. It may also
+    /// have been the database itself: while it reads, it moves pages of its own out of memory if they are too many.
     fn check_content(&mut self, inner: &Inner) -> Result<(), StoreError> {
         let look = self.anchor.look().map_err(StoreError::system(&inner.path))?;
         if look == self.left {
@@ -80,7 +81,7 @@ impl Place {
                 inner.set_database(Some(Arc::new(database)));
                 if inner.health().failure.is_none() {
                     let file = inner.path.display();
-                    warn!(%file, "somebody else has written or touched the store's file: it is whole");
+                    info!(%file, "the store's file was written between two commits: it has been checked, and is whole");
                 }
                 self.left(inner).map(|_| ())
             }

@@ -114,7 +114,9 @@ fn what_the_new_master_never_heard_of_stays_in_force_and_is_written_there() {
     ask::<u64>(&replica, &inbox).unwrap();
     wait_until("the event out of the inbox", || is_blocked(&daemon, "dave"));
     wait_until("it to be written", || held(&replica, "dave") == ["evt-4"]);
-    assert!(daemon.log().matches("tells of what comes into inboxes").count() >= 2);
+    wait_until("the new master to tell of inboxes", || {
+        daemon.log().matches("tells of what comes into inboxes").count() >= 2
+    });
 }
 
 const DESK: &str = "[[sources.redis.inboxes]]\nname = \"desk\"\n";

@@ -139,6 +139,45 @@ fn an_event_is_written_once_everywhere() {
     assert_eq!(told, format!("{id} {loud}"), "neither a duplicate nor a quiet one is told");
 }
 
+/// Within one millisecond ids of the stream are in another unit than clocks: both have to give one order.
+#[test]
+fn what_a_daemon_writes_and_what_a_publisher_writes_are_in_the_order_of_their_answers() {
+    let mut store = Store::start();
+    let place = |id: &str| -> (u64, u64) {
+        let (ms, rest) = id.split_once('-').unwrap();
+        (ms.parse().unwrap(), rest.parse().unwrap())
+    };
+    let mut last = (0, 0);
+    for number in 0..500 {
+        let (user, id) = (format!("user:{number}"), format!("evt-{number}"));
+        let (id, what) = if number % 2 == 0 {
+            store.publish(&user, &id).unwrap()
+        } else {
+            // A daemon that has just heard it, by Redis's own clock.
+            let (seconds, micros): (u64, u64) = store.ask(&["TIME"]);
+            let event = made(&user, &id, &json!(null));
+            let written: (String, String, String) = Script::new(PUBLISH)
+                .key(format!("{{portcullis}}:state:{user}"))
+                .key("{portcullis}:subjects")
+                .key("{portcullis}:stream")
+                .key("{portcullis}:digest")
+                .arg("")
+                .arg(&user)
+                .arg(&id)
+                .arg(event)
+                .arg(1_000)
+                .arg(256)
+                .arg(seconds * 1_000_000 + micros)
+                .invoke(&mut store.connection)
+                .unwrap();
+            (written.0, written.1)
+        };
+        assert_eq!(what, "written");
+        assert!(place(&id) > last, "{id} after {last:?}");
+        last = place(&id);
+    }
+}
+
 #[test]
 fn the_same_id_with_other_content_is_a_conflict() {
     let mut store = Store::start();

@@ -297,3 +297,15 @@ fn what_is_overtaken_before_it_is_written_is_dropped_once_more_when_it_is() {
     }
     assert_eq!(dropped(&mut engine), ["old"], "now it has");
 }
+
+#[test]
+fn an_event_that_counts_from_later_than_it_was_answered_overrules_nothing_of_itself() {
+    let mut engine = usual();
+    let block = event("1", "alice", 0, json!({ "action": "block", "reason": "fraud" }));
+    let last = Incoming { order: Order::Last, ..Incoming::from(heard(block.clone(), 10)) };
+    let mut answer = engine.ingest(last, at(10)).unwrap();
+    // It is written at an instant of Redis's clock, which is ahead.
+    engine.ingest(placed(&block, 20), at(11)).unwrap();
+    engine.renew(&user("alice"), &mut answer, at(12));
+    assert_eq!((answer.verdict, answer.in_effect), (Verdict::Applied, true), "{answer:?}");
+}

@@ -6,6 +6,7 @@ use model::time::UnixMicros;
 use tracing::error;
 
 use super::connect::Link;
+use super::outbox::micros;
 use super::scripts::Look;
 use super::skew::Skew;
 use super::{REDIS, RedisSource, locked};
@@ -44,8 +45,9 @@ impl RedisSource {
         let mut skew = locked(&self.skew);
         let better = skew.map_or(new, |before| before.with(new));
         *skew = Some(better);
-        self.outbox.set_ahead_us(better.micros());
-        let ahead = i128::from(self.outbox.time(now).0) - i128::from(now.wall.0);
+        self.outbox.set_ahead_us(better.latest());
+        let theirs = i128::from(micros(now.mono)) + i128::from(better.micros());
+        let ahead = theirs - i128::from(now.wall.0);
         shared.metrics.redis.skew(i64::try_from(ahead).unwrap_or(i64::MAX));
     }
 }

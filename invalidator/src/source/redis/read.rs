@@ -302,7 +302,10 @@ impl Session<'_> {
     ) {
         for event_id in missing {
             let Some(record) = self.shared.keeper().event(subject, event_id) else {
-                warn!(source = REDIS, %event_id, "an event that Redis lacks is not kept here");
+                // Else a newer one has overtaken it meanwhile.
+                if self.shared.engine().events_of(subject).contains(event_id) {
+                    warn!(source = REDIS, %event_id, "an event that Redis lacks is not kept here");
+                }
                 continue;
             };
             while self.source.outbox.queue().len() > REPAIRS_WAITING_MAX {

@@ -18,7 +18,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use redis::{RedisError, RedisResult};
 use tokio::sync::{Notify, oneshot};
-use tokio::task::yield_now;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{error, info, warn};
 
@@ -39,6 +39,8 @@ pub(super) use scripts::Scripts;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The same while the bell cannot be heard.
 const DEAF_INTERVAL: Duration = Duration::from_millis(50);
+/// How long it is waited until what is refused for good is on the disk: less than a lease.
+const LETTERS_WITHIN: Duration = Duration::from_secs(1);
 /// How many events are taken in before others get their turn.
 const EVENTS_PER_TURN: usize = 8;
 
@@ -70,6 +72,8 @@ impl Served<'_> {
 /// What is known of an event once it has been taken in.
 enum Step {
     Known(Fate),
+    /// Refused for good.
+    Refused,
     /// Accepted; the answer comes once Redis has it.
     Writing(oneshot::Receiver<()>),
 }
@@ -154,11 +158,15 @@ impl Session<'_> {
             steps.extend(turn.iter().map(|taken| self.take_in_taken(served, batch.held, taken)));
             yield_now().await;
         }
+        if steps.iter().any(|step| matches!(step, Step::Refused)) {
+            self.keep_letters().await;
+        }
         let deadline = Instant::now() + WRITTEN_WITHIN;
         let mut outcome = Outcome::default();
         for (taken, step) in batch.events.iter().zip(steps) {
             let fate = match step {
                 Step::Known(fate) => fate,
+                Step::Refused => Fate::Done,
                 Step::Writing(answered) => match timeout_at(deadline, answered).await {
                     Ok(Ok(())) => Fate::Done,
                     // No room in the outbox, or Redis does not write.
@@ -171,6 +179,13 @@ impl Session<'_> {
             }
         }
         outcome
+    }
+
+    /// Waits until the dead letters of what was refused are on the disk, since Redis is to forget it. A disk that
+    /// takes nothing holds up nobody's events for long: it has an alarm of its own.
+    async fn keep_letters(&self) {
+        let letters = self.shared.dead_letters.clone();
+        let _ = spawn_blocking(move || letters.flush(LETTERS_WITHIN)).await;
     }
 
     /// Since when an event has been taken out of its inbox, as far as that is believed.
@@ -201,8 +216,9 @@ impl Session<'_> {
             }
             Err(refusal) => {
                 let fate = after_refusal(&refusal, age, held);
-                metrics.took(name, if fate == Fate::Done { "refused" } else { "again" });
-                Step::Known(fate)
+                let is_done = fate == Fate::Done;
+                metrics.took(name, if is_done { "refused" } else { "again" });
+                if is_done { Step::Refused } else { Step::Known(fate) }
             }
         }
     }
