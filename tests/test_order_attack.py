@@ -1,4 +1,4 @@
-"""Stories against the order of events: each once had an untrue answer, or ended differently on two daemons or a node."""
+"""Stories against the order of events: each once had an untrue answer, or ended differently on two daemons or nodes."""
 
 import json
 import shutil
