@@ -1,12 +1,12 @@
 //! Who a request is from: cookie, claim and address, through the whole gate.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use gate::claim::Claim;
 use gate::decide::{Freshness, HeadersDecision, Verdict, Worker};
-use model::id::can_be_in_request;
 use gate::request::Request;
 use gate::response;
+use libfuzzer_sys::fuzz_target;
+use model::id::can_be_in_request;
 
 fuzz_target!(|data: &[u8]| {
     let [cookies, address, claim] = fuzz::parts(data);

@@ -1,9 +1,9 @@
 //! The invalidator's answer, applied to a node. Whatever it was, the next poll can be sent.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use gate::decide::KeyCache;
 use gate::node::{Poller, Rank, join};
+use libfuzzer_sys::fuzz_target;
 use model::push::{Message, POLL_BYTES_MAX};
 
 fuzz_target!(|data: &[u8]| {

@@ -2,12 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use signing::{SignatureRules, Profile};
 use model::name::Name;
-use signing::headers::Headers;
 use signing::explain::explain;
+use signing::headers::Headers;
 use signing::key::{Key, KeyId, KeySet, Secret};
 use signing::verify::Verifier;
+use signing::{Profile, SignatureRules};
 
 const NAMES: [&str; 15] = [
     ":method",
