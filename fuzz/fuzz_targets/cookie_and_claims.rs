@@ -2,7 +2,7 @@
 #![no_main]
 
 use gate::claim::Claim;
-use gate::decide::{Freshness, HeadersDecision, Verdict, Worker};
+use gate::decide::{Context, Freshness, HeadersDecision, Verdict, Worker};
 use gate::request::Request;
 use gate::response;
 use libfuzzer_sys::fuzz_target;
@@ -18,8 +18,8 @@ fuzz_target!(|data: &[u8]| {
     }
     for _ in 0..4 {
         let (clock, mut worker) = (fuzz::Stopped, Worker::default());
-        let decision =
-            gate.decide_headers(&request, &mut memory, &clock, Freshness::Fresh, &mut worker);
+        let mut context = Context { shared: &mut memory, clock: &clock, worker: &mut worker };
+        let decision = gate.decide_headers(&request, Freshness::Fresh, &mut context);
         let HeadersDecision::Done(decision) = decision else { panic!("nothing is signed here") };
         let _ = response::rate_limit(gate.config(), &decision.quotas);
         assert!(decision.quotas.len() <= 3);

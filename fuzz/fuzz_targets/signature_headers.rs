@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use model::name::Name;
-use signing::explain::explain;
+use signing::explain::{Endpoint, explain};
 use signing::headers::Headers;
 use signing::key::{Key, KeyId, KeySet, Secret};
 use signing::verify::Verifier;
@@ -65,7 +65,9 @@ fuzz_target!(|data: &[u8]| {
                 assert!(Verifier::begin(&other, None, &headers, &keys, fuzz::NOW).is_err());
             }
         }
-        let steps = explain(&signature, None, &headers, data, &keys, fuzz::NOW);
+        let (signature, keys) = (&signature, &keys);
+        let endpoint = Endpoint { signature, integration: None, keys, now: fuzz::NOW };
+        let steps = explain(endpoint, &headers, data);
         assert!(steps.last().is_some_and(|step| !step.ok));
     }
 });
