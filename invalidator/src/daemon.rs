@@ -13,6 +13,7 @@ use std::{env, io};
 
 use axum::Router;
 use axum::serve::ListenerExt;
+use system::{ConfigError, Load, Reading, Stamps, wall_clock};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -26,18 +27,18 @@ use crate::access::Door;
 use crate::access::tls::Tls;
 use crate::audit::entry::{Fact, Start as Started};
 use crate::audit::{self, Audit, AuditError};
-use crate::config::{self, Config, ConfigError, Listen, Signatures, Written};
+use crate::config::{self, Config, Listen, Signatures, Written};
 use crate::deadletter::DeadLetters;
 use crate::engine::{BatchBounds, Engine, Now, Settings, Source};
 use crate::intake::{EMBEDDED, Intake, load_keys};
-use crate::keys::{self, Load, Reading, Stamps};
+use crate::keys::{self};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::restore::Restore;
 use crate::server::listen::{self, SocketFile};
 use crate::server::slots::Places;
 use crate::server::{Bounds, DRAIN_MAX, Shutdown, api, poll, serve};
-use crate::shared::{Shared, wall_clock};
+use crate::shared::Shared;
 use crate::source::redis::{REDIS, RedisSource};
 use crate::store::{self, Keeper, Opened, Start, StoreError, Witness};
 pub use check::check;
@@ -341,7 +342,7 @@ impl<K: Send> KeysFile<K> {
     fn watch(self, put: impl Fn(Result<K, ConfigError>) + Send + 'static) -> JoinHandle<()> {
         let Self { path, stamps, keys, load } = self;
         put(Ok(keys));
-        tokio::spawn(keys::watch(path, stamps, load, put))
+        tokio::spawn(system::watch(path, stamps, load, put))
     }
 }
 

@@ -12,12 +12,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use system::{ConfigError, Stamp, Stamps, follow, read, read_private};
 use tracing::{error, info};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::Peer;
-use crate::config::{ConfigError, read};
-use crate::keys::{Stamp, Stamps, follow, read_private};
 use crate::metrics::TlsMetrics;
 
 /// Where the certificates are. Nothing is read before [`Files::load`].

@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use model::time::UnixMicros;
+use system::wall_clock;
 use tracing::info;
 
 use super::entry::{Entry, Fact};
 use super::files::Ready;
 use super::queue::Work;
 use super::writer::{WriteError, Writer};
-use crate::shared::wall_clock;
 
 /// How often files past their retention are looked for.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60 * 60);

@@ -4,11 +4,11 @@
 
 use model::time::UnixMicros;
 use serde::Serialize;
+use system::wall_clock;
 
 use super::Audit;
 use super::entry::{About, EventFact, EventText, Fact};
 use super::writer::Writer;
-use crate::shared::wall_clock;
 use crate::throttle::Folded;
 
 /// What makes events the same here: source, result, and cause.

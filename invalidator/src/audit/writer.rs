@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use system::wall_clock;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -17,7 +18,6 @@ use super::metrics::AuditMetrics;
 use super::pseudonyms::{Names, NamesError};
 use super::queue::{Erasure, Queue, Ticket, Work};
 use crate::config::Fsync;
-use crate::shared::wall_clock;
 use crate::throttle::Folds;
 
 /// Most entries that are written at once.

@@ -25,9 +25,10 @@ use clap::Parser;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use signing::signer::SignError;
+use system::ConfigError;
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::daemon::{self, DaemonError};
 use crate::store::salvage::write_rows;
 use api::{Api, ApiError, Reply};

@@ -9,12 +9,12 @@ use model::name::Name;
 use model::time::{UnixMicros, parse_duration};
 use signing::explain::explain;
 use signing::{Profile, SignatureRules};
+use system::{Reading, wall_clock};
 
 use super::Failure;
 use super::captured::Captured;
 use super::input::{self, profile};
-use crate::keys::{self, Reading};
-use crate::shared::wall_clock;
+use crate::keys::{self};
 
 /// Largest captured request, in bytes: the largest body, and room for its headers.
 const REQUEST_BYTES_MAX: u64 = 17 * 1024 * 1024;

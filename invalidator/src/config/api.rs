@@ -7,10 +7,10 @@ use std::time::Duration;
 use model::bucket::Rate;
 use model::name::Name;
 use serde::Deserialize;
+use system::{ConfigError, Span, TIME_RULE, Time};
 
+use super::Api;
 use super::raw::{ACK_TIMEOUT_MAX, span};
-use super::value::{Span, TIME_RULE, Time};
-use super::{Api, ConfigError};
 use crate::access::tls::Files;
 use crate::access::{Access, Authority, Digest, Grant, RATE_DEFAULT, RawAuthority, Role};
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use model::time::parse_duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use system::{ConfigError, Secret, Span};
 
-use super::value::{Secret, Span};
-use super::{ConfigError, Pace, SECRET_BYTES_MIN};
+use super::{Pace, SECRET_BYTES_MIN};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bounds of the time between two times that lines are put on disk.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use system::{ConfigError, Span};
 
-use super::value::Span;
-use super::{ConfigError, Pace};
+use super::Pace;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Shortest and longest time that a dead letter is kept.
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<DeadLetters, String> {
-        let raw: RawDeadLetters = crate::config::parse_toml(text, "dead_letters").unwrap();
+        let raw: RawDeadLetters = system::parse_toml(text, "dead_letters").unwrap();
         raw.check().map_err(|error| error.to_string())
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use model::name::Name;
 use serde::Deserialize;
+use system::ConfigError;
 
-use super::ConfigError;
 use crate::access::{Inbox, RawAuthority};
 
 /// Most inboxes. Each is asked for once a second, by each daemon, and is a label of metrics.

@@ -7,11 +7,11 @@ mod audit;
 mod dead_letters;
 mod events;
 mod inboxes;
+mod listen;
 mod pace;
 mod raw;
 mod redis;
 mod store;
-mod value;
 mod written;
 
 pub use audit::{Audit, AuditPlace, Fsync};
@@ -22,7 +22,6 @@ pub use events::{Events, FieldPath, Signatures, UnknownFields};
 pub use pace::Pace;
 pub use raw::ACK_TIMEOUT_MAX;
 pub use store::{Store, Witness};
-pub(crate) use value::{Place, Secret, TIME_RULE, Time, parse_toml, read, read_bounded};
 pub use written::Written;
 
 use std::fmt;
@@ -31,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use thiserror::Error;
+use system::{ConfigError, parse_toml, read_bounded};
 use tracing::level_filters::LevelFilter;
 
 use crate::access::tls::Files;
@@ -43,22 +42,6 @@ use raw::RawConfig;
 pub const SECRET_BYTES_MIN: usize = 16;
 /// Largest configuration file, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Why a configuration cannot be used: the field and the rule it breaks.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("{field}: {rule}")]
-pub struct ConfigError {
-    /// Path of the field, such as `sources.redis.url`, or the file itself.
-    pub field: String,
-    /// The rule that is broken.
-    pub rule: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { field: field.into(), rule: rule.into() }
-    }
-}
 
 /// The whole configuration.
 #[derive(Debug)]

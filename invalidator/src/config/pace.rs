@@ -1,6 +1,6 @@
 //! How many of the same are kept or noted one by one before the rest is counted together.
 
-use super::ConfigError;
+use system::ConfigError;
 
 /// Most at once that can be configured: a bucket of these fills within a week at one per minute.
 const BURST_MAX: u32 = 10_000;

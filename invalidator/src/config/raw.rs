@@ -6,16 +6,17 @@ use std::time::Duration;
 use model::push::HOLD_MAX;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use system::{ConfigError, Secret, Span};
 use tracing::level_filters::LevelFilter;
 
 use super::api::RawApi;
 use super::audit::{AuditPlace, RawAudit};
 use super::dead_letters::RawDeadLetters;
 use super::events::RawEvents;
+use super::listen;
 use super::redis::RawRedis;
 use super::store::RawStore;
-use super::value::{self, Secret, Span};
-use super::{Config, ConfigError, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN};
+use super::{Config, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN};
 
 /// Shortest wait or interval that may be configured.
 const SPAN_MIN: Duration = Duration::from_millis(10);
@@ -181,7 +182,7 @@ impl RawPoll {
         }
         Ok(Poll {
             scrub,
-            listen: value::listen(&self.listen, self.socket_mode.as_deref())?,
+            listen: listen::parse(&self.listen, self.socket_mode.as_deref())?,
             secret,
             hold: span(self.hold, "poll.hold", Duration::from_secs(1), HOLD_MAX)?,
         })

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-
-use super::ConfigError;
+use system::ConfigError;
 
 /// `[store]`
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
+use system::{ConfigError, parse_toml};
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, parse_toml};
+use super::Config;
 use crate::audit::line::{Hash, Seal};
 
 /// Each field that is written, by its path, and the secrets that the file names.

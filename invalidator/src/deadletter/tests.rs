@@ -3,10 +3,10 @@ mod room;
 
 use model::name::EventId;
 use model::time::UnixMicros;
+use system::wall_clock;
 
 use super::*;
 use crate::intake::Proof;
-use crate::shared::wall_clock;
 
 fn cause(kind: &str) -> Cause {
     Cause { kind: kind.to_owned(), field: "key".to_owned(), rule: "must be right".to_owned() }

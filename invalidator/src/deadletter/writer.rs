@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use redb::Database;
+use system::wall_clock;
 
 use super::letter::Fresh;
 use super::{Inner, Unavailable, table};
-use crate::shared::wall_clock;
 
 /// Most letters in one transaction.
 const BATCH_MAX: usize = 256;

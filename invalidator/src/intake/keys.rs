@@ -8,10 +8,10 @@ use model::name::Name;
 use model::time::UnixMicros;
 use serde::Deserialize;
 use signing::key::{ALGORITHM, KEYS_MAX, KeyId, Secret as KeySecret};
+use system::{ConfigError, Secret, Stamps, Time, parse_toml};
 
 use crate::access::{Authority, RawAuthority};
-use crate::config::{ConfigError, Secret, Time, parse_toml};
-use crate::keys::{Stamps, State, resolve, text, times, validity};
+use crate::keys::{State, resolve, text, times, validity};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,8 +7,7 @@ use model::time::UnixMicros;
 use serde::Deserialize;
 use signing::Profile;
 use signing::key::{ALGORITHM, KEYS_MAX, KeyId};
-
-use crate::config::{ConfigError, Secret, TIME_RULE, Time, parse_toml};
+use system::{ConfigError, Secret, TIME_RULE, Time, parse_toml};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

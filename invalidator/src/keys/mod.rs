@@ -7,60 +7,21 @@
 mod crowd;
 mod file;
 mod rotate;
-mod store;
 #[cfg(test)]
 mod tests;
-mod watch;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use model::push::Message;
 use secrecy::ExposeSecret;
 use signing::key::{KEYS_BYTES_MAX, Key, KeySet, SHARED_SECRET, Secret as KeySecret};
+use system::{ConfigError, Draft, Place, Secret, Stamp, Stamps, read_private};
 
-use crate::config::{ConfigError, Place, Secret};
 pub use crowd::crowded;
 pub(crate) use file::times;
 pub use file::{Entry, State, parse, validity};
 use file::{Raw, SecretEncoding};
 pub use rotate::{Ended, Fresh, Rotated, Rotation, Scope};
-use store::Draft;
-pub use store::Stamp;
-pub(crate) use store::read_private;
-pub(crate) use watch::follow;
-pub use watch::watch;
-
-/// What the files were that a set was read from.
-pub type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
-
-/// One attempt to read keys of some sort.
-#[derive(Debug)]
-pub struct Reading<K> {
-    /// What they were read from, taken before reading: a change in between shows the next time.
-    pub stamps: Stamps,
-    /// The keys, or the rule that is broken.
-    pub keys: Result<K, ConfigError>,
-}
-
-/// Reads a file of keys, and notes the further files that it reads.
-pub type Load<K> = fn(&Path, &mut Stamps) -> Result<K, ConfigError>;
-
-impl<K> Reading<K> {
-    /// Reads the file and the secrets that it names.
-    #[must_use]
-    pub fn of(path: &Path, load: Load<K>) -> Self {
-        let mut stamps = Stamps::from([(path.to_owned(), Stamp::of(path))]);
-        let keys = load(path, &mut stamps);
-        Self { stamps, keys }
-    }
-}
-
-/// Whether any of the files is another one now.
-#[must_use]
-pub fn is_outdated(stamps: &Stamps) -> bool {
-    stamps.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
-}
 
 /// The text of a keys file; `field` is where the configuration names it.
 pub(crate) fn text(path: &Path, field: &str) -> Result<String, ConfigError> {

@@ -11,10 +11,10 @@ use model::name::Name;
 use model::time::UnixMicros;
 use secrecy::{ExposeSecret, SecretString};
 use signing::Profile;
+use system::ConfigError;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
 use super::file::{Entry, State, parse};
-use crate::config::ConfigError;
 
 /// Bytes of a new secret before they are written as text: as many as the hash has.
 const SECRET_BYTES: usize = 32;

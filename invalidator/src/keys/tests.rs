@@ -11,6 +11,8 @@ use signing::Profile;
 use tempfile::TempDir;
 
 use super::*;
+use std::path::PathBuf;
+use system::{Reading, is_outdated};
 
 const SECRET: &str = "0123456789abcdef0123";
 

@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use redb::Database;
+use system::wall_clock;
 use tracing::{error, info};
 
-use super::StoreError;
 use super::inner::Inner;
 use super::keeper::Ticket;
 use super::pending::Batch;
 use super::place::Place;
-use super::{file, table};
-use crate::shared::wall_clock;
+use super::{StoreError, file, table};
 
 /// First pause after a failure; doubled each time, with jitter.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use invalidator::shared::wall_clock;
 use invalidator::store::{self, Meters, Witness};
 use model::subject::Subject;
 use serde_json::{Value, json};
+use system::wall_clock;
 
 use crate::harness::{Daemon, block, occurred_at, portcullis, text, wait_until};
 use crate::node::{Node, Running};

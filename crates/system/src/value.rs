@@ -1,4 +1,4 @@
-//! Values of the configuration file that need more than serde knows: secrets, spans, addresses.
+//! Values in TOML files that need more than serde knows: secrets and where they are kept, spans, times.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,15 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{ConfigError, Listen};
+use crate::ConfigError;
 
-/// Longest path of a Unix socket, in bytes (`sun_path` less its terminator).
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Largest secret or certificate file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A span of time as written: `"500ms"`, `"2s"`.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Span(Duration);
+pub struct Span(Duration);
 
 impl TryFrom<String> for Span {
     type Error = &'static str;
@@ -31,7 +29,7 @@ impl TryFrom<String> for Span {
 
 impl Span {
     /// The span if it lies within the bounds.
-    pub(super) fn within(
+    pub fn within(
         self,
         field: &str,
         min: Duration,
@@ -45,19 +43,21 @@ impl Span {
 }
 
 /// What a time has to look like, for error messages.
-pub(crate) const TIME_RULE: &str = "must be an RFC 3339 time such as \"2026-11-22T12:00:00Z\"";
+pub const TIME_RULE: &str = "must be an RFC 3339 time such as \"2026-11-22T12:00:00Z\"";
 
 /// A time as text, or as TOML's own.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "must be an RFC 3339 time such as \"2026-11-22T12:00:00Z\"")]
-pub(crate) enum Time {
+pub enum Time {
+    /// Text that is still to be checked against [`TIME_RULE`].
     Text(String),
+    /// A time without quotes.
     Toml(toml::value::Datetime),
 }
 
 impl Time {
     /// The time, if it follows [`TIME_RULE`].
-    pub(crate) fn parse(&self) -> Option<UnixMicros> {
+    pub fn parse(&self) -> Option<UnixMicros> {
         match self {
             Self::Text(text) => UnixMicros::parse_rfc3339(text),
             Self::Toml(time) => UnixMicros::parse_rfc3339(&time.to_string()),
@@ -68,22 +68,26 @@ impl Time {
 /// A secret as written: in place, or where to find it.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "must be a string, { file = \"/path\" } or { env = \"NAME\" }")]
-pub(crate) enum Secret {
+pub enum Secret {
+    /// The secret itself.
     Inline(SecretString),
+    /// Where it is kept.
     Elsewhere(Place),
 }
 
 /// Where a secret is kept.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Place {
+pub enum Place {
+    /// A file with nothing else in it.
     File(PathBuf),
+    /// An environment variable, by its name.
     Env(String),
 }
 
 impl Secret {
     /// The secret itself. A newline at the end of a file is not part of it.
-    pub(crate) fn resolve(self, field: &str) -> Result<SecretString, ConfigError> {
+    pub fn resolve(self, field: &str) -> Result<SecretString, ConfigError> {
         match self {
             Self::Inline(secret) => Ok(secret),
             Self::Elsewhere(Place::File(file)) => {
@@ -102,12 +106,12 @@ impl Secret {
 }
 
 /// Reads a file that the configuration names.
-pub(crate) fn read(path: &Path, field: &str) -> Result<Vec<u8>, ConfigError> {
+pub fn read(path: &Path, field: &str) -> Result<Vec<u8>, ConfigError> {
     read_bounded(path, FILE_BYTES_MAX).map_err(|rule| ConfigError::new(field, rule))
 }
 
 /// Reads at most `bytes_max`; the error says what is wrong with the file.
-pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+pub fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     let cannot = |cause| format!("cannot read {}: {cause}", path.display());
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
@@ -118,34 +122,9 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Strin
     Err(format!("{} is larger than {bytes_max} bytes", path.display()))
 }
 
-/// Parses where the poll endpoint listens; `mode` is the permission bits of a Unix socket.
-pub(super) fn listen(text: &str, mode: Option<&str>) -> Result<Listen, ConfigError> {
-    let Some(path) = text.strip_prefix("unix:") else {
-        if mode.is_some() {
-            return Err(ConfigError::new("poll.socket_mode", "belongs to a unix: address only"));
-        }
-        let rule = "must be \"unix:/absolute/path\" or an address such as \"127.0.0.1:7701\"";
-        return text.parse().map(Listen::Tcp).map_err(|_| ConfigError::new("poll.listen", rule));
-    };
-    if !path.starts_with('/') || path.len() > SOCKET_PATH_BYTES_MAX {
-        let rule = format!("must name an absolute path of at most {SOCKET_PATH_BYTES_MAX} bytes");
-        return Err(ConfigError::new("poll.listen", rule));
-    }
-    let mode = octal(mode.unwrap_or("0600")).ok_or_else(|| {
-        let rule = "must be an octal string from \"0600\" to \"0777\" that lets the owner in";
-        ConfigError::new("poll.socket_mode", rule)
-    })?;
-    Ok(Listen::Unix { path: path.into(), mode })
-}
-
-fn octal(text: &str) -> Option<u32> {
-    let mode = u32::from_str_radix(text, 8).ok()?;
-    (mode <= 0o777 && mode & 0o600 == 0o600).then_some(mode)
-}
-
 /// Parses a TOML file; `name` stands for the file itself in errors. Messages never quote the text:
 /// a line of it may hold a secret.
-pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, ConfigError> {
+pub fn parse_toml<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, ConfigError> {
     let syntax = |error: toml::de::Error| {
         let line = error
             .span()

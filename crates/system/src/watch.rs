@@ -4,21 +4,52 @@
 //! It looks once a second rather than asking the kernel: that also works for files that are
 //! replaced, linked, mounted from elsewhere, or not there yet.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::error;
 
-use super::{Load, Reading, Stamps, is_outdated};
-use crate::config::ConfigError;
+use crate::{ConfigError, Stamp};
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long after a change is noticed the files are read: whoever writes in place is likely done.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// What the files were that a set was read from.
+pub type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
+
+/// One attempt to read keys of some sort.
+#[derive(Debug)]
+pub struct Reading<K> {
+    /// What they were read from, taken before reading: a change in between shows the next time.
+    pub stamps: Stamps,
+    /// The keys, or the rule that is broken.
+    pub keys: Result<K, ConfigError>,
+}
+
+/// Reads a file of keys, and notes the further files that it reads.
+pub type Load<K> = fn(&Path, &mut Stamps) -> Result<K, ConfigError>;
+
+impl<K> Reading<K> {
+    /// Reads the file and the secrets that it names.
+    #[must_use]
+    pub fn of(path: &Path, load: Load<K>) -> Self {
+        let mut stamps = Stamps::from([(path.to_owned(), Stamp::of(path))]);
+        let keys = load(path, &mut stamps);
+        Self { stamps, keys }
+    }
+}
+
+/// Whether any of the files is another one now.
+#[must_use]
+pub fn is_outdated(stamps: &Stamps) -> bool {
+    stamps.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
+}
 
 /// Watches until it is dropped. `put` is given each new reading's keys.
 pub async fn watch<K: Send + 'static>(
@@ -36,7 +67,7 @@ pub async fn watch<K: Send + 'static>(
 
 /// The same for whatever is read from files: `read` gives it with what the files were before, and
 /// `put` is given it.
-pub(crate) async fn follow<T: Send + 'static>(
+pub async fn follow<T: Send + 'static>(
     mut stamps: Stamps,
     read: impl Fn() -> (Stamps, T) + Clone + Send + 'static,
     put: impl Fn(T),

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use crate::config::{ConfigError, read_bounded};
+use crate::{ConfigError, read_bounded};
 
 /// Largest keys file, and largest file of one secret, in bytes.
-pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Permission bits that a file with secrets must not have: anything for others, write for the
 /// group.
 const OPEN_BITS: u32 = 0o027;
@@ -16,7 +16,7 @@ const OPEN_BITS: u32 = 0o027;
 const KEPT_BITS: u32 = 0o640;
 
 /// Reads a file that holds secrets, unless others may read it too.
-pub(crate) fn read_private(path: &Path, field: &str) -> Result<String, ConfigError> {
+pub fn read_private(path: &Path, field: &str) -> Result<String, ConfigError> {
     let refuse = |rule: String| ConfigError::new(field, rule);
     let cannot = |cause| refuse(format!("cannot read {}: {cause}", path.display()));
     let metadata = fs::metadata(path).map_err(cannot)?;
@@ -49,7 +49,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Of the file that the path leads to; nothing if there is none to be seen.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
+    pub fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self {
             device: metadata.dev(),
@@ -64,7 +64,7 @@ impl Stamp {
 /// The next content of a file, beside it until it is whole. While it exists no second one can be
 /// made, so two edits cannot overwrite each other.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub struct Draft {
     target: PathBuf,
     temporary: PathBuf,
     file: File,
@@ -73,7 +73,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Begins to replace the file, or to make it. Owner, group and the group's right to read stay.
-    pub(super) fn begin(path: &Path) -> Result<Self, ConfigError> {
+    pub fn begin(path: &Path) -> Result<Self, ConfigError> {
         let cannot = |cause: io::Error| {
             ConfigError::new("file", format!("cannot write beside {}: {cause}", path.display()))
         };
@@ -108,7 +108,7 @@ impl Draft {
     }
 
     /// Writes the content, and puts it in place once it is on the disk.
-    pub(super) fn commit(mut self, text: &str) -> io::Result<()> {
+    pub fn commit(mut self, text: &str) -> io::Result<()> {
         self.file.write_all(text.as_bytes())?;
         self.file.sync_all()?;
         fs::rename(&self.temporary, &self.target)?;
