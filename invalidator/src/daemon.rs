@@ -13,6 +13,7 @@ use std::{env, io};
 
 use axum::Router;
 use axum::serve::ListenerExt;
+use engine::{BatchBounds, Engine, Now, Settings, Source};
 use system::{ConfigError, Load, Reading, Stamps, wall_clock};
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -29,7 +30,6 @@ use crate::audit::entry::{Fact, Start as Started};
 use crate::audit::{self, Audit, AuditError};
 use crate::config::{self, Config, Listen, Signatures, Written};
 use crate::deadletter::DeadLetters;
-use crate::engine::{BatchBounds, Engine, Now, Settings, Source};
 use crate::intake::{EMBEDDED, Intake, load_keys};
 use crate::keys::{self};
 use crate::log;
@@ -144,7 +144,7 @@ async fn run_async(
     let heard = redis.as_ref().map(|_| Source { name: REDIS, built_in: false });
     let engine = Engine::new(Settings {
         epoch: epoch.clone(),
-        limits: config.limits,
+        limits: config.limits.engine,
         batch: BatchBounds::default(),
         connected_for: config.poll.hold.saturating_add(POLL_LATE_MAX),
         scrub: config.poll.scrub,
@@ -199,7 +199,7 @@ async fn run_async(
     let requests_max = config.limits.api_requests_max;
     let twice = |number: usize| number.saturating_mul(2).saturating_add(CONNECTIONS_SPARE);
     let (api_connections, poll_connections) =
-        files::make_room(twice(requests_max), twice(config.limits.nodes_max));
+        files::make_room(twice(requests_max), twice(config.limits.engine.nodes_max));
     let bounds = Bounds {
         connections_max: poll_connections,
         drain_max: DRAIN_MAX,

@@ -11,7 +11,6 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod deadletter;
-pub mod engine;
 pub mod intake;
 pub mod keys;
 pub mod log;

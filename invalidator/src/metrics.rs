@@ -18,16 +18,16 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use engine::Status;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use signing::Validity;
 
 use crate::audit::AuditMetrics;
-use crate::engine::Status;
-use crate::keys::State;
 use crate::overview::Overview;
 use crate::shared::Refusal;
 use crate::source;
@@ -369,7 +369,7 @@ impl Metrics {
         self.node_keys_current.clear();
         let Some(keys) = &status.keys else { return };
         self.keys_file_broken.set(keys.failure.is_some().into());
-        for state in State::ALL.map(State::as_str) {
+        for state in Validity::ALL.map(Validity::as_str) {
             let count = keys.keys.iter().filter(|key| key.state == state).count();
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.keys.get_or_create(&StateLabel { state }).set(count);

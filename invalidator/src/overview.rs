@@ -1,9 +1,9 @@
 //! The daemon at a glance, as `/v1/status` shows it.
 
+use engine::Status;
 use serde::Serialize;
 
 use crate::audit::AuditStatus;
-use crate::engine::Status;
 use crate::source::redis::{Agreement, State};
 use crate::store::StoreStatus;
 

@@ -14,10 +14,10 @@ pub use refusal::Refusal;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use engine::{Engine, NodeKey, Now};
 use model::time::UnixMicros;
 use signing::key::KeySet;
-use system::ConfigError;
-use system::wall_clock;
+use system::{ConfigError, wall_clock};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -25,7 +25,6 @@ use crate::access::{Inbox, SubjectPace};
 use crate::audit::Audit;
 use crate::audit::entry::{Fact, KeysFact};
 use crate::deadletter::DeadLetters;
-use crate::engine::{Engine, NodeKey, Now};
 use crate::intake::{Clock, EventKeys, Intake};
 use crate::keys::crowded;
 use crate::metrics::Metrics;

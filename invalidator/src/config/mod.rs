@@ -179,14 +179,8 @@ pub struct RedisTls {
 /// `[limits]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Users and sessions with a state.
-    pub subjects_max: usize,
-    /// Changes kept for nodes that are behind; who is further behind gets a snapshot.
-    pub log_entries_max: usize,
-    /// Event ids remembered to recognize duplicates.
-    pub event_ids_max: usize,
-    /// Envoy processes known at once.
-    pub nodes_max: usize,
+    /// Bounds of what is kept in memory.
+    pub engine: engine::Limits,
     /// API requests being answered at once.
     pub api_requests_max: usize,
     /// API requests of one caller being answered at once.
@@ -196,10 +190,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            subjects_max: 1_000_000,
-            log_entries_max: 65_536,
-            event_ids_max: 262_144,
-            nodes_max: 256,
+            engine: engine::Limits::default(),
             api_requests_max: 256,
             api_requests_per_caller_max: 128,
         }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use engine::{Identity, Publisher, derived};
 use events::record::Record;
 use events::signature::Signature;
 use events::{Document, Event, EventError, EventErrorKind, protobuf};
@@ -24,7 +25,6 @@ use model::state::CLOCK_ERROR_MAX;
 use model::time::UnixMicros;
 
 use crate::config::{Events, Signatures};
-use crate::engine::{Identity, Publisher, derived};
 pub use identity::{caller, hash, inbox, kept_origin, kept_source};
 pub use keys::{EventKeys, load as load_keys};
 pub use origin::{Clock, Origin, Path, Stored, order};

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use model::name::Name;
 use model::time::UnixMicros;
 use serde::Deserialize;
-use signing::Profile;
 use signing::key::{ALGORITHM, KEYS_MAX, KeyId};
+use signing::{Profile, Validity};
 use system::{ConfigError, Secret, TIME_RULE, Time, parse_toml};
 
 #[derive(Deserialize)]
@@ -79,53 +79,11 @@ pub struct Entry {
     pub profile: Option<Profile>,
 }
 
-/// Whether a key is valid now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Not yet.
-    Pending,
-    /// Yes.
-    Active,
-    /// Not any more.
-    Expired,
-}
-
-impl State {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Pending, Self::Active, Self::Expired];
-
-    /// In one word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Expired => "expired",
-        }
-    }
-}
-
 impl Entry {
     /// Whether it is valid at a time.
     #[must_use]
-    pub fn state(&self, now: UnixMicros) -> State {
-        validity(self.not_before, self.not_after, now)
-    }
-}
-
-/// Whether a time lies within a key's validity; both ends belong to it.
-#[must_use]
-pub fn validity(
-    not_before: Option<UnixMicros>,
-    not_after: Option<UnixMicros>,
-    now: UnixMicros,
-) -> State {
-    if not_before.is_some_and(|from| now < from) {
-        State::Pending
-    } else if not_after.is_some_and(|until| now > until) {
-        State::Expired
-    } else {
-        State::Active
+    pub fn state(&self, now: UnixMicros) -> Validity {
+        Validity::at(self.not_before, self.not_after, now)
     }
 }
 

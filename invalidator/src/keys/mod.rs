@@ -19,7 +19,7 @@ use system::{ConfigError, Draft, Place, Secret, Stamp, Stamps, read_private};
 
 pub use crowd::crowded;
 pub(crate) use file::times;
-pub use file::{Entry, State, parse, validity};
+pub use file::{Entry, parse};
 use file::{Raw, SecretEncoding};
 pub use rotate::{Ended, Fresh, Rotated, Rotation, Scope};
 

@@ -10,11 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 use model::name::Name;
 use model::time::UnixMicros;
 use secrecy::{ExposeSecret, SecretString};
-use signing::Profile;
+use signing::{Profile, Validity};
 use system::ConfigError;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
-use super::file::{Entry, State, parse};
+use super::file::{Entry, parse};
 
 /// Bytes of a new secret before they are written as text: as many as the hash has.
 const SECRET_BYTES: usize = 32;
@@ -116,8 +116,11 @@ impl Rotation<'_> {
             return Err(ConfigError::new("id", "a key with the new id exists: try again"));
         }
         let own = |entry: &&Entry| entry.partner == *self.partner;
-        let live: Vec<&Entry> =
-            entries.iter().filter(own).filter(|entry| entry.state(now) == State::Active).collect();
+        let live: Vec<&Entry> = entries
+            .iter()
+            .filter(own)
+            .filter(|entry| entry.state(now) == Validity::Active)
+            .collect();
         let known = entries.iter().any(|entry| own(&entry));
         let integrations = self.integrations(&live, known)?;
         let profile = self.profile(&live, &integrations)?;
@@ -128,7 +131,7 @@ impl Rotation<'_> {
         let tables = tables(&mut document)?;
         let mut ended = Vec::new();
         for (entry, table) in entries.iter().zip(tables.iter_mut()) {
-            let replaced = own(&entry) && entry.state(now) == State::Active;
+            let replaced = own(&entry) && entry.state(now) == Validity::Active;
             if !replaced || entry.integrations != integrations || entry.profile != profile {
                 continue;
             }
@@ -140,7 +143,7 @@ impl Rotation<'_> {
             ended.push(Ended { id: entry.id.to_string(), not_after });
         }
         tables.push(fresh.table(self.partner, &integrations, profile));
-        let pending = entries.iter().filter(own).filter(|e| e.state(now) == State::Pending);
+        let pending = entries.iter().filter(own).filter(|e| e.state(now) == Validity::Pending);
         let pending = pending.map(|entry| entry.id.to_string()).collect();
         let text = document.to_string();
         parse(&text)?;

@@ -1,5 +1,6 @@
 //! Events on their way in: checked, taken in by the engine, counted and logged.
 
+use engine::{Engine, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId};
 use events::record::Record;
 use events::{Document, EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
 use model::name::{EventId, Name};
@@ -12,7 +13,6 @@ use super::{Refusal, Shared};
 use crate::access::{Caller, Inbox, Role};
 use crate::audit::entry::{About, EventFact, EventText, Fact};
 use crate::deadletter::Refused as Letter;
-use crate::engine::{Engine, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId};
 use crate::intake::{
     Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored, kept_source, order,
 };

@@ -1,5 +1,6 @@
 //! Keeps the store in step with what the engine has done, and the engine with what the store knows.
 
+use engine::{Forgotten, Ingested, Settled, Verdict};
 use events::Event;
 use events::record::Record;
 use model::name::EventId;
@@ -8,7 +9,6 @@ use model::time::UnixMicros;
 use tracing::warn;
 
 use super::Shared;
-use crate::engine::{Forgotten, Ingested, Settled, Verdict};
 use crate::intake::{Checked, Origin, Path, Stored, hash, kept_origin};
 use crate::source::redis::REDIS;
 use crate::store::{KeptEvent, Ticket};

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use engine::Digest;
 use system::wall_clock;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -16,7 +17,6 @@ use super::layout::StreamId;
 use super::retry::REFUSED;
 use super::scripts::Look;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
-use crate::engine::Digest;
 use crate::shared::Shared;
 
 /// How often a comparison is tried while something is always on its way.

@@ -1,7 +1,7 @@
 //! Changes that a node could not store: never said to be enforced, and tried again.
 
 use super::*;
-use crate::engine::node::{RETRY_REFUSED_AFTER, UNSTORED_MAX};
+use crate::node::{RETRY_REFUSED_AFTER, UNSTORED_MAX};
 
 fn refusing(applied_up_to: u64, sequences: impl Iterator<Item = u64>) -> Poll {
     let refusal = |sequence| Refusal { sequence, cause: "slab_full".into() };

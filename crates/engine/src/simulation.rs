@@ -13,7 +13,7 @@ use serde_json::json;
 use super::tests::keys::keys;
 use super::tests::{at, engine, event, settings};
 use super::*;
-use crate::config::Limits;
+use crate::Limits;
 
 mod world;
 

@@ -3,10 +3,10 @@
 
 use model::push;
 use model::time::UnixMicros;
+use signing::Validity;
 use signing::key::KeySet;
 
 use super::report::{KeyStatus, KeysStatus};
-use crate::keys::validity;
 
 /// The set in force. Version 0 is that of a daemon without a keys file, and has no keys.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ impl Keys {
         let keys = self.set.iter().map(|key| KeyStatus {
             id: key.id.to_string(),
             partner: key.partner.to_string(),
-            state: validity(key.not_before, key.not_after, now).as_str(),
+            state: Validity::at(key.not_before, key.not_after, now).as_str(),
             not_before: key.not_before.map(|at| at.to_string()),
             not_after: key.not_after.map(|at| at.to_string()),
             integrations: key.integrations.iter().map(ToString::to_string).collect(),

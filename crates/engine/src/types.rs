@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::warnings::named;
 use super::{Answer, BatchBounds, Change, NodeKey, Source, Ticket};
-use crate::config::Limits;
+use crate::Limits;
 
 /// Both clocks, read once by the caller.
 #[derive(Clone, Copy, Debug)]

@@ -348,7 +348,7 @@ impl Engine {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl From<Event> for Incoming {
     /// Tests that are not about ids tell events apart by what they do.
     fn from(event: Event) -> Self {

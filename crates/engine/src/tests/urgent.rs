@@ -3,7 +3,7 @@
 use model::state::PACKED_FORM;
 
 use super::*;
-use crate::engine::node::RETRY_REFUSED_AFTER;
+use crate::node::RETRY_REFUSED_AFTER;
 
 fn extras(poll: Poll) -> Poll {
     Poll { takes_extras: true, ..poll }

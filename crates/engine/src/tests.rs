@@ -11,7 +11,7 @@ use model::time::UnixMicros;
 use serde_json::json;
 
 use super::*;
-use crate::config::Limits;
+use crate::Limits;
 
 mod idle;
 pub(super) mod keys;

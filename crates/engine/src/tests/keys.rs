@@ -5,7 +5,7 @@ use signing::key::{Key, KeyId, KeySet, Secret};
 
 use super::*;
 
-pub(in crate::engine) fn keys(ids: &[&str]) -> KeySet {
+pub(crate) fn keys(ids: &[&str]) -> KeySet {
     let mut set = KeySet::default();
     for id in ids {
         let key = Key {
