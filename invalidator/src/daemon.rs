@@ -11,9 +11,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{env, io};
 
+use audit::entry::{Fact, Start as Started};
+use audit::{self, Audit, AuditError};
 use axum::Router;
 use axum::serve::ListenerExt;
+use deadletter::DeadLetters;
+use disk::StoreError;
 use engine::{BatchBounds, Engine, Now, Settings, Source};
+use store::{self, Keeper, Opened, Start, Witness};
 use system::{ConfigError, Load, Reading, Stamps, wall_clock};
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -26,10 +31,7 @@ use uuid::Uuid;
 
 use crate::access::Door;
 use crate::access::tls::Tls;
-use crate::audit::entry::{Fact, Start as Started};
-use crate::audit::{self, Audit, AuditError};
-use crate::config::{self, Config, Listen, Signatures, Written};
-use crate::deadletter::DeadLetters;
+use crate::config::{Config, Listen, Signatures, Written};
 use crate::intake::{EMBEDDED, Intake, load_keys};
 use crate::keys::{self};
 use crate::log;
@@ -40,7 +42,6 @@ use crate::server::slots::Places;
 use crate::server::{Bounds, DRAIN_MAX, Shutdown, api, poll, serve};
 use crate::shared::Shared;
 use crate::source::redis::{REDIS, RedisSource};
-use crate::store::{self, Keeper, Opened, Start, StoreError, Witness};
 pub use check::check;
 use reload::{Reload, Signals};
 
@@ -276,7 +277,7 @@ struct Disk<'a> {
 }
 
 /// What says whether there was a store.
-fn witness_of(store: &config::Store, log: &Path) -> Witness {
+fn witness_of(store: &store::Settings, log: &Path) -> Witness {
     let log = log_elsewhere(&store.directory, log);
     Witness::of(&store.directory, &store.witness).and(log)
 }

@@ -5,20 +5,18 @@
 //! is decided in [`engine`], which is plain data without clock or sockets. The rest moves bytes.
 
 pub mod access;
-pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
-pub mod deadletter;
 pub mod intake;
 pub mod keys;
 pub mod log;
 pub mod metrics;
 pub mod overview;
+pub mod replay;
 pub mod restore;
 pub mod server;
 pub mod shared;
 pub mod source;
-pub mod store;
-pub mod throttle;
+pub mod throttles;

@@ -2,12 +2,11 @@
 
 mod access;
 mod config;
-mod dead_letters;
+mod durable;
 mod inboxes;
 mod intake;
 mod redis;
 mod repaired;
-mod store;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -18,6 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use audit::AuditMetrics;
 use engine::Status;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -26,15 +26,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use signing::Validity;
+use store::Meters;
 
-use crate::audit::AuditMetrics;
 use crate::overview::Overview;
 use crate::shared::Refusal;
 use crate::source;
-use crate::store::Meters;
 pub use access::{AccessMetrics, ConnectionMetrics};
 pub use config::ConfigMetrics;
-pub use dead_letters::DeadLetterMetrics;
+use deadletter::DeadLetterMetrics;
 pub use inboxes::InboxMetrics;
 pub use intake::IntakeMetrics;
 use redis::RedisMetrics;
@@ -191,7 +190,7 @@ impl Metrics {
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
         metrics.inboxes.register(&mut metrics.registry);
-        metrics.dead_letters.register(&mut metrics.registry);
+        metrics.dead_letters.register(&mut metrics.registry, Refusal::kinds());
         metrics.register_gauges();
         metrics.register_keys();
         metrics.audit.register(&mut metrics.registry);

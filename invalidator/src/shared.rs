@@ -14,24 +14,24 @@ pub use refusal::Refusal;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use audit::Audit;
+use audit::entry::{Fact, KeysFact};
+use deadletter::DeadLetters;
 use engine::{Engine, NodeKey, Now};
 use model::time::UnixMicros;
 use signing::key::KeySet;
+use store::Keeper;
 use system::{ConfigError, wall_clock};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::access::{Inbox, SubjectPace};
-use crate::audit::Audit;
-use crate::audit::entry::{Fact, KeysFact};
-use crate::deadletter::DeadLetters;
 use crate::intake::{Clock, EventKeys, Intake};
 use crate::keys::crowded;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
 use crate::source::redis::{Agreement, Outbox, State};
-use crate::store::Keeper;
-use crate::throttle::Throttles;
+use crate::throttles::Throttles;
 
 /// Shared by every task of the daemon.
 #[derive(Debug)]

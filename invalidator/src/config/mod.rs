@@ -3,25 +3,17 @@
 //! Every error names the field and the rule it breaks. Nothing here opens a socket.
 
 mod api;
-mod audit;
-mod dead_letters;
 mod events;
 mod inboxes;
 mod listen;
-mod pace;
 mod raw;
 mod redis;
-mod store;
 mod written;
 
-pub use audit::{Audit, AuditPlace, Fsync};
-pub use dead_letters::DeadLetters;
 #[cfg(test)]
 pub(crate) use events::RawEvents;
 pub use events::{Events, FieldPath, Signatures, UnknownFields};
-pub use pace::Pace;
 pub use raw::ACK_TIMEOUT_MAX;
-pub use store::{Store, Witness};
 pub use written::Written;
 
 use std::fmt;
@@ -29,13 +21,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use audit::AuditPlace;
+use audit::line::{Hash, Seal};
 use secrecy::SecretString;
 use system::{ConfigError, parse_toml, read_bounded};
 use tracing::level_filters::LevelFilter;
 
 use crate::access::tls::Files;
 use crate::access::{Access, Inbox};
-use crate::audit::line::{Hash, Seal};
 use raw::RawConfig;
 
 /// Shortest secret that the poll endpoint accepts, in bytes.
@@ -55,9 +48,9 @@ pub struct Config {
     /// The Redis source, if configured.
     pub redis: Option<Redis>,
     /// Where what is known is kept.
-    pub store: Store,
+    pub store: store::Settings,
     /// The audit log.
-    pub audit: Audit,
+    pub audit: audit::Settings,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
     /// Logs.
@@ -67,7 +60,7 @@ pub struct Config {
     /// What events must and must not have, and who may sign them.
     pub events: Events,
     /// How long events that cannot be applied are kept.
-    pub dead_letters: DeadLetters,
+    pub dead_letters: deadletter::Bounds,
 }
 
 /// `[api]`

@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use audit::{AuditPlace, RawAudit};
+use deadletter::RawDeadLetters;
 use model::push::HOLD_MAX;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use store::RawStore;
 use system::{ConfigError, Secret, Span};
 use tracing::level_filters::LevelFilter;
 
 use super::api::RawApi;
-use super::audit::{AuditPlace, RawAudit};
-use super::dead_letters::RawDeadLetters;
 use super::events::RawEvents;
 use super::redis::RawRedis;
-use super::store::RawStore;
 use super::{Config, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN, listen};
 
 /// Shortest wait or interval that may be configured.

@@ -1,5 +1,7 @@
 //! Every rule of the configuration, by the message that its breach gives.
 
+mod store;
+
 use std::time::Duration;
 
 use secrecy::ExposeSecret;

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use audit::line::{Hash, Seal};
 use secrecy::{ExposeSecret, SecretString};
 use system::{ConfigError, parse_toml};
 use toml::{Table, Value};
 
 use super::Config;
-use crate::audit::line::{Hash, Seal};
 
 /// Each field that is written, by its path, and the secrets that the file names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

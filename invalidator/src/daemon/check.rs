@@ -10,17 +10,16 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::{fs, io};
 
+use audit::{self, OpenError};
 use rustix::fs::{Access as Rights, AtFlags, CWD, accessat};
 use socket2::{Domain, Socket, Type};
 use system::{ConfigError, Reading};
 
 use super::witness_of;
-use crate::audit::{self, OpenError};
 use crate::config::{Config, Listen};
 use crate::intake::load_keys;
 use crate::keys::{self};
 use crate::source::redis::RedisSource;
-use crate::{deadletter, store};
 
 /// What is in `store.directory`, besides the audit log.
 const FILES: [&str; 4] =

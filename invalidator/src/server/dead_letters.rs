@@ -9,6 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use deadletter::{Cause, DeadLetters, Filter, Letter, Unavailable};
 use model::name::EventId;
 use model::time::UnixMicros;
 use serde::{Deserialize, Serialize};
@@ -20,9 +21,7 @@ use super::body;
 use super::disk::DiskReads;
 use super::problem::Problem;
 use crate::access::Caller;
-use crate::deadletter::{
-    Cause, DeadLetters, Filter, Letter, ReplayError, Replayed, Selection, Unavailable, Word, replay,
-};
+use crate::replay::{ReplayError, Replayed, Selection, Word, replay};
 use crate::shared::Shared;
 
 /// Letters in one answer, if the question does not say.

@@ -6,12 +6,12 @@ use events::record::Record;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
+use store::{KeptEvent, Ticket};
 use tracing::warn;
 
 use super::Shared;
 use crate::intake::{Checked, Origin, Path, Stored, hash, kept_origin};
 use crate::source::redis::REDIS;
-use crate::store::{KeptEvent, Ticket};
 
 impl Shared {
     /// Looks up in the store what an event in force is, if the engine has forgotten that.

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use disk::StoreError;
 use events::record::Record;
-use invalidator::store::{self, Keeper, KeptEvent, Meters, Opened, Start, StoreError, Witness};
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
+use store::{self, Keeper, KeptEvent, Meters, Opened, Start, Witness};
 use tempfile::TempDir;
 
 const NOW: UnixMicros = UnixMicros(1_795_348_800_000_000);

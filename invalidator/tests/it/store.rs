@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use invalidator::store::{self, Meters, Witness};
 use model::subject::Subject;
 use serde_json::{Value, json};
+use store::{self, Meters, Witness};
 use system::wall_clock;
 
 use crate::harness::{Daemon, block, occurred_at, portcullis, text, wait_until};
