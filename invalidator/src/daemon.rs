@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{env, io};
 
+use access::Door;
+use access::tls::Tls;
 use audit::entry::{Fact, Start as Started};
 use audit::{self, Audit, AuditError};
 use axum::Router;
@@ -18,6 +20,7 @@ use axum::serve::ListenerExt;
 use deadletter::DeadLetters;
 use disk::StoreError;
 use engine::{BatchBounds, Engine, Now, Settings, Source};
+use keys::{self};
 use store::{self, Keeper, Opened, Start, Witness};
 use system::{ConfigError, Load, Reading, Stamps, wall_clock};
 use thiserror::Error;
@@ -29,11 +32,8 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::access::Door;
-use crate::access::tls::Tls;
 use crate::config::{Config, Listen, Signatures, Written};
 use crate::intake::{EMBEDDED, Intake, load_keys};
-use crate::keys::{self};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::restore::Restore;

@@ -4,13 +4,11 @@
 //! What an event means and which of two is newer is decided in `events` and `model`; what to tell which node
 //! is decided in [`engine`], which is plain data without clock or sockets. The rest moves bytes.
 
-pub mod access;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod intake;
-pub mod keys;
 pub mod log;
 pub mod metrics;
 pub mod overview;

@@ -1,6 +1,6 @@
 //! What `/metrics` shows, in the OpenMetrics text format. No label ever holds a user's id.
 
-mod access;
+mod callers;
 mod config;
 mod durable;
 mod inboxes;
@@ -10,7 +10,6 @@ mod repaired;
 #[cfg(test)]
 mod tests;
 pub mod text;
-mod tls;
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -31,14 +30,14 @@ use store::Meters;
 use crate::overview::Overview;
 use crate::shared::Refusal;
 use crate::source;
-pub use access::{AccessMetrics, ConnectionMetrics};
+use ::access::tls::TlsMetrics;
+pub use callers::{AccessMetrics, ConnectionMetrics};
 pub use config::ConfigMetrics;
 use deadletter::DeadLetterMetrics;
 pub use inboxes::InboxMetrics;
 pub use intake::IntakeMetrics;
 use redis::RedisMetrics;
 pub use repaired::Repaired;
-pub use tls::TlsMetrics;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
 const ACK_SECONDS: [f64; 12] =

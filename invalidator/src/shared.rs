@@ -14,10 +14,12 @@ pub use refusal::Refusal;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use access::{Inbox, SubjectPace};
 use audit::Audit;
 use audit::entry::{Fact, KeysFact};
 use deadletter::DeadLetters;
 use engine::{Engine, NodeKey, Now};
+use keys::crowded;
 use model::time::UnixMicros;
 use signing::key::KeySet;
 use store::Keeper;
@@ -25,9 +27,7 @@ use system::{ConfigError, wall_clock};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::access::{Inbox, SubjectPace};
 use crate::intake::{Clock, EventKeys, Intake};
-use crate::keys::crowded;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
 use crate::source::redis::{Agreement, Outbox, State};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use access::Token;
 use serde_json::Value;
 use system::read_bounded;
 use thiserror::Error;
@@ -11,7 +12,6 @@ use ureq::tls::TlsConfig;
 
 use super::args::Client;
 use super::tls;
-use crate::access::Token;
 use crate::config::ACK_TIMEOUT_MAX;
 use crate::server::host::is_loopback_name;
 

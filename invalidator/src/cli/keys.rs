@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use keys::{self, Entry, Fresh, Rotated, Rotation, Scope};
 use model::name::Name;
 use model::time::{DURATION_RULE, parse_duration};
 use secrecy::ExposeSecret;
@@ -17,7 +18,6 @@ use system::wall_clock;
 use super::input::profile;
 use super::{Failure, show};
 use crate::config::Config;
-use crate::keys::{self, Entry, Fresh, Rotated, Rotation, Scope};
 
 #[derive(Args, Debug)]
 pub(super) struct Keys {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use keys::{self};
 use model::name::Name;
 use model::time::{UnixMicros, parse_duration};
 use signing::explain::explain;
@@ -14,7 +15,6 @@ use system::{Reading, wall_clock};
 use super::Failure;
 use super::captured::Captured;
 use super::input::{self, profile};
-use crate::keys::{self};
 
 /// Largest captured request, in bytes: the largest body, and room for its headers.
 const REQUEST_BYTES_MAX: u64 = 17 * 1024 * 1024;

@@ -21,14 +21,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use access::tls::Files;
+use access::{Access, Inbox};
 use audit::AuditPlace;
 use audit::line::{Hash, Seal};
 use secrecy::SecretString;
 use system::{ConfigError, parse_toml, read_bounded};
 use tracing::level_filters::LevelFilter;
 
-use crate::access::tls::Files;
-use crate::access::{Access, Inbox};
 use raw::RawConfig;
 
 /// Shortest secret that the poll endpoint accepts, in bytes.

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use audit::{self, OpenError};
+use keys::{self};
 use rustix::fs::{Access as Rights, AtFlags, CWD, accessat};
 use socket2::{Domain, Socket, Type};
 use system::{ConfigError, Reading};
@@ -18,7 +19,6 @@ use system::{ConfigError, Reading};
 use super::witness_of;
 use crate::config::{Config, Listen};
 use crate::intake::load_keys;
-use crate::keys::{self};
 use crate::source::redis::RedisSource;
 
 /// What is in `store.directory`, besides the audit log.

@@ -4,15 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use access::{Authority, RawAuthority};
+use keys::{resolve, text, times};
 use model::name::Name;
 use model::time::UnixMicros;
 use serde::Deserialize;
 use signing::Validity;
 use signing::key::{ALGORITHM, KEYS_MAX, KeyId, Secret as KeySecret};
 use system::{ConfigError, Secret, Stamps, Time, parse_toml};
-
-use crate::access::{Authority, RawAuthority};
-use crate::keys::{resolve, text, times};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{self, Caller, Needs, Permission};
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, State};
@@ -30,7 +31,6 @@ use super::problem::Problem;
 use super::slots::Places;
 use super::view::Shown;
 use super::written::{NOT_IN_REDIS, Written};
-use crate::access::{self, Caller, Needs, Permission};
 use crate::intake::{self, EMBEDDED, Origin};
 use crate::metrics::text;
 use crate::shared::{Accepted, Shared};

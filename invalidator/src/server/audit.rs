@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use access::Caller;
 use audit::Ticket;
 use audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
 use axum::body::Body;
@@ -19,7 +20,6 @@ use serde_json::json;
 use super::api::Door;
 use super::body;
 use super::problem::Problem;
-use crate::access::Caller;
 use crate::shared::Shared;
 
 /// Longest body that names somebody, in bytes.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use access::Caller;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -20,7 +21,6 @@ use super::audit::{Noted, require_json};
 use super::body;
 use super::disk::DiskReads;
 use super::problem::Problem;
-use crate::access::Caller;
 use crate::replay::{ReplayError, Replayed, Selection, Word, replay};
 use crate::shared::Shared;
 

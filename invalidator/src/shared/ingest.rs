@@ -1,5 +1,6 @@
 //! Events on their way in: checked, taken in by the engine, counted and logged.
 
+use access::{Caller, Inbox, Role};
 use audit::entry::{About, EventFact, EventText, Fact};
 use deadletter::Refused as Letter;
 use engine::{Engine, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId};
@@ -13,7 +14,6 @@ use store::Ticket;
 use tracing::{info, warn};
 
 use super::{Refusal, Shared};
-use crate::access::{Caller, Inbox, Role};
 use crate::intake::{
     Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored, kept_source, order,
 };

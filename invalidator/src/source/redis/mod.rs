@@ -49,9 +49,9 @@ use tokio::sync::watch;
 pub use agreement::{Agreement, State};
 pub use outbox::Outbox;
 
+use access::Inbox;
 use system::ConfigError;
 
-use crate::access::Inbox;
 use crate::config::{self};
 use crate::server::Shutdown;
 use crate::shared::Shared;

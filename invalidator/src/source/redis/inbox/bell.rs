@@ -39,7 +39,7 @@ pub(in super::super) struct Bell {
 
 impl Bell {
     pub(in super::super) fn new(config: &config::Redis, layout: &Layout) -> Self {
-        let key = |inbox: &crate::access::Inbox| layout.inbox(&inbox.name).inbox.into_bytes();
+        let key = |inbox: &access::Inbox| layout.inbox(&inbox.name).inbox.into_bytes();
         let lines = config.inboxes.iter().map(|inbox| (key(inbox), Notify::new()));
         Self { lines: lines.collect(), hears: AtomicBool::new(false) }
     }

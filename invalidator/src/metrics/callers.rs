@@ -1,11 +1,11 @@
 //! What is counted of the API's callers. No label holds a name.
 
+use access::{Denied, Lane};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use crate::access::{Denied, Lane};
 use crate::server::slots::Bound;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

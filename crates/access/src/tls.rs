@@ -3,6 +3,8 @@
 //! The files are watched: what is changed is used for the next connection, without a restart. Files
 //! that cannot be used change nothing but the metrics and the log.
 
+mod metrics;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,7 +19,8 @@ use tracing::{error, info};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::Peer;
-use crate::metrics::TlsMetrics;
+
+pub use metrics::TlsMetrics;
 
 /// Where the certificates are. Nothing is read before [`Files::load`].
 #[derive(Clone, Debug)]

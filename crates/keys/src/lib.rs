@@ -18,13 +18,13 @@ use signing::key::{KEYS_BYTES_MAX, Key, KeySet, SHARED_SECRET, Secret as KeySecr
 use system::{ConfigError, Draft, Place, Secret, Stamp, Stamps, read_private};
 
 pub use crowd::crowded;
-pub(crate) use file::times;
 pub use file::{Entry, parse};
 use file::{Raw, SecretEncoding};
+pub use file::{Times, times};
 pub use rotate::{Ended, Fresh, Rotated, Rotation, Scope};
 
 /// The text of a keys file; `field` is where the configuration names it.
-pub(crate) fn text(path: &Path, field: &str) -> Result<String, ConfigError> {
+pub fn text(path: &Path, field: &str) -> Result<String, ConfigError> {
     let text = read_private(path, field)?;
     if text.is_empty() {
         // As a shell leaves it while the command before the `>` still runs.
@@ -72,11 +72,7 @@ pub fn load(path: &Path, stamps: &mut Stamps) -> Result<KeySet, ConfigError> {
 }
 
 /// The secret itself, and a note of the file that it is read from.
-pub(crate) fn resolve(
-    secret: Secret,
-    field: &str,
-    stamps: &mut Stamps,
-) -> Result<KeySecret, ConfigError> {
+pub fn resolve(secret: Secret, field: &str, stamps: &mut Stamps) -> Result<KeySecret, ConfigError> {
     let text = match secret {
         // A newline at its end is not part of it.
         Secret::Elsewhere(Place::File(path)) => {

@@ -42,10 +42,10 @@ pub(super) enum SecretEncoding {
 }
 
 /// When a key begins and ends to be valid.
-pub(crate) type Times = (Option<UnixMicros>, Option<UnixMicros>);
+pub type Times = (Option<UnixMicros>, Option<UnixMicros>);
 
 /// Checks both ends of a key's validity; `place` is where the key stands.
-pub(crate) fn times(
+pub fn times(
     not_before: Option<Time>,
     not_after: Option<Time>,
     place: &str,

@@ -26,7 +26,8 @@ pub struct TlsMetrics {
 }
 
 impl TlsMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
+    /// Gives the metrics their names.
+    pub fn register(&self, registry: &mut Registry) {
         let help = "Unix time at which the certificate in use expires";
         registry.register("tls_not_after_seconds", help, self.not_after.clone());
         let help = "1 while certificates and keys as they are on the disk now are not in use";

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use model::name::Name;
 use model::time::UnixMicros;
 use signing::Profile;
+use system::{Reading, is_outdated};
 use tempfile::TempDir;
 
 use super::*;
-use std::path::PathBuf;
-use system::{Reading, is_outdated};
 
 const SECRET: &str = "0123456789abcdef0123";
 
