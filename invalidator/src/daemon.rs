@@ -302,7 +302,11 @@ fn restore(
     let meters = metrics.store.clone();
     let program = if *rebuild { Some(env::current_exe()?) } else { None };
     let program = program.as_deref();
-    let opened = store::open(directory, witness, program, meters, wall, |kept| restore.take(kept))?;
+    let opened = store::open(
+        store::Opening { directory, witness, rebuild: program, meters },
+        wall,
+        |kept| restore.take(kept),
+    )?;
     let Opened { keeper, start, sources_alive } = opened;
     let mut engine = restore.finish(&keeper).map_err(|error| ConfigError {
         field: "limits.subjects_max".to_owned(),

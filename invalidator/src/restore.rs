@@ -169,9 +169,18 @@ mod tests {
 
     fn keeper(directory: &tempfile::TempDir) -> Keeper {
         let directory = directory.path().join("store");
-        store::open(&directory, &Witness::default(), None, Meters::default(), NOW, |_| Ok(()))
-            .unwrap()
-            .keeper
+        store::open(
+            store::Opening {
+                directory: &directory,
+                witness: &Witness::default(),
+                rebuild: None,
+                meters: Meters::default(),
+            },
+            NOW,
+            |_| Ok(()),
+        )
+        .unwrap()
+        .keeper
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Engine {
         maker.add_urgent(draft, node, &mut sent);
         if draft.batch.urgent.is_empty() {
             maker.add_retries(draft, node, &mut sent, now.mono);
-            maker.add_checks(draft, node, &mut sent, *scrub, now.mono);
+            maker.add_checks(draft, node, &mut sent, (*scrub, now.mono));
         }
         let is_snapshot = draft.batch.kind() == Kind::Snapshot;
         if is_snapshot || !draft.subjects.is_empty() || sent.retry.is_some() || sent.check.is_some()
@@ -160,8 +160,7 @@ impl Maker<'_> {
         draft: &mut Draft,
         node: &mut Node,
         sent: &mut Sent,
-        per_second: u32,
-        now: Duration,
+        (per_second, now): (u32, Duration),
     ) {
         let batch = &mut draft.batch;
         let is_able = node.synced && batch.kind() != Kind::Snapshot;

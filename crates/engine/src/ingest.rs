@@ -52,20 +52,32 @@ impl Engine {
             Seen::Before(event_id, covering) => {
                 register.version.event_id = event_id;
                 let standing = (heard, order);
-                return Ok(self.come_again(&subject, &register, covering, standing, now));
+                return Ok(self.come_again((&subject, &register), covering, standing, now));
             }
         };
-        let mut warnings = Vec::new();
-        if event_id != register.version.event_id {
-            warnings.push(warnings::id_taken(&register.version.event_id, &event_id));
-        }
-        register.version.event_id = event_id.clone();
+        let warnings = match event_id == register.version.event_id {
+            true => Vec::new(),
+            false => vec![warnings::id_taken(&register.version.event_id, &event_id)],
+        };
+        register.version.event_id = event_id;
         if order == Order::Last {
             register.version.at = self.next_instant(&subject, register.version.at);
             heard = register.version.at;
         }
-        let counts = register.version.at;
+        let here = Heard { at: heard, counts: register.version.at };
         self.put_in_publishers_order(&subject, &mut register, &identity);
+        let place = order.is_place().then_some(here);
+        self.take_in_new((subject, register), (identity, Since { here, place }), warnings, now)
+    }
+
+    /// Takes in an event that was never seen before.
+    fn take_in_new(
+        &mut self,
+        (subject, mut register): (Subject, Register),
+        (identity, since): (Identity, Since),
+        mut warnings: Vec<String>,
+        now: Now,
+    ) -> Result<Ingested, IngestError> {
         let names = self.unknown_names(&register.effect, now);
         let unknown_names = u64::try_from(names.len()).unwrap_or(u64::MAX);
         warnings.extend(names);
@@ -74,13 +86,12 @@ impl Engine {
         warnings.extend(warnings::over(&register.effect, now.wall));
         let before = self.left(&subject, &register, now);
         let Merged { mut merge, sequence, forgotten, .. } = self.merge(&subject, &register, now)?;
+        let event_id = register.version.event_id.clone();
         let key = (subject.clone(), event_id.clone());
         self.seen.insert(key.clone(), identity, sequence);
-        let here = Heard { at: heard, counts };
-        let place = order.is_place().then_some(here);
-        self.seen.set_since(&key, Since { here, place });
+        self.seen.set_since(&key, since);
         let mut settled = Settled { forgotten, ..Settled::default() };
-        if place.is_some() {
+        if since.place.is_some() {
             self.settle(&subject, now, &mut settled);
             if let Some(raised) = self.held(&subject, &event_id) {
                 (register, merge) = (raised, Merge::Applied);
@@ -92,26 +103,17 @@ impl Engine {
         if lifts_nothing {
             warnings.extend(warnings::lifts_nothing(&register.effect));
         }
-        let verdict = match merge {
-            Merge::TooManyTopics => return Err(IngestError::TooManyTopics),
-            _ if !standing.overruled_by.is_empty() => Verdict::Stale,
-            Merge::Duplicate => Verdict::Duplicate,
-            _ if lifts_nothing || !standing.in_effect => Verdict::NoEffect,
-            Merge::Applied => Verdict::Applied,
-            Merge::Stale => Verdict::Stale,
-        };
-        let is_kept = self.subjects.holds(&subject, &event_id);
-        let sequence = self.subjects.sequence_of(&subject).unwrap_or(sequence);
+        let verdict = verdict(merge, &standing, lifts_nothing)?;
         let Standing { in_effect, overruled_by } = standing;
         let Settled { restamped, forgotten } = settled;
         Ok(Ingested {
+            is_kept: self.subjects.holds(&subject, &event_id),
+            sequence: self.subjects.sequence_of(&subject).unwrap_or(sequence),
             event_id,
             register,
             verdict,
             in_effect,
             overruled_by,
-            is_kept,
-            sequence,
             unknown_names,
             idle,
             warnings,
@@ -123,8 +125,7 @@ impl Engine {
     /// An event that was taken in before: it may find its place now, or be back in force.
     fn come_again(
         &mut self,
-        subject: &Subject,
-        register: &Register,
+        (subject, register): (&Subject, &Register),
         covering: u64,
         (heard, order): (UnixMicros, Order),
         now: Now,
@@ -346,6 +347,18 @@ impl Engine {
             });
         groups.chain(limits).collect()
     }
+}
+
+/// What has become of an event that was merged.
+fn verdict(merge: Merge, standing: &Standing, lifts_nothing: bool) -> Result<Verdict, IngestError> {
+    Ok(match merge {
+        Merge::TooManyTopics => return Err(IngestError::TooManyTopics),
+        _ if !standing.overruled_by.is_empty() => Verdict::Stale,
+        Merge::Duplicate => Verdict::Duplicate,
+        _ if lifts_nothing || !standing.in_effect => Verdict::NoEffect,
+        Merge::Applied => Verdict::Applied,
+        Merge::Stale => Verdict::Stale,
+    })
 }
 
 #[cfg(any(test, feature = "testing"))]

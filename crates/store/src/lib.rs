@@ -33,7 +33,7 @@ pub use keeper::{Keeper, KeptEvent, StoreStatus, Ticket};
 pub use look::look;
 pub use meters::Meters;
 
-pub use open::{FILE_NAME, MARK_NAME, Opened, Start, open};
+pub use open::{FILE_NAME, MARK_NAME, Opened, Opening, Start, open};
 pub use pending::PENDING_BYTES_MAX;
 pub use retired::REPEATED_WITHIN;
 pub use witness::Witness;

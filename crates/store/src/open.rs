@@ -57,22 +57,32 @@ pub struct Opened {
     pub sources_alive: Option<UnixMicros>,
 }
 
-/// Opens the store in its directory, and gives every event in it to `take`. With `rebuild`, what
-/// is damaged is moved aside and salvaged; `take` may then see events twice. `rebuild` is the
-/// program with [`salvage::SUBCOMMAND`]: this one, outside tests. An empty directory is a first
-/// start only if no witness speaks for an earlier one.
+/// What a store is opened with.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// Where it is; made if it is not there.
+    pub directory: &'a Path,
+    /// What may say that there was a store. An empty directory is a first start only if it is silent.
+    pub witness: &'a Witness,
+    /// The program with [`salvage::SUBCOMMAND`], if what is damaged is to be moved aside and salvaged: this
+    /// one, outside tests.
+    pub rebuild: Option<&'a Path>,
+    /// What counts its work.
+    pub meters: Meters,
+}
+
+/// Opens the store in its directory, and gives every event in it to `take`; of a store that is rebuilt, `take`
+/// may see events twice.
 ///
 /// # Errors
 /// If another process has the store, the system refuses, or something that was kept may be lost
 /// and `rebuild` is not asked for.
 pub fn open(
-    directory: &Path,
-    witness: &Witness,
-    rebuild: Option<&Path>,
-    meters: Meters,
+    opening: Opening<'_>,
     now: UnixMicros,
     mut take: impl FnMut(KeptEvent) -> Result<(), String>,
 ) -> Result<Opened, StoreError> {
+    let Opening { directory, witness, rebuild, meters } = opening;
     directory::make(directory)?;
     let lock = DirectoryLock::take(directory)?;
     let path = directory.join(FILE_NAME);

@@ -16,6 +16,7 @@ use model::time::UnixMicros;
 use tempfile::TempDir;
 
 use super::*;
+use crate::Opening;
 
 const NOW: UnixMicros = UnixMicros(1_795_348_800_000_000);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,10 +39,14 @@ fn open_with(
     rebuild: Option<&Path>,
 ) -> Result<(Opened, Vec<KeptEvent>), StoreError> {
     let mut events = Vec::new();
-    let opened = open(directory, &Witness::default(), rebuild, Meters::default(), NOW, |event| {
-        events.push(event);
-        Ok(())
-    })?;
+    let opened = open(
+        Opening { directory, witness: &Witness::default(), rebuild, meters: Meters::default() },
+        NOW,
+        |event| {
+            events.push(event);
+            Ok(())
+        },
+    )?;
     Ok((opened, events))
 }
 
@@ -270,10 +275,19 @@ fn a_hundred_thousand_events_are_loaded() {
     close(&keeper);
     let started = Instant::now();
     let mut count = 0;
-    let reopened = open(&directory, &Witness::default(), None, Meters::default(), NOW, |_| {
-        count += 1;
-        Ok(())
-    });
+    let reopened = open(
+        Opening {
+            directory: &directory,
+            witness: &Witness::default(),
+            rebuild: None,
+            meters: Meters::default(),
+        },
+        NOW,
+        |_| {
+            count += 1;
+            Ok(())
+        },
+    );
     println!(
         "{count} events, {bytes} bytes: saved in {saved:?}, loaded in {:?}",
         started.elapsed()

@@ -3,6 +3,7 @@
 use disk::StoreError;
 
 use super::*;
+use crate::Opening;
 
 /// How long it may take until what was done to an idle store is noticed: looked for once a second.
 const NOTICED: Duration = Duration::from_secs(10);
@@ -169,7 +170,16 @@ fn an_empty_directory_is_a_first_start_only_if_nothing_outside_knows_better() {
     let directory = temporary.path().join("store");
     let witness = Witness::of(&directory, &crate::WitnessPlace::Beside);
     let open = |rebuild: Option<&Path>| {
-        super::super::open(&directory, &witness, rebuild, Meters::default(), NOW, |_| Ok(()))
+        super::super::open(
+            Opening {
+                directory: &directory,
+                witness: &witness,
+                rebuild,
+                meters: Meters::default(),
+            },
+            NOW,
+            |_| Ok(()),
+        )
     };
     let first = open(None).unwrap();
     assert!(first.start == Start::First && first.keeper.is_new());
