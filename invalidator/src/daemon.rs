@@ -11,8 +11,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{env, io};
 
+use access::Door;
+use access::tls::Tls;
+use audit::entry::{Fact, Start as Started};
+use audit::{self, Audit, AuditError};
 use axum::Router;
 use axum::serve::ListenerExt;
+use deadletter::DeadLetters;
+use disk::StoreError;
+use engine::{BatchBounds, Engine, Now, Settings, Source};
+use keys::{self};
+use store::{self, Keeper, Opened, Start, Witness};
+use system::{ConfigError, Load, Reading, Stamps, wall_clock};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -22,24 +32,16 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::access::Door;
-use crate::access::tls::Tls;
-use crate::audit::entry::{Fact, Start as Started};
-use crate::audit::{self, Audit, AuditError};
-use crate::config::{self, Config, ConfigError, Listen, Signatures, Written};
-use crate::deadletter::DeadLetters;
-use crate::engine::{BatchBounds, Engine, Now, Settings, Source};
+use crate::config::{Config, Listen, Signatures, Written};
 use crate::intake::{EMBEDDED, Intake, load_keys};
-use crate::keys::{self, Load, Reading, Stamps};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::restore::Restore;
 use crate::server::listen::{self, SocketFile};
 use crate::server::slots::Places;
 use crate::server::{Bounds, DRAIN_MAX, Shutdown, api, poll, serve};
-use crate::shared::{Shared, wall_clock};
+use crate::shared::Shared;
 use crate::source::redis::{REDIS, RedisSource};
-use crate::store::{self, Keeper, Opened, Start, StoreError, Witness};
 pub use check::check;
 use reload::{Reload, Signals};
 
@@ -143,7 +145,7 @@ async fn run_async(
     let heard = redis.as_ref().map(|_| Source { name: REDIS, built_in: false });
     let engine = Engine::new(Settings {
         epoch: epoch.clone(),
-        limits: config.limits,
+        limits: config.limits.engine,
         batch: BatchBounds::default(),
         connected_for: config.poll.hold.saturating_add(POLL_LATE_MAX),
         scrub: config.poll.scrub,
@@ -198,7 +200,7 @@ async fn run_async(
     let requests_max = config.limits.api_requests_max;
     let twice = |number: usize| number.saturating_mul(2).saturating_add(CONNECTIONS_SPARE);
     let (api_connections, poll_connections) =
-        files::make_room(twice(requests_max), twice(config.limits.nodes_max));
+        files::make_room(twice(requests_max), twice(config.limits.engine.nodes_max));
     let bounds = Bounds {
         connections_max: poll_connections,
         drain_max: DRAIN_MAX,
@@ -275,7 +277,7 @@ struct Disk<'a> {
 }
 
 /// What says whether there was a store.
-fn witness_of(store: &config::Store, log: &Path) -> Witness {
+fn witness_of(store: &store::Settings, log: &Path) -> Witness {
     let log = log_elsewhere(&store.directory, log);
     Witness::of(&store.directory, &store.witness).and(log)
 }
@@ -300,7 +302,11 @@ fn restore(
     let meters = metrics.store.clone();
     let program = if *rebuild { Some(env::current_exe()?) } else { None };
     let program = program.as_deref();
-    let opened = store::open(directory, witness, program, meters, wall, |kept| restore.take(kept))?;
+    let opened = store::open(
+        store::Opening { directory, witness, rebuild: program, meters },
+        wall,
+        |kept| restore.take(kept),
+    )?;
     let Opened { keeper, start, sources_alive } = opened;
     let mut engine = restore.finish(&keeper).map_err(|error| ConfigError {
         field: "limits.subjects_max".to_owned(),
@@ -341,7 +347,7 @@ impl<K: Send> KeysFile<K> {
     fn watch(self, put: impl Fn(Result<K, ConfigError>) + Send + 'static) -> JoinHandle<()> {
         let Self { path, stamps, keys, load } = self;
         put(Ok(keys));
-        tokio::spawn(keys::watch(path, stamps, load, put))
+        tokio::spawn(system::watch(path, stamps, load, put))
     }
 }
 

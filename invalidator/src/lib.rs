@@ -10,22 +10,17 @@
 //! **Begin with** [`daemon`], which starts and stops the parts, and [`engine`]. The code map in `ARCHITECTURE.md` says which file
 //! to open for which change.
 
-pub mod access;
-pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
-pub mod deadletter;
-pub mod engine;
 pub mod intake;
-pub mod keys;
 pub mod log;
 pub mod metrics;
 pub mod overview;
+pub mod replay;
 pub mod restore;
 pub mod server;
 pub mod shared;
 pub mod source;
-pub mod store;
-pub mod throttle;
+pub mod throttles;

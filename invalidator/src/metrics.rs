@@ -1,45 +1,43 @@
 //! What `/metrics` shows, in the OpenMetrics text format. No label ever holds a user's id.
 
-mod access;
+mod callers;
 mod config;
-mod dead_letters;
+mod durable;
 mod inboxes;
 mod intake;
 mod redis;
 mod repaired;
-mod store;
 #[cfg(test)]
 mod tests;
 pub mod text;
-mod tls;
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use audit::AuditMetrics;
+use engine::Status;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use signing::Validity;
+use store::Meters;
 
-use crate::audit::AuditMetrics;
-use crate::engine::Status;
-use crate::keys::State;
 use crate::overview::Overview;
 use crate::shared::Refusal;
 use crate::source;
-use crate::store::Meters;
-pub use access::{AccessMetrics, ConnectionMetrics};
+use ::access::tls::TlsMetrics;
+pub use callers::{AccessMetrics, ConnectionMetrics};
 pub use config::ConfigMetrics;
-pub use dead_letters::DeadLetterMetrics;
+use deadletter::DeadLetterMetrics;
 pub use inboxes::InboxMetrics;
 pub use intake::IntakeMetrics;
 use redis::RedisMetrics;
 pub use repaired::Repaired;
-pub use tls::TlsMetrics;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
 const ACK_SECONDS: [f64; 12] =
@@ -191,7 +189,7 @@ impl Metrics {
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
         metrics.inboxes.register(&mut metrics.registry);
-        metrics.dead_letters.register(&mut metrics.registry);
+        metrics.dead_letters.register(&mut metrics.registry, Refusal::kinds());
         metrics.register_gauges();
         metrics.register_keys();
         metrics.audit.register(&mut metrics.registry);
@@ -369,7 +367,7 @@ impl Metrics {
         self.node_keys_current.clear();
         let Some(keys) = &status.keys else { return };
         self.keys_file_broken.set(keys.failure.is_some().into());
-        for state in State::ALL.map(State::as_str) {
+        for state in Validity::ALL.map(Validity::as_str) {
             let count = keys.keys.iter().filter(|key| key.state == state).count();
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.keys.get_or_create(&StateLabel { state }).set(count);

@@ -1,11 +1,11 @@
 //! The daemon at a glance, as `/v1/status` shows it.
 
+use audit::AuditStatus;
+use engine::Status;
 use serde::Serialize;
+use store::StoreStatus;
 
-use crate::audit::AuditStatus;
-use crate::engine::Status;
 use crate::source::redis::{Agreement, State};
-use crate::store::StoreStatus;
 
 /// What each part says of itself.
 #[derive(Clone, Debug, Serialize)]

@@ -12,33 +12,26 @@ pub use ingest::Accepted;
 pub use refusal::Refusal;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use access::{Inbox, SubjectPace};
+use audit::Audit;
+use audit::entry::{Fact, KeysFact};
+use deadletter::DeadLetters;
+use engine::{Engine, NodeKey, Now};
+use keys::crowded;
 use model::time::UnixMicros;
 use signing::key::KeySet;
+use store::Keeper;
+use system::{ConfigError, wall_clock};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::access::{Inbox, SubjectPace};
-use crate::audit::Audit;
-use crate::audit::entry::{Fact, KeysFact};
-use crate::config::ConfigError;
-use crate::deadletter::DeadLetters;
-use crate::engine::{Engine, NodeKey, Now};
 use crate::intake::{Clock, EventKeys, Intake};
-use crate::keys::crowded;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
 use crate::source::redis::{Agreement, Outbox, State};
-use crate::store::Keeper;
-use crate::throttle::Throttles;
-
-/// The wall clock; the Unix epoch if it stands before that.
-#[must_use]
-pub fn wall_clock() -> UnixMicros {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    UnixMicros(0).saturating_add(since_epoch.unwrap_or(Duration::ZERO))
-}
+use crate::throttles::Throttles;
 
 /// Shared by every task of the daemon.
 #[derive(Debug)]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use access::Token;
 use serde_json::Value;
+use system::read_bounded;
 use thiserror::Error;
 use ureq::RequestBuilder;
 use ureq::http::Uri;
@@ -10,8 +12,7 @@ use ureq::tls::TlsConfig;
 
 use super::args::Client;
 use super::tls;
-use crate::access::Token;
-use crate::config::{ACK_TIMEOUT_MAX, read_bounded};
+use crate::config::ACK_TIMEOUT_MAX;
 use crate::server::host::is_loopback_name;
 
 /// Longest wait for a connection.

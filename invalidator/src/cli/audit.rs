@@ -6,6 +6,9 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use audit::line::{Facts, Point, Seal};
+use audit::verify::{Report, verify};
+use audit::{AuditPlace, Lines, Names, Next, list};
 use clap::{ArgGroup, Args, Subcommand};
 use model::subject::Subject;
 use model::time::UnixMicros;
@@ -15,10 +18,7 @@ use serde_json::{Map, Value};
 use super::api::{Api, ApiError};
 use super::erase::body;
 use super::{Client, Failure};
-use crate::audit::line::{Facts, Point, Seal};
-use crate::audit::verify::{Report, verify};
-use crate::audit::{Lines, Names, Next, list};
-use crate::config::{AuditPlace, Config};
+use crate::config::Config;
 
 const VERIFY_HELP: &str = "\
 What it finds: any line that was changed, is missing, stands twice or in another place, by file:line \

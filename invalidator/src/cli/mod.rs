@@ -25,11 +25,12 @@ use clap::Parser;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use signing::signer::SignError;
+use store::salvage::write_rows;
+use system::ConfigError;
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::daemon::{self, DaemonError};
-use crate::store::salvage::write_rows;
 use api::{Api, ApiError, Reply};
 use args::{Arguments, Client, Command, Publish, Run, Salvage, Target};
 use captured::CapturedError;

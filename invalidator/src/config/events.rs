@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-
-use super::ConfigError;
-use super::value::Span;
+use system::{ConfigError, Span};
 
 /// Most entries of `required_fields`, and of `blocked_fields`.
 const FIELDS_MAX: usize = 64;
@@ -175,7 +173,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Events, String> {
-        let raw: RawEvents = crate::config::parse_toml(text, "events").unwrap();
+        let raw: RawEvents = system::parse_toml(text, "events").unwrap();
         raw.check().map_err(|error| error.to_string())
     }
 

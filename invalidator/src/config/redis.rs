@@ -9,11 +9,11 @@ use std::time::Duration;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use system::{ConfigError, Secret, Span};
 
 use super::inboxes::{self, RawInbox};
 use super::raw::span;
-use super::value::{self, Secret, Span};
-use super::{ConfigError, Redis, RedisMode, RedisTls};
+use super::{Redis, RedisMode, RedisTls};
 
 /// Longest interval and time to death of a connection.
 const DEAD_AFTER_MAX: Duration = Duration::from_secs(60);
@@ -213,7 +213,7 @@ impl RawRedis {
             if path.is_some() && !tls {
                 return Err(broken(key, "belongs to a rediss:// url only"));
             }
-            path.map(|path| value::read(&path, &format!("sources.redis.{key}"))).transpose()
+            path.map(|path| system::read(&path, &format!("sources.redis.{key}"))).transpose()
         };
         let ca = read("tls_ca_file", self.tls_ca_file.take())?;
         let cert = read("tls_cert_file", self.tls_cert_file.take())?;

@@ -4,24 +4,22 @@
 //! Nothing is made, opened for writing, or listened on, and Redis is not spoken to. Whether what the
 //! store holds is whole is only known when it is opened.
 
-use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::{fs, io};
 
+use audit::{self, OpenError};
+use keys::{self};
 use rustix::fs::{Access as Rights, AtFlags, CWD, accessat};
 use socket2::{Domain, Socket, Type};
+use system::{ConfigError, Reading};
 
 use super::witness_of;
-use crate::audit::{self, OpenError};
-use crate::config::{Config, ConfigError, Listen};
-use crate::deadletter;
+use crate::config::{Config, Listen};
 use crate::intake::load_keys;
-use crate::keys::{self, Reading};
 use crate::source::redis::RedisSource;
-use crate::store;
 
 /// What is in `store.directory`, besides the audit log.
 const FILES: [&str; 4] =

@@ -6,12 +6,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use access::Door;
+use audit::entry::{Fact, ReloadFact};
+use system::ConfigError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::access::Door;
-use crate::audit::entry::{Fact, ReloadFact};
-use crate::config::{Config, ConfigError, Written};
+use crate::config::{Config, Written};
 use crate::log::Level;
 use crate::shared::Shared;
 

@@ -1,5 +1,6 @@
 //! What an event is beside its id, and who has published it for certain.
 
+use engine::{Identity, Publisher};
 use events::record::Record;
 use events::signature::{MEMBER, Signature};
 use events::{Document, Event, EventError};
@@ -9,7 +10,6 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::{EMBEDDED, Origin, Path, signature};
-use crate::engine::{Identity, Publisher};
 use crate::source::redis::REDIS;
 
 /// Of a caller of the API, by the name of its token or certificate.

@@ -1,10 +1,9 @@
 //! Where an event comes from, when it was first heard, and who brought it.
 
+use engine::{Order, Publisher};
 use events::CLOCK_AHEAD_MAX;
 use model::name::EventId;
 use model::time::UnixMicros;
-
-use crate::engine::{Order, Publisher};
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

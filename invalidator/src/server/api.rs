@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{self, Caller, Needs, Permission};
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, State};
@@ -11,6 +12,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Json, Router, middleware};
+use engine::{Overruling, Receipt, WaiterId};
 use events::EVENT_BYTES_MAX;
 use model::subject::Subject;
 use serde::Serialize;
@@ -29,8 +31,6 @@ use super::problem::Problem;
 use super::slots::Places;
 use super::view::Shown;
 use super::written::{NOT_IN_REDIS, Written};
-use crate::access::{self, Caller, Needs, Permission};
-use crate::engine::{Overruling, Receipt, WaiterId};
 use crate::intake::{self, EMBEDDED, Origin};
 use crate::metrics::text;
 use crate::shared::{Accepted, Shared};

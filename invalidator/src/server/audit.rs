@@ -4,6 +4,9 @@
 
 use std::sync::Arc;
 
+use access::Caller;
+use audit::Ticket;
+use audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
 use axum::body::Body;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -17,9 +20,6 @@ use serde_json::json;
 use super::api::Door;
 use super::body;
 use super::problem::Problem;
-use crate::access::Caller;
-use crate::audit::Ticket;
-use crate::audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
 use crate::shared::Shared;
 
 /// Longest body that names somebody, in bytes.

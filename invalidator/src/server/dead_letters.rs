@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use access::Caller;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use deadletter::{Cause, DeadLetters, Filter, Letter, Unavailable};
 use model::name::EventId;
 use model::time::UnixMicros;
 use serde::{Deserialize, Serialize};
@@ -19,10 +21,7 @@ use super::audit::{Noted, require_json};
 use super::body;
 use super::disk::DiskReads;
 use super::problem::Problem;
-use crate::access::Caller;
-use crate::deadletter::{
-    Cause, DeadLetters, Filter, Letter, ReplayError, Replayed, Selection, Unavailable, Word, replay,
-};
+use crate::replay::{ReplayError, Replayed, Selection, Word, replay};
 use crate::shared::Shared;
 
 /// Letters in one answer, if the question does not say.

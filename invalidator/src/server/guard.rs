@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Caller, Denied, Door, Known, Lane, Needs, Peer, Permission, Role};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -21,7 +22,6 @@ use super::body;
 use super::problem::Problem;
 use super::seats::Place;
 use super::slots::{Bound, Places, Slots};
-use crate::access::{Caller, Denied, Door, Known, Lane, Needs, Peer, Permission, Role};
 use crate::shared::Shared;
 
 /// What the guard of every route needs.

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use access::tls::{Secured, Tls};
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::serve::Listener;
@@ -38,7 +39,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::access::tls::{Secured, Tls};
 use crate::metrics::ConnectionMetrics;
 use patient::{Patient, WRITE_TIMEOUT};
 use seats::{Place, Seats};

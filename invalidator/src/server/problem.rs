@@ -5,10 +5,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::IngestError;
 use events::EventErrorKind;
 use serde::Serialize;
 
-use crate::engine::IngestError;
 use crate::shared::Refusal;
 
 /// One problem.

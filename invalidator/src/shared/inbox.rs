@@ -1,11 +1,11 @@
 //! Events out of the inboxes of publishers who may do nothing else in Redis.
 
+use access::Inbox;
 use events::{EventError, EventErrorKind};
 use model::time::UnixMicros;
 
 use super::ingest::By;
 use super::{Accepted, Refusal, Shared};
-use crate::access::Inbox;
 use crate::intake::{self, Origin, Path, Stored};
 use crate::source::redis::REDIS;
 

@@ -1,17 +1,17 @@
 //! Keeps the store in step with what the engine has done, and the engine with what the store knows.
 
+use engine::{Forgotten, Ingested, Settled, Verdict};
 use events::Event;
 use events::record::Record;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
+use store::{KeptEvent, Ticket};
 use tracing::warn;
 
 use super::Shared;
-use crate::engine::{Forgotten, Ingested, Settled, Verdict};
 use crate::intake::{Checked, Origin, Path, Stored, hash, kept_origin};
 use crate::source::redis::REDIS;
-use crate::store::{KeptEvent, Ticket};
 
 impl Shared {
     /// Looks up in the store what an event in force is, if the engine has forgotten that.

@@ -1,8 +1,9 @@
 //! Every rule of `[sources.redis]`, by the message that its breach gives.
 
+use access::Authority;
+
 use super::super::Config;
 use super::*;
-use crate::access::Authority;
 
 const POLL: &str = "[poll]\nlisten = \"unix:/run/p.sock\"\nsecret = \"0123456789abcdef\"\n";
 

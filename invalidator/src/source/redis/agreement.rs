@@ -7,10 +7,9 @@
 
 use std::time::Duration;
 
+use engine::Digest;
 use model::time::UnixMicros;
 use serde::Serialize;
-
-use crate::engine::Digest;
 
 /// So long nothing may be under way, and both differ, before that counts as a difference: other
 /// daemons forget and write as well, by clocks of their own, and within this time.

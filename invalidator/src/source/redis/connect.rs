@@ -19,11 +19,12 @@ use redis::{
     TlsMode, Value,
 };
 use secrecy::ExposeSecret;
+use system::ConfigError;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::Lost;
-use crate::config::{self, ConfigError, RedisMode};
+use crate::config::{self, RedisMode};
 
 /// Where to connect to.
 pub(super) struct Servers {

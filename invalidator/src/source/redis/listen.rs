@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use engine::Verdict;
 use events::CLOCK_AHEAD_MAX;
 use futures_util::{FutureExt, Stream, StreamExt};
 use model::time::UnixMicros;
@@ -17,7 +18,6 @@ use super::bare::Waiting;
 use super::layout::{StreamId, parse_kept};
 use super::refused::may_pass;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
-use crate::engine::Verdict;
 use crate::intake::{Origin, Path};
 use crate::shared::{Accepted, Shared};
 use crate::source::waiting::{self, TURN};

@@ -49,8 +49,10 @@ use tokio::sync::watch;
 pub use agreement::{Agreement, State};
 pub use outbox::Outbox;
 
-use crate::access::Inbox;
-use crate::config::{self, ConfigError};
+use access::Inbox;
+use system::ConfigError;
+
+use crate::config::{self};
 use crate::server::Shutdown;
 use crate::shared::Shared;
 use agreement::Follower;

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
+use engine::{Digest, Verdict};
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
@@ -22,7 +23,6 @@ use super::scripts::Look;
 use super::session::{SETTLE_INTERVAL, Session};
 use super::write::ends_connection;
 use super::{Lost, REDIS, locked};
-use crate::engine::{Digest, Verdict};
 use crate::intake::{Origin, Path, Stored};
 
 /// How many subjects one step of the scan looks for.

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use engine::IngestError;
 use events::EventErrorKind as Kind;
 use model::name::EventId;
 use model::subject::Subject;
 
-use crate::engine::IngestError;
 use crate::shared::Refusal;
 
 /// Most events that are remembered as refused for good. Beyond it all are forgotten, and refused anew.

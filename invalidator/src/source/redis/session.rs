@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use engine::Digest;
+use system::wall_clock;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
@@ -15,8 +17,7 @@ use super::layout::StreamId;
 use super::retry::REFUSED;
 use super::scripts::Look;
 use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
-use crate::engine::Digest;
-use crate::shared::{Shared, wall_clock};
+use crate::shared::Shared;
 
 /// How often a comparison is tried while something is always on its way.
 pub(super) const SETTLE_TRIES: u32 = 20;

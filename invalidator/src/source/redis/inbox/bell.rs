@@ -13,6 +13,7 @@ use redis::aio::AsyncPushSender;
 use redis::{
     Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, ServerErrorKind, Value,
 };
+use system::ConfigError;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
@@ -21,7 +22,7 @@ use super::super::connect::{Link, Servers};
 use super::super::layout::Layout;
 use super::super::write::ends_connection;
 use super::super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff};
-use crate::config::{self, ConfigError};
+use crate::config::{self};
 
 /// The pause after Redis has said that it does not ring for us.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
@@ -38,7 +39,7 @@ pub(in super::super) struct Bell {
 
 impl Bell {
     pub(in super::super) fn new(config: &config::Redis, layout: &Layout) -> Self {
-        let key = |inbox: &crate::access::Inbox| layout.inbox(&inbox.name).inbox.into_bytes();
+        let key = |inbox: &access::Inbox| layout.inbox(&inbox.name).inbox.into_bytes();
         let lines = config.inboxes.iter().map(|inbox| (key(inbox), Notify::new()));
         Self { lines: lines.collect(), hears: AtomicBool::new(false) }
     }

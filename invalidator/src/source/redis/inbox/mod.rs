@@ -14,6 +14,7 @@ mod scripts;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use access::Inbox;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use redis::{RedisError, RedisResult};
@@ -30,7 +31,6 @@ use super::layout::InboxKeys;
 use super::session::Session;
 use super::write::ends_connection;
 use super::{BACKOFF_MAX, Lost, REDIS, backoff};
-use crate::access::Inbox;
 pub(super) use bell::Bell;
 pub(super) use scripts::Scripts;
 
