@@ -3,8 +3,9 @@
 //! A plain hash is enough because tokens are random: there is no dictionary to try. Text that does
 //! not have a token's form is no token, so that nobody can make one of a word.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
+use base16ct::HexDisplay;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
@@ -82,15 +83,8 @@ impl Digest {
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(DIGEST_PREFIX)?.as_bytes();
         let mut digest = [0; DIGEST_BYTES];
-        if digits.len() != 2 * DIGEST_BYTES {
-            return None;
-        }
-        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-            // `from_str_radix` would take a sign.
-            let pair = std::str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'))?;
-            *byte = u8::from_str_radix(pair, 16).ok()?;
-        }
-        Some(Self(digest))
+        let read = base16ct::mixed::decode(digits, &mut digest).ok()?;
+        (read.len() == DIGEST_BYTES).then_some(Self(digest))
     }
 
     /// Of a token as it was presented; nothing if the bytes have not the form of one.
@@ -116,11 +110,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = DIGEST_PREFIX.to_owned();
-        for byte in self.0 {
-            write!(text, "{byte:02x}")?;
-        }
-        f.write_str(&text)
+        write!(f, "{DIGEST_PREFIX}{:x}", HexDisplay(&self.0))
     }
 }
 

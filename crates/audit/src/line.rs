@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use base16ct::HexDisplay;
 use hmac::{Hmac, KeyInit, Mac};
 use model::time::UnixMicros;
 use secrecy::{ExposeSecret, SecretString};
@@ -40,22 +41,14 @@ impl Hash {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut hash = Self::ZERO;
-        if text.len() != 2 * HASH_BYTES {
-            return None;
-        }
-        for (byte, digits) in hash.0.iter_mut().zip(text.as_bytes().chunks(2)) {
-            if digits.iter().any(|digit| !matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
-                return None;
-            }
-            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        }
-        Some(hash)
+        let read = base16ct::lower::decode(text, &mut hash.0).ok()?;
+        (read.len() == HASH_BYTES).then_some(hash)
     }
 }
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{:x}", HexDisplay(&self.0))
     }
 }
 
@@ -135,11 +128,8 @@ impl Seal {
             return "sha256".to_owned();
         }
         let fingerprint = self.hash(FINGERPRINT_OF);
-        let mut name = "hmac-sha256:".to_owned();
-        for byte in fingerprint.0.iter().take(FINGERPRINT_BYTES) {
-            name.push_str(&format!("{byte:02x}"));
-        }
-        name
+        let (shown, _) = fingerprint.0.split_at(FINGERPRINT_BYTES);
+        format!("hmac-sha256:{:x}", HexDisplay(shown))
     }
 
     /// The hash of a line without its own.

@@ -326,7 +326,7 @@ fn copy(
 fn random() -> Result<String, getrandom::Error> {
     let mut bytes = [0; RANDOM_BYTES];
     getrandom::fill(&mut bytes)?;
-    Ok(bytes.iter().fold("p".to_owned(), |name, byte| format!("{name}{byte:02x}")))
+    Ok(format!("p{}", base16ct::lower::encode_string(&bytes)))
 }
 
 #[cfg(test)]

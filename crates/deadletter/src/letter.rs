@@ -151,7 +151,9 @@ fn id_of(texts: [&str; 4], bytes: &[u8]) -> String {
         digest.update([0]);
     }
     digest.update(bytes);
-    digest.finalize().iter().take(ID_BYTES).map(|b| format!("{b:02x}")).collect()
+    let digest = digest.finalize();
+    let (id, _) = digest.split_at(ID_BYTES);
+    base16ct::lower::encode_string(id)
 }
 
 impl std::fmt::Debug for Fresh {

@@ -93,7 +93,7 @@ pub fn join(
         raise_tolerance(shared, replay.tolerance)?;
     }
     let (key, boot) = random.split_at(HashKey::BYTES);
-    let boot_id: String = boot.iter().map(|byte| format!("{byte:02x}")).collect();
+    let boot_id = base16ct::lower::encode_string(boot);
     let progress = Progress { boot_id, ..Progress::default() };
     agree(shared, Key::Progress, &progress.encode_to_vec())?;
     let key = agree(shared, Key::HashKey, key)?;

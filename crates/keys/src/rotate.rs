@@ -2,9 +2,9 @@
 //! file, so that comments and other entries stay as they are.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::time::Duration;
 
+use base16ct::HexDisplay;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::name::Name;
@@ -91,10 +91,7 @@ impl Fresh {
         getrandom::fill(&mut random)?;
         let short: String = partner.as_str().chars().take(ID_PARTNER_BYTES_MAX).collect();
         let date: String = now.to_string().chars().take(10).filter(|c| *c != '-').collect();
-        let mut id = format!("{short}-{date}-");
-        for byte in random {
-            let _ = write!(id, "{byte:02x}");
-        }
+        let id = format!("{short}-{date}-{:x}", HexDisplay(&random));
         Ok(Self { id, secret: format!("whsec_{}", STANDARD.encode(secret)).into() })
     }
 }
