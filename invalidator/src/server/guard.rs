@@ -1,6 +1,6 @@
 //! Stands before every route of the API: who is calling, may they, and not too fast.
 //!
-//! What is decided here is decided in [`crate::access`]; this turns it into answers, counts it, and
+//! What is decided here is decided in the crate [`access`]; this turns it into answers, counts it, and
 //! tells handlers and other middleware who the [`Caller`] is.
 //!
 //! Whoever is not known does not stay connected, and the answers to failed attempts are throttled
