@@ -220,9 +220,7 @@ DONE = {
 
 
 @pytest.mark.parametrize("fault", DONE)
-def test_what_was_done_to_a_line_is_named_by_us_and_found_with_the_documents_code(
-    copy, tmp_path, fault
-):
+def test_what_was_done_to_a_line_is_named_by_us_and_found_with_the_documents_code(copy, tmp_path, fault):
     place = tmp_path / "audit"
     shutil.copytree(copy / "audit", place)
     (code,) = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)

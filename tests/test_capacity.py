@@ -33,9 +33,7 @@ def post_head(path: str, authorization: str, length: int) -> bytes:
 
 
 def get_head(path: str, authorization: str) -> bytes:
-    return (
-        f"GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: {authorization}\r\n\r\n"
-    ).encode()
+    return (f"GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: {authorization}\r\n\r\n").encode()
 
 
 @contextmanager

@@ -48,9 +48,7 @@ def gate(stack, port: int, config: dict, poll_address: str | None) -> Envoy:
     """Another Envoy, in front of the gRPC server."""
     directory = stack.edge.config.parent / config["node"]
     directory.mkdir()
-    options = Options(
-        plugin=config, upstream_port=port, poll_address=poll_address, upstream_http2=True
-    )
+    options = Options(plugin=config, upstream_port=port, poll_address=poll_address, upstream_http2=True)
     return Envoy(directory, options)
 
 

@@ -8,17 +8,17 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 import redis as client
-from test_audit import lines as audit_lines
-from test_hostile_redis import DAY_MS
-from test_intake import KEYS, SECRET, sign, write_private
-from test_order import in_step
-from test_redis import run
 
 from harness import artifacts, dead_letters, events
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.redis_server import Redis
 from harness.stack import running
+from test_audit import lines as audit_lines
+from test_hostile_redis import DAY_MS
+from test_intake import KEYS, SECRET, sign, write_private
+from test_order import in_step
+from test_redis import run
 
 DOCUMENT = artifacts.REPOSITORY / "docs/redis.md"
 FRAUD_ONLY = {"allow.actions": ["block", "unblock"], "allow.reasons": ["fraud"]}
@@ -236,7 +236,9 @@ def test_ids_count_per_inbox(one, user):
     put(one, event("block", user, reason="kyc", event_id="own-1"), inbox="risk-engine")
     finished(one, "fraud-desk")
     finished(one)
-    ids = {block["reason"]: block["event_id"] for block in one.daemon.get(f"/v1/users/{user}").json()["blocks"]}
+    ids = {
+        block["reason"]: block["event_id"] for block in one.daemon.get(f"/v1/users/{user}").json()["blocks"]
+    }
     assert ids["fraud"] == "own-1" and ids["kyc"].startswith("own-1~"), ids
     put(one, event("unblock", user, reason="fraud", event_id="own-1"), inbox="fraud-desk")
     letter = dead_letters.wait_for(one.daemon, "own-1")
@@ -463,7 +465,9 @@ def test_it_works_without_being_told(tmp_path, user):
     """Redis tells a user of changes only who may ask for it."""
     redis = Redis(tmp_path)
     try:
-        redis.client.execute_command("ACL", "SETUSER", "deaf", "on", ">pw", "~*", "&*", "+@all", "-client|tracking")
+        redis.client.execute_command(
+            "ACL", "SETUSER", "deaf", "on", ">pw", "~*", "&*", "+@all", "-client|tracking"
+        )
         url = f"redis://deaf:pw@127.0.0.1:{redis.port}"
         with running(daemon_settings=settings(url)) as stack:
             stack.redis = redis

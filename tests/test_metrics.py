@@ -23,9 +23,7 @@ README = (artifacts.REPOSITORY / "README.md").read_text()
 AUDIT = (artifacts.REPOSITORY / "docs/audit.md").read_text()
 TOO_OLD_MS = 7 * 24 * 3_600_000 + 60_000
 # What Prometheus sends.
-PROMETHEUS = (
-    "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
-)
+PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 INTEGRATION = {
     "name": "orders",
     "match": [{"path": {"prefix": "/orders"}}],

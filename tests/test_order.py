@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from test_truth import script, status, view
 
 from chaos.proxy import Link
 from harness import artifacts, ports
@@ -16,6 +15,7 @@ from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.redis_server import Redis
 from harness.stack import running
+from test_truth import script, status, view
 
 
 @pytest.fixture(scope="module")

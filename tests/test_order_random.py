@@ -15,14 +15,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
-from test_order import in_step, links
-from test_truth import script
 
 from harness.daemon import Daemon
 from harness.events import event, new_user, now_ms
 from harness.proc import wait_until
 from harness.redis_server import Redis
 from harness.stack import running
+from test_order import in_step, links
+from test_truth import script
 
 SECONDS = float(os.environ.get("PORTCULLIS_ORDER_SECONDS", "25"))
 SEED = os.environ.get("PORTCULLIS_ORDER_SEED")
@@ -298,7 +298,9 @@ class World:
 
         def same() -> bool:
             status, other = third.status(), self.stacks[0].daemon.status()
-            return status["redis"] and status["redis"]["state"] == "same" and status["digest"] == other["digest"]
+            return (
+                status["redis"] and status["redis"]["state"] == "same" and status["digest"] == other["digest"]
+            )
 
         wait_until(same, "the third daemon", 30)
         wrong = []

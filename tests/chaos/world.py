@@ -1,8 +1,8 @@
 """What is broken and asked: Redis, and twice a daemon with an Envoy of its own, with links between.
 
-                        link                        link
-    Redis on the disk ───────── daemon a, its state ───── Envoy edge-a, 2 workers ── upstream
-                      ───────── daemon b, its state ───── Envoy edge-b, 2 workers ──
+                    link                        link
+Redis on the disk ───────── daemon a, its state ───── Envoy edge-a, 2 workers ── upstream
+                  ───────── daemon b, its state ───── Envoy edge-b, 2 workers ──
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import redis.asyncio
-from redis.backoff import NoBackoff
 from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from chaos.proxy import Link
 from chaos.wire import Client, Upstream

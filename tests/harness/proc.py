@@ -7,17 +7,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 T = TypeVar("T")
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
-def wait_until(
-    condition: Callable[[], T], what: str, timeout_s: float = 10.0, every_s: float = 0.01
-) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout_s: float = 10.0, every_s: float = 0.01) -> T:
     """The first true value of `condition`. An exception in it counts as not yet."""
     deadline = time.monotonic() + timeout_s
     last: object = None
