@@ -1,4 +1,4 @@
-"""Who may use the invalidator's API, end to end; and the commands of docs/access.md."""
+"""Who may use the invalidator's API, end to end; and the commands of docs/how-to/authenticate-callers.md."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from harness.daemon import Daemon, new_token, token_entry
 from harness.events import event, new_user
 from harness.proc import wait_until
 
-DOCUMENT = (artifacts.REPOSITORY / "docs/access.md").read_text()
+DOCUMENT = (artifacts.REPOSITORY / "docs/how-to/authenticate-callers.md").read_text()
 DENIED = 77
 
 

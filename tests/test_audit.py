@@ -21,7 +21,7 @@ from harness.stack import Stack, running
 
 KEY = "a-key-of-the-audit-log"
 SETTINGS = {"audit": {"key": KEY, "fsync": "always"}}
-DOCUMENT = (artifacts.REPOSITORY / "docs/audit.md").read_text()
+DOCUMENT = (artifacts.REPOSITORY / "docs/reference/audit-log.md").read_text()
 TOO_OLD_MS = 7 * 24 * 3_600_000 + 60_000
 
 

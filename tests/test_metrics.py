@@ -19,8 +19,8 @@ from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import Stack, running
 
-README = (artifacts.REPOSITORY / "README.md").read_text()
-AUDIT = (artifacts.REPOSITORY / "docs/audit.md").read_text()
+METRICS = (artifacts.REPOSITORY / "docs/reference/metrics.md").read_text()
+AUDIT = (artifacts.REPOSITORY / "docs/how-to/answer-an-auditor.md").read_text()
 TOO_OLD_MS = 7 * 24 * 3_600_000 + 60_000
 # What Prometheus sends.
 PROMETHEUS = (
@@ -138,7 +138,7 @@ def test_repairs_are_told_apart_by_where(stack):
 
 def documented() -> set[str]:
     """Every name that a document gives a metric of the daemon."""
-    table = README.split("**The invalidator's metrics**")[1].split("\n\nNo metric")[0]
+    table = METRICS.split("**The invalidator's metrics**")[1].split("\n\nNo metric")[0]
     names = re.findall(r"`(portcullis_\w+?)(?:\{[\w,]+\})?`", table + AUDIT)
     return {name.removesuffix("_total") for name in names}
 
