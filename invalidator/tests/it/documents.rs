@@ -25,7 +25,9 @@ fn blocks(document: &str, section: &str) -> BTreeMap<String, Vec<String>> {
     let section = section.split("\n## ").next().unwrap();
     let mut blocks: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for block in section.split("```").skip(1).step_by(2) {
-        let (language, code) = block.split_once('\n').unwrap();
+        let (information, code) = block.split_once('\n').unwrap();
+        // What stands behind the language is for tests/test_docs.py.
+        let language = information.split(' ').next().unwrap();
         blocks.entry(language.to_owned()).or_default().push(code.to_owned());
     }
     blocks
