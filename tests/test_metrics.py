@@ -230,7 +230,7 @@ def test_every_metric_of_the_filter_is_documented_and_every_documented_one_is_th
     }
     with Connection(stack.edge.admin_port) as admin:
         stats = admin.get("/stats?format=json").body.decode()
-    there = set(re.findall(r'"portcullis\.([^"]+)"', stats))
+    there = set(re.findall(r'"wasmcustom\.portcullis\.([^"]+)"', stats))
     expected: set[str] = set()
     for name in first_column("The filter"):
         names = {name.strip("`")}
