@@ -23,7 +23,7 @@ DENIED = 77
 
 def blocks(language: str) -> list[str]:
     """The fenced blocks of the document."""
-    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}(?: \w+)?\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
 
 
 def section(heading: str) -> str:
