@@ -28,9 +28,7 @@ INSTALLED = "/usr/local/bin/portcullis"
 def portcullis(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess:
     argv = [str(artifacts.daemon()), *arguments]
     env = {**os.environ, **env}
-    return subprocess.run(
-        argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=20, check=False
-    )
+    return subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=20, check=False)
 
 
 def placed(text: str, places: dict[str, object]) -> str:
@@ -58,9 +56,7 @@ def test_the_configuration_is_valid_as_copied(configuration, tmp_path):
     checked = portcullis("run", "--check", "--config", str(file), cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
     # Whoever copies it can log in to nothing before they have made a token.
-    assert [entry["role"] for entry in tomllib.loads(file.read_text())["api"]["tokens"]] == [
-        "auditor"
-    ]
+    assert [entry["role"] for entry in tomllib.loads(file.read_text())["api"]["tokens"]] == ["auditor"]
 
 
 @dataclass

@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -258,11 +259,13 @@ def checked(written: dict, directory: Path) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
+@pytest.mark.built
 @pytest.mark.parametrize("block", of("toml daemon"))
 def test_the_daemon_accepts_a_configuration(block, tmp_path):
     assert not checked(tomllib.loads(block.code), tmp_path)
 
 
+@pytest.mark.built
 @pytest.mark.parametrize("block", of("toml fragment"))
 def test_the_daemon_accepts_a_part_of_a_configuration(block, tmp_path):
     written = tomllib.loads(block.code)
@@ -274,6 +277,7 @@ def test_the_daemon_accepts_a_part_of_a_configuration(block, tmp_path):
     assert not checked(laid_over(base, written), tmp_path)
 
 
+@pytest.mark.built
 @pytest.mark.parametrize("block", of("toml event-keys"))
 def test_the_daemon_accepts_a_file_of_publishers_keys(block, tmp_path):
     file = tmp_path / "event-keys.toml"
@@ -289,6 +293,7 @@ def test_the_daemon_accepts_a_file_of_publishers_keys(block, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.built
 @pytest.mark.parametrize("block", of("toml keys"))
 def test_the_command_line_reads_a_file_of_partners_keys(block, tmp_path):
     secret, file = tmp_path / "globex", tmp_path / "keys.toml"
@@ -303,6 +308,7 @@ def test_the_command_line_reads_a_file_of_partners_keys(block, tmp_path):
 # --- the plugin configuration, and events -------------------------------------------------------
 
 
+@pytest.mark.built
 @pytest.mark.parametrize("block", of("json plugin", "json fragment"))
 def test_the_filter_accepts_a_plugin_configuration(block, tmp_path):
     written = json.loads(block.code)
@@ -315,9 +321,60 @@ def test_the_filter_accepts_a_plugin_configuration(block, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.built
 @pytest.mark.parametrize("block", of("json event"))
 def test_a_daemon_takes_an_event_in(block, stack: Stack):
     made = {**json.loads(block.code), "occurred_at": timestamp(now_ms())}
     answer = stack.daemon.post(made)
     assert answer.status in {200, 202}, answer.body
     stack.daemon.unblock(made["key"]["user_id"])
+
+
+# --- what can be run ----------------------------------------------------------------------------
+
+
+RUNS = {"sh": ["sh", "-eu"], "python": None, "js": ["node"], "go": ["go", "run"]}
+WHOM = {"curl": "bob", "Python": "carol", "Node.js": "dave", "Go": "erin"}
+# To compile Go takes half a minute.
+LONG = {"Go"}
+
+
+def with_heading(page: str, heading: str) -> Block:
+    """The first block of code below a heading."""
+    lines = (DOCS / page).read_text().splitlines()
+    number = lines.index(heading)
+    return next(one for one in BLOCKS if one.document == f"docs/{page}" and one.line > number)
+
+
+@pytest.mark.built
+@pytest.mark.parametrize("how", [pytest.param(how, marks=[pytest.mark.long] * (how in LONG)) for how in WHOM])
+def test_the_examples_for_publishers_block_somebody(how, stack: Stack, tmp_path):
+    block, user = with_heading("how-to/publish-events.md", f"## With {how}"), WHOM[how]
+    argv = RUNS[block.kind] or [sys.executable]
+    if not shutil.which(argv[0]):
+        pytest.skip(f"{argv[0]} is not installed")
+    (tmp_path / "risk-engine.token").write_text(stack.daemon.tokens["publisher"] + "\n")
+    file = tmp_path / f"main.{block.kind}"
+    file.write_text(block.code)
+    env = {**os.environ, "PORTCULLIS_API": f"http://127.0.0.1:{stack.daemon.port}"}
+    done = subprocess.run(
+        [*argv, str(file)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=80, check=False
+    )
+    assert done.returncode == 0 and "enforced" in done.stdout, done.stdout + done.stderr
+    assert stack.edge.get("/", user).status == 403
+    stack.daemon.unblock(user)
+
+
+@pytest.mark.built
+def test_the_commands_for_publishers_are_carried_out(stack: Stack, tmp_path):
+    code = with_heading("how-to/publish-events.md", "## With the command line").code
+    (tmp_path / "risk-engine.token").write_text(stack.daemon.tokens["publisher"] + "\n")
+    path = f"{artifacts.daemon().parent}:{os.environ['PATH']}"
+    api = f"http://127.0.0.1:{stack.daemon.port}"
+    env = {**os.environ, "PATH": path, "PORTCULLIS_API": api}
+    argv = ["sh", "-eu", "-c", code]
+    done = subprocess.run(
+        argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0 and done.stdout.count("enforced on 1 node") == 4, done
+    stack.daemon.override("alice", name="per-user", default=True)

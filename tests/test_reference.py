@@ -52,7 +52,7 @@ def test_every_command_is_documented():
 
 
 def test_the_exit_codes_are_those_that_the_help_names():
-    documented = set(re.findall(r"^\| (\d+) \|", (REFERENCE / "command-line.md").read_text(), re.M))
+    documented = set(re.findall(r"^\| (\d+) \|", (REFERENCE / "command-line.md").read_text(), re.MULTILINE))
     said = portcullis("--help").stdout + portcullis("block", "--help").stdout
     exits = said.split("Exit codes:", 1)[1]
     # 65 is what only `run` ends with.
