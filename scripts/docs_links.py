@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Below the pages of the site.
 PLACE = "repository"
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 
@@ -27,12 +26,17 @@ def outside(page: str, target: str) -> str | None:
     return None if found.startswith("docs/") else found
 
 
+def copy_of(found: str) -> str:
+    """Below the pages of the site; mdBook takes every name with `.md` in it for a page."""
+    return f"{PLACE}/{found.removesuffix('.md')}.txt"
+
+
 def led_to_copies(page: str, text: str) -> str:
     up = "../" * page.count("/")
 
     def replaced(link: re.Match) -> str:
         found = outside(page, link[2])
-        return f"{link[1]}{up}{PLACE}/{found}.txt{link[3]}" if found else link[0]
+        return f"{link[1]}{up}{copy_of(found)}{link[3]}" if found else link[0]
 
     return LINK.sub(replaced, text)
 
@@ -53,7 +57,7 @@ def copy() -> None:
         page = file.relative_to(docs).as_posix()
         for link in LINK.finditer(file.read_text()):
             if found := outside(page, link[2]):
-                target = ROOT / "target/book" / PLACE / f"{found}.txt"
+                target = ROOT / "target/book" / copy_of(found)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / found, target)
 
