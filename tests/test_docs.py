@@ -17,6 +17,7 @@ A block says what it is behind its language, so that nothing is guessed:
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -122,6 +123,15 @@ def test_links_lead_somewhere(file):
         elif anchor and there.suffix == ".md" and anchor not in anchors(there):
             wrong.append(f"{target}: no such heading")
     assert not wrong, wrong
+
+
+def test_links_out_of_the_documents_lead_to_copies_in_the_site():
+    made = runpy.run_path(str(ROOT / "scripts/docs_links.py"))["led_to_copies"]
+    there = "[a](../../envoy/full.yaml) [b](../../README.md#x) [c](../reference/api.md#x) [d](#x)"
+    assert made("how-to/one.md", there) == (
+        "[a](../repository/envoy/full.yaml.txt) [b](../repository/README.txt)"
+        " [c](../reference/api.md#x) [d](#x)"
+    )
 
 
 def test_every_page_stands_in_the_summary_once():
