@@ -125,6 +125,24 @@ def test_links_lead_somewhere(file):
     assert not wrong, wrong
 
 
+TOPS = "bench crates demo deploy docs envoy filter fuzz invalidator scripts tests".split()
+
+
+def named_files(file: Path) -> set[str]:
+    """Files and folders of the repository that a document names as code."""
+    code = re.findall(r"`([^`\n]+)`", ALL[file][0])
+    words = {word for one in code for word in one.split() if word.partition("/")[0] in TOPS}
+    return {word for word in words if "/" in word and not re.search(r"[*{<]", word)}
+
+
+@pytest.mark.parametrize("file", ALL, ids=lambda file: str(file.relative_to(ROOT)))
+def test_files_that_are_named_are_there(file):
+    # A changelog tells of files that were there; fuzzing makes its corpus.
+    if file.name != "CHANGELOG.md":
+        missing = {name for name in named_files(file) if not (ROOT / name).exists()}
+        assert not missing - {"fuzz/corpus"}, missing
+
+
 def test_links_out_of_the_documents_lead_to_copies_in_the_site():
     made = runpy.run_path(str(ROOT / "scripts/docs_links.py"))["led_to_copies"]
     there = "[a](../../envoy/full.yaml) [b](../../README.md#x) [c](../reference/api.md#x) [d](#x)"
