@@ -125,7 +125,7 @@ def test_links_lead_somewhere(file):
     assert not wrong, wrong
 
 
-TOPS = "bench crates demo deploy docs envoy filter fuzz invalidator scripts tests".split()
+TOPS = "bench book crates demo deploy docs envoy filter fuzz invalidator scripts tests".split()
 
 
 def named_files(file: Path) -> set[str]:
@@ -144,7 +144,7 @@ def test_files_that_are_named_are_there(file):
 
 
 def test_links_out_of_the_documents_lead_to_copies_in_the_site():
-    made = runpy.run_path(str(ROOT / "scripts/docs_links.py"))["led_to_copies"]
+    made = runpy.run_path(str(ROOT / "book/links.py"))["led_to_copies"]
     there = "[a](../../envoy/full.yaml) [b](../../README.md#x) [c](../reference/api.md#x) [d](#x)"
     assert made("how-to/one.md", there) == (
         "[a](../repository/envoy/full.yaml.txt) [b](../repository/README.txt)"

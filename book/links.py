@@ -1,7 +1,7 @@
 """Links of the documents that leave docs/, such as those to examples: in the site they lead to copies.
 
 `scripts/docs` uses it twice: mdBook calls it as a preprocessor, with the book as JSON, as book.toml
-says, and it changes the links; then `docs_links.py copy` puts the copies beside the pages. They end
+says, and it changes the links; then `links.py copy` puts the copies beside the pages. They end
 with `.txt`, so that browsers show them. tests/test_docs.py checks that all links lead somewhere.
 """
 
@@ -71,4 +71,4 @@ if __name__ == "__main__":
         case []:
             preprocess()
         case unknown:
-            sys.exit(f"docs_links: unknown arguments {unknown}")
+            sys.exit(f"links: unknown arguments {unknown}")
