@@ -235,11 +235,8 @@ def test_every_metric_of_the_filter_is_documented_and_every_documented_one_is_th
     for name in first_column("The filter"):
         names = {name.strip("`")}
         for word, values in stands_for.items():
-            names = {
-                one.replace(word, value)
-                for one in names
-                for value in (values if word in one else [""])
-            }
+            each = {one: values if word in one else [""] for one in names}
+            names = {one.replace(word, value) for one in names for value in each[one]}
         expected |= names
     # Of reasons and key ids there are as many as were seen.
     seen = {name for name in there if re.match(r"block\.|signature\.skew_ms\.", name)}
