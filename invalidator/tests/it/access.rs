@@ -84,7 +84,7 @@ fn nothing_is_done_for_a_body_that_any_web_page_could_send() {
 
 #[test]
 fn the_document_has_every_route_with_its_roles() {
-    let path = format!("{}/../docs/api.md", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../docs/reference/api.md", env!("CARGO_MANIFEST_DIR"));
     let document = std::fs::read_to_string(path).unwrap();
     for route in &ROUTES {
         let name = format!("`{} {}`", route.method, route.path);

@@ -7,7 +7,7 @@
 //! The source counts as alive only while it listens and has caught up.
 //!
 //! What to do is decided in modules that are plain and synchronous: [`decide`], [`reconcile`],
-//! [`outbox`], [`bare`], [`compact`]. How things lie in Redis is in [`layout`] and docs/redis.md.
+//! [`outbox`], [`bare`], [`compact`]. How things lie in Redis is in [`layout`] and docs/reference/redis.md.
 
 mod agreement;
 mod bare;
