@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import edge, load, peers, signed
-from harness import artifacts
 from harness import envoy as envoys
 from harness.daemon import SECRET, Daemon
 

@@ -152,8 +152,11 @@ def _outcome(suite: xml.Element) -> dict:
 
 def _tests_table(outcomes: dict[str, dict]) -> str:
     lines = [
-        [version, *(str(found[name]) for name in ("passed", "failed", "skipped"))]
-        + [", ".join(f"`{name}`" for name in found["failures"])]
+        [
+            version,
+            *(str(found[name]) for name in ("passed", "failed", "skipped")),
+            ", ".join(f"`{name}`" for name in found["failures"]),
+        ]
         for version, found in outcomes.items()
     ]
     return report.table(["Envoy", "passed", "failed", "skipped", "which failed"], lines)

@@ -17,7 +17,7 @@ import sys
 FILE = pathlib.Path(__file__).parent.parent / "docs" / "vectors" / "signatures.json"
 
 # Another time makes the same vectors anew, for a server whose clock is the real one.
-NOW = int(os.environ.get("PORTCULLIS_VECTORS_NOW", 1_800_000_000))
+NOW = int(os.environ.get("PORTCULLIS_VECTORS_NOW", "1800000000"))
 
 SECRETS = {
     "acme-1": "acme's first secret, 2026",
@@ -153,11 +153,11 @@ def portcullis_vectors():
          body=bytes(range(256)))
     case("without a nonce", signed(nonce=""), "verified", key="acme-1")
     case("without a nonce, and a proxy has added one",
-         signed(nonce="") + [["x-request-id", "made-by-a-proxy"]], "verified", key="acme-1")
+         [*signed(nonce=""), ["x-request-id", "made-by-a-proxy"]], "verified", key="acme-1")
     case("without a nonce where one is required", signed(nonce=""), "missing",
          nonce_required=True)
     case("with another nonce added where one is required",
-         signed(nonce="") + [["x-request-id", "made-by-a-proxy"]], "mismatch",
+         [*signed(nonce=""), ["x-request-id", "made-by-a-proxy"]], "mismatch",
          nonce_required=True)
     case("two signatures, and the second is right",
          own(f"v1={portcullis('acme-2')},v1={portcullis()}"), "verified", key="acme-1")
@@ -247,7 +247,7 @@ def standard_webhooks_vectors():
     case("under the older names of its headers", older, "verified", key="hooks-1")
     case("under both names", good + older, "verified", key="hooks-1")
     for name, value in older:
-        case(f"with another {name}", good + [[name, value + "1"]], "malformed")
+        case(f"with another {name}", [*good, [name, value + "1"]], "malformed")
 
 
 def stripe_vectors():

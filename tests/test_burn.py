@@ -4,7 +4,7 @@ import socket
 import statistics
 import time
 import uuid
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -229,10 +229,9 @@ class Slow:
         self.raw(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode())
 
     def raw(self, data: bytes) -> None:
-        try:
+        # It may have been answered, and hung up on, before it was read.
+        with suppress(ConnectionError):
             self.socket.sendall(data)
-        except ConnectionError:
-            pass  # It was answered, and hung up on, before it was read.
 
     def chunk(self, data: bytes) -> None:
         self.raw(b"%x\r\n%s\r\n" % (len(data), data))
@@ -333,7 +332,7 @@ def test_slow_headers_hold_no_more_than_their_addresss_part():
     few = {"requests_max": 40, "address_requests_max": 10}
     with gate(integration("hook", "github"), held=few) as stack, ExitStack() as cleanup:
         edge = stack.edge
-        for n in range(20):
+        for _ in range(20):
             lines = signing.github(b"", secret="a-secret-of-nobody-at-all")
             cleanup.callback(Slow(edge, "/hook", **lines).close)
         edge.wait_metric("portcullis_denied_body_no_room", 10)

@@ -33,6 +33,7 @@ def nodes(tmp_path):
             capture_output=True,
             text=True,
             timeout=60,
+            check=False,
         )
         assert made.returncode == 0, made.stdout + made.stderr
         wait_until(lambda: all(is_whole(node) for node in started), "the cluster", 20)

@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from harness import artifacts, certificates, plugin
-from harness.daemon import SECRET, new_token, toml, token_entry
+from harness.daemon import SECRET, new_token, token_entry
 from harness.envoy import Options, bootstrap, validate
 from harness.events import new_user
 from harness.stack import running
@@ -262,7 +263,7 @@ def test_wrong_daemon_configuration_exits_64(tmp_path, tables, parts):
     callers = [token_entry("ops", "operator", new_token())]
     api = {"tokens": callers, **tables.get("api", {})}
     tables = {"store": {"directory": "/nonexistent"}, **tables, "api": api}
-    file.write_text(toml(tables))
+    file.write_text(tomli_w.dumps(tables))
     answer = run_daemon(file)
     assert answer.returncode == 64
     for part in parts:

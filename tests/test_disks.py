@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import dead_letters, events, plugin
+from harness import dead_letters, events
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import running
@@ -263,7 +263,7 @@ def test_a_flood_of_garbage_fills_no_disk_and_pushes_out_nothing_good(summary):
                 pipeline.publish(stack.redis.CHANNEL, b"%010d" % number + body)
             pipeline.execute()
             # Not so fast that the daemon gives the connection up.
-            wait_until(lambda: _refused(stack) - before_refused >= start - 20_000, "the daemon", 60)
+            wait_until(lambda start=start: _refused(stack) - before_refused >= start - 20_000, "the daemon", 60)
         user = new_user()
         stack.redis.publish(event("block", user))
         wait_until(lambda: blocked(stack, user), "the block behind it", 30)

@@ -14,7 +14,7 @@ from harness.stack import running
 
 # Its threads must not have a say in the processes that the harness starts: now and then they abort them.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-import grpc  # noqa: E402
+import grpc
 
 UNARY, STREAM = "/bets.Bets/Place", "/bets.Bets/Watch"
 TIMEOUT_S = 10
@@ -74,7 +74,7 @@ def place(channel, user: str, method: str = UNARY) -> tuple[grpc.StatusCode, str
     """Status, details and initial and trailing metadata of one call."""
     call = channel.unary_unary(method)
     try:
-        answer, done = call.with_call(b"1", metadata=[("x-user-id", user)], timeout=TIMEOUT_S)
+        answer, _ = call.with_call(b"1", metadata=[("x-user-id", user)], timeout=TIMEOUT_S)
         return grpc.StatusCode.OK, answer.decode(), {}
     except grpc.RpcError as error:
         metadata = [*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())]

@@ -1,4 +1,4 @@
-"""Stories against the order of events: each was once answered untruly, or ended differently on two daemons or on a node."""
+"""Stories against the order of events: each once had an untrue answer, or ended differently on two daemons or nodes."""
 
 import json
 import shutil
@@ -240,7 +240,7 @@ def test_numbers_of_more_publishers_than_count(cut_off):
 def test_both_daemons_are_full_of_other_blocks(cut_off):
     first, second, ends = cut_off
     user = new_user()
-    wait_until(lambda: first.redis.client.ping(), "Redis")
+    wait_until(first.redis.client.ping, "Redis")
     for link in ends:
         link.silence()
     with ThreadPoolExecutor(48) as pool:

@@ -2,7 +2,8 @@
 
 Each operation is over before the next one begins, so the order in real time is the order of events, and a
 small model in this file says what is in effect. At the end both daemons, both Envoys and a third daemon that starts
-with nothing are compared with it. `PORTCULLIS_ORDER_SECONDS` lets it run longer, `PORTCULLIS_ORDER_SEED` repeats a story.
+with nothing are compared with it. `PORTCULLIS_ORDER_SECONDS` lets it run longer,
+`PORTCULLIS_ORDER_SEED` repeats a story.
 """
 
 import json
@@ -104,7 +105,7 @@ class Model:
             one
             for one in self.known.values()
             if one.topic == topic
-            or one.is_lift and topic[0] in ("block", "zero") and (topic, one.lane) not in self.known
+            or (one.is_lift and topic[0] in ("block", "zero") and (topic, one.lane) not in self.known)
         ]
         return max(speaks, key=lambda one: one.order)
 
@@ -351,7 +352,7 @@ def test_who_is_acknowledged_last_has_the_last_word(parts, tmp_path):
     first = int(SEED) if SEED else random.randrange(1_000_000)
     until = time.monotonic() + SECONDS
     seed = first
-    while seed == first or not SEED and time.monotonic() < until:
+    while seed == first or (not SEED and time.monotonic() < until):
         print(f"PORTCULLIS_ORDER_SEED={seed}", flush=True)
         world = World(stacks, ends, redis, random.Random(seed))
         directory = tmp_path / str(seed)

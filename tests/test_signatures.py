@@ -116,7 +116,7 @@ def test_every_refusal_looks_the_same_and_nothing_reaches_the_upstream(stack, pr
         send(stack.edge, "POST", path, BODY, {}),
         send(stack.edge, "POST", path, BODY + b" ", good),
         send(stack.edge, "POST", path, None, good),
-        send(stack.edge, "POST", path, BODY, {name: "x" for name in good}),
+        send(stack.edge, "POST", path, BODY, dict.fromkeys(good, "x")),
     ]
     if profile != "github":
         answers.append(send(stack.edge, "POST", path, BODY, sign(profile, path, at=1_000_000_000)))

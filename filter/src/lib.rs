@@ -1,10 +1,13 @@
-//! The Portcullis filter: what Envoy loads.
+//! The Portcullis filter: the module that Envoy loads.
 //!
-//! It translates between Envoy and the crate `gate` and decides nothing itself: `root` is one
-//! plugin in one VM, `plugin` what its requests share, `stream` one request, `held` those that
-//! wait for their bodies, `host` every call into the proxy, `metrics` the names of counters.
+//! **For**: translating between Envoy and the crate `gate`. `root` is one plugin in one VM, `plugin` what its
+//! requests share, `stream` one request, `held` the requests that wait for their bodies, `host` every call
+//! into the proxy, `metrics` the names of counters.
 //!
-//! A panic here is a trap, and a trap is an outage, so nothing on a request's path may panic.
+//! **Not for**: decisions, which are `gate`'s. Every rule that can be tested without Envoy belongs there.
+//!
+//! **Begin with** `stream`, which follows one request. A panic here is a trap, and a trap is an outage, so nothing
+//! on a request's path may panic.
 
 mod held;
 mod host;

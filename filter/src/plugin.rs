@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 
 use gate::decide::{
-    Cause, Decision, Denial, Freshness, Gate, HeadersDecision, Load, Pending, Verdict, Worker,
+    Cause, Context, Decision, Denial, Freshness, Gate, HeadersDecision, Load, Pending, Verdict,
+    Worker,
 };
 use gate::node::FreshnessCache;
 use gate::request::Request;
@@ -81,24 +82,20 @@ impl Plugin {
     /// Decides on the headers of a request.
     pub(crate) fn decide(&self, request: &impl Request) -> HeadersDecision {
         let freshness = self.freshness();
-        self.with_worker(|worker| {
-            self.gate.decide_headers(request, &mut SharedData, &HostClock, freshness, worker)
-        })
+        self.with_context(|context| self.gate.decide_headers(request, freshness, context))
     }
 
     /// Decides on a request that was held, now that its body is there; `at_once` if it has no body.
     pub(crate) fn finish(&self, pending: Box<Pending>, at_once: bool) -> Decision {
         let freshness = (!at_once).then(|| self.freshness());
         let mut body = host::request_body;
-        self.with_worker(|worker| {
-            let (gate, shared) = (&self.gate, &mut SharedData);
-            pending.finish(gate, shared, &HostClock, freshness, worker, &mut body)
-        })
+        self.with_context(|context| pending.finish(&self.gate, freshness, context, &mut body))
     }
 
     /// Decides on a request that was held, without its body.
     pub(crate) fn abandon(&self, cause: Cause, pending: Box<Pending>) -> Decision {
-        pending.abandon(cause, &self.gate, &mut SharedData, &HostClock, self.freshness())
+        let freshness = self.freshness();
+        self.with_context(|context| pending.abandon(cause, &self.gate, freshness, context))
     }
 
     /// Tells the operator what of the keys that have just come will not work as it may be meant.
@@ -126,6 +123,15 @@ impl Plugin {
             }
             self.metrics.count_left_out(left_out.len());
         }
+    }
+
+    fn with_context<T>(
+        &self,
+        decide: impl FnOnce(&mut Context<'_, SharedData, HostClock>) -> T,
+    ) -> T {
+        self.with_worker(|worker| {
+            decide(&mut Context { shared: &mut SharedData, clock: &HostClock, worker })
+        })
     }
 
     fn with_worker<T>(&self, decide: impl FnOnce(&mut Worker) -> T) -> T {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gate::config::Config;
 use gate::decide::Gate;
-use gate::node::{self, Failure, Poller, Rank, Report};
+use gate::node::{self, Failure, Poller, Rank, Report, Vm};
 use model::hash::fingerprint;
 use model::memory::{Key, Shared};
 use model::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
@@ -119,7 +119,8 @@ impl Root {
         crate::trap::on_batch(body, plugin.gate.config().storage.slabs);
         let rank = self.rank();
         let Some(poller) = &mut self.poller else { return Ok(Report::default()) };
-        poller.on_answer(body, &plugin.gate, &mut SharedData, rank, &HostClock)
+        let (gate, shared) = (&plugin.gate, &mut SharedData);
+        poller.on_answer(body, Vm { gate, shared, clock: &HostClock, rank })
     }
 }
 

@@ -191,7 +191,7 @@ class World:
                 pipeline.hgetall(key)
             states = await pipeline.execute()
         stored, misplaced = [], []
-        for key, fields in zip(keys, states):
+        for key, fields in zip(keys, states, strict=True):
             user = key.decode().removeprefix(STATE)
             for event_id, kept in fields.items():
                 event = json.loads(kept.partition(b" ")[2])
@@ -205,7 +205,7 @@ class World:
             for user, event_id in events.items():
                 pipeline.hexists(f"{STATE}{user}", event_id)
             found = await pipeline.execute()
-        if lacking := [event for event, held in zip(events.items(), found) if not held]:
+        if lacking := [event for event, held in zip(events.items(), found, strict=True) if not held]:
             raise ValueError(f"Redis lacks {len(lacking)}, such as {lacking[:3]}")
         return True
 

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -40,8 +41,8 @@ def die_with_us() -> None:
 class Process:
     """One child. The lists are for cleanup, and for what a failed test reports."""
 
-    running: list["Process"] = []
-    last_words: list[tuple[str, str]] = []  # name and last log lines of those that have ended
+    running: ClassVar[list["Process"]] = []
+    last_words: ClassVar[list[tuple[str, str]]] = []  # name and last log lines of those that have ended
 
     def __init__(self, name: str, argv: list[str], directory: Path, env: dict | None = None):
         self.name = name
@@ -54,7 +55,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 cwd=directory,
                 env=env,
-                preexec_fn=die_with_us,
+                preexec_fn=die_with_us,  # noqa: PLW1509
             )
         Process.running.append(self)
 

@@ -15,6 +15,7 @@
 //! This module reads and writes shared memory and asks the request what it needs; what a rejection
 //! looks like is in [`crate::response`], and how states are kept fresh in [`crate::node`].
 
+mod context;
 mod decision;
 mod evaluate;
 mod integration;
@@ -26,6 +27,7 @@ mod recheck;
 mod take;
 mod worker;
 
+pub use context::Context;
 pub use decision::{Cause, Decision, Denial, Note, Verdict, Why};
 pub use keys::KeyCache;
 pub use load::Load;
@@ -65,21 +67,22 @@ pub struct Gate {
 
 /// The subjects of a request, each once, and what has to be looked at for each. They are few.
 #[derive(Default)]
-struct Plans<'a>(Vec<(SubjectHash, Plan<'a>)>);
+struct Plans<'a>(Vec<Plan<'a>>);
 
 impl<'a> Plans<'a> {
     fn extend(&mut self, hash: SubjectHash, extend: impl FnOnce(&mut Plan<'a>)) {
-        if let Some((_, plan)) = self.0.iter_mut().find(|(known, _)| *known == hash) {
+        if let Some(plan) = self.0.iter_mut().find(|plan| plan.hash == hash) {
             return extend(plan);
         }
-        let mut plan = Plan::default();
+        let mut plan = Plan { hash, has_status: false, limits: Vec::new() };
         extend(&mut plan);
-        self.0.push((hash, plan));
+        self.0.push(plan);
     }
 }
 
-#[derive(Default)]
+/// One subject of a request.
 struct Plan<'a> {
+    hash: SubjectHash,
     /// Whether events can name it.
     has_status: bool,
     limits: Vec<(usize, &'a Limit)>,
@@ -112,13 +115,11 @@ impl Gate {
     pub fn decide_headers(
         &self,
         request: &impl Request,
-        shared: &mut impl Shared,
-        clock: &impl Clock,
         freshness: Freshness,
-        worker: &mut Worker,
+        context: &mut Context<'_, impl Shared, impl Clock>,
     ) -> HeadersDecision {
         let mut decision = Decision::default();
-        match self.check(request, shared, clock, freshness, worker, &mut decision) {
+        match self.check(request, freshness, context, &mut decision) {
             Ok(None) => HeadersDecision::Done(decision),
             Ok(Some(pending)) => HeadersDecision::NeedBody(Box::new(pending.after(decision))),
             Err(denial) => {
@@ -141,10 +142,8 @@ impl Gate {
     fn check(
         &self,
         request: &impl Request,
-        shared: &mut impl Shared,
-        clock: &impl Clock,
         freshness: Freshness,
-        worker: &mut Worker,
+        context: &mut Context<'_, impl Shared, impl Clock>,
         decision: &mut Decision,
     ) -> Result<Option<Pending>, Denial> {
         let (mut method, mut path) = (&[][..], Canonical::default());
@@ -181,15 +180,15 @@ impl Gate {
         if !is_signed {
             self.plan_signers(&mut plans, &Kind::Partner, &claimed, &of_signers);
         }
-        let mut looks = self.look(plans, groups, shared, clock);
+        let mut looks = self.look(plans, groups, context);
         let Some(integration) = integration else {
-            return self.take_all(looks, groups, shared, clock, decision).map(|()| None);
+            return self.take_all(looks, groups, context, decision).map(|()| None);
         };
         let denials = || looks.iter().filter_map(|look| look.evaluation.denial.as_ref());
         if denials().any(Denial::is_status) {
-            return self.take_all(looks, groups, shared, clock, decision).map(|()| None);
+            return self.take_all(looks, groups, context, decision).map(|()| None);
         }
-        let checked = self.check_integration(integration, request, shared, clock, worker, decision);
+        let checked = self.check_integration(integration, request, context, decision);
         if checked.is_err() {
             let notes = looks.drain(..).flat_map(|look| look.evaluation.notes);
             decision.notes.extend(notes.filter(|note| note.denial.is_status()));
@@ -199,10 +198,10 @@ impl Gate {
         if is_signed && !is_verified {
             let mut plans = Plans::default();
             self.plan_signers(&mut plans, &Kind::Partner, &claimed, &of_signers);
-            looks.extend(self.look(plans, groups, shared, clock));
+            looks.extend(self.look(plans, groups, context));
         }
         let recheck = held.is_some().then(|| Recheck::new(&looks, groups, freshness));
-        self.take_all(looks, groups, shared, clock, decision)?;
+        self.take_all(looks, groups, context, decision)?;
         let deferred = of_signers.into_iter().map(|(index, _)| index);
         let deferred = deferred.filter(|_| is_verified).collect();
         Ok(held.zip(recheck).map(|(held, recheck)| Pending::new(held, recheck, deferred, claimed)))

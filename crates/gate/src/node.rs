@@ -31,7 +31,7 @@ use crate::decide::Freshness;
 pub(crate) use apply::{Applied, Place};
 pub use lease::{LEASE, Rank};
 pub use news::news;
-pub use poller::{Failure, Poller, Report};
+pub use poller::{Failure, Poller, Report, Vm};
 
 use messages::Progress;
 

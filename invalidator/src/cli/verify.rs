@@ -8,7 +8,7 @@ use clap::Args;
 use keys::{self};
 use model::name::Name;
 use model::time::{UnixMicros, parse_duration};
-use signing::explain::explain;
+use signing::explain::{Endpoint, explain};
 use signing::{Profile, SignatureRules};
 use system::{Reading, wall_clock};
 
@@ -83,8 +83,8 @@ pub(super) fn run(arguments: Verify) -> Result<bool, Failure> {
     };
     let now = arguments.at.unwrap_or_else(wall_clock);
     let integration = arguments.integration.as_ref();
-    let Captured { headers, body } = &captured;
-    let steps = explain(&signature, integration, headers, body, &keys, now);
+    let endpoint = Endpoint { signature: &signature, integration, keys: &keys, now };
+    let steps = explain(endpoint, &captured.headers, &captured.body);
     let accepted = steps.iter().all(|step| step.ok);
     let mut out = io::stdout().lock();
     if arguments.json {
