@@ -3,9 +3,7 @@
 mod access;
 mod config;
 mod dead_letters;
-mod inboxes;
 mod intake;
-mod redis;
 mod repaired;
 mod store;
 #[cfg(test)]
@@ -27,17 +25,14 @@ use prometheus_client::registry::Registry;
 
 use crate::audit::AuditMetrics;
 use crate::engine::Status;
+use crate::intake::Refusal;
 use crate::keys::State;
 use crate::overview::Overview;
-use crate::shared::Refusal;
-use crate::source;
 use crate::store::Meters;
 pub use access::{AccessMetrics, ConnectionMetrics};
 pub use config::ConfigMetrics;
 pub use dead_letters::DeadLetterMetrics;
-pub use inboxes::InboxMetrics;
 pub use intake::IntakeMetrics;
-use redis::RedisMetrics;
 pub use repaired::Repaired;
 pub use tls::TlsMetrics;
 
@@ -83,8 +78,6 @@ pub struct Metrics {
     events_refused: Family<KindLabel, Counter>,
     /// What is counted of events before the engine has them.
     pub intake: IntakeMetrics,
-    /// Events out of publishers' inboxes.
-    pub inboxes: InboxMetrics,
     /// What is counted of dead letters.
     pub dead_letters: DeadLetterMetrics,
     unknown_names: Counter,
@@ -126,10 +119,17 @@ pub struct Metrics {
     pub config: ConfigMetrics,
     /// Who was turned away from the API.
     pub access: AccessMetrics,
-    /// Of Redis.
-    pub redis: RedisMetrics,
     /// The API's certificates.
     pub tls: TlsMetrics,
+}
+
+/// Where a source registers metrics of its own.
+#[derive(Debug)]
+pub struct SourceMeters<'a> {
+    /// All metrics.
+    pub registry: &'a mut Registry,
+    /// The family that whoever puts something back counts in.
+    pub repaired: Repaired,
 }
 
 impl fmt::Debug for Metrics {
@@ -142,19 +142,17 @@ impl Metrics {
     /// All zero.
     #[must_use]
     pub fn new() -> Self {
-        let repaired = Repaired::default();
         let mut metrics = Self {
             registry: Registry::with_prefix("portcullis"),
             scrape: Mutex::new(()),
             events: Family::default(),
             events_refused: Family::default(),
             intake: IntakeMetrics::default(),
-            inboxes: InboxMetrics::default(),
             dead_letters: DeadLetterMetrics::default(),
             unknown_names: Counter::default(),
             ack_seconds: Histogram::new(ACK_SECONDS),
             refused_changes: Counter::default(),
-            repaired: repaired.clone(),
+            repaired: Repaired::default(),
             poll_auth_failures: Counter::default(),
             polls_malformed: Counter::default(),
             nodes_refused: Counter::default(),
@@ -185,12 +183,10 @@ impl Metrics {
             clock_jumps: Counter::default(),
             config: ConfigMetrics::default(),
             access: AccessMetrics::default(),
-            redis: RedisMetrics::new(repaired),
             tls: TlsMetrics::default(),
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
-        metrics.inboxes.register(&mut metrics.registry);
         metrics.dead_letters.register(&mut metrics.registry);
         metrics.register_gauges();
         metrics.register_keys();
@@ -198,12 +194,16 @@ impl Metrics {
         metrics.register_store();
         metrics.config.register(&mut metrics.registry);
         metrics.access.register(&mut metrics.registry);
-        metrics.redis.register(&mut metrics.registry, source::redis::reasons_to_read());
         metrics.tls.register(&mut metrics.registry);
         for kind in Refusal::kinds() {
             drop(metrics.events_refused.get_or_create(&KindLabel { kind }));
         }
         metrics
+    }
+
+    /// For metrics of somebody's own, before anything is shown.
+    pub fn meters(&mut self) -> SourceMeters<'_> {
+        SourceMeters { registry: &mut self.registry, repaired: self.repaired.clone() }
     }
 
     fn register_counters(&mut self) {
@@ -322,15 +322,19 @@ impl Metrics {
         self.source_reconnects.get_or_create(&SourceLabel { source }).inc_by(times);
     }
 
-    /// All metrics as OpenMetrics, with the gauges as the status has them.
+    /// All metrics as OpenMetrics, with the gauges as the status has them, and as `measure` sets those of others.
     ///
     /// # Errors
     /// Only if text cannot be formatted, which does not happen in memory.
-    pub fn encode(&self, overview: &Overview) -> Result<String, fmt::Error> {
+    pub fn encode(
+        &self,
+        overview: &Overview,
+        measure: impl FnOnce(),
+    ) -> Result<String, fmt::Error> {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.set_gauges(&overview.engine);
         self.set_store_gauges(&overview.store);
-        self.redis.agreement(overview.redis.as_ref());
+        measure();
         let mut out = String::new();
         prometheus_client::encoding::text::encode(&mut out, &self.registry)?;
         Ok(out)

@@ -7,7 +7,7 @@ use model::time::UnixMicros;
 use thiserror::Error;
 
 use crate::engine::{Engine, Incoming, IngestError, Now, Order};
-use crate::intake::{Checked, Clock, Intake, Stored, kept_origin};
+use crate::intake::{Checked, Clock, Intake, Stored};
 use crate::store::{Keeper, KeptEvent, REPEATED_WITHIN};
 
 /// The store keeps more than the configuration has room for.
@@ -53,7 +53,8 @@ impl<'a> Restore<'a> {
         let KeptEvent { subject, event_id, record } = kept;
         let stored = Stored { event_id: Some(&event_id), vouch: None };
         let clock = Clock::own(self.now.wall);
-        let checked = self.intake.check(kept_origin(&record), stored, &record.event, clock);
+        let checked =
+            self.intake.check(self.intake.kept_origin(&record), stored, &record.event, clock);
         let checked = checked.map_err(|rejected| rejected.error.to_string())?;
         let Checked { event, identity, .. } = checked;
         if (&event.subject, &event.register.version.event_id) != (&subject, &event_id) {

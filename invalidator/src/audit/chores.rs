@@ -10,7 +10,7 @@ use super::entry::{Entry, Fact};
 use super::files::Ready;
 use super::queue::Work;
 use super::writer::{WriteError, Writer};
-use crate::shared::wall_clock;
+use crate::hub::wall_clock;
 
 /// How often files past their retention are looked for.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60 * 60);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Audit;
 use super::entry::{About, EventFact, EventText, Fact};
 use super::writer::Writer;
-use crate::shared::wall_clock;
+use crate::hub::wall_clock;
 use crate::throttle::Folded;
 
 /// What makes events the same here: source, result, and cause.

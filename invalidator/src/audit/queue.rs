@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::entry::{About, Entry, Fact};
 use super::pseudonyms::UNKNOWN;
-use crate::shared::wall_clock;
+use crate::hub::wall_clock;
 
 /// Most entries that wait: half a minute of a flood of 100,000 events a minute.
 pub const QUEUE_ENTRIES_MAX: usize = 65_536;

@@ -17,7 +17,7 @@ use super::metrics::AuditMetrics;
 use super::pseudonyms::{Names, NamesError};
 use super::queue::{Erasure, Queue, Ticket, Work};
 use crate::config::Fsync;
-use crate::shared::wall_clock;
+use crate::hub::wall_clock;
 use crate::throttle::Folds;
 
 /// Most entries that are written at once.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use signing::key::{ALGORITHM, KeyId, Secret};
 
 use super::{Failure, input};
+use crate::hub::wall_clock;
 use crate::intake::canonical;
-use crate::shared::wall_clock;
 
 /// Largest file of a secret, in bytes: the longest secret, and a newline.
 const SECRET_FILE_BYTES_MAX: u64 = 1026;

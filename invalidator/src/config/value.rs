@@ -19,7 +19,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// A span of time as written: `"500ms"`, `"2s"`.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Span(Duration);
+pub(crate) struct Span(Duration);
 
 impl TryFrom<String> for Span {
     type Error = &'static str;
@@ -31,7 +31,7 @@ impl TryFrom<String> for Span {
 
 impl Span {
     /// The span if it lies within the bounds.
-    pub(super) fn within(
+    pub(crate) fn within(
         self,
         field: &str,
         min: Duration,

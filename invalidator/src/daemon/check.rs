@@ -14,13 +14,13 @@ use std::path::Path;
 use rustix::fs::{Access as Rights, AtFlags, CWD, accessat};
 use socket2::{Domain, Socket, Type};
 
-use super::witness_of;
+use super::prepare::witness_of;
 use crate::audit::{self, OpenError};
 use crate::config::{Config, ConfigError, Listen};
 use crate::deadletter;
 use crate::intake::load_keys;
 use crate::keys::{self, Reading};
-use crate::source::redis::RedisSource;
+use crate::metrics::Metrics;
 use crate::store;
 
 /// What is in `store.directory`, besides the audit log.
@@ -34,7 +34,7 @@ pub fn check(config: Config, while_running: bool) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     let witness = witness_of(&config.store, &config.audit.directory);
     let mut note = |checked: Result<(), ConfigError>| errors.extend(checked.err());
-    note(config.redis.map(RedisSource::new).transpose().map(drop));
+    note(config.sources.build(&mut Metrics::new().meters()).map(drop));
     if let Some(file) = &config.keys_file {
         note(Reading::of(file, keys::load).keys.map(drop));
     }

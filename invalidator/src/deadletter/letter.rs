@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::class::Class;
-use crate::intake::Proof;
+use crate::intake::{Proof, Refusal};
 use crate::throttle::Folded;
 
 /// Most bytes of an event that are kept: of an event that is too large, its beginning.
@@ -38,6 +38,13 @@ pub struct Cause {
     pub field: String,
     /// The rule that it breaks.
     pub rule: String,
+}
+
+impl From<&Refusal> for Cause {
+    fn from(refusal: &Refusal) -> Self {
+        let (field, rule) = refusal.broken();
+        Self { kind: refusal.kind().to_owned(), field, rule }
+    }
 }
 
 /// An event that cannot be applied, as it comes.

@@ -7,7 +7,6 @@
 mod class;
 mod erase;
 mod letter;
-mod replay;
 mod room;
 mod table;
 mod tables;
@@ -31,7 +30,6 @@ use crate::store::Held;
 use crate::throttle::{Folds, Throttle};
 pub use class::Class;
 pub use letter::{Cause, Fresh, GARBAGE_BYTES_MAX, Letter, RAW_BYTES_MAX, Refused, Replay};
-pub use replay::{REPLAYED_MAX, ReplayError, Replayed, Selection, Word, replay};
 use table::Written;
 pub use table::{Filter, Named};
 use writer::Task;
@@ -149,8 +147,21 @@ impl DeadLetters {
         self.inner.with(|database| table::list(database, filter, limit))
     }
 
+    /// Held by whoever replays letters. Blocks while somebody else does.
+    pub fn replaying(&self) -> MutexGuard<'_, ()> {
+        self.inner.replaying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a try to replay a letter, by what became of it.
+    pub fn count_replayed(&self, result: &'static str) {
+        self.inner.metrics.replayed(result);
+    }
+
     /// Notes tries to replay letters. Blocks.
-    fn note(&self, replays: &[(String, Replay)]) -> Result<(), Unavailable> {
+    ///
+    /// # Errors
+    /// If the file cannot be used now.
+    pub fn note(&self, replays: &[(String, Replay)]) -> Result<(), Unavailable> {
         self.inner.with(|database| table::note(database, replays))
     }
 }

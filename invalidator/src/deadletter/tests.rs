@@ -5,8 +5,8 @@ use model::name::EventId;
 use model::time::UnixMicros;
 
 use super::*;
+use crate::hub::wall_clock;
 use crate::intake::Proof;
-use crate::shared::wall_clock;
 
 fn cause(kind: &str) -> Cause {
     Cause { kind: kind.to_owned(), field: "key".to_owned(), rule: "must be right".to_owned() }

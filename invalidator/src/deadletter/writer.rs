@@ -9,7 +9,7 @@ use redb::Database;
 
 use super::letter::Fresh;
 use super::{Inner, Unavailable, table};
-use crate::shared::wall_clock;
+use crate::hub::wall_clock;
 
 /// Most letters in one transaction.
 const BATCH_MAX: usize = 256;

@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::shared::Refusal;
+use crate::intake::Refusal;
 
 /// Why letters are dropped.
 const DROPPED: [&str; 5] = ["age", "bytes", "count", "queue_full", "share"];

@@ -20,10 +20,9 @@ use super::body;
 use super::disk::DiskReads;
 use super::problem::Problem;
 use crate::access::Caller;
-use crate::deadletter::{
-    Cause, DeadLetters, Filter, Letter, ReplayError, Replayed, Selection, Unavailable, Word, replay,
-};
-use crate::shared::Shared;
+use crate::deadletter::{Cause, DeadLetters, Filter, Letter, Unavailable};
+use crate::hub::Hub;
+use crate::hub::replay::{ReplayError, Replayed, Selection, Word, replay};
 
 /// Letters in one answer, if the question does not say.
 const LIMIT_DEFAULT: usize = 100;
@@ -81,18 +80,18 @@ fn event_id(text: Option<String>) -> Result<Option<String>, Problem> {
 
 /// Does something with the letters that waits for the disk.
 async fn off_the_loop<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    act: impl FnOnce(&Shared, &DeadLetters) -> T + Send + 'static,
+    hub: &Arc<Hub>,
+    act: impl FnOnce(&Hub, &DeadLetters) -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    let shared = Arc::clone(shared);
-    spawn_blocking(move || act(&shared, &shared.dead_letters)).await.map_err(|_| {
+    let hub = Arc::clone(hub);
+    spawn_blocking(move || act(&hub, &hub.dead_letters)).await.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The work was not finished")
     })
 }
 
 /// `GET /v1/dead-letters`
 pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
+    State(hub): State<Arc<Hub>>,
     State(disk): State<DiskReads>,
     Extension(caller): Extension<Caller>,
     question: Result<Query<Question>, QueryRejection>,
@@ -111,7 +110,7 @@ pub(super) async fn list(
     };
     let _turn = disk.turn(&caller).await;
     let found =
-        off_the_loop(&shared, move |_, letters| letters.list(&filter, limit.saturating_add(1)));
+        off_the_loop(&hub, move |_, letters| letters.list(&filter, limit.saturating_add(1)));
     let mut found = found.await??;
     let more = found.len() > limit;
     found.truncate(limit);
@@ -129,7 +128,7 @@ fn place(text: &str) -> Result<(u64, String), Problem> {
 
 /// `GET /v1/dead-letters/{id}`
 pub(super) async fn show(
-    State(shared): State<Arc<Shared>>,
+    State(hub): State<Arc<Hub>>,
     State(disk): State<DiskReads>,
     Extension(caller): Extension<Caller>,
     id: Result<Path<String>, PathRejection>,
@@ -137,7 +136,7 @@ pub(super) async fn show(
     let Path(id) = id.map_err(|_| not_found())?;
     let wanted = id.clone();
     let _turn = disk.turn(&caller).await;
-    let letter = off_the_loop(&shared, move |_, letters| letters.get(&wanted)).await??;
+    let letter = off_the_loop(&hub, move |_, letters| letters.get(&wanted)).await??;
     let letter = letter.ok_or_else(not_found)?;
     let raw = letter.raw();
     let mut shown = json!(Shown::new(&id, &letter));
@@ -150,7 +149,7 @@ pub(super) async fn show(
 
 /// `POST /v1/dead-letters/replay`
 pub(super) async fn replay_some(
-    State(shared): State<Arc<Shared>>,
+    State(hub): State<Arc<Hub>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -173,8 +172,7 @@ pub(super) async fn replay_some(
         _ => return Err(invalid("body", rule)),
     };
     let note = Some(format!("operator {}: {}", word.operator, word.reason));
-    let replayed =
-        off_the_loop(&shared, move |shared, letters| replay(shared, letters, &selection, &word));
+    let replayed = off_the_loop(&hub, move |hub, letters| replay(hub, letters, &selection, &word));
     let replayed = replayed.await?.map_err(Problem::from)?;
     let results: Vec<_> = replayed.iter().map(ShownReplay::new).collect();
     let mut response = Json(json!({ "results": results })).into_response();

@@ -7,14 +7,14 @@ use super::problem::Problem;
 
 /// What a content type stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Json,
     Protobuf,
 }
 
 impl Form {
     /// As the content type says.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
         let is = |name: &str| essence.trim().eq_ignore_ascii_case(name);
@@ -30,7 +30,7 @@ impl Form {
     }
 
     /// Refuses an event that is in the other form.
-    pub(super) fn require(self, bytes: &[u8]) -> Result<(), EventError> {
+    pub(crate) fn require(self, bytes: &[u8]) -> Result<(), EventError> {
         let rule = match (self, protobuf::is_meant(bytes)) {
             (Self::Json, false) | (Self::Protobuf, true) => return Ok(()),
             (Self::Json, true) => "must be a JSON object",

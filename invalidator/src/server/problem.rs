@@ -9,11 +9,11 @@ use events::EventErrorKind;
 use serde::Serialize;
 
 use crate::engine::IngestError;
-use crate::shared::Refusal;
+use crate::intake::Refusal;
 
 /// One problem.
 #[derive(Debug, Serialize)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     #[serde(rename = "type")]
     kind: String,
     title: &'static str,
@@ -28,22 +28,22 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, kind: &str, title: &'static str) -> Self {
+    pub(crate) fn new(status: StatusCode, kind: &str, title: &'static str) -> Self {
         let kind = format!("urn:portcullis:problem:{kind}");
         Self { kind, title, status: status.as_u16(), field: None, rule: None, retry_after_s: None }
     }
 
     /// The same problem, with the field that breaks a rule.
-    pub(super) fn broken(self, field: impl Into<String>, rule: impl Into<String>) -> Self {
+    pub(crate) fn broken(self, field: impl Into<String>, rule: impl Into<String>) -> Self {
         Self { field: Some(field.into()), rule: Some(rule.into()), ..self }
     }
 
-    pub(super) fn busy(title: &'static str) -> Self {
+    pub(crate) fn busy(title: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title)
     }
 
     /// Too many requests: try again after `wait`, rounded up to whole seconds.
-    pub(super) fn too_many(title: &'static str, wait: Duration) -> Self {
+    pub(crate) fn too_many(title: &'static str, wait: Duration) -> Self {
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", title);
         Self { retry_after_s: Some(seconds), ..problem }

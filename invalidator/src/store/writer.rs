@@ -14,7 +14,7 @@ use super::keeper::Ticket;
 use super::pending::Batch;
 use super::place::Place;
 use super::{file, table};
-use crate::shared::wall_clock;
+use crate::hub::wall_clock;
 
 /// First pause after a failure; doubled each time, with jitter.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);

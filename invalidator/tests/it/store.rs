@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use invalidator::shared::wall_clock;
+use invalidator::hub::wall_clock;
 use invalidator::store::{self, Meters, Witness};
 use model::subject::Subject;
 use serde_json::{Value, json};

@@ -3,7 +3,6 @@
 use events::{EventError, EventErrorKind};
 use thiserror::Error;
 
-use crate::deadletter::Cause;
 use crate::engine::IngestError;
 
 /// Why an event was refused.
@@ -45,12 +44,5 @@ impl Refusal {
                 (field.to_owned(), rule.to_owned())
             }
         }
-    }
-
-    /// The same as it is kept with a dead letter.
-    #[must_use]
-    pub fn cause(&self) -> Cause {
-        let (field, rule) = self.broken();
-        Cause { kind: self.kind().to_owned(), field, rule }
     }
 }
