@@ -4,8 +4,8 @@
 mod check;
 mod files;
 mod keys_file;
-mod part;
-mod prepare;
+pub(crate) mod part;
+pub(crate) mod prepare;
 mod reload;
 mod start;
 mod sweep;

@@ -35,7 +35,7 @@ struct Part {
 
 /// Every part that is running.
 #[derive(Default)]
-pub(super) struct Parts(Vec<Part>);
+pub(crate) struct Parts(Vec<Part>);
 
 impl Parts {
     /// A task that ends by itself some time after the token is cancelled: it has a deadline of its own.
@@ -85,7 +85,7 @@ impl Parts {
 
     /// Stops all parts, one after the other: stage by stage, and within a stage in the order in which they were
     /// started.
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.0.sort_by_key(|part| part.stage);
         for Part { name, stop, .. } in self.0 {
             tracing::trace!(part = name, "stopping");

@@ -33,8 +33,8 @@ const LETTERS_PATIENCE: Duration = Duration::from_secs(2);
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A daemon that knows all that it knew before, and to which nobody can speak yet.
-pub(super) struct Prepared {
-    pub(super) hub: Arc<Hub>,
+pub(crate) struct Prepared {
+    pub(crate) hub: Arc<Hub>,
     pub(super) epoch: String,
     pub(super) api: Api,
     pub(super) poll: Poll,
@@ -44,7 +44,7 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Whatever may be wrong with the configuration shows before anything is written.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: Config,
         rebuild_store: bool,
         parts: &mut Parts,

@@ -111,6 +111,8 @@ macro_rules! sources {
 sources! {
     embedded,
     redis,
+    #[cfg(test)]
+    listed,
 }
 
 /// The kind of this name.
