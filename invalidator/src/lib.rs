@@ -23,3 +23,4 @@ pub mod server;
 pub mod source;
 pub mod store;
 pub mod throttle;
+pub mod wire;

@@ -19,6 +19,7 @@ use crate::audit::line::{Facts, Point, Seal};
 use crate::audit::verify::{Report, verify};
 use crate::audit::{Lines, Names, Next, list};
 use crate::config::{AuditPlace, Config};
+use crate::wire::Pseudonym;
 
 const VERIFY_HELP: &str = "\
 What it finds: any line that was changed, is missing, stands twice or in another place, by file:line \
@@ -269,7 +270,7 @@ fn pseudonym(args: &Show) -> Result<Option<Option<(&'static str, String)>>, Fail
 fn ask(client: &Client, subject: &Subject) -> Result<Option<String>, Failure> {
     let reply = Api::new(client)?.post("/v1/audit/pseudonym", &body(subject))?;
     match reply.status {
-        200 => Ok(reply.json.get("pseudonym").and_then(Value::as_str).map(str::to_owned)),
+        200 => Ok(reply.read::<Pseudonym>()?.pseudonym),
         status => Err(ApiError::Foreign(client.api.clone(), status).into()),
     }
 }

@@ -11,8 +11,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, RequestExt};
 use model::subject::Subject;
-use serde::Deserialize;
-use serde_json::json;
 
 use super::api::Door;
 use super::body;
@@ -21,6 +19,7 @@ use crate::access::Caller;
 use crate::audit::Ticket;
 use crate::audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
 use crate::hub::Hub;
+use crate::wire::{Named, Pseudonym};
 
 /// Longest body that names somebody, in bytes.
 const SUBJECT_BYTES_MAX: usize = 4 * 1024;
@@ -140,14 +139,6 @@ fn note_denied(hub: &Hub, asked: Asked, caller: Option<&Caller>, status: StatusC
     hub.audit.note(asked.about, fact);
 }
 
-/// Somebody, as a request's body names them.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Named {
-    user_id: Option<String>,
-    session_id: Option<String>,
-}
-
 /// What no web page can send without asking first, whatever a browser shows on its behalf.
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -198,7 +189,7 @@ pub(super) async fn pseudonym(
         tracing::error!(%cause, "the mapping of pseudonyms cannot be read");
         cannot()
     })?;
-    let mut response = Json(json!({ "pseudonym": pseudonym })).into_response();
+    let mut response = Json(Pseudonym { pseudonym }).into_response();
     response.extensions_mut().insert(Noted { about: Some(about), ..Noted::default() });
     Ok(response)
 }

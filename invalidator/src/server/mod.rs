@@ -7,7 +7,6 @@ pub(crate) mod body;
 mod dead_letters;
 mod disk;
 mod erase;
-pub(crate) mod form;
 mod guard;
 pub(crate) mod host;
 pub mod listen;
@@ -17,7 +16,6 @@ pub(crate) mod problem;
 mod seats;
 pub mod slots;
 mod view;
-pub(crate) mod written;
 
 use std::convert::Infallible;
 use std::pin::pin;

@@ -3,18 +3,18 @@
 use axum::http::{HeaderMap, StatusCode, header};
 use events::{EventError, EventErrorKind, protobuf};
 
-use super::problem::Problem;
+use crate::server::problem::Problem;
 
 /// What a content type stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(super) enum Form {
     Json,
     Protobuf,
 }
 
 impl Form {
     /// As the content type says.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
         let is = |name: &str| essence.trim().eq_ignore_ascii_case(name);
@@ -30,7 +30,7 @@ impl Form {
     }
 
     /// Refuses an event that is in the other form.
-    pub(crate) fn require(self, bytes: &[u8]) -> Result<(), EventError> {
+    pub(super) fn require(self, bytes: &[u8]) -> Result<(), EventError> {
         let rule = match (self, protobuf::is_meant(bytes)) {
             (Self::Json, false) | (Self::Protobuf, true) => return Ok(()),
             (Self::Json, true) => "must be a JSON object",

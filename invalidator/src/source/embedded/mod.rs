@@ -1,7 +1,9 @@
 //! The embedded source: the daemon's own API, to which publishers send their events. It needs nothing besides the
 //! daemon, so it cannot be lost; what it takes in is kept by the store alone, and it has no position.
 
+mod form;
 mod publish;
+mod written;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,40 +6,20 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use events::EVENT_BYTES_MAX;
-use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::KIND;
+use super::form::Form;
+use super::written::{NOT_IN_REDIS, Written};
 use crate::access::Caller;
-use crate::engine::{Overruling, Receipt, WaiterId};
+use crate::engine::{Receipt, WaiterId};
 use crate::hub::{Accepted, Hub};
 use crate::intake::{self, Origin};
 use crate::server::api::Door;
 use crate::server::audit::Noted;
 use crate::server::body::{self, BodyError};
-use crate::server::form::Form;
 use crate::server::problem::Problem;
-use crate::server::written::{NOT_IN_REDIS, Written};
-
-/// The answer to a published event.
-#[derive(Serialize)]
-struct Published<'a> {
-    event_id: &'a str,
-    result: &'static str,
-    /// Whether what the event says is so, by all that the daemon knows.
-    in_effect: bool,
-    /// The events that overrule it.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    overruled_by: &'a [Overruling],
-    sequence: u64,
-    #[serde(flatten)]
-    receipt: Receipt,
-    durable: bool,
-    /// Whether Redis has it; nothing without Redis.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    redis: Option<bool>,
-    warnings: &'a [String],
-}
+use crate::wire::Published;
 
 /// A waiter that is ended whatever becomes of the request that owns it.
 struct Waiting<'a> {
@@ -109,15 +89,15 @@ pub(super) async fn publish(
     // What nodes have applied is what is in effect: of an event that is not, they enforce nothing.
     receipt.enforced &= ingested.in_effect;
     let published = Published {
-        event_id: event_id.as_str(),
-        result: ingested.verdict.as_str(),
-        in_effect: ingested.in_effect,
-        overruled_by: &ingested.overruled_by,
+        event_id: event_id.to_string(),
+        result: ingested.verdict.as_str().to_owned(),
+        in_effect: Some(ingested.in_effect),
+        overruled_by: ingested.overruled_by,
         sequence: ingested.sequence,
         receipt,
         durable,
         redis,
-        warnings: &ingested.warnings,
+        warnings: ingested.warnings,
     };
     let mut response = (status, Json(published)).into_response();
     let event_id = Some(event_id.clone().into());

@@ -6,21 +6,21 @@ use tokio::time::{Instant, timeout_at};
 use crate::hub::{Accepted, Hub};
 
 /// What a publisher is told whose event Redis does not have.
-pub(crate) const NOT_IN_REDIS: &str =
+pub(super) const NOT_IN_REDIS: &str =
     "Redis could not be reached in time: other daemons learn of the event once it can be";
 
 /// An event on its way to Redis; nothing without Redis.
-pub(crate) struct Written(Option<oneshot::Receiver<()>>);
+pub(super) struct Written(Option<oneshot::Receiver<()>>);
 
 impl Written {
     /// Hands over an event that was taken in.
-    pub(crate) fn offer(hub: &Hub, accepted: &Accepted) -> Self {
+    pub(super) fn offer(hub: &Hub, accepted: &Accepted) -> Self {
         Self(hub.write_to_replica(accepted))
     }
 
     /// Whether Redis has it, or need not. Waits until the deadline, but not if there is no
     /// connection at all. Nothing without Redis.
-    pub(crate) async fn finish(self, hub: &Hub, deadline: Instant) -> Option<bool> {
+    pub(super) async fn finish(self, hub: &Hub, deadline: Instant) -> Option<bool> {
         let open = hub.replica().is_some_and(|replica| replica.is_open());
         let deadline = if open { deadline } else { Instant::now() };
         let written = timeout_at(deadline, self.0?).await;
