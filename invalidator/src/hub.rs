@@ -13,7 +13,7 @@ pub mod replay;
 mod source;
 
 pub use ingest::Accepted;
-pub use source::{Replica, Report, Running, Source};
+pub use source::{Replica, Running, Source};
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

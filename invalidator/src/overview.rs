@@ -1,10 +1,10 @@
 //! The daemon at a glance, as `/v1/status` shows it.
 
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::audit::AuditStatus;
 use crate::engine::Status;
-use crate::hub::Report;
 use crate::store::StoreStatus;
 
 /// What each part says of itself.
@@ -20,6 +20,17 @@ pub struct Overview {
     pub store: StoreStatus,
     /// What is noted for whoever asks later.
     pub audit: AuditStatus,
+}
+
+/// What a source adds to `/v1/status` and `/readyz`.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The member of its name in the status; nothing while there is nothing to say.
+    pub status: Option<Box<RawValue>>,
+    /// Why the daemon is not ready, in words: beside a source that is not connected, which needs no words here.
+    pub not_ready: Option<String>,
+    /// What is under way and no cause for worry, in words.
+    pub settling: Option<String>,
 }
 
 /// What sources say of themselves, by their names.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
-use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +17,7 @@ use super::Hub;
 use crate::access::Inbox;
 use crate::engine::Now;
 use crate::intake::SourceKind;
+use crate::overview::Report;
 
 /// A source at work.
 pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -48,17 +48,6 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// Brings gauges of its own up to date, before they are read.
     fn measure(&self, mono: Duration);
-}
-
-/// What a source adds to `/v1/status` and `/readyz`.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// The member of its name in the status; nothing while there is nothing to say.
-    pub status: Option<Box<RawValue>>,
-    /// Why the daemon is not ready, in words: beside a source that is not connected, which needs no words here.
-    pub not_ready: Option<String>,
-    /// What is under way and no cause for worry, in words.
-    pub settling: Option<String>,
 }
 
 /// A place where events are written for other daemons, and whose clock all of them order events by.

@@ -1,7 +1,7 @@
 //! From bytes to a checked event: its form, its signature, and the rules for where it comes from.
 //!
 //! Plain and synchronous. What an event means is decided in `events` and `model`; taking it in, counting and
-//! logging it is for [`crate::hub`].
+//! logging it is for the hub.
 
 mod identity;
 mod keys;

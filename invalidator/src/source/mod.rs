@@ -11,9 +11,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::config::ConfigError;
-pub use crate::hub::{Replica, Report, Running, Source};
+pub use crate::hub::{Replica, Running, Source};
 use crate::intake::SourceKind;
 use crate::metrics::SourceMeters;
+pub use crate::overview::Report;
 use crate::server::api::Route;
 
 /// The configuration of a source, checked by itself: nothing has been opened for it.

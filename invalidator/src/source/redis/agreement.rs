@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::to_raw_value;
 
 use crate::engine::Digest;
-use crate::hub::Report;
+use crate::overview::Report;
 
 /// So long nothing may be under way, and both differ, before that counts as a difference: other
 /// daemons forget and write as well, by clocks of their own, and within this time.
