@@ -18,15 +18,16 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use crate::audit::AuditError;
-use crate::config::{Config, ConfigError, Written};
+use crate::config::{Config, Written};
 use crate::log;
-use crate::store::StoreError;
+use audit::AuditError;
 pub use check::check;
+use disk::StoreError;
 use part::Parts;
 use prepare::Prepared;
 use reload::Signals;
 use start::{Changeable, start};
+use system::ConfigError;
 
 /// The signal of a file that would become larger than is allowed, on Linux.
 const SIGXFSZ: i32 = 25;

@@ -17,32 +17,25 @@ pub use source::{Replica, Running, Source};
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use model::time::UnixMicros;
 use signing::key::KeySet;
+use system::{ConfigError, wall_clock};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::access::SubjectPace;
-use crate::audit::Audit;
-use crate::audit::entry::{Fact, KeysFact};
-use crate::config::ConfigError;
-use crate::deadletter::DeadLetters;
-use crate::engine::{Engine, NodeKey, Now};
 use crate::intake::{Clock, EventKeys, Intake, SourceKind};
-use crate::keys::crowded;
 use crate::metrics::Metrics;
 use crate::overview::{Overview, Reports};
-use crate::store::Keeper;
-use crate::throttle::Throttles;
-
-/// The wall clock; the Unix epoch if it stands before that.
-#[must_use]
-pub fn wall_clock() -> UnixMicros {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    UnixMicros(0).saturating_add(since_epoch.unwrap_or(Duration::ZERO))
-}
+use crate::throttles::Throttles;
+use access::SubjectPace;
+use audit::Audit;
+use audit::entry::{Fact, KeysFact};
+use deadletter::DeadLetters;
+use engine::{Engine, NodeKey, Now};
+use keys::crowded;
+use store::Keeper;
 
 /// What a hub is made of.
 #[derive(Debug)]

@@ -4,23 +4,17 @@
 //! What an event means and which of two is newer is decided in `events` and `model`; what to tell which node
 //! is decided in [`engine`], which is plain data without clock or sockets. The rest moves bytes.
 
-pub mod access;
-pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
-pub mod deadletter;
-pub mod engine;
 pub mod hub;
 pub mod intake;
-pub mod keys;
 pub mod log;
 pub mod metrics;
 pub mod overview;
 pub mod restore;
 pub mod server;
 pub mod source;
-pub mod store;
-pub mod throttle;
+pub mod throttles;
 pub mod wire;

@@ -1,15 +1,13 @@
 //! What `/metrics` shows, in the OpenMetrics text format. No label ever holds a user's id.
 
-mod access;
+mod callers;
 mod config;
-mod dead_letters;
+mod durable;
 mod intake;
 mod repaired;
-mod store;
 #[cfg(test)]
 mod tests;
 pub mod text;
-mod tls;
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -23,18 +21,18 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::audit::AuditMetrics;
-use crate::engine::Status;
 use crate::intake::Refusal;
-use crate::keys::State;
 use crate::overview::Overview;
-use crate::store::Meters;
-pub use access::{AccessMetrics, ConnectionMetrics};
+use ::access::tls::TlsMetrics;
+use audit::AuditMetrics;
+pub use callers::{AccessMetrics, ConnectionMetrics};
 pub use config::ConfigMetrics;
-pub use dead_letters::DeadLetterMetrics;
+use deadletter::DeadLetterMetrics;
+use engine::Status;
 pub use intake::IntakeMetrics;
 pub use repaired::Repaired;
-pub use tls::TlsMetrics;
+use signing::Validity;
+use store::Meters;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
 const ACK_SECONDS: [f64; 12] =
@@ -187,7 +185,7 @@ impl Metrics {
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
-        metrics.dead_letters.register(&mut metrics.registry);
+        metrics.dead_letters.register(&mut metrics.registry, Refusal::kinds());
         metrics.register_gauges();
         metrics.register_keys();
         metrics.audit.register(&mut metrics.registry);
@@ -373,7 +371,7 @@ impl Metrics {
         self.node_keys_current.clear();
         let Some(keys) = &status.keys else { return };
         self.keys_file_broken.set(keys.failure.is_some().into());
-        for state in State::ALL.map(State::as_str) {
+        for state in Validity::ALL.map(Validity::as_str) {
             let count = keys.keys.iter().filter(|key| key.state == state).count();
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.keys.get_or_create(&StateLabel { state }).set(count);

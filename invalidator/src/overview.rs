@@ -3,9 +3,9 @@
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::audit::AuditStatus;
-use crate::engine::Status;
-use crate::store::StoreStatus;
+use audit::AuditStatus;
+use engine::Status;
+use store::StoreStatus;
 
 /// What each part says of itself.
 #[derive(Clone, Debug, Serialize)]

@@ -6,9 +6,9 @@ use model::subject::Subject;
 use model::time::UnixMicros;
 use thiserror::Error;
 
-use crate::engine::{Engine, Incoming, IngestError, Now, Order};
 use crate::intake::{Checked, Clock, Intake, Stored};
-use crate::store::{Keeper, KeptEvent, REPEATED_WITHIN};
+use engine::{Engine, Incoming, IngestError, Now, Order};
+use store::{Keeper, KeptEvent, REPEATED_WITHIN};
 
 /// The store keeps more than the configuration has room for.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -127,9 +127,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::Limits;
-    use crate::engine::{BatchBounds, Settings};
-    use crate::store::{self, Meters, Witness};
+    use engine::{BatchBounds, Limits, Settings};
+    use store::{self, Meters, Witness};
 
     /// 2026-11-22T12:00:00Z: nothing is over for so long that it may be forgotten.
     const NOW: UnixMicros = UnixMicros(1_795_348_800_000_000);
@@ -170,9 +169,18 @@ mod tests {
 
     fn keeper(directory: &tempfile::TempDir) -> Keeper {
         let directory = directory.path().join("store");
-        store::open(&directory, &Witness::default(), None, Meters::default(), NOW, |_| Ok(()))
-            .unwrap()
-            .keeper
+        store::open(
+            store::Opening {
+                directory: &directory,
+                witness: &Witness::default(),
+                rebuild: None,
+                meters: Meters::default(),
+            },
+            NOW,
+            |_| Ok(()),
+        )
+        .unwrap()
+        .keeper
     }
 
     #[test]

@@ -79,7 +79,16 @@ class Process:
         return self._end(signal.SIGTERM, timeout_s)
 
     def pause(self) -> None:
+        """Stops it, and returns once every thread stands still: until then it may still do something."""
         self._child.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.pid}/task")
+
+        def stands() -> bool:
+            # After the name in brackets comes the state, `T` for one that is stopped.
+            stats = [task.joinpath("stat").read_text() for task in tasks.iterdir()]
+            return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in stats)
+
+        wait_until(stands, f"{self.name} to stand still", every_s=0.001)
 
     def resume(self) -> None:
         self._child.send_signal(signal.SIGCONT)

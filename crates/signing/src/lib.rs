@@ -13,11 +13,13 @@ mod presented;
 pub mod replay;
 pub mod rules;
 pub mod signer;
+mod validity;
 pub mod verify;
 
 use std::fmt;
 
 pub use rules::SignatureRules;
+pub use validity::Validity;
 
 /// The header that tells the upstream whose request it is. The filter removes every other copy.
 pub const PARTNER_HEADER: &str = "x-portcullis-partner";

@@ -11,10 +11,11 @@ use ureq::tls::TlsConfig;
 
 use super::args::Client;
 use super::tls;
-use crate::access::Token;
-use crate::config::{ACK_TIMEOUT_MAX, read_bounded};
+use crate::config::ACK_TIMEOUT_MAX;
 use crate::server::host::is_loopback_name;
 use crate::wire::Problem;
+use access::Token;
+use system::read_bounded;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -15,11 +15,12 @@ use serde_json::{Map, Value};
 use super::api::{Api, ApiError};
 use super::erase::body;
 use super::{Client, Failure};
-use crate::audit::line::{Facts, Point, Seal};
-use crate::audit::verify::{Report, verify};
-use crate::audit::{Lines, Names, Next, list};
-use crate::config::{AuditPlace, Config};
+use crate::config::Config;
 use crate::wire::Pseudonym;
+use audit::AuditPlace;
+use audit::line::{Facts, Point, Seal};
+use audit::verify::{Report, verify};
+use audit::{Lines, Names, Next, list};
 
 const VERIFY_HELP: &str = "\
 What it finds: any line that was changed, is missing, stands twice or in another place, by file:line \

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::args::{Block, Expiry, Override, Target, Unblock, Zero};
-use crate::hub::wall_clock;
+use system::wall_clock;
 
 pub(super) fn block(block: &Block) -> Value {
     let mut payload = payload("block", &block.expiry);

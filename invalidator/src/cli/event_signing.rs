@@ -7,9 +7,9 @@ use events::Document;
 use events::signature::{MEMBER, mac};
 use serde_json::{Value, json};
 use signing::key::{ALGORITHM, KeyId, Secret};
+use system::wall_clock;
 
 use super::{Failure, input};
-use crate::hub::wall_clock;
 use crate::intake::canonical;
 
 /// Largest file of a secret, in bytes: the longest secret, and a newline.

@@ -16,8 +16,8 @@ use signing::Profile;
 use super::input::profile;
 use super::{Failure, show};
 use crate::config::Config;
-use crate::hub::wall_clock;
-use crate::keys::{self, Entry, Fresh, Rotated, Rotation, Scope};
+use keys::{self, Entry, Fresh, Rotated, Rotation, Scope};
+use system::wall_clock;
 
 #[derive(Args, Debug)]
 pub(super) struct Keys {

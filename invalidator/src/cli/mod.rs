@@ -27,15 +27,16 @@ use serde_json::value::RawValue;
 use signing::signer::SignError;
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::daemon::{self, DaemonError};
-use crate::store::salvage::write_rows;
 use crate::wire::Published;
 use api::{Api, ApiError, Reply};
 use args::{Arguments, Client, Command, Publish, Run, Salvage, Target};
 use captured::CapturedError;
 use exit::Exit;
 use show::Outcome;
+use store::salvage::write_rows;
+use system::ConfigError;
 
 /// The problem that another event has the id.
 const CONFLICT: &str = "conflict";

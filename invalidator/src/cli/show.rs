@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::engine::{Overruling, Refused};
 use crate::wire::{Problem, Published};
+use engine::{Overruling, Refused};
 
 /// One event's outcome.
 pub(super) struct Outcome {

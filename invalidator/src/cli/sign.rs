@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::input::{self, profile};
-use crate::hub::wall_clock;
+use system::wall_clock;
 
 /// Largest body that is signed, in bytes: the largest that an integration can allow.
 const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;

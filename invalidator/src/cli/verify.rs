@@ -13,8 +13,9 @@ use signing::{Profile, SignatureRules};
 use super::Failure;
 use super::captured::Captured;
 use super::input::{self, profile};
-use crate::hub::wall_clock;
-use crate::keys::{self, Reading};
+use keys::{self};
+use system::Reading;
+use system::wall_clock;
 
 /// Largest captured request, in bytes: the largest body, and room for its headers.
 const REQUEST_BYTES_MAX: u64 = 17 * 1024 * 1024;

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use system::{ConfigError, Span};
 
-use super::ConfigError;
-use super::value::Span;
 use crate::intake::{Events, FieldPath, MAX_AGE_MAX, Signatures, SourceKind, UnknownFields};
 use crate::source;
 
@@ -165,7 +164,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Events, String> {
-        let raw: RawEvents = crate::config::parse_toml(text, "events").unwrap();
+        let raw: RawEvents = system::parse_toml(text, "events").unwrap();
         raw.check().map_err(|error| error.to_string())
     }
 

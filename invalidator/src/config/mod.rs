@@ -3,23 +3,14 @@
 //! Every error names the field and the rule it breaks. Nothing here opens a socket.
 
 mod api;
-mod audit;
-mod dead_letters;
 mod events;
-mod pace;
+mod listen;
 mod raw;
-mod store;
-mod value;
 mod written;
 
-pub use audit::{Audit, AuditPlace, Fsync};
-pub use dead_letters::DeadLetters;
 #[cfg(test)]
 pub(crate) use events::RawEvents;
-pub use pace::Pace;
 pub use raw::ACK_TIMEOUT_MAX;
-pub use store::{Store, Witness};
-pub(crate) use value::{Place, Secret, Span, TIME_RULE, Time, parse_toml, read, read_bounded};
 pub use written::Written;
 
 use std::fmt;
@@ -27,13 +18,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use access::Access;
+use access::tls::Files;
+use audit::AuditPlace;
+use audit::line::{Hash, Seal};
 use secrecy::SecretString;
-use thiserror::Error;
+use system::{ConfigError, parse_toml, read_bounded};
 use tracing::level_filters::LevelFilter;
 
-use crate::access::Access;
-use crate::access::tls::Files;
-use crate::audit::line::{Hash, Seal};
 use crate::intake::Events;
 use crate::source::Sources;
 use raw::RawConfig;
@@ -42,22 +34,6 @@ use raw::RawConfig;
 pub const SECRET_BYTES_MIN: usize = 16;
 /// Largest configuration file, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Why a configuration cannot be used: the field and the rule it breaks.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("{field}: {rule}")]
-pub struct ConfigError {
-    /// Path of the field, such as `sources.redis.url`, or the file itself.
-    pub field: String,
-    /// The rule that is broken.
-    pub rule: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { field: field.into(), rule: rule.into() }
-    }
-}
 
 /// The whole configuration.
 #[derive(Debug)]
@@ -69,9 +45,9 @@ pub struct Config {
     /// Where events come from: at least one source.
     pub sources: Sources,
     /// Where what is known is kept.
-    pub store: Store,
+    pub store: store::Settings,
     /// The audit log.
-    pub audit: Audit,
+    pub audit: audit::Settings,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
     /// Logs.
@@ -81,7 +57,7 @@ pub struct Config {
     /// What events must and must not have, and who may sign them.
     pub events: Events,
     /// How long events that cannot be applied are kept.
-    pub dead_letters: DeadLetters,
+    pub dead_letters: deadletter::Bounds,
 }
 
 /// `[api]`
@@ -138,14 +114,8 @@ impl fmt::Display for Listen {
 /// `[limits]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Users and sessions with a state.
-    pub subjects_max: usize,
-    /// Changes kept for nodes that are behind; who is further behind gets a snapshot.
-    pub log_entries_max: usize,
-    /// Event ids remembered to recognize duplicates.
-    pub event_ids_max: usize,
-    /// Envoy processes known at once.
-    pub nodes_max: usize,
+    /// Bounds of what is kept in memory.
+    pub engine: engine::Limits,
     /// API requests being answered at once.
     pub api_requests_max: usize,
     /// API requests of one caller being answered at once.
@@ -155,10 +125,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            subjects_max: 1_000_000,
-            log_entries_max: 65_536,
-            event_ids_max: 262_144,
-            nodes_max: 256,
+            engine: engine::Limits::default(),
             api_requests_max: 256,
             api_requests_per_caller_max: 128,
         }

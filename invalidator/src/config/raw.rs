@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use audit::{AuditPlace, RawAudit};
+use deadletter::RawDeadLetters;
 use model::push::HOLD_MAX;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use store::RawStore;
+use system::{ConfigError, Secret, Span};
 use tracing::level_filters::LevelFilter;
 
 use super::api::RawApi;
-use super::audit::{AuditPlace, RawAudit};
-use super::dead_letters::RawDeadLetters;
 use super::events::RawEvents;
-use super::store::RawStore;
-use super::value::{self, Secret, Span};
-use super::{Config, ConfigError, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN};
+use super::{Config, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN, listen};
 use crate::source::RawSources;
 
 /// Shortest wait or interval that may be configured.
@@ -161,7 +161,7 @@ impl RawPoll {
         }
         Ok(Poll {
             scrub,
-            listen: value::listen(&self.listen, self.socket_mode.as_deref())?,
+            listen: listen::parse(&self.listen, self.socket_mode.as_deref())?,
             secret,
             hold: span(self.hold, "poll.hold", Duration::from_secs(1), HOLD_MAX)?,
         })
@@ -178,34 +178,34 @@ impl RawLimits {
         };
         let api_requests_max =
             bound("api_requests_max", self.api_requests_max, default.api_requests_max, 65_536)?;
-        Ok(Limits {
-            api_requests_max,
-            api_requests_per_caller_max: bound(
-                "api_requests_per_caller_max",
-                self.api_requests_per_caller_max,
-                api_requests_max.div_ceil(2),
-                api_requests_max,
-            )?,
+        let engine = engine::Limits {
             subjects_max: bound(
                 "subjects_max",
                 self.subjects_max,
-                default.subjects_max,
+                default.engine.subjects_max,
                 100_000_000,
             )?,
             log_entries_max: bound(
                 "log_entries_max",
                 self.log_entries_max,
-                default.log_entries_max,
+                default.engine.log_entries_max,
                 16_777_216,
             )?,
             event_ids_max: bound(
                 "event_ids_max",
                 self.event_ids_max,
-                default.event_ids_max,
+                default.engine.event_ids_max,
                 16_777_216,
             )?,
-            nodes_max: bound("nodes_max", self.nodes_max, default.nodes_max, 65_536)?,
-        })
+            nodes_max: bound("nodes_max", self.nodes_max, default.engine.nodes_max, 65_536)?,
+        };
+        let api_requests_per_caller_max = bound(
+            "api_requests_per_caller_max",
+            self.api_requests_per_caller_max,
+            api_requests_max.div_ceil(2),
+            api_requests_max,
+        )?;
+        Ok(Limits { engine, api_requests_max, api_requests_per_caller_max })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every rule of the configuration, by the message that its breach gives.
 
+mod store;
+
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -74,7 +76,7 @@ fn the_full_configuration_is_taken_as_written() {
     )
     .unwrap();
     assert_eq!(config.poll.listen, Listen::Tcp("127.0.0.1:7701".parse().unwrap()));
-    assert_eq!(config.limits.nodes_max, 13);
+    assert_eq!(config.limits.engine.nodes_max, 13);
     let redis = config.sources.redis.unwrap();
     assert_eq!(redis.channel, "other");
     assert_eq!(redis.dead_after, Duration::from_millis(600));

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use audit::line::{Hash, Seal};
 use secrecy::{ExposeSecret, SecretString};
+use system::{ConfigError, parse_toml};
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, parse_toml};
-use crate::audit::line::{Hash, Seal};
+use super::Config;
 
 /// Each field that is written, by its path, and the secrets that the file names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

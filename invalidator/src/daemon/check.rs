@@ -15,13 +15,15 @@ use rustix::fs::{Access as Rights, AtFlags, CWD, accessat};
 use socket2::{Domain, Socket, Type};
 
 use super::prepare::witness_of;
-use crate::audit::{self, OpenError};
-use crate::config::{Config, ConfigError, Listen};
-use crate::deadletter;
+use crate::config::{Config, Listen};
 use crate::intake::load_keys;
-use crate::keys::{self, Reading};
 use crate::metrics::Metrics;
-use crate::store;
+use audit::{self, OpenError};
+use deadletter;
+use keys::{self};
+use store;
+use system::ConfigError;
+use system::Reading;
 
 /// What is in `store.directory`, besides the audit log.
 const FILES: [&str; 4] =

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use tokio::task::JoinHandle;
 
-use crate::config::ConfigError;
-use crate::keys::{self, Load, Reading, Stamps};
+use system::ConfigError;
+use system::{Load, Reading, Stamps};
 
 /// A keys file as the daemon starts with it. Without the keys that it is configured with it would
 /// take them away from its nodes, or refuse good events: then it does not start.
@@ -29,6 +29,6 @@ impl<K: Send> KeysFile<K> {
     ) -> JoinHandle<()> {
         let Self { path, stamps, keys, load } = self;
         put(Ok(keys));
-        tokio::spawn(keys::watch(path, stamps, load, put))
+        tokio::spawn(system::watch(path, stamps, load, put))
     }
 }

@@ -12,18 +12,20 @@ use uuid::Uuid;
 use super::DaemonError;
 use super::keys_file::KeysFile;
 use super::part::{Parts, Stage};
-use crate::access::tls::Tls;
-use crate::audit::entry::{Fact, Start as Started};
-use crate::audit::{self, Audit};
-use crate::config::{self, Api, Config, ConfigError, Limits, Poll};
-use crate::deadletter::DeadLetters;
-use crate::engine::{self, BatchBounds, Engine, Now, Settings};
-use crate::hub::{Contents, Hub, Source, wall_clock};
+use crate::config::{Api, Config, Limits, Poll};
+use crate::hub::{Contents, Hub, Source};
 use crate::intake::{Events, Intake, Signatures, load_keys};
-use crate::keys;
 use crate::metrics::Metrics;
 use crate::restore::Restore;
-use crate::store::{self, Keeper, Opened, Start, Witness};
+use access::tls::Tls;
+use audit::entry::{Fact, Start as Started};
+use audit::{self, Audit};
+use deadletter::DeadLetters;
+use engine::{self, BatchBounds, Engine, Now, Settings};
+use keys;
+use store::{self, Keeper, Opened, Start, Witness};
+use system::ConfigError;
+use system::wall_clock;
 
 /// How much later than due a node's next poll may be before the node counts as gone.
 const POLL_LATE_MAX: Duration = Duration::from_secs(2);
@@ -59,7 +61,7 @@ impl Prepared {
                 "log.pseudonym_key has no effect any more: users stand in the log as in the audit log"
             );
         }
-        let engine = engine_of(&epoch, (&config.poll, config.limits), &sources);
+        let engine = engine_of(&epoch, (&config.poll, config.limits.engine), &sources);
         let keys_file =
             config.keys_file.map(|path| KeysFile::read(path, keys::load)).transpose()?;
         let publishers = config.events.keys_file.clone();
@@ -99,7 +101,11 @@ impl Prepared {
     }
 }
 
-fn engine_of(epoch: &str, (poll, limits): (&Poll, Limits), sources: &[Arc<dyn Source>]) -> Engine {
+fn engine_of(
+    epoch: &str,
+    (poll, limits): (&Poll, engine::Limits),
+    sources: &[Arc<dyn Source>],
+) -> Engine {
     let sources = sources.iter().map(|source| source.kind());
     let sources =
         sources.map(|kind| engine::Source { name: kind.name, built_in: kind.built_in }).collect();
@@ -141,7 +147,7 @@ struct Disk<'a> {
 }
 
 /// What says whether there was a store.
-pub(super) fn witness_of(store: &config::Store, log: &Path) -> Witness {
+pub(super) fn witness_of(store: &store::Settings, log: &Path) -> Witness {
     let log = log_elsewhere(&store.directory, log);
     Witness::of(&store.directory, &store.witness).and(log)
 }
@@ -166,7 +172,11 @@ fn restore(
     let meters = metrics.store.clone();
     let program = if *rebuild { Some(env::current_exe()?) } else { None };
     let program = program.as_deref();
-    let opened = store::open(directory, witness, program, meters, wall, |kept| restore.take(kept))?;
+    let opened = store::open(
+        store::Opening { directory, witness, rebuild: program, meters },
+        wall,
+        |kept| restore.take(kept),
+    )?;
     let Opened { keeper, start, sources_alive } = opened;
     let mut engine = restore.finish(&keeper).map_err(|error| ConfigError {
         field: "limits.subjects_max".to_owned(),

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::access::Door;
-use crate::audit::entry::{Fact, ReloadFact};
-use crate::config::{Config, ConfigError, Written};
+use crate::config::{Config, Written};
 use crate::hub::Hub;
 use crate::log::Level;
+use access::Door;
+use audit::entry::{Fact, ReloadFact};
+use system::ConfigError;
 
 /// Fields that can be changed while the daemon runs.
 const RELOADABLE: [&str; 3] = [TOKENS, CLIENTS, "log.level"];

@@ -15,7 +15,6 @@ use super::part::{Parts, Stage};
 use super::prepare::Prepared;
 use super::reload::{Reload, Signals};
 use super::{DaemonError, files, sweep};
-use crate::access::Door;
 use crate::config::{Listen, Poll, Written};
 use crate::hub::Hub;
 use crate::log;
@@ -23,6 +22,7 @@ use crate::server::listen::{self, SocketFile};
 use crate::server::slots::Places;
 use crate::server::{Bounds, DRAIN_MAX, api, poll, serve};
 use crate::source;
+use access::Door;
 
 /// Connections beyond the requests and nodes that the limits allow: probes, scrapes, reconnects.
 const CONNECTIONS_SPARE: usize = 64;
@@ -44,7 +44,7 @@ pub(super) async fn start(
     let Prepared { hub, epoch, api, poll, limits, tls } = prepared;
     let twice = |number: usize| number.saturating_mul(2).saturating_add(CONNECTIONS_SPARE);
     let (api_connections, poll_connections) =
-        files::make_room(twice(limits.api_requests_max), twice(limits.nodes_max));
+        files::make_room(twice(limits.api_requests_max), twice(limits.engine.nodes_max));
     // The polls' door opens first: readiness is asked for at the other one.
     start_polls(&hub, &poll, poll_connections, parts).await?;
     let listener = tcp("api.listen", api.listen)?;

@@ -4,8 +4,8 @@ use events::{EventError, EventErrorKind};
 
 use super::ingest::By;
 use super::{Accepted, Hub};
-use crate::access::Inbox;
 use crate::intake::{self, Origin, Refusal};
+use access::Inbox;
 
 impl Hub {
     /// Takes in an event that came out of an inbox.

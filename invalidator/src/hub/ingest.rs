@@ -9,14 +9,14 @@ use model::time::UnixMicros;
 use tracing::{info, warn};
 
 use super::Hub;
-use crate::access::{Caller, Inbox, Role};
-use crate::audit::entry::{About, EventFact, EventText, Fact};
-use crate::deadletter::Refused as Letter;
-use crate::engine::{Engine, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId};
 use crate::intake::{
     Checked, Origin, Outcome, Path, Refusal, Rejected, Senders, Stored, kept_source, order,
 };
-use crate::store::Ticket;
+use access::{Caller, Inbox, Role};
+use audit::entry::{About, EventFact, EventText, Fact};
+use deadletter::Refused as Letter;
+use engine::{Engine, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId};
+use store::Ticket;
 
 /// An event that was taken in.
 #[derive(Debug)]
@@ -353,7 +353,7 @@ impl Hub {
             | Path::Kept(_) => false,
         };
         if !is_told {
-            let (cause, event_id, at) = (refusal.into(), event_id.clone(), self.now().wall);
+            let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);
             let proof = self.intake.proof(origin.source, *signature);
             let inbox = by.inbox();
             let letter = Letter { source, inbox, cause, proof, event_id, bytes, at };

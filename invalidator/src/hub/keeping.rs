@@ -7,9 +7,9 @@ use model::subject::Subject;
 use model::time::UnixMicros;
 
 use super::Hub;
-use crate::engine::{Forgotten, Ingested, Settled, Verdict};
 use crate::intake::{Checked, Origin, Path, SourceKind, Stored, hash};
-use crate::store::{KeptEvent, Ticket};
+use engine::{Forgotten, Ingested, Settled, Verdict};
+use store::{KeptEvent, Ticket};
 
 impl Hub {
     /// Looks up in the store what an event in force is, if the engine has forgotten that.

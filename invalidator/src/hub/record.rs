@@ -3,8 +3,8 @@
 use model::push::{Poll, Refusal};
 
 use super::Hub;
-use crate::audit::entry::{About, Fact, NodeFact, PushFact, text};
-use crate::engine::{Change, NodeKey, Overdue, Polled, Progress};
+use audit::entry::{About, Fact, NodeFact, PushFact, text};
+use engine::{Change, NodeKey, Overdue, Polled, Progress};
 
 impl Hub {
     /// Notes what a poll has brought: what is enforced now, what could not be stored, and where

@@ -5,8 +5,8 @@ use events::{EventError, EventErrorKind};
 use thiserror::Error;
 
 use super::{Accepted, Hub};
-use crate::deadletter::{Cause, DeadLetters, Filter, Letter, Replay, Unavailable};
 use crate::intake::{Origin, Path, Refusal};
+use deadletter::{Cause, DeadLetters, Filter, Letter, Replay, Unavailable};
 
 /// Most letters that one request can replay.
 pub const REPLAYED_MAX: usize = 1_000;
@@ -71,7 +71,7 @@ pub fn replay(
     selection: &Selection,
     word: &Word,
 ) -> Result<Vec<Replayed>, ReplayError> {
-    let _one_at_a_time = letters.replaying();
+    let _one_at_a_time = letters.one_replay_at_a_time();
     let chosen = match selection {
         Selection::Letter(id) => {
             letters.get(id)?.map(|letter| (id.clone(), letter)).into_iter().collect()
@@ -99,7 +99,7 @@ pub fn replay(
                 };
                 notes.push((id.clone(), replay));
             }
-            letters.count_replayed(result);
+            letters.count_replay(result);
             let event_id = letter.event_id.clone();
             all.push(Replayed { id: id.clone(), event_id, result, cause });
         }
@@ -122,7 +122,7 @@ fn one(hub: &Hub, letter: &Letter) -> (&'static str, Option<Cause>, bool) {
             drop(hub.write_to_replica(&accepted));
             (accepted.ingested.verdict.as_str(), None, true)
         }
-        Err(refusal) => ("refused", Some((&refusal).into()), true),
+        Err(refusal) => ("refused", Some(refusal.cause()), true),
     }
 }
 

@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
-use crate::access::Inbox;
-use crate::engine::Now;
 use crate::intake::SourceKind;
 use crate::overview::Report;
+use access::Inbox;
+use engine::Now;
 
 /// A source at work.
 pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -8,7 +8,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::{SourceKind, signature};
-use crate::engine::{Identity, Publisher};
+use engine::{Identity, Publisher};
 
 /// Of a caller of the API, by the name of its token or certificate.
 #[must_use]

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use deadletter::Proof;
 use events::record::Record;
 use events::signature::Signature;
 use events::{Document, Event, EventError, EventErrorKind, protobuf};
@@ -26,7 +27,7 @@ use model::name::EventId;
 use model::state::CLOCK_ERROR_MAX;
 use model::time::UnixMicros;
 
-use crate::engine::{Identity, Publisher, derived};
+use engine::{Identity, Publisher, derived};
 pub use identity::{caller, hash, inbox, kept_source};
 pub use keys::{EventKeys, load as load_keys};
 pub use kind::{Senders, SourceKind};
@@ -63,17 +64,6 @@ pub struct Checked {
     pub signature: Option<Outcome>,
     /// The id of the key that it is certainly signed with.
     pub signed_by: Option<Box<str>>,
-}
-
-/// What speaks for an event that was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// A signature by a key that is known.
-    Signed,
-    /// Nothing, and nothing is asked for: whoever reaches the source is believed.
-    NotAsked,
-    /// Nothing.
-    None,
 }
 
 /// An event that breaks a rule.

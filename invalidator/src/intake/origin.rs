@@ -5,7 +5,7 @@ use model::name::EventId;
 use model::time::UnixMicros;
 
 use super::SourceKind;
-use crate::engine::{Order, Publisher};
+use engine::{Order, Publisher};
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

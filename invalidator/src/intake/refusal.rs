@@ -3,7 +3,8 @@
 use events::{EventError, EventErrorKind};
 use thiserror::Error;
 
-use crate::engine::IngestError;
+use deadletter::Cause;
+use engine::IngestError;
 
 /// Why an event was refused.
 #[derive(Debug, Error)]
@@ -44,5 +45,12 @@ impl Refusal {
                 (field.to_owned(), rule.to_owned())
             }
         }
+    }
+
+    /// The same as it is kept with a dead letter.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let (field, rule) = self.broken();
+        Cause { kind: self.kind().to_owned(), field, rule }
     }
 }

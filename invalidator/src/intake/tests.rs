@@ -4,10 +4,9 @@ use events::EventErrorKind as Kind;
 use events::signature::mac;
 use serde_json::{Value, json};
 use signing::key::Secret;
+use system::{Stamps, parse_toml};
 
 use super::*;
-use crate::config::parse_toml;
-use crate::keys::Stamps;
 
 const SECRET: &str = "0123456789abcdef";
 const NOW: &str = "2026-11-22T12:00:00Z";

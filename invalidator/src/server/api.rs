@@ -22,9 +22,9 @@ use super::host::loopback_only;
 use super::problem::Problem;
 use super::slots::Places;
 use super::view::Shown;
-use crate::access::{self, Needs, Permission};
 use crate::hub::Hub;
 use crate::metrics::text;
+use access::{self, Needs, Permission};
 
 /// What the handlers need.
 #[derive(Clone)]

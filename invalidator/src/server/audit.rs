@@ -15,11 +15,11 @@ use model::subject::Subject;
 use super::api::Door;
 use super::body;
 use super::problem::Problem;
-use crate::access::Caller;
-use crate::audit::Ticket;
-use crate::audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
 use crate::hub::Hub;
 use crate::wire::{Named, Pseudonym};
+use access::Caller;
+use audit::Ticket;
+use audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
 
 /// Longest body that names somebody, in bytes.
 const SUBJECT_BYTES_MAX: usize = 4 * 1024;

@@ -19,11 +19,11 @@ use super::audit::{Noted, require_json};
 use super::body;
 use super::disk::DiskReads;
 use super::problem::Problem;
-use crate::access::Caller;
-use crate::deadletter::{Cause, DeadLetters, Filter, Letter, Unavailable};
 use crate::hub::Hub;
 use crate::hub::replay::{ReplayError, Replayed, Selection, Word, replay};
 use crate::wire::{self, Content, Page, ReplayOrder, Results};
+use access::Caller;
+use deadletter::{Cause, DeadLetters, Filter, Letter, Unavailable};
 
 /// Letters in one answer, if the question does not say.
 const LIMIT_DEFAULT: usize = 100;

@@ -12,8 +12,8 @@ use tracing::error;
 use super::api::Door;
 use super::audit::subject_in;
 use super::problem::Problem;
-use crate::access::Caller;
 use crate::wire::{Erased, Remains};
+use access::Caller;
 
 fn remains_at(place: &str, what: impl Into<String>, remedy: impl Into<String>) -> Remains {
     Remains { place: place.to_owned(), what: what.into(), remedy: remedy.into() }

@@ -1,6 +1,6 @@
 //! Stands before every route of the API: who is calling, may they, and not too fast.
 //!
-//! What is decided here is decided in [`crate::access`]; this turns it into answers, counts it, and
+//! What is decided here is decided in [`access`]; this turns it into answers, counts it, and
 //! tells handlers and other middleware who the [`Caller`] is.
 //!
 //! Whoever is not known does not stay connected, and the answers to failed attempts are throttled
@@ -21,8 +21,8 @@ use super::body;
 use super::problem::Problem;
 use super::seats::Place;
 use super::slots::{Bound, Places, Slots};
-use crate::access::{Caller, Denied, Door, Known, Lane, Needs, Peer, Permission, Role};
 use crate::hub::Hub;
+use access::{Caller, Denied, Door, Known, Lane, Needs, Peer, Permission, Role};
 
 /// What the guard of every route needs.
 #[derive(Clone, Debug)]

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use access::tls::{Secured, Tls};
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::serve::Listener;
@@ -37,7 +38,6 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::tls::{Secured, Tls};
 use crate::metrics::ConnectionMetrics;
 use patient::{Patient, WRITE_TIMEOUT};
 use seats::{Place, Seats};

@@ -21,8 +21,8 @@ use tracing::{error, info, warn};
 use super::body;
 use super::problem::Problem;
 use super::seats::Place;
-use crate::engine::{Answer, PollError, Polled, Progress, SentChunk, Ticket};
 use crate::hub::Hub;
+use engine::{Answer, PollError, Polled, Progress, SentChunk, Ticket};
 
 /// What the handlers need.
 #[derive(Clone)]

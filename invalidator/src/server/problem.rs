@@ -7,9 +7,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use events::EventErrorKind;
 
-use crate::engine::IngestError;
 use crate::intake::Refusal;
 use crate::wire;
+use engine::IngestError;
 
 /// One problem, and when to try again.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::access::{Caller, Lane, Role};
+use access::{Caller, Lane, Role};
 
 /// Which bound a request is beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

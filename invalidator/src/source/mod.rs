@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::config::ConfigError;
 pub use crate::hub::{Replica, Running, Source};
 use crate::intake::SourceKind;
 use crate::metrics::SourceMeters;
 pub use crate::overview::Report;
 use crate::server::api::Route;
+use system::ConfigError;
 
 /// The configuration of a source, checked by itself: nothing has been opened for it.
 pub trait Configured {

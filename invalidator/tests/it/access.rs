@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Output;
 
-use invalidator::access::{Needs, Permission, Role};
+use access::{Needs, Permission, Role};
 use invalidator::server::api::{self, Route};
 use invalidator::source;
 
@@ -148,7 +148,7 @@ fn metrics_are_public_only_if_configured() {
 #[test]
 fn an_expired_token_is_told_so() {
     let expired = "pct_expired-token-for-the-tests-0123456789abcde";
-    let hash = invalidator::access::Token::parse(expired).unwrap().digest();
+    let hash = access::Token::parse(expired).unwrap().digest();
     let daemon = Daemon::start(&format!(
         "[[api.tokens]]\nname = \"old\"\nrole = \"operator\"\nhash = \"{hash}\"\n\
          not_after = \"2026-01-01T00:00:00Z\"\n"
@@ -183,7 +183,7 @@ fn failed_attempts_are_throttled_together_and_nobody_else_is() {
 #[test]
 fn a_caller_has_a_rate_and_its_reads_do_not_use_up_its_publishing() {
     let slow = "pct_slow-token-for-the-tests-0123456789abcdefgh";
-    let hash = invalidator::access::Token::parse(slow).unwrap().digest();
+    let hash = access::Token::parse(slow).unwrap().digest();
     let daemon = Daemon::start(&format!(
         "[[api.tokens]]\nname = \"slow\"\nrole = \"publisher\"\nhash = \"{hash}\"\n\
          rate = {{ max_tokens = 3, tokens_per_fill = 1, fill_interval = \"1h\" }}\n"

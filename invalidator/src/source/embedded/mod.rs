@@ -13,8 +13,8 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{Configured, Replica, Report, Running, Source};
-use crate::access::{Inbox, Permission};
-use crate::config::ConfigError;
+use access::{Inbox, Permission};
+use system::ConfigError;
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
 use crate::metrics::SourceMeters;

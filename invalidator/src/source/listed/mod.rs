@@ -11,8 +11,8 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{Configured, Replica, Report, Running, Source};
-use crate::access::Inbox;
-use crate::config::ConfigError;
+use access::Inbox;
+use system::ConfigError;
 use crate::hub::Hub;
 use crate::intake::{Origin, Senders, SourceKind};
 use crate::metrics::SourceMeters;

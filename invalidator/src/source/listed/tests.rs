@@ -16,9 +16,9 @@ use super::*;
 use crate::config;
 use crate::daemon::part::Parts;
 use crate::daemon::prepare::Prepared;
-use crate::deadletter::{Filter, Letter};
+use deadletter::{Filter, Letter};
 use crate::hub::replay::{Selection, Word, replay};
-use crate::hub::wall_clock;
+use system::wall_clock;
 use crate::intake::canonical;
 
 const SECRET: &str = "0123456789abcdef";

@@ -11,7 +11,7 @@ use model::time::UnixMicros;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::engine::Digest;
+use engine::Digest;
 use crate::overview::Report;
 
 /// So long nothing may be under way, and both differ, before that counts as a difference: other

@@ -12,8 +12,8 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::access::Inbox;
-use crate::config::{ConfigError, Secret, Span, read};
+use access::Inbox;
+use system::{ConfigError, Secret, Span, read};
 use inboxes::RawInbox;
 
 /// Shortest interval that may be configured.

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use super::Lost;
 use super::config::{Config, RedisMode};
-use crate::config::ConfigError;
+use system::ConfigError;
 
 /// Where to connect to.
 pub(super) struct Servers {

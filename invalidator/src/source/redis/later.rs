@@ -134,7 +134,7 @@ mod tests {
     use events::EventError;
 
     use super::*;
-    use crate::engine::IngestError;
+    use engine::IngestError;
 
     fn refusal(kind: Kind) -> Refusal {
         EventError { kind, field: "sig".into(), rule: "".into() }.into()

@@ -17,7 +17,7 @@ use super::bare::Waiting;
 use super::layout::{StreamId, parse_kept};
 use super::refused::may_pass;
 use super::{BACKOFF_MAX, KIND, REDIS, Lost, RedisSource, backoff, locked};
-use crate::engine::Verdict;
+use engine::Verdict;
 use crate::intake::{Origin, Path};
 use crate::hub::{Accepted, Hub};
 use crate::source::waiting::{self, TURN};

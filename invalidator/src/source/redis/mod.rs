@@ -50,8 +50,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Configured, Replica, Report, Running, Source};
-use crate::access::Inbox;
-use crate::config::ConfigError;
+use access::Inbox;
+use system::ConfigError;
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
 use crate::metrics::{SourceMeters, Repaired};

@@ -15,7 +15,7 @@ use model::subject::Subject;
 use model::time::UnixMicros;
 use tokio::sync::{Notify, oneshot};
 
-use crate::engine::Now;
+use engine::Now;
 use crate::hub::Replica;
 
 /// Most events that wait or are in flight.

@@ -22,7 +22,7 @@ use super::scripts::Look;
 use super::session::{SETTLE_INTERVAL, Session};
 use super::write::ends_connection;
 use super::{KIND, REDIS, Lost, locked};
-use crate::engine::{Digest, Verdict};
+use engine::{Digest, Verdict};
 use crate::intake::{Origin, Path, Stored};
 
 /// How many subjects one step of the scan looks for.

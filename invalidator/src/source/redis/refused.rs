@@ -13,7 +13,7 @@ use events::EventErrorKind as Kind;
 use model::name::EventId;
 use model::subject::Subject;
 
-use crate::engine::IngestError;
+use engine::IngestError;
 use crate::intake::Refusal;
 
 /// Most events that are remembered as refused for good. Beyond it all are forgotten, and refused anew.

@@ -15,8 +15,9 @@ use super::layout::StreamId;
 use super::retry::REFUSED;
 use super::scripts::Look;
 use super::{BACKOFF_MAX, KIND, REDIS, Lost, RedisSource, backoff, locked};
-use crate::engine::Digest;
-use crate::hub::{Hub, wall_clock};
+use engine::Digest;
+use system::wall_clock;
+use crate::hub::Hub;
 
 /// How often a comparison is tried while something is always on its way.
 pub(super) const SETTLE_TRIES: u32 = 20;

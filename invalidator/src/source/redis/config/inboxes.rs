@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use model::name::Name;
 use serde::Deserialize;
 
-use crate::access::{Inbox, RawAuthority};
-use crate::config::ConfigError;
+use access::{Inbox, RawAuthority};
+use system::ConfigError;
 
 /// Most inboxes. Each is asked for once a second, by each daemon, and is a label of metrics.
 const INBOXES_MAX: usize = 16;

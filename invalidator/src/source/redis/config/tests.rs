@@ -1,7 +1,8 @@
 //! Every rule of `[sources.redis]`, by the message that its breach gives.
 
+use access::Authority;
+
 use super::*;
-use crate::access::Authority;
 use crate::config;
 
 const POLL: &str = "[poll]\nlisten = \"unix:/run/p.sock\"\nsecret = \"0123456789abcdef\"\n";

@@ -22,7 +22,7 @@ use super::super::layout::Layout;
 use super::super::write::ends_connection;
 use super::super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff};
 use super::super::config::Config;
-use crate::config::ConfigError;
+use system::ConfigError;
 
 /// The pause after Redis has said that it does not ring for us.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ pub(in super::super) struct Bell {
 
 impl Bell {
     pub(in super::super) fn new(config: &Config, layout: &Layout) -> Self {
-        let key = |inbox: &crate::access::Inbox| layout.inbox(&inbox.name).inbox.into_bytes();
+        let key = |inbox: &access::Inbox| layout.inbox(&inbox.name).inbox.into_bytes();
         let lines = config.inboxes.iter().map(|inbox| (key(inbox), Notify::new()));
         Self { lines: lines.collect(), hears: AtomicBool::new(false) }
     }

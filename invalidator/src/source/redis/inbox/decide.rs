@@ -96,7 +96,7 @@ mod tests {
     use events::EventError;
 
     use super::*;
-    use crate::engine::IngestError;
+    use engine::IngestError;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

@@ -1,13 +1,12 @@
 //! What `/metrics` shows of inboxes in Redis. Their names are those of the configuration, at most 16.
 
+use engine::Verdict;
 use model::name::Name;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-
-use crate::engine::Verdict;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct InboxLabel {

@@ -32,7 +32,7 @@ use super::layout::InboxKeys;
 use super::session::Session;
 use super::write::ends_connection;
 use super::{BACKOFF_MAX, KIND, Lost, REDIS, backoff};
-use crate::access::Inbox;
+use access::Inbox;
 use crate::intake::{self, Origin, Path};
 pub(super) use bell::Bell;
 pub(super) use scripts::Scripts;
