@@ -3,8 +3,7 @@
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::shared::{Accepted, Shared};
-use crate::source::redis::Outbox;
+use crate::hub::{Accepted, Hub};
 
 /// What a publisher is told whose event Redis does not have.
 pub(super) const NOT_IN_REDIS: &str =
@@ -15,14 +14,14 @@ pub(super) struct Written(Option<oneshot::Receiver<()>>);
 
 impl Written {
     /// Hands over an event that was taken in.
-    pub(super) fn offer(shared: &Shared, accepted: &Accepted) -> Self {
-        Self(shared.write_to_redis(accepted))
+    pub(super) fn offer(hub: &Hub, accepted: &Accepted) -> Self {
+        Self(hub.write_to_replica(accepted))
     }
 
     /// Whether Redis has it, or need not. Waits until the deadline, but not if there is no
     /// connection at all. Nothing without Redis.
-    pub(super) async fn finish(self, shared: &Shared, deadline: Instant) -> Option<bool> {
-        let open = shared.outbox().is_some_and(Outbox::is_open);
+    pub(super) async fn finish(self, hub: &Hub, deadline: Instant) -> Option<bool> {
+        let open = hub.replica().is_some_and(|replica| replica.is_open());
         let deadline = if open { deadline } else { Instant::now() };
         let written = timeout_at(deadline, self.0?).await;
         Some(written.is_ok_and(|written| written.is_ok()))

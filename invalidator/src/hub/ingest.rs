@@ -1,22 +1,22 @@
 //! Events on their way in: checked, taken in by the engine, counted and logged.
 
-use access::{Caller, Inbox, Role};
-use audit::entry::{About, EventFact, EventText, Fact};
-use deadletter::Refused as Letter;
-use engine::{Engine, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId};
 use events::record::Record;
 use events::{Document, EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
 use model::name::{EventId, Name};
 use model::state::Effect;
 use model::subject::Subject;
 use model::time::UnixMicros;
-use store::Ticket;
 use tracing::{info, warn};
 
-use super::{Refusal, Shared};
+use super::Hub;
 use crate::intake::{
-    Checked, EMBEDDED, Origin, Outcome, Path, Rejected, Stored, kept_source, order,
+    Checked, Origin, Outcome, Path, Refusal, Rejected, Senders, Stored, kept_source, order,
 };
+use access::{Caller, Inbox, Role};
+use audit::entry::{About, EventFact, EventText, Fact};
+use deadletter::Refused as Letter;
+use engine::{Engine, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId};
+use store::Ticket;
 
 /// An event that was taken in.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Known {
     fn of(event: &Event, origin: Origin, signed_by: Option<Box<str>>) -> Self {
         let replayed = origin.path == Path::Replayed;
         let signed_by = signed_by.map(Into::into);
-        let fact = EventFact { replayed, signed_by, ..EventFact::of(origin.source, event) };
+        let fact = EventFact { replayed, signed_by, ..EventFact::of(origin.source.name, event) };
         Self {
             event_id: event.register.version.event_id.clone(),
             event_type: event.event_type.clone(),
@@ -115,7 +115,7 @@ impl From<Box<Rejected>> for Refused {
     }
 }
 
-impl Shared {
+impl Hub {
     /// Takes in one event, wherever it comes from: checks, counts, logs, and wakes held polls.
     ///
     /// # Errors
@@ -127,21 +127,23 @@ impl Shared {
     /// The same of an event that was kept somewhere, with what lies beside it there.
     ///
     /// # Errors
-    /// As [`Shared::ingest`].
+    /// As [`Hub::ingest`].
     pub fn ingest_stored(
         &self,
         origin: Origin,
         stored: Stored<'_>,
         bytes: &[u8],
     ) -> Result<Accepted, Refusal> {
-        self.ingest_by(origin, By::Anyone, stored, bytes)
+        let by = By::Anyone;
+        self.ingest_then(Arriving { origin, stored, bytes, by }, |_, _| ())
+            .map(|(accepted, ())| accepted)
     }
 
-    /// Like [`Shared::ingest`], and starts to wait for the nodes' acknowledgements before any of
+    /// Like [`Hub::ingest`], and starts to wait for the nodes' acknowledgements before any of
     /// them can arrive. The caller ends the waiting.
     ///
     /// # Errors
-    /// As [`Shared::ingest`].
+    /// As [`Hub::ingest`].
     pub fn ingest_and_wait(
         &self,
         origin: Origin,
@@ -159,9 +161,9 @@ impl Shared {
         &self,
         origin: Origin,
         by: By<'_>,
-        stored: Stored<'_>,
         bytes: &[u8],
     ) -> Result<Accepted, Refusal> {
+        let stored = Stored::default();
         let arriving = Arriving { origin, stored, bytes, by };
         self.ingest_then(arriving, |_, _| ()).map(|(accepted, ())| accepted)
     }
@@ -274,7 +276,7 @@ impl Shared {
         refused.refusal
     }
 
-    /// Counts and logs an event whose id another event has in Redis.
+    /// Counts and logs an event whose id another event has where its source reads.
     pub fn refuse_conflict(&self, origin: Origin, bytes: &[u8]) {
         let event_id = Document::read(bytes).ok();
         let event_id = event_id.and_then(|document| EventId::parse(document.event_id()?));
@@ -317,7 +319,7 @@ impl Shared {
     /// The one place where a refused event is noted.
     fn note_refused(&self, (origin, by): (Origin, By<'_>), bytes: &[u8], refused: &Refused) {
         let Refused { refusal, event_id, signature } = refused;
-        let source = origin.source;
+        let source = origin.source.name;
         self.metrics.event(source, "refused");
         self.metrics.event_refused(refusal.kind());
         self.metrics.intake.signature(source, *signature);
@@ -342,7 +344,7 @@ impl Shared {
         }
         // Through the API its publisher, and of a replay the operator, has the answer.
         let is_told = match origin.path {
-            Path::Live => source == EMBEDDED,
+            Path::Live => origin.source.senders == Senders::Callers,
             Path::Replayed => true,
             Path::Heard(_)
             | Path::Written(_)
@@ -352,7 +354,7 @@ impl Shared {
         };
         if !is_told {
             let (cause, event_id, at) = (refusal.cause(), event_id.clone(), self.now().wall);
-            let proof = self.intake.proof(source, *signature);
+            let proof = self.intake.proof(origin.source, *signature);
             let inbox = by.inbox();
             let letter = Letter { source, inbox, cause, proof, event_id, bytes, at };
             self.dead_letters.keep(letter);
@@ -363,7 +365,7 @@ impl Shared {
     fn note_accepted(&self, origin: Origin, taken: &Taken) {
         let Known { event_id, event_type, subject, .. } = &taken.known;
         let Ingested { verdict, sequence, unknown_names, warnings, .. } = &taken.ingested;
-        let (source, replayed) = (origin.source, origin.path == Path::Replayed);
+        let (source, replayed) = (origin.source.name, origin.path == Path::Replayed);
         let result = verdict.as_str();
         let left_out = match verdict {
             Verdict::Applied => Some(0),
@@ -390,5 +392,5 @@ impl Shared {
 /// Whether nobody with a name and a rate has sent it: of the API there is a line for each call, and
 /// of a replay for each letter.
 fn is_unasked(origin: Origin) -> bool {
-    origin.source != EMBEDDED && origin.path != Path::Replayed
+    origin.source.senders != Senders::Callers && origin.path != Path::Replayed
 }

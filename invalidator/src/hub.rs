@@ -1,41 +1,64 @@
-//! What the daemon's tasks share: the engine behind one lock, the clocks, and the bells to ring.
+//! Where everything meets that the daemon knows: events come in here, whichever source they come through, and here
+//! nodes are told and the API looks. It is the engine behind one lock, what is kept in step with it (the store, the audit
+//! log, dead letters, metrics), the clocks, and the bells that wake whoever waits for a change.
 //!
-//! The lock is held for plain computation only, never across an await.
+//! The lock is held for plain computation only, never across an await. Which sources there are is not known
+//! here: they are [`Source`]s, and the one that others read as well is a [`Replica`].
 
 mod inbox;
 mod ingest;
 mod keeping;
 mod record;
-mod refusal;
+pub mod replay;
+mod source;
 
 pub use ingest::Accepted;
-pub use refusal::Refusal;
+pub use source::{Replica, Running, Source};
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use access::{Inbox, SubjectPace};
+use model::time::UnixMicros;
+use signing::key::KeySet;
+use system::{ConfigError, wall_clock};
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info, warn};
+
+use crate::intake::{Clock, EventKeys, Intake, SourceKind};
+use crate::metrics::Metrics;
+use crate::overview::{Overview, Reports};
+use crate::throttles::Throttles;
+use access::SubjectPace;
 use audit::Audit;
 use audit::entry::{Fact, KeysFact};
 use deadletter::DeadLetters;
 use engine::{Engine, NodeKey, Now};
 use keys::crowded;
-use model::time::UnixMicros;
-use signing::key::KeySet;
 use store::Keeper;
-use system::{ConfigError, wall_clock};
-use tokio::sync::{oneshot, watch};
-use tracing::{error, info, warn};
 
-use crate::intake::{Clock, EventKeys, Intake};
-use crate::metrics::Metrics;
-use crate::overview::Overview;
-use crate::source::redis::{Agreement, Outbox, State};
-use crate::throttles::Throttles;
-
-/// Shared by every task of the daemon.
+/// What a hub is made of.
 #[derive(Debug)]
-pub struct Shared {
+pub struct Contents {
+    /// What knows all that the store keeps.
+    pub engine: Engine,
+    /// What is kept on the disk.
+    pub keeper: Keeper,
+    /// What checks events.
+    pub intake: Intake,
+    /// Where events go that cannot be applied.
+    pub dead_letters: DeadLetters,
+    /// Where everything is noted that somebody may ask about later.
+    pub audit: Audit,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// Where events come from.
+    pub sources: Vec<Arc<dyn Source>>,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Hub {
     engine: Mutex<Engine>,
     keeper: Keeper,
     started: Instant,
@@ -50,24 +73,17 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What keeps the log from being filled.
     pub throttles: Throttles,
-    outbox: OnceLock<Arc<Outbox>>,
-    inboxes: OnceLock<Vec<Inbox>>,
+    sources: Vec<Arc<dyn Source>>,
+    /// That of the one source that has one.
+    replica: Option<Arc<dyn Replica>>,
     subject_pace: SubjectPace,
-    /// How Redis stands to what is known here, and when that was said.
-    redis: Mutex<Option<(Agreement, Duration)>>,
 }
 
-impl Shared {
-    /// Shares an engine that knows what the store keeps; the daemon's time begins now.
+impl Hub {
+    /// The daemon's time begins now.
     #[must_use]
-    pub fn new(
-        engine: Engine,
-        keeper: Keeper,
-        intake: Intake,
-        dead_letters: DeadLetters,
-        audit: Audit,
-        metrics: Metrics,
-    ) -> Self {
+    pub fn new(contents: Contents) -> Self {
+        let Contents { engine, keeper, intake, dead_letters, audit, metrics, sources } = contents;
         Self {
             engine: Mutex::new(engine),
             keeper,
@@ -79,10 +95,9 @@ impl Shared {
             audit,
             metrics,
             throttles: Throttles::default(),
-            outbox: OnceLock::new(),
-            inboxes: OnceLock::new(),
+            replica: sources.iter().find_map(|source| source.replica()),
+            sources,
             subject_pace: SubjectPace::default(),
-            redis: Mutex::default(),
         }
     }
 
@@ -94,11 +109,11 @@ impl Shared {
 
     /// The time by which events are ordered, beside our own.
     fn clock(&self, now: Now) -> Clock {
-        let common = self.outbox().map_or(now.wall, |outbox| outbox.time(now));
+        let common = self.replica().map_or(now.wall, |replica| replica.time(now));
         Clock { here: now.wall, common }
     }
 
-    /// The time by which events are ordered: that of Redis, as far as is known.
+    /// The time by which events are ordered: that of the replica, as far as is known.
     #[must_use]
     pub fn common_time(&self) -> UnixMicros {
         self.clock(self.now()).common
@@ -121,21 +136,21 @@ impl Shared {
         &self.keeper
     }
 
-    /// Where events go that are to be written to Redis; nothing without Redis.
+    /// Where events are written for other daemons; nothing if there are no others.
     #[must_use]
-    pub fn outbox(&self) -> Option<&Outbox> {
-        self.outbox.get().map(|outbox| &**outbox)
+    pub fn replica(&self) -> Option<&dyn Replica> {
+        self.replica.as_deref()
     }
 
-    /// Hands over an event that did not come from Redis, to be written there: also one that was
-    /// known before, since nobody can say here whether Redis has that. The answer comes when Redis
-    /// has it, or need not have it since a newer event has overtaken it. Nothing without Redis.
-    pub fn write_to_redis(&self, accepted: &Accepted) -> Option<oneshot::Receiver<()>> {
-        let outbox = self.outbox()?;
+    /// Hands over an event that did not come from the replica, to be written there: also one that was
+    /// known before, since nobody can say here whether the replica has that. The answer comes when it
+    /// has it, or need not have it since a newer event has overtaken it. Nothing without a replica.
+    pub fn write_to_replica(&self, accepted: &Accepted) -> Option<oneshot::Receiver<()>> {
+        let replica = self.replica()?;
         let Accepted { subject, event_id, json, heard, urgent, .. } = accepted;
         if self.engine().events_of(subject).contains(event_id) {
             let identity = (subject.clone(), event_id.clone());
-            return Some(outbox.offer(identity, (json.clone(), *heard), *urgent));
+            return Some(replica.offer(identity, (json.clone(), *heard), *urgent));
         }
         let (answer, answered) = oneshot::channel();
         // The receiver is at hand.
@@ -143,36 +158,41 @@ impl Shared {
         Some(answered)
     }
 
-    /// From now on events are to be written to Redis. Only the first call has an effect.
-    pub fn set_outbox(&self, outbox: Arc<Outbox>) {
-        let _ = self.outbox.set(outbox);
+    /// Whether a source of this kind is configured.
+    #[must_use]
+    pub fn has_source(&self, kind: &SourceKind) -> bool {
+        self.sources.iter().any(|source| source.kind() == kind)
+    }
+
+    /// The sources that are configured.
+    #[must_use]
+    pub fn sources(&self) -> &[Arc<dyn Source>] {
+        &self.sources
     }
 
     /// The daemon at a glance.
     #[must_use]
     pub fn overview(&self) -> Overview {
-        let engine = self.engine().status(self.now());
+        let now = self.now();
+        let report = |kind: &'static SourceKind| {
+            let source = self.sources.iter().find(|source| source.kind() == kind);
+            (kind.name, source.map(|source| source.report(now.mono)).unwrap_or_default())
+        };
+        let reports = self.intake.kinds().filter(|kind| kind.reports).map(report).collect();
+        let engine = self.engine().status(now);
         let (store, audit) = (self.keeper.status(), self.audit.status());
-        Overview { engine, redis: self.redis_agreement(), store, audit }
+        Overview { engine, reports: Reports(reports), store, audit }
     }
 
-    /// Notes how Redis stands to what is known here; nothing: that cannot be said.
-    pub fn set_redis_agreement(&self, agreement: Option<Agreement>) {
-        let at = self.now().mono;
-        let mut redis = self.redis.lock().unwrap_or_else(PoisonError::into_inner);
-        *redis = agreement.map(|agreement| (agreement, at));
-    }
-
-    fn redis_agreement(&self) -> Option<Agreement> {
-        let now = self.now().mono;
-        let redis = self.redis.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut agreement, at) = redis.clone()?;
-        if agreement.state != State::Same {
-            // It goes on until it is looked at again.
-            let more = u64::try_from(now.saturating_sub(at).as_millis()).unwrap_or(u64::MAX);
-            agreement.for_ms = agreement.for_ms.saturating_add(more);
-        }
-        Some(agreement)
+    /// All metrics, as they are now.
+    ///
+    /// # Errors
+    /// As [`Metrics::encode`].
+    pub fn scrape(&self) -> Result<String, fmt::Error> {
+        let (overview, now) = (self.overview(), self.now().mono);
+        self.metrics.encode(&overview, || {
+            self.sources.iter().for_each(|source| source.measure(now));
+        })
     }
 
     /// Forgets what no longer matters; call it about once a second. Answers with the nodes that
@@ -215,9 +235,30 @@ impl Shared {
     }
 
     /// Notes a sign of life of a source.
-    pub fn source_alive(&self, name: &str) {
+    pub fn source_alive(&self, kind: &SourceKind) {
         let now = self.now();
-        self.engine().source_alive(name, now);
+        self.engine().source_alive(kind.name, now);
+    }
+
+    /// Notes that a source has lost what it hears from: the daemon is not ready until its next sign of life.
+    pub fn source_lost(&self, kind: &SourceKind) {
+        self.engine().source_lost(kind.name);
+    }
+
+    /// Shows in the status what is wrong with a source that works; nothing: it is over.
+    pub fn source_trouble(&self, kind: &SourceKind, trouble: Option<&'static str>) {
+        self.engine().source_trouble(kind.name, trouble);
+    }
+
+    /// Up to where a source had been taken in when that was last kept.
+    #[must_use]
+    pub fn position(&self, kind: &SourceKind) -> Option<String> {
+        self.keeper.position(kind.name)
+    }
+
+    /// Keeps up to where a source has been taken in, together with the events before.
+    pub fn set_position(&self, kind: &SourceKind, position: &str) {
+        self.keeper.set_position(kind.name, position);
     }
 
     /// Puts keys in force as they were read, or notes why they cannot be: those before them stay.

@@ -2,8 +2,8 @@
 
 use access::Authority;
 
-use super::super::Config;
 use super::*;
+use crate::config;
 
 const POLL: &str = "[poll]\nlisten = \"unix:/run/p.sock\"\nsecret = \"0123456789abcdef\"\n";
 
@@ -12,9 +12,9 @@ const REST: &str = "[store]\ndirectory = \"/x\"\n[[api.tokens]]\nname = \"ops\"\
     role = \"operator\"\nhash = \
     \"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n";
 
-fn redis(text: &str) -> Result<Redis, String> {
+fn redis(text: &str) -> Result<Config, String> {
     let text = format!("{POLL}{REST}[sources.redis]\n{text}");
-    Config::parse(&text).map(|config| config.redis.unwrap()).map_err(|error| error.to_string())
+    config::Config::parse(&text).map(|config| config.sources.redis.unwrap()).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, StatusCode, header};
 use events::{EventError, EventErrorKind, protobuf};
 
-use super::problem::Problem;
+use crate::server::problem::Problem;
 
 /// What a content type stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ struct ResultLabels {
 
 /// None at first.
 #[derive(Debug, Default)]
-pub struct InboxMetrics {
+pub(crate) struct InboxMetrics {
     events: Family<ResultLabels, Counter>,
     waiting: Family<InboxLabel, Gauge>,
     unfinished: Family<InboxLabel, Gauge>,
@@ -29,7 +29,7 @@ pub struct InboxMetrics {
 }
 
 impl InboxMetrics {
-    pub(super) fn register(&self, r: &mut Registry) {
+    pub(crate) fn register(&self, r: &mut Registry) {
         let help = "Events that this daemon took out of an inbox, by what became of them";
         r.register("inbox_events", help, self.events.clone());
         let help = "Events in an inbox that no daemon has taken yet";
@@ -41,7 +41,7 @@ impl InboxMetrics {
     }
 
     /// Shows an inbox, with zeros.
-    pub fn show<'a>(&self, names: impl Iterator<Item = &'a Name>) {
+    pub(crate) fn show<'a>(&self, names: impl Iterator<Item = &'a Name>) {
         for name in names {
             for result in Verdict::ALL.map(Verdict::as_str).into_iter().chain(["refused", "again"])
             {
@@ -54,12 +54,12 @@ impl InboxMetrics {
     }
 
     /// Counts an event: its verdict, `refused`, or `again` if it is refused and will be tried again.
-    pub fn took(&self, name: &Name, result: &'static str) {
+    pub(crate) fn took(&self, name: &Name, result: &'static str) {
         self.events.get_or_create(&ResultLabels { inbox: name.to_string(), result }).inc();
     }
 
     /// Shows how many events wait, and how many have been taken and are not done with.
-    pub fn waiting(&self, name: &Name, waiting: u64, unfinished: usize) {
+    pub(crate) fn waiting(&self, name: &Name, waiting: u64, unfinished: usize) {
         let label = InboxLabel { inbox: name.to_string() };
         let number = i64::try_from(waiting).unwrap_or(i64::MAX);
         self.waiting.get_or_create(&label).set(number);
@@ -68,7 +68,7 @@ impl InboxMetrics {
     }
 
     /// Shows whether nothing can be taken out.
-    pub fn failing(&self, name: &Name, failing: bool) {
+    pub(crate) fn failing(&self, name: &Name, failing: bool) {
         let label = InboxLabel { inbox: name.to_string() };
         self.failing.get_or_create(&label).set(failing.into());
     }

@@ -1,12 +1,12 @@
 //! Replaying letters: by an operator's word, through the same rules as before but for the age, and
 //! with a note of it in each letter.
 
-use deadletter::{Cause, DeadLetters, Filter, Letter, Replay, Unavailable};
+use events::{EventError, EventErrorKind};
 use thiserror::Error;
 
-use crate::intake::{EMBEDDED, Origin, Path};
-use crate::shared::Shared;
-use crate::source::redis::REDIS;
+use super::{Accepted, Hub};
+use crate::intake::{Origin, Path, Refusal};
+use deadletter::{Cause, DeadLetters, Filter, Letter, Replay, Unavailable};
 
 /// Most letters that one request can replay.
 pub const REPLAYED_MAX: usize = 1_000;
@@ -66,7 +66,7 @@ pub enum ReplayError {
 /// # Errors
 /// If none or too many are meant, or the file cannot be used: what was replayed until then stays so.
 pub fn replay(
-    shared: &Shared,
+    hub: &Hub,
     letters: &DeadLetters,
     selection: &Selection,
     word: &Word,
@@ -88,10 +88,10 @@ pub fn replay(
     for chunk in chosen.chunks(NOTED_AT_ONCE) {
         let mut notes = Vec::new();
         for (id, letter) in chunk {
-            let (result, cause, is_try) = one(shared, letter);
+            let (result, cause, is_try) = one(hub, letter);
             if is_try {
                 let replay = Replay {
-                    at: shared.now().wall.0,
+                    at: hub.now().wall.0,
                     operator: word.operator.clone(),
                     reason: word.reason.clone(),
                     result: result.to_owned(),
@@ -109,25 +109,33 @@ pub fn replay(
 }
 
 /// What becomes of one letter, and whether it was tried at all.
-fn one(shared: &Shared, letter: &Letter) -> (&'static str, Option<Cause>, bool) {
+fn one(hub: &Hub, letter: &Letter) -> (&'static str, Option<Cause>, bool) {
     if letter.replayed().is_some() {
         return ("already_replayed", None, false);
     }
     if letter.folded || letter.is_truncated() {
         return ("truncated", None, false);
     }
-    let source = if letter.source == EMBEDDED { EMBEDDED } else { REDIS };
-    let origin = Origin::new(source, Path::Replayed);
-    let replayed = match &letter.inbox {
-        Some(inbox) => shared.replay_from_inbox(origin, inbox, &letter.raw()),
-        None => shared.ingest(origin, &letter.raw()),
-    };
-    match replayed {
+    match again(hub, letter) {
         Ok(accepted) => {
-            // Nobody waits for it: it is in force here, and Redis gets it when it can.
-            drop(shared.write_to_redis(&accepted));
+            // Nobody waits for it: it is in force here, and others get it when they can.
+            drop(hub.write_to_replica(&accepted));
             (accepted.ingested.verdict.as_str(), None, true)
         }
         Err(refusal) => ("refused", Some(refusal.cause()), true),
+    }
+}
+
+/// Takes in the event of a letter, under the rules of the source that it came through.
+fn again(hub: &Hub, letter: &Letter) -> Result<Accepted, Refusal> {
+    let Some(source) = hub.intake().kind(&letter.source) else {
+        let kind = EventErrorKind::BeyondAuthority;
+        let rule = "must have come through a source that this daemon knows";
+        return Err(EventError { kind, field: "event".into(), rule: rule.into() }.into());
+    };
+    let origin = Origin::new(source, Path::Replayed);
+    match &letter.inbox {
+        Some(inbox) => hub.replay_from_inbox(origin, inbox, &letter.raw()),
+        None => hub.ingest(origin, &letter.raw()),
     }
 }

@@ -9,8 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Repaired;
-use crate::source::redis::{Agreement, State};
+use super::{Agreement, State};
+use crate::metrics::Repaired;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
@@ -29,7 +29,7 @@ struct StateLabel {
 
 /// Metrics of the Redis source.
 #[derive(Debug, Default)]
-pub struct RedisMetrics {
+pub(super) struct RedisMetrics {
     repaired: Repaired,
     data_lost: Counter,
     reads: Family<WhyLabel, Counter>,
@@ -91,67 +91,67 @@ impl RedisMetrics {
     }
 
     /// Counts events that were found missing.
-    pub fn missing(&self, events: u64) {
+    pub(super) fn missing(&self, events: u64) {
         self.missing.inc_by(events);
     }
 
     /// Shows how many bare events are tried again.
-    pub fn later(&self, events: usize) {
+    pub(super) fn later(&self, events: usize) {
         self.later.set(i64::try_from(events).unwrap_or(i64::MAX));
     }
 
     /// Shows how many events in Redis are tried again.
-    pub fn refused(&self, events: usize) {
+    pub(super) fn refused(&self, events: usize) {
         self.refused.set(i64::try_from(events).unwrap_or(i64::MAX));
     }
 
     /// Shows whether Redis evicts keys.
-    pub fn evicts(&self, evicts: bool) {
+    pub(super) fn evicts(&self, evicts: bool) {
         self.evicts.set(evicts.into());
     }
 
     /// Counts damaged keys.
-    pub fn put_aside(&self, keys: u64) {
+    pub(super) fn put_aside(&self, keys: u64) {
         self.aside.inc_by(keys);
     }
 
     /// Counts events that this daemon lacked.
-    pub fn repaired_here(&self, events: u64) {
+    pub(super) fn repaired_here(&self, events: u64) {
         self.repaired.here(events);
     }
 
     /// Counts events that Redis lacked.
-    pub fn repaired_there(&self, events: u64) {
+    pub(super) fn repaired_there(&self, events: u64) {
         self.repaired.in_redis(events);
     }
 
     /// Counts a loss of data in Redis.
-    pub fn data_lost(&self) {
+    pub(super) fn data_lost(&self) {
         self.data_lost.inc();
     }
 
     /// Counts a reading of everything.
-    pub fn read(&self, why: &'static str) {
+    pub(super) fn read(&self, why: &'static str) {
         self.reads.get_or_create(&WhyLabel { why }).inc();
     }
 
     /// Counts an event written: `written`, `duplicate` or `failed`.
-    pub fn wrote(&self, result: &'static str) {
+    pub(super) fn wrote(&self, result: &'static str) {
         self.writes.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Counts bare events.
-    pub fn bare(&self, events: u64) {
+    pub(super) fn bare(&self, events: u64) {
         self.bare.inc_by(events);
     }
 
     /// Counts forgotten events.
-    pub fn forgotten(&self, events: u64) {
+    pub(super) fn forgotten(&self, events: u64) {
         self.forgotten.inc_by(events);
     }
 
     /// Shows how many events wait, and counts those left out.
-    pub fn outbox(&self, waiting: usize, left_out: u64) {
+    pub(super) fn outbox(&self, waiting: usize, left_out: u64) {
         self.outbox.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.left_out.inc_by(left_out);
     }
@@ -168,7 +168,7 @@ impl RedisMetrics {
     }
 
     /// Shows how far Redis's clock is ahead of ours, in microseconds.
-    pub fn skew(&self, micros: i64) {
+    pub(super) fn skew(&self, micros: i64) {
         let millis = i32::try_from(micros / 1_000).unwrap_or(i32::MAX);
         self.skew.set(f64::from(millis) / 1_000.0);
     }

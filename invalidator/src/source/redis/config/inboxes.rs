@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use access::{Inbox, RawAuthority};
 use model::name::Name;
 use serde::Deserialize;
+
+use access::{Inbox, RawAuthority};
 use system::ConfigError;
 
 /// Most inboxes. Each is asked for once a second, by each daemon, and is a label of metrics.

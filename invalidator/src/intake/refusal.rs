@@ -1,9 +1,10 @@
 //! Why an event was refused, in the words of metrics, answers and dead letters.
 
-use deadletter::Cause;
-use engine::IngestError;
 use events::{EventError, EventErrorKind};
 use thiserror::Error;
+
+use deadletter::Cause;
+use engine::IngestError;
 
 /// Why an event was refused.
 #[derive(Debug, Error)]

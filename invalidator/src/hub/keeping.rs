@@ -1,26 +1,24 @@
 //! Keeps the store in step with what the engine has done, and the engine with what the store knows.
 
-use engine::{Forgotten, Ingested, Settled, Verdict};
 use events::Event;
 use events::record::Record;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
+
+use super::Hub;
+use crate::intake::{Checked, Origin, Path, SourceKind, Stored, hash};
+use engine::{Forgotten, Ingested, Settled, Verdict};
 use store::{KeptEvent, Ticket};
-use tracing::warn;
 
-use super::Shared;
-use crate::intake::{Checked, Origin, Path, Stored, hash, kept_origin};
-use crate::source::redis::REDIS;
-
-impl Shared {
+impl Hub {
     /// Looks up in the store what an event in force is, if the engine has forgotten that.
     pub(super) fn recall(&self, subject: &Subject, event_id: &EventId) {
         if !self.engine().is_forgotten(subject, event_id) {
             return;
         }
         let Some(record) = self.keeper.event(subject, event_id) else { return };
-        let origin = kept_origin(&record);
+        let origin = self.intake.kept_origin(&record);
         let stored = Stored { event_id: Some(event_id), vouch: None };
         let checked = self.intake.check(origin, stored, &record.event, self.clock(self.now()));
         if let Ok(Checked { identity, .. }) = checked {
@@ -89,10 +87,11 @@ impl Shared {
         }
     }
 
-    /// Notes that an event which is known by these bytes stands in its place in Redis, where it was
-    /// written at `heard`. Says whether it is known.
+    /// Notes that an event which is known by these bytes stands in its place where a source reads, and was
+    /// written there at `heard`. Says whether it is known.
     pub fn place(
         &self,
+        source: &'static SourceKind,
         (subject, event_id): (&Subject, &EventId),
         heard: UnixMicros,
         bytes: &[u8],
@@ -112,7 +111,7 @@ impl Shared {
             return true;
         }
         drop(engine);
-        let origin = Origin::new(REDIS, Path::Known(heard)).by(publisher);
+        let origin = Origin::new(source, Path::Known(heard)).by(publisher);
         let stored = Stored { event_id: Some(event_id), vouch: None };
         // It has passed all rules before.
         let _ = self.ingest_stored(origin, stored, bytes);
@@ -120,13 +119,13 @@ impl Shared {
     }
 
     /// From now on an event that is in force counts under another id, since its own is that of
-    /// another event.
-    pub fn rename(&self, (subject, event_id): (&Subject, &EventId), own: EventId) {
+    /// another event. Says whether it was in force.
+    pub fn rename(&self, (subject, event_id): (&Subject, &EventId), own: &EventId) -> bool {
         let record = self.keeper.event(subject, event_id);
         let now = self.now();
         let mut engine = self.engine();
-        if !engine.rename(subject, event_id, &own, now) {
-            return;
+        if !engine.rename(subject, event_id, own, now) {
+            return false;
         }
         let renamed = record.map(|record| {
             let subject = subject.clone();
@@ -135,19 +134,20 @@ impl Shared {
         self.keeper.update(renamed, [(subject.clone(), event_id.clone())]);
         drop(engine);
         self.ring_changed();
-        warn!(%event_id, %own, "another event has this id in Redis: ours counts as its own");
+        true
     }
 
-    /// Takes in once more what is in force by all that Redis holds, and is not here: more was overtaken by a
+    /// Takes in once more what is in force by all that a source holds, and is not here: more was overtaken by a
     /// stamp that was wrong than is remembered. Says whether it is in force now.
     pub fn bring_back(
         &self,
+        source: &'static SourceKind,
         (subject, event_id): (&Subject, &EventId),
         heard: UnixMicros,
         bytes: &[u8],
     ) -> bool {
         let known = self.engine().knows(subject, event_id, hash(bytes));
-        let origin = Origin::new(REDIS, Path::Standing(heard)).by(known.unwrap_or_default());
+        let origin = Origin::new(source, Path::Standing(heard)).by(known.unwrap_or_default());
         let stored = Stored { event_id: Some(event_id), vouch: None };
         let accepted = self.ingest_stored(origin, stored, bytes);
         accepted.is_ok_and(|accepted| accepted.ingested.verdict == Verdict::Applied)

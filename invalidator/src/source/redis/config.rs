@@ -3,17 +3,21 @@
 //! A URL may hold a password, and the library's messages may quote the URL: no error of this
 //! section repeats either.
 
+mod inboxes;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use system::{ConfigError, Secret, Span};
 
-use super::inboxes::{self, RawInbox};
-use super::raw::span;
-use super::{Redis, RedisMode, RedisTls};
+use access::Inbox;
+use system::{ConfigError, Secret, Span, read};
+use inboxes::RawInbox;
+
+/// Shortest interval that may be configured.
+const SPAN_MIN: Duration = Duration::from_millis(10);
 
 /// Longest interval and time to death of a connection.
 const DEAD_AFTER_MAX: Duration = Duration::from_secs(60);
@@ -34,9 +38,65 @@ const STREAM_ENTRIES_MIN: u64 = 1_000;
 /// Most entries of the stream.
 const STREAM_ENTRIES_MAX: u64 = 100_000_000;
 
+/// `[sources.redis]`
+#[derive(Debug)]
+pub struct Config {
+    /// What sort of installation it is.
+    pub mode: RedisMode,
+    /// `redis://` or `rediss://`, with credentials if any: one for a single server, the Sentinels,
+    /// or some nodes of the Cluster. All with the same credentials and the same sort.
+    pub urls: Vec<SecretString>,
+    /// User of the Redis servers, instead of one in the URLs.
+    pub user: Option<String>,
+    /// Password of the Redis servers, instead of one in the URLs.
+    pub password: Option<SecretString>,
+    /// The Pub/Sub channel.
+    pub channel: String,
+    /// What the names of all keys begin with.
+    pub prefix: String,
+    /// About how many events the stream keeps for daemons that were away.
+    pub stream_entries_max: u64,
+    /// Certificates.
+    pub tls: RedisTls,
+    /// How often the connection is asked for a sign of life.
+    pub ping_interval: Duration,
+    /// How long after the last sign of life the connection is given up.
+    pub dead_after: Duration,
+    /// How often what Redis holds is compared with what is known here.
+    pub digest_interval: Duration,
+    /// Within what time all that is known here is looked for in Redis.
+    pub sample_interval: Duration,
+    /// Lists that publishers without other rights put their events into.
+    pub inboxes: Vec<Inbox>,
+}
+
+/// What sort of installation of Redis it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server.
+    Standalone,
+    /// A master and replicas, watched over by Sentinels.
+    Sentinel {
+        /// What the Sentinels call the master.
+        master_name: String,
+    },
+    /// Redis Cluster.
+    Cluster,
+}
+
+/// Certificates for connections to Redis.
+#[derive(Debug)]
+pub struct RedisTls {
+    /// PEM certificates to trust instead of the system's.
+    pub ca: Option<Vec<u8>>,
+    /// The certificate to show, and its key, both PEM.
+    pub client: Option<(Vec<u8>, SecretString)>,
+}
+
+/// The section as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawRedis {
+pub(crate) struct Section {
     #[serde(default)]
     mode: RawMode,
     url: Option<Secret>,
@@ -80,8 +140,32 @@ fn broken(key: &str, rule: impl Into<String>) -> ConfigError {
     ConfigError::new(format!("sources.redis.{key}"), rule)
 }
 
-impl RawRedis {
-    pub(super) fn check(mut self) -> Result<Redis, ConfigError> {
+impl Config {
+    /// The secrets of the section, and the files that it names.
+    pub(super) fn secrets(&self, add: &mut dyn FnMut(&str, &[u8])) {
+        let field = |name: &str| format!("sources.redis.{name}");
+        if let Some(password) = &self.password {
+            add(&field("password"), password.expose_secret().as_bytes());
+        }
+        let urls: Vec<_> = self.urls.iter().map(ExposeSecret::expose_secret).collect();
+        add(&field(if urls.len() > 1 { "urls" } else { "url" }), urls.join("\n").as_bytes());
+        if let Some(ca) = &self.tls.ca {
+            add(&field("tls_ca_file"), ca);
+        }
+        if let Some((cert, key)) = &self.tls.client {
+            add(&field("tls_cert_file"), cert);
+            add(&field("tls_key_file"), key.expose_secret().as_bytes());
+        }
+    }
+}
+
+impl Section {
+    /// It is there if it is written.
+    pub(crate) fn check_all(section: Option<Self>) -> Result<Option<Config>, ConfigError> {
+        section.map(Self::check).transpose()
+    }
+
+    fn check(mut self) -> Result<Config, ConfigError> {
         let (urls, field) = self.urls()?;
         let mode = self.mode(&urls, field)?;
         let tls = self.tls(urls.iter().all(|(_, info)| is_tls(info)))?;
@@ -106,7 +190,7 @@ impl RawRedis {
         }
         let field = "sources.redis.digest_interval";
         let half_minute = Duration::from_secs(30);
-        Ok(Redis {
+        Ok(Config {
             mode,
             urls: urls.into_iter().map(|(url, _)| url).collect(),
             user,
@@ -213,7 +297,7 @@ impl RawRedis {
             if path.is_some() && !tls {
                 return Err(broken(key, "belongs to a rediss:// url only"));
             }
-            path.map(|path| system::read(&path, &format!("sources.redis.{key}"))).transpose()
+            path.map(|path| read(&path, &format!("sources.redis.{key}"))).transpose()
         };
         let ca = read("tls_ca_file", self.tls_ca_file.take())?;
         let cert = read("tls_cert_file", self.tls_cert_file.take())?;
@@ -230,6 +314,16 @@ impl RawRedis {
         };
         Ok(RedisTls { ca, client })
     }
+}
+
+/// The span as configured, within the bounds; the default if absent.
+fn span(
+    raw: Option<Span>,
+    field: &str,
+    default: Duration,
+    max: Duration,
+) -> Result<Duration, ConfigError> {
+    raw.map_or(Ok(default), |span| span.within(field, SPAN_MIN, max))
 }
 
 fn parse(url: &SecretString) -> Option<ConnectionInfo> {

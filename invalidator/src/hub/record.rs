@@ -1,12 +1,12 @@
 //! What nodes do, for the audit log.
 
-use audit::entry::{About, Fact, NodeFact, PushFact, text};
-use engine::{Change, NodeKey, Overdue, Polled, Progress};
 use model::push::{Poll, Refusal};
 
-use super::Shared;
+use super::Hub;
+use audit::entry::{About, Fact, NodeFact, PushFact, text};
+use engine::{Change, NodeKey, Overdue, Polled, Progress};
 
-impl Shared {
+impl Hub {
     /// Notes what a poll has brought: what is enforced now, what could not be stored, and where
     /// the node stands.
     pub fn record_poll(&self, poll: &Poll, polled: &Polled) {
@@ -54,9 +54,9 @@ impl Shared {
 
     /// A node that has been told something by another run, while our store is new, speaks for an
     /// earlier life of ours: what that knew is in the node, and nobody else will hear of it. With
-    /// Redis that is no matter, since nobody is told that all is known before Redis has been read.
+    /// a replica that is no matter, since nobody is told that all is known before it has been read.
     fn doubt_first_start(&self, poll: &Poll) {
-        if !self.keeper.is_new() || self.outbox().is_some() || poll.epoch.is_empty() {
+        if !self.keeper.is_new() || self.replica.is_some() || poll.epoch.is_empty() {
             return;
         }
         if self.overview().engine.epoch != poll.epoch {
