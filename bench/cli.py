@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     parser.add_argument("--check", action="store_true", help="fail if the gate has become slower")
     parser.add_argument("--accept", action="store_true", help="make this run the baseline of --check")
-    parser.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md")
+    parser.add_argument("--write", action="store_true", help="write docs/explanation/benchmarks.md")
     parser.add_argument("--only", metavar="A|B", help="rows whose name has A or B, and no others")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="per row and round")

@@ -21,7 +21,7 @@ from harness.stack import Stack, running
 
 KEY = "a-key-of-the-audit-log"
 SETTINGS = {"audit": {"key": KEY, "fsync": "always"}}
-DOCUMENT = (artifacts.REPOSITORY / "docs/audit.md").read_text()
+DOCUMENT = (artifacts.REPOSITORY / "docs/reference/audit-log.md").read_text()
 TOO_OLD_MS = 7 * 24 * 3_600_000 + 60_000
 
 
@@ -29,14 +29,26 @@ def directory(stack: Stack) -> Path:
     return stack.daemon.store / "audit"
 
 
+def every_line(place: Path) -> list[dict]:
+    written = "".join(file.read_text() for file in sorted(place.glob("audit-*.jsonl")))
+    # What stands behind the last line break is being written.
+    return [json.loads(line) for line in written.split("\n")[:-1]]
+
+
 def lines(stack: Stack, kind: str, place: Path | None = None, **members) -> list[dict]:
     """Lines of a kind that have these members."""
-    files = sorted((place or directory(stack)).glob("audit-*.jsonl"))
-    written = "".join(file.read_text() for file in files)
-    # What stands behind the last line break is being written.
-    every = map(json.loads, written.split("\n")[:-1])
     has = {"kind": kind, **members}.items()
-    return [line for line in every if has <= line.items()]
+    return [line for line in every_line(place or directory(stack)) if has <= line.items()]
+
+
+def assert_documented(written: list[dict]) -> None:
+    """The document has the kind and the members of each line."""
+    chapter = DOCUMENT.split("\n## Lines\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", chapter, re.MULTILINE)
+    kinds = {kind for row in rows for kind in re.findall(r"`(\w+)`", row)}
+    members = set(re.findall(r"`(\w+)`", chapter))
+    for line in written:
+        assert line["kind"] in kinds and set(line) <= members, line
 
 
 def verify(*place: str | Path) -> subprocess.CompletedProcess:
@@ -48,6 +60,7 @@ def assert_intact(stack: Stack) -> None:
     checked = verify("--config", stack.daemon.config)
     assert checked.returncode == 0, checked.stdout
     assert checked.stdout.startswith("intact: ")
+    assert_documented(every_line(directory(stack)))
 
 
 # --- what stands in it --------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def client(nodes: list[Redis]) -> RedisCluster:
 
 
 def script(cluster: RedisCluster, action: str, user: str) -> None:
-    """As docs/redis.md tells publishers to."""
+    """As docs/how-to/publish-over-redis.md tells publishers to."""
     made = event(action, user)
     source = (artifacts.REPOSITORY / "invalidator/redis/publish.lua").read_text()
     names = ("subjects", "stream", "digest")

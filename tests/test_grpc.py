@@ -134,7 +134,7 @@ def test_a_node_that_does_not_know_enough(stack, bets, summary):
 
 
 def test_a_stream_that_is_open_goes_on_and_a_new_one_is_denied(stack):
-    """As with every request that has gone on: README.md, how a request is decided."""
+    """As with every request that has gone on: docs/explanation/how-a-request-is-decided.md."""
     user = new_user()
     go_on, answers = threading.Semaphore(0), []
 

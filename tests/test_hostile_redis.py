@@ -1,6 +1,6 @@
 """Where signatures are required: what somebody who can write to Redis can do, and what not.
 
-Each test is a line of the table in docs/redis.md. Whoever writes there writes keys raw, past the
+Each test is a line of the table in docs/explanation/redis.md. Whoever writes there writes keys raw, past the
 script, and with any date.
 """
 

@@ -67,7 +67,7 @@ class Known:
 
 @dataclass
 class Model:
-    """What is in effect for one user: docs/events.md, the order of events."""
+    """What is in effect for one user: docs/explanation/order-of-events.md."""
 
     known: dict = field(default_factory=dict)
     ids: set = field(default_factory=set)

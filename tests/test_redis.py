@@ -1,4 +1,4 @@
-"""Redis from end to end: what docs/redis.md tells publishers to do, and losing everything there."""
+"""Redis from end to end: what docs/how-to/publish-over-redis.md tells publishers to do, and losing everything there."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from harness.proc import wait_until
 from harness.stack import running
 from harness.store import forget_everything
 
-DOCUMENT = artifacts.REPOSITORY / "docs/redis.md"
+DOCUMENT = artifacts.REPOSITORY / "docs/how-to/publish-over-redis.md"
 
 
 @pytest.fixture(scope="module")

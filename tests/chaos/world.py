@@ -221,6 +221,6 @@ class World:
 
 
 def digest_of(events: list[str]) -> tuple[int, int]:
-    """Count and sum, as docs/redis.md has it."""
+    """Count and sum, as docs/reference/redis.md has it."""
     hashes = (hashlib.sha1(event.encode()).digest()[:6] for event in events)
     return len(events), sum(int.from_bytes(part) for part in hashes) % 2**48

@@ -1,5 +1,5 @@
 //! The audit log: what was received, what became of it, and who did what, as sealed lines that are
-//! chained to each other. See docs/audit.md.
+//! chained to each other. See docs/reference/audit-log.md.
 //!
 //! Noting something never waits for the disk, and never fails: what cannot be written is counted,
 //! and a line says how much is missing. Nothing here decides what an event does.

@@ -1,11 +1,11 @@
 //! What the engine tells people: plain values in the words of the API.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Digest, NodeKey};
 
 /// Who has applied one change, as far as is known when the waiting ends.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     /// Whether every connected node enforces it, and there is one.
     pub enforced: bool,
@@ -34,7 +34,7 @@ impl Receipt {
 }
 
 /// A node that has applied a change.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Acknowledged {
     /// The node's name.
     pub node: String,
@@ -45,7 +45,7 @@ pub struct Acknowledged {
 }
 
 /// A node that could not store a change, or does nothing about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// The node's name.
     pub node: String,

@@ -7,7 +7,7 @@ use model::push::Refusal;
 use model::state::{Register, State, Version};
 use model::subject::Subject;
 use model::time::UnixMicros;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::warnings::named;
@@ -105,7 +105,7 @@ impl Verdict {
 }
 
 /// An event that overrules another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overruling {
     /// Its id.
     pub event_id: String,

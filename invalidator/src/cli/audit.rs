@@ -6,9 +6,6 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use audit::line::{Facts, Point, Seal};
-use audit::verify::{Report, verify};
-use audit::{AuditPlace, Lines, Names, Next, list};
 use clap::{ArgGroup, Args, Subcommand};
 use model::subject::Subject;
 use model::time::UnixMicros;
@@ -19,6 +16,11 @@ use super::api::{Api, ApiError};
 use super::erase::body;
 use super::{Client, Failure};
 use crate::config::Config;
+use crate::wire::Pseudonym;
+use audit::AuditPlace;
+use audit::line::{Facts, Point, Seal};
+use audit::verify::{Report, verify};
+use audit::{Lines, Names, Next, list};
 
 const VERIFY_HELP: &str = "\
 What it finds: any line that was changed, is missing, stands twice or in another place, by file:line \
@@ -269,7 +271,7 @@ fn pseudonym(args: &Show) -> Result<Option<Option<(&'static str, String)>>, Fail
 fn ask(client: &Client, subject: &Subject) -> Result<Option<String>, Failure> {
     let reply = Api::new(client)?.post("/v1/audit/pseudonym", &body(subject))?;
     match reply.status {
-        200 => Ok(reply.json.get("pseudonym").and_then(Value::as_str).map(str::to_owned)),
+        200 => Ok(reply.read::<Pseudonym>()?.pseudonym),
         status => Err(ApiError::Foreign(client.api.clone(), status).into()),
     }
 }

@@ -4,15 +4,12 @@
 
 mod api;
 mod events;
-mod inboxes;
 mod listen;
 mod raw;
-mod redis;
 mod written;
 
 #[cfg(test)]
 pub(crate) use events::RawEvents;
-pub use events::{Events, FieldPath, Signatures, UnknownFields};
 pub use raw::ACK_TIMEOUT_MAX;
 pub use written::Written;
 
@@ -21,14 +18,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use access::Access;
 use access::tls::Files;
-use access::{Access, Inbox};
 use audit::AuditPlace;
 use audit::line::{Hash, Seal};
 use secrecy::SecretString;
 use system::{ConfigError, parse_toml, read_bounded};
 use tracing::level_filters::LevelFilter;
 
+use crate::intake::Events;
+use crate::source::Sources;
 use raw::RawConfig;
 
 /// Shortest secret that the poll endpoint accepts, in bytes.
@@ -43,10 +42,8 @@ pub struct Config {
     pub api: Api,
     /// The endpoint that Envoys poll.
     pub poll: Poll,
-    /// Whether `POST /v1/invalidations` is a source.
-    pub embedded: bool,
-    /// The Redis source, if configured.
-    pub redis: Option<Redis>,
+    /// Where events come from: at least one source.
+    pub sources: Sources,
     /// Where what is known is kept.
     pub store: store::Settings,
     /// The audit log.
@@ -112,61 +109,6 @@ impl fmt::Display for Listen {
             Self::Tcp(address) => address.fmt(f),
         }
     }
-}
-
-/// `[sources.redis]`
-#[derive(Debug)]
-pub struct Redis {
-    /// What sort of installation it is.
-    pub mode: RedisMode,
-    /// `redis://` or `rediss://`, with credentials if any: one for a single server, the Sentinels,
-    /// or some nodes of the Cluster. All with the same credentials and the same sort.
-    pub urls: Vec<SecretString>,
-    /// User of the Redis servers, instead of one in the URLs.
-    pub user: Option<String>,
-    /// Password of the Redis servers, instead of one in the URLs.
-    pub password: Option<SecretString>,
-    /// The Pub/Sub channel.
-    pub channel: String,
-    /// What the names of all keys begin with.
-    pub prefix: String,
-    /// About how many events the stream keeps for daemons that were away.
-    pub stream_entries_max: u64,
-    /// Certificates.
-    pub tls: RedisTls,
-    /// How often the connection is asked for a sign of life.
-    pub ping_interval: Duration,
-    /// How long after the last sign of life the connection is given up.
-    pub dead_after: Duration,
-    /// How often what Redis holds is compared with what is known here.
-    pub digest_interval: Duration,
-    /// Within what time all that is known here is looked for in Redis.
-    pub sample_interval: Duration,
-    /// Lists that publishers without other rights put their events into.
-    pub inboxes: Vec<Inbox>,
-}
-
-/// What sort of installation of Redis it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisMode {
-    /// One server.
-    Standalone,
-    /// A master and replicas, watched over by Sentinels.
-    Sentinel {
-        /// What the Sentinels call the master.
-        master_name: String,
-    },
-    /// Redis Cluster.
-    Cluster,
-}
-
-/// Certificates for connections to Redis.
-#[derive(Debug)]
-pub struct RedisTls {
-    /// PEM certificates to trust instead of the system's.
-    pub ca: Option<Vec<u8>>,
-    /// The certificate to show, and its key, both PEM.
-    pub client: Option<(Vec<u8>, SecretString)>,
 }
 
 /// `[limits]`

@@ -14,8 +14,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::api::RawApi;
 use super::events::RawEvents;
-use super::redis::RawRedis;
 use super::{Config, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN, listen};
+use crate::source::RawSources;
 
 /// Shortest wait or interval that may be configured.
 const SPAN_MIN: Duration = Duration::from_millis(10);
@@ -66,19 +66,6 @@ struct RawPoll {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawSources {
-    embedded: Option<RawEmbedded>,
-    redis: Option<RawRedis>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawEmbedded {
-    enabled: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawLimits {
     subjects_max: Option<usize>,
     log_entries_max: Option<usize>,
@@ -112,13 +99,7 @@ impl RawConfig {
     /// The first rule that is broken in each section, in the order of the sections.
     pub(super) fn check(self) -> Result<Config, Vec<ConfigError>> {
         let mut errors = Vec::new();
-        let embedded = self.sources.embedded.is_none_or(|embedded| embedded.enabled);
-        let has_source = embedded || self.sources.redis.is_some();
-        let redis = kept(self.sources.redis.map(RawRedis::check).transpose(), &mut errors);
-        if !has_source {
-            let rule = "at least one source has to be enabled";
-            errors.push(ConfigError::new("sources", rule));
-        }
+        let sources = self.sources.check(&mut errors);
         let store = kept(self.store.check(), &mut errors);
         // Without a directory of the store the audit log's other rules can be checked all the same.
         let beside = store.as_ref().map_or(Path::new("/"), |store| &store.directory);
@@ -134,8 +115,7 @@ impl RawConfig {
             Some(Config {
                 api: api?,
                 poll: poll?,
-                embedded,
-                redis: redis?,
+                sources: sources?,
                 audit: audit?,
                 store: store?,
                 limits: limits?,

@@ -4,22 +4,26 @@
 //! Nothing is made, opened for writing, or listened on, and Redis is not spoken to. Whether what the
 //! store holds is whole is only known when it is opened.
 
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::{fs, io};
 
-use audit::{self, OpenError};
-use keys::{self};
 use rustix::fs::{Access as Rights, AtFlags, CWD, accessat};
 use socket2::{Domain, Socket, Type};
-use system::{ConfigError, Reading};
 
-use super::witness_of;
+use super::prepare::witness_of;
 use crate::config::{Config, Listen};
 use crate::intake::load_keys;
-use crate::source::redis::RedisSource;
+use crate::metrics::Metrics;
+use audit::{self, OpenError};
+use deadletter;
+use keys::{self};
+use store;
+use system::ConfigError;
+use system::Reading;
 
 /// What is in `store.directory`, besides the audit log.
 const FILES: [&str; 4] =
@@ -32,7 +36,7 @@ pub fn check(config: Config, while_running: bool) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     let witness = witness_of(&config.store, &config.audit.directory);
     let mut note = |checked: Result<(), ConfigError>| errors.extend(checked.err());
-    note(config.redis.map(RedisSource::new).transpose().map(drop));
+    note(config.sources.build(&mut Metrics::new().meters()).map(drop));
     if let Some(file) = &config.keys_file {
         note(Reading::of(file, keys::load).keys.map(drop));
     }

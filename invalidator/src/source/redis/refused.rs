@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use engine::IngestError;
 use events::EventErrorKind as Kind;
 use model::name::EventId;
 use model::subject::Subject;
 
-use crate::shared::Refusal;
+use engine::IngestError;
+use crate::intake::Refusal;
 
 /// Most events that are remembered as refused for good. Beyond it all are forgotten, and refused anew.
 const FINAL_MAX: usize = 65_536;

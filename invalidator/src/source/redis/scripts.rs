@@ -1,4 +1,4 @@
-//! The scripts that change and read what is in Redis; see `redis/*.lua` and docs/redis.md.
+//! The scripts that change and read what is in Redis; see `redis/*.lua` and docs/reference/redis.md.
 
 use engine::Digest;
 use model::name::EventId;
