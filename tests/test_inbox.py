@@ -22,7 +22,7 @@ from test_redis import run
 
 DOCUMENT = artifacts.REPOSITORY / "docs/how-to/publish-over-redis.md"
 RIGHTS = artifacts.REPOSITORY / "docs/how-to/connect-redis.md"
-FRAUD_ONLY = {"allow.actions": ["block", "unblock"], "allow.reasons": ["fraud"]}
+FRAUD_ONLY = {"allow": {"actions": ["block", "unblock"], "reasons": ["fraud"]}}
 INBOXES = [{"name": "risk-engine"}, {"name": "fraud-desk", **FRAUD_ONLY}, {"name": "flooder"}]
 
 
