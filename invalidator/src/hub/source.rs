@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Inbox;
+use engine::Now;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
@@ -16,8 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::Hub;
 use crate::intake::SourceKind;
 use crate::overview::Report;
-use access::Inbox;
-use engine::Now;
 
 /// A source at work.
 pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;

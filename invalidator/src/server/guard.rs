@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Caller, Denied, Door, Known, Lane, Needs, Peer, Permission, Role};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -22,7 +23,6 @@ use super::problem::Problem;
 use super::seats::Place;
 use super::slots::{Bound, Places, Slots};
 use crate::hub::Hub;
-use access::{Caller, Denied, Door, Known, Lane, Needs, Peer, Permission, Role};
 
 /// What the guard of every route needs.
 #[derive(Clone, Debug)]
