@@ -29,7 +29,7 @@ use store::Meters;
 
 use crate::intake::Refusal;
 use crate::overview::Overview;
-pub use callers::{AccessMetrics, ConnectionMetrics};
+pub use callers::{AccessMetrics, Bound, ConnectionMetrics};
 pub use config::ConfigMetrics;
 pub use intake::IntakeMetrics;
 pub use repaired::Repaired;

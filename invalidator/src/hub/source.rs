@@ -36,7 +36,8 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// it says so to the hub, and tries again.
     fn run(self: Arc<Self>, hub: Arc<Hub>, stop: CancellationToken) -> Running;
 
-    /// Where events that came another way are to be written, for others to hear; nothing if that is not here.
+    /// Where events that came another way are to be written, for others to hear; nothing if that is not here. The hub
+    /// writes to the first that there is.
     fn replica(&self) -> Option<Arc<dyn Replica>>;
 
     /// The inboxes that events come out of here, each with what its publisher may do.

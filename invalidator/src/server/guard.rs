@@ -21,8 +21,9 @@ use tracing::warn;
 use super::body;
 use super::problem::Problem;
 use super::seats::Place;
-use super::slots::{Bound, Places, Slots};
+use super::slots::{Places, Slots};
 use crate::hub::Hub;
+use crate::metrics::Bound;
 
 /// What the guard of every route needs.
 #[derive(Clone, Debug)]
