@@ -13,6 +13,9 @@ mod sweep;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use audit::AuditError;
+use disk::StoreError;
+use system::ConfigError;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,14 +23,11 @@ use tracing::info;
 
 use crate::config::{Config, Written};
 use crate::log;
-use audit::AuditError;
 pub use check::check;
-use disk::StoreError;
 use part::Parts;
 use prepare::Prepared;
 use reload::Signals;
 use start::{Changeable, start};
-use system::ConfigError;
 
 /// The signal of a file that would become larger than is allowed, on Linux.
 const SIGXFSZ: i32 = 25;

@@ -19,8 +19,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use access::SubjectPace;
+use audit::Audit;
+use audit::entry::{Fact, KeysFact};
+use deadletter::DeadLetters;
+use engine::{Engine, NodeKey, Now};
+use keys::crowded;
 use model::time::UnixMicros;
 use signing::key::KeySet;
+use store::Keeper;
 use system::{ConfigError, wall_clock};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
@@ -29,13 +36,6 @@ use crate::intake::{Clock, EventKeys, Intake, SourceKind};
 use crate::metrics::Metrics;
 use crate::overview::{Overview, Reports};
 use crate::throttles::Throttles;
-use access::SubjectPace;
-use audit::Audit;
-use audit::entry::{Fact, KeysFact};
-use deadletter::DeadLetters;
-use engine::{Engine, NodeKey, Now};
-use keys::crowded;
-use store::Keeper;
 
 /// What a hub is made of.
 #[derive(Debug)]

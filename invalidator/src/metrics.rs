@@ -14,25 +14,25 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ::access::tls::TlsMetrics;
+use audit::AuditMetrics;
+use deadletter::DeadLetterMetrics;
+use engine::Status;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use signing::Validity;
+use store::Meters;
 
 use crate::intake::Refusal;
 use crate::overview::Overview;
-use ::access::tls::TlsMetrics;
-use audit::AuditMetrics;
-pub use callers::{AccessMetrics, ConnectionMetrics};
+pub use callers::{AccessMetrics, Bound, ConnectionMetrics};
 pub use config::ConfigMetrics;
-use deadletter::DeadLetterMetrics;
-use engine::Status;
 pub use intake::IntakeMetrics;
 pub use repaired::Repaired;
-use signing::Validity;
-use store::Meters;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
 const ACK_SECONDS: [f64; 12] =

@@ -1,14 +1,14 @@
 //! From the store into the engine, at the start: before any node is answered.
 
+use engine::{Engine, Incoming, IngestError, Now, Order};
 use events::Event;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
+use store::{Keeper, KeptEvent, REPEATED_WITHIN};
 use thiserror::Error;
 
 use crate::intake::{Checked, Clock, Intake, Stored};
-use engine::{Engine, Incoming, IngestError, Now, Order};
-use store::{Keeper, KeptEvent, REPEATED_WITHIN};
 
 /// The store keeps more than the configuration has room for.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use access::Token;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use system::read_bounded;
 use thiserror::Error;
 use ureq::RequestBuilder;
 use ureq::http::Uri;
@@ -14,8 +16,6 @@ use super::tls;
 use crate::config::ACK_TIMEOUT_MAX;
 use crate::server::host::is_loopback_name;
 use crate::wire::Problem;
-use access::Token;
-use system::read_bounded;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -6,6 +6,10 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use audit::AuditPlace;
+use audit::line::{Facts, Point, Seal};
+use audit::verify::{Report, verify};
+use audit::{Lines, Names, Next, list};
 use clap::{ArgGroup, Args, Subcommand};
 use model::subject::Subject;
 use model::time::UnixMicros;
@@ -17,10 +21,6 @@ use super::erase::body;
 use super::{Client, Failure};
 use crate::config::Config;
 use crate::wire::Pseudonym;
-use audit::AuditPlace;
-use audit::line::{Facts, Point, Seal};
-use audit::verify::{Report, verify};
-use audit::{Lines, Names, Next, list};
 
 const VERIFY_HELP: &str = "\
 What it finds: any line that was changed, is missing, stands twice or in another place, by file:line \

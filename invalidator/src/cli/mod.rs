@@ -25,6 +25,8 @@ use clap::Parser;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use signing::signer::SignError;
+use store::salvage::write_rows;
+use system::ConfigError;
 use thiserror::Error;
 
 use crate::config::Config;
@@ -35,8 +37,6 @@ use args::{Arguments, Client, Command, Publish, Run, Salvage, Target};
 use captured::CapturedError;
 use exit::Exit;
 use show::Outcome;
-use store::salvage::write_rows;
-use system::ConfigError;
 
 /// The problem that another event has the id.
 const CONFLICT: &str = "conflict";

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
+use engine::{Overruling, Refused};
 use serde_json::Value;
 
 use crate::wire::{Problem, Published};
-use engine::{Overruling, Refused};
 
 /// One event's outcome.
 pub(super) struct Outcome {

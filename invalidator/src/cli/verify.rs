@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use keys::{self};
 use model::name::Name;
 use model::time::{UnixMicros, parse_duration};
 use signing::explain::{Endpoint, explain};
 use signing::{Profile, SignatureRules};
+use system::Reading;
+use system::wall_clock;
 
 use super::Failure;
 use super::captured::Captured;
 use super::input::{self, profile};
-use keys::{self};
-use system::Reading;
-use system::wall_clock;
 
 /// Largest captured request, in bytes: the largest body, and room for its headers.
 const REQUEST_BYTES_MAX: u64 = 17 * 1024 * 1024;

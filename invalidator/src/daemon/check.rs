@@ -11,19 +11,19 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use audit::{self, OpenError};
+use deadletter;
+use keys::{self};
 use rustix::fs::{Access as Rights, AtFlags, CWD, accessat};
 use socket2::{Domain, Socket, Type};
+use store;
+use system::ConfigError;
+use system::Reading;
 
 use super::prepare::witness_of;
 use crate::config::{Config, Listen};
 use crate::intake::load_keys;
 use crate::metrics::Metrics;
-use audit::{self, OpenError};
-use deadletter;
-use keys::{self};
-use store;
-use system::ConfigError;
-use system::Reading;
 
 /// What is in `store.directory`, besides the audit log.
 const FILES: [&str; 4] =

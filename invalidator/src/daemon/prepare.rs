@@ -6,6 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use access::tls::Tls;
+use audit::entry::{Fact, Start as Started};
+use audit::{self, Audit};
+use deadletter::DeadLetters;
+use engine::{self, BatchBounds, Engine, Now, Settings};
+use keys;
+use store::{self, Keeper, Opened, Start, Witness};
+use system::ConfigError;
+use system::wall_clock;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -17,15 +26,6 @@ use crate::hub::{Contents, Hub, Source};
 use crate::intake::{Events, Intake, Signatures, load_keys};
 use crate::metrics::Metrics;
 use crate::restore::Restore;
-use access::tls::Tls;
-use audit::entry::{Fact, Start as Started};
-use audit::{self, Audit};
-use deadletter::DeadLetters;
-use engine::{self, BatchBounds, Engine, Now, Settings};
-use keys;
-use store::{self, Keeper, Opened, Start, Witness};
-use system::ConfigError;
-use system::wall_clock;
 
 /// How much later than due a node's next poll may be before the node counts as gone.
 const POLL_LATE_MAX: Duration = Duration::from_secs(2);

@@ -6,15 +6,15 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use access::Door;
+use audit::entry::{Fact, ReloadFact};
+use system::ConfigError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Written};
 use crate::hub::Hub;
 use crate::log::Level;
-use access::Door;
-use audit::entry::{Fact, ReloadFact};
-use system::ConfigError;
 
 /// Fields that can be changed while the daemon runs.
 const RELOADABLE: [&str; 3] = [TOKENS, CLIENTS, "log.level"];

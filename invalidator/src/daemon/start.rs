@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use access::Door;
 use axum::Router;
 use axum::serve::ListenerExt;
 use tokio::net::TcpStream;
@@ -22,7 +23,6 @@ use crate::server::listen::{self, SocketFile};
 use crate::server::slots::Places;
 use crate::server::{Bounds, DRAIN_MAX, api, poll, serve};
 use crate::source;
-use access::Door;
 
 /// Connections beyond the requests and nodes that the limits allow: probes, scrapes, reconnects.
 const CONNECTIONS_SPARE: usize = 64;

@@ -1,11 +1,11 @@
 //! Events out of the inboxes of publishers who may do nothing else where a source reads.
 
+use access::Inbox;
 use events::{EventError, EventErrorKind};
 
 use super::ingest::By;
 use super::{Accepted, Hub};
 use crate::intake::{self, Origin, Refusal};
-use access::Inbox;
 
 impl Hub {
     /// Takes in an event that came out of an inbox.

@@ -1,22 +1,22 @@
 //! Events on their way in: checked, taken in by the engine, counted and logged.
 
+use access::{Caller, Inbox, Role};
+use audit::entry::{About, EventFact, EventText, Fact};
+use deadletter::Refused as Letter;
+use engine::{Engine, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId};
 use events::record::Record;
 use events::{Document, EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
 use model::name::{EventId, Name};
 use model::state::Effect;
 use model::subject::Subject;
 use model::time::UnixMicros;
+use store::Ticket;
 use tracing::{info, warn};
 
 use super::Hub;
 use crate::intake::{
     Checked, Origin, Outcome, Path, Refusal, Rejected, Senders, Stored, kept_source, order,
 };
-use access::{Caller, Inbox, Role};
-use audit::entry::{About, EventFact, EventText, Fact};
-use deadletter::Refused as Letter;
-use engine::{Engine, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId};
-use store::Ticket;
 
 /// An event that was taken in.
 #[derive(Debug)]

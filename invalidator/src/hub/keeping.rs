@@ -1,15 +1,15 @@
 //! Keeps the store in step with what the engine has done, and the engine with what the store knows.
 
+use engine::{Forgotten, Ingested, Settled, Verdict};
 use events::Event;
 use events::record::Record;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
+use store::{KeptEvent, Ticket};
 
 use super::Hub;
 use crate::intake::{Checked, Origin, Path, SourceKind, Stored, hash};
-use engine::{Forgotten, Ingested, Settled, Verdict};
-use store::{KeptEvent, Ticket};
 
 impl Hub {
     /// Looks up in the store what an event in force is, if the engine has forgotten that.

@@ -1,10 +1,10 @@
 //! What nodes do, for the audit log.
 
+use audit::entry::{About, Fact, NodeFact, PushFact, text};
+use engine::{Change, NodeKey, Overdue, Polled, Progress};
 use model::push::{Poll, Refusal};
 
 use super::Hub;
-use audit::entry::{About, Fact, NodeFact, PushFact, text};
-use engine::{Change, NodeKey, Overdue, Polled, Progress};
 
 impl Hub {
     /// Notes what a poll has brought: what is enforced now, what could not be stored, and where

@@ -1,12 +1,12 @@
 //! Replaying letters: by an operator's word, through the same rules as before but for the age, and
 //! with a note of it in each letter.
 
+use deadletter::{Cause, DeadLetters, Filter, Letter, Replay, Unavailable};
 use events::{EventError, EventErrorKind};
 use thiserror::Error;
 
 use super::{Accepted, Hub};
 use crate::intake::{Origin, Path, Refusal};
-use deadletter::{Cause, DeadLetters, Filter, Letter, Replay, Unavailable};
 
 /// Most letters that one request can replay.
 pub const REPLAYED_MAX: usize = 1_000;

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Inbox;
+use engine::Now;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
@@ -16,8 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::Hub;
 use crate::intake::SourceKind;
 use crate::overview::Report;
-use access::Inbox;
-use engine::Now;
 
 /// A source at work.
 pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -36,7 +36,8 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// it says so to the hub, and tries again.
     fn run(self: Arc<Self>, hub: Arc<Hub>, stop: CancellationToken) -> Running;
 
-    /// Where events that came another way are to be written, for others to hear; nothing if that is not here.
+    /// Where events that came another way are to be written, for others to hear; nothing if that is not here. The hub
+    /// writes to the first that there is.
     fn replica(&self) -> Option<Arc<dyn Replica>>;
 
     /// The inboxes that events come out of here, each with what its publisher may do.

@@ -1,5 +1,6 @@
 //! What an event is beside its id, and who has published it for certain.
 
+use engine::{Identity, Publisher};
 use events::signature::{MEMBER, Signature};
 use events::{Document, Event, EventError};
 use model::name::Name;
@@ -8,7 +9,6 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::{SourceKind, signature};
-use engine::{Identity, Publisher};
 
 /// Of a caller of the API, by the name of its token or certificate.
 #[must_use]

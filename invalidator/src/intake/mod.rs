@@ -20,6 +20,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use deadletter::Proof;
+use engine::{Identity, Publisher, derived};
 use events::record::Record;
 use events::signature::Signature;
 use events::{Document, Event, EventError, EventErrorKind, protobuf};
@@ -27,7 +28,6 @@ use model::name::EventId;
 use model::state::CLOCK_ERROR_MAX;
 use model::time::UnixMicros;
 
-use engine::{Identity, Publisher, derived};
 pub use identity::{caller, hash, inbox, kept_source};
 pub use keys::{EventKeys, load as load_keys};
 pub use kind::{Senders, SourceKind};

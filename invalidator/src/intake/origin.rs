@@ -1,11 +1,11 @@
 //! Where an event comes from, when it was first heard, and who brought it.
 
+use engine::{Order, Publisher};
 use events::CLOCK_AHEAD_MAX;
 use model::name::EventId;
 use model::time::UnixMicros;
 
 use super::SourceKind;
-use engine::{Order, Publisher};
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

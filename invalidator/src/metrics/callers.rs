@@ -6,7 +6,28 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use crate::server::slots::Bound;
+/// Which bound a request is beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The caller has as many requests under way as it may.
+    Caller,
+    /// All places are taken.
+    All,
+}
+
+impl Bound {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Caller, Self::All];
+
+    /// As a metric label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::All => "all",
+        }
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {

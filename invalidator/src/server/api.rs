@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{self, Needs, Permission};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, State};
 use axum::handler::Handler;
@@ -24,7 +25,6 @@ use super::slots::Places;
 use super::view::Shown;
 use crate::hub::Hub;
 use crate::metrics::text;
-use access::{self, Needs, Permission};
 
 /// What the handlers need.
 #[derive(Clone)]

@@ -4,6 +4,9 @@
 
 use std::sync::Arc;
 
+use access::Caller;
+use audit::Ticket;
+use audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
 use axum::body::Body;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -17,9 +20,6 @@ use super::body;
 use super::problem::Problem;
 use crate::hub::Hub;
 use crate::wire::{Named, Pseudonym};
-use access::Caller;
-use audit::Ticket;
-use audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
 
 /// Longest body that names somebody, in bytes.
 const SUBJECT_BYTES_MAX: usize = 4 * 1024;

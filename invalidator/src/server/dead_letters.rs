@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use access::Caller;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use deadletter::{Cause, DeadLetters, Filter, Letter, Unavailable};
 use model::name::EventId;
 use model::time::UnixMicros;
 use serde::Deserialize;
@@ -22,8 +24,6 @@ use super::problem::Problem;
 use crate::hub::Hub;
 use crate::hub::replay::{ReplayError, Replayed, Selection, Word, replay};
 use crate::wire::{self, Content, Page, ReplayOrder, Results};
-use access::Caller;
-use deadletter::{Cause, DeadLetters, Filter, Letter, Unavailable};
 
 /// Letters in one answer, if the question does not say.
 const LIMIT_DEFAULT: usize = 100;

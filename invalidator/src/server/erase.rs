@@ -1,5 +1,6 @@
 //! `POST /v1/erase`: makes a user or session a stranger to the audit log, and says what remains.
 
+use access::Caller;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -13,7 +14,6 @@ use super::api::Door;
 use super::audit::subject_in;
 use super::problem::Problem;
 use crate::wire::{Erased, Remains};
-use access::Caller;
 
 fn remains_at(place: &str, what: impl Into<String>, remedy: impl Into<String>) -> Remains {
     Remains { place: place.to_owned(), what: what.into(), remedy: remedy.into() }

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Caller, Denied, Door, Known, Lane, Needs, Peer, Permission, Role};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -20,9 +21,9 @@ use tracing::warn;
 use super::body;
 use super::problem::Problem;
 use super::seats::Place;
-use super::slots::{Bound, Places, Slots};
+use super::slots::{Places, Slots};
 use crate::hub::Hub;
-use access::{Caller, Denied, Door, Known, Lane, Needs, Peer, Permission, Role};
+use crate::metrics::Bound;
 
 /// What the guard of every route needs.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
+use engine::{Answer, PollError, Polled, Progress, SentChunk, Ticket};
 use model::push::{self, Batch, CONTENT_TYPE, Message, POLL_BYTES_MAX, Poll};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -22,7 +23,6 @@ use super::body;
 use super::problem::Problem;
 use super::seats::Place;
 use crate::hub::Hub;
-use engine::{Answer, PollError, Polled, Progress, SentChunk, Ticket};
 
 /// What the handlers need.
 #[derive(Clone)]

@@ -5,11 +5,11 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::IngestError;
 use events::EventErrorKind;
 
 use crate::intake::Refusal;
 use crate::wire;
-use engine::IngestError;
 
 /// One problem, and when to try again.
 #[derive(Debug)]

@@ -9,13 +9,13 @@ pub mod waiting;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use system::ConfigError;
 
 pub use crate::hub::{Replica, Running, Source};
 use crate::intake::SourceKind;
 use crate::metrics::SourceMeters;
 pub use crate::overview::Report;
 use crate::server::api::Route;
-use system::ConfigError;
 
 /// The configuration of a source, checked by itself: nothing has been opened for it.
 pub trait Configured {

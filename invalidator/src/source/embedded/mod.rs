@@ -11,10 +11,10 @@ use std::time::Duration;
 use axum::routing::post;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
-
-use super::{Configured, Replica, Report, Running, Source};
 use access::{Inbox, Permission};
 use system::ConfigError;
+
+use super::{Configured, Replica, Report, Running, Source};
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
 use crate::metrics::SourceMeters;

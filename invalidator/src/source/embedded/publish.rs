@@ -7,12 +7,12 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use events::EVENT_BYTES_MAX;
 use tokio::time::{Instant, sleep_until};
+use access::Caller;
+use engine::{Receipt, WaiterId};
 
 use super::KIND;
 use super::form::Form;
 use super::written::{NOT_IN_REDIS, Written};
-use access::Caller;
-use engine::{Receipt, WaiterId};
 use crate::hub::{Accepted, Hub};
 use crate::intake::{self, Origin};
 use crate::server::api::Door;

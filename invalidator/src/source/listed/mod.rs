@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
-
-use super::{Configured, Replica, Report, Running, Source};
 use access::Inbox;
 use system::ConfigError;
+
+use super::{Configured, Replica, Report, Running, Source};
 use crate::hub::Hub;
 use crate::intake::{Origin, Senders, SourceKind};
 use crate::metrics::SourceMeters;

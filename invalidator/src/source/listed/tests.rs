@@ -11,14 +11,14 @@ use model::subject::Subject;
 use serde_json::{Value, json};
 use signing::key::Secret;
 use tokio::task::yield_now;
+use deadletter::{Filter, Letter};
+use system::wall_clock;
 
 use super::*;
 use crate::config;
 use crate::daemon::part::Parts;
 use crate::daemon::prepare::Prepared;
-use deadletter::{Filter, Letter};
 use crate::hub::replay::{Selection, Word, replay};
-use system::wall_clock;
 use crate::intake::canonical;
 
 const SECRET: &str = "0123456789abcdef";

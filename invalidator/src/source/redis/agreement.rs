@@ -10,8 +10,8 @@ use std::time::Duration;
 use model::time::UnixMicros;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
-
 use engine::Digest;
+
 use crate::overview::Report;
 
 /// So long nothing may be under way, and both differ, before that counts as a difference: other

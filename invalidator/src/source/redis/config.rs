@@ -11,9 +11,9 @@ use std::time::Duration;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-
 use access::Inbox;
 use system::{ConfigError, Secret, Span, read};
+
 use inboxes::RawInbox;
 
 /// Shortest interval that may be configured.

@@ -21,10 +21,10 @@ use redis::{
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+use system::ConfigError;
 
 use super::Lost;
 use super::config::{Config, RedisMode};
-use system::ConfigError;
 
 /// Where to connect to.
 pub(super) struct Servers {

@@ -12,12 +12,12 @@ use redis::aio::{PubSub, PubSubSink};
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
+use engine::Verdict;
 
 use super::bare::Waiting;
 use super::layout::{StreamId, parse_kept};
 use super::refused::may_pass;
 use super::{BACKOFF_MAX, KIND, REDIS, Lost, RedisSource, backoff, locked};
-use engine::Verdict;
 use crate::intake::{Origin, Path};
 use crate::hub::{Accepted, Hub};
 use crate::source::waiting::{self, TURN};

@@ -48,10 +48,10 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-use super::{Configured, Replica, Report, Running, Source};
 use access::Inbox;
 use system::ConfigError;
+
+use super::{Configured, Replica, Report, Running, Source};
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
 use crate::metrics::{SourceMeters, Repaired};

@@ -14,8 +14,8 @@ use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
 use tokio::sync::{Notify, oneshot};
-
 use engine::Now;
+
 use crate::hub::Replica;
 
 /// Most events that wait or are in flight.

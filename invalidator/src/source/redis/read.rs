@@ -13,6 +13,7 @@ use model::time::UnixMicros;
 use redis::RedisResult;
 use tokio::time::sleep;
 use tracing::{error, warn};
+use engine::{Digest, Verdict};
 
 use super::layout::{FIELDS_READ_MAX, StreamId, parse_kept};
 use super::outbox::{Entry, Purpose};
@@ -22,7 +23,6 @@ use super::scripts::Look;
 use super::session::{SETTLE_INTERVAL, Session};
 use super::write::ends_connection;
 use super::{KIND, REDIS, Lost, locked};
-use engine::{Digest, Verdict};
 use crate::intake::{Origin, Path, Stored};
 
 /// How many subjects one step of the scan looks for.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use events::EventErrorKind as Kind;
 use model::name::EventId;
 use model::subject::Subject;
-
 use engine::IngestError;
+
 use crate::intake::Refusal;
 
 /// Most events that are remembered as refused for good. Beyond it all are forgotten, and refused anew.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
+use engine::Digest;
+use system::wall_clock;
 
 use super::agreement::{Compared, State};
 use super::connect::Link;
@@ -15,8 +17,6 @@ use super::layout::StreamId;
 use super::retry::REFUSED;
 use super::scripts::Look;
 use super::{BACKOFF_MAX, KIND, REDIS, Lost, RedisSource, backoff, locked};
-use engine::Digest;
-use system::wall_clock;
 use crate::hub::Hub;
 
 /// How often a comparison is tried while something is always on its way.

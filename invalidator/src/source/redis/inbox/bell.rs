@@ -16,13 +16,13 @@ use redis::{
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
+use system::ConfigError;
 
 use super::super::connect::{Link, Servers};
 use super::super::layout::Layout;
 use super::super::write::ends_connection;
 use super::super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff};
 use super::super::config::Config;
-use system::ConfigError;
 
 /// The pause after Redis has said that it does not ring for us.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{error, info, warn};
+use access::Inbox;
 
 use self::decide::{
     Backlog, Change, Fate, WRITTEN_WITHIN, after_refusal, counts_from, tried_again,
@@ -32,7 +33,6 @@ use super::layout::InboxKeys;
 use super::session::Session;
 use super::write::ends_connection;
 use super::{BACKOFF_MAX, KIND, Lost, REDIS, backoff};
-use access::Inbox;
 use crate::intake::{self, Origin, Path};
 pub(super) use bell::Bell;
 pub(super) use scripts::Scripts;
