@@ -32,8 +32,8 @@ pub use class::{Class, Proof};
 pub use config::{Bounds, RawDeadLetters};
 pub use letter::{Cause, Fresh, GARBAGE_BYTES_MAX, Letter, RAW_BYTES_MAX, Refused, Replay};
 pub use metrics::DeadLetterMetrics;
-use table::Written;
 pub use table::{Filter, Named};
+use tables::Written;
 use writer::Task;
 
 /// Name of the file in the store's directory.

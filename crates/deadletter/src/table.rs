@@ -1,14 +1,12 @@
 //! The letters on disk: by id, and found by time and by the event's id. Plain and synchronous.
 
-use std::collections::BTreeMap;
-
 use disk::file;
 use model::time::UnixMicros;
 use redb::{Database, ReadableDatabase};
 
 use super::letter::{Fresh, Letter, Replay};
 use super::room::{self, Sum};
-use super::tables::{BY_EVENT, BY_TIME, LETTERS, Tables, decode};
+use super::tables::{BY_EVENT, BY_TIME, LETTERS, Tables, Written, decode};
 use crate::Bounds;
 
 /// What the file says that it keeps.
@@ -17,19 +15,6 @@ pub(super) const KIND: &str = "dead letters";
 pub(super) const FORMAT: u64 = 1;
 /// Most expired letters that one write removes; the next removes more.
 const EXPIRED_MAX: usize = 1_000;
-
-/// What a write has changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Written {
-    /// Letters there are now.
-    pub(super) stored: u64,
-    /// What they take.
-    pub(super) bytes: u64,
-    /// Letters that were dropped, by why.
-    pub(super) dropped: BTreeMap<&'static str, u64>,
-    /// Those of them that were not garbage, nor doubtful.
-    pub(super) good_dropped: u64,
-}
 
 /// Which letters to look for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

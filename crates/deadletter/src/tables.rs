@@ -1,12 +1,26 @@
 //! The tables of the letters, and what each group of letters takes in them. Plain and synchronous.
 
+use std::collections::BTreeMap;
+
 use redb::{ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 
 use super::class::Class;
 use super::letter::Letter;
 use super::room::{self, Census, Sum};
-use super::table::Written;
 use crate::Bounds;
+
+/// What a write has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Letters there are now.
+    pub(super) stored: u64,
+    /// What they take.
+    pub(super) bytes: u64,
+    /// Letters that were dropped, by why.
+    pub(super) dropped: BTreeMap<&'static str, u64>,
+    /// Those of them that were not garbage, nor doubtful.
+    pub(super) good_dropped: u64,
+}
 
 /// Most letters that one write removes for want of room; the next removes more.
 const REMOVED_MAX: usize = 10_000;

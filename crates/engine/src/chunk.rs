@@ -8,7 +8,7 @@ use model::push::batch::Kind;
 use model::push::{self, Batch, Change, Message};
 use model::subject::Subject;
 
-use super::answer::Gathered;
+use super::gathered::Gathered;
 use super::sent::Draft;
 use super::{Engine, Now, Ticket};
 

@@ -11,15 +11,13 @@ use model::push::batch::Kind;
 use model::state::Effect;
 use model::time::UnixMicros;
 
-use super::answer::Gathered;
+use super::gathered::Gathered;
 use super::log::SequenceLog;
 use super::node::Node;
 use super::sent::{Check, Draft, Retry, Sent};
 use super::subjects::Subjects;
 use super::{BatchBounds, Engine, Now, Ticket};
 
-/// Most changes in one batch ahead of their turn, and most that are tried again.
-pub const URGENT_CHANGES_MAX: usize = 128;
 /// Most states in one batch to be checked: what a node may be busy with while a block comes.
 pub const CHECK_CHANGES_MAX: usize = 256;
 /// Size of each of these parts, in bytes; a single change is sent whatever its size.

@@ -4,6 +4,7 @@
 //! once what a newer event has overtaken, and after its retention what has ended.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use model::name::EventId;
 use model::state::{Register, State};
@@ -11,7 +12,10 @@ use model::subject::Subject;
 use model::time::UnixMicros;
 
 use super::Digest;
-use super::subjects::RETENTION;
+
+/// How long an event that has no effect any more is remembered, so that an older one that comes
+/// late cannot have its effect after all.
+pub(super) const RETENTION: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// Most reports of dropped events that wait to be taken. Beyond it the oldest are lost: whoever
 /// stores events then finds out by comparing.

@@ -13,6 +13,7 @@ mod beaten;
 mod chunk;
 mod digest;
 mod extras;
+mod gathered;
 mod identity;
 mod idle;
 mod ingest;
@@ -48,12 +49,15 @@ use model::subject::Subject;
 use signing::key::KeySet;
 
 use acknowledge::Heard;
+pub use answer::Answer;
 use answer::Position;
-pub use answer::{Answer, BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds};
 use beaten::Beaten;
 pub use chunk::SentChunk;
 pub use digest::Digest;
-pub use extras::{CHECK_CHANGES_MAX, URGENT_CHANGES_MAX};
+pub use extras::CHECK_CHANGES_MAX;
+pub use gathered::{
+    BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds, URGENT_CHANGES_MAX,
+};
 use identity::SeenEvents;
 pub use identity::{Identity, Publisher, derived};
 pub use ingest::Incoming;

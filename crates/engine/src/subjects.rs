@@ -3,21 +3,17 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::time::Duration;
 
 use model::name::EventId;
 use model::state::{Effect, Merge, Register, State};
 use model::subject::Subject;
 use model::time::UnixMicros;
 
-use super::kept::{Dropped, Kept};
+use super::kept::{Dropped, Kept, RETENTION};
 use super::room::{Room, Standing};
 use super::untold::Untold;
 use super::{Digest, Forgotten, IngestError};
 
-/// How long an event that has no effect any more is remembered, so that an older one that comes
-/// late cannot have its effect after all.
-pub(super) const RETENTION: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// Most subjects looked at in one sweep.
 const SWEEP_SUBJECTS_MAX: usize = 1_000;
 

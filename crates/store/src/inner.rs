@@ -9,11 +9,11 @@ use model::time::UnixMicros;
 use redb::Database;
 use tokio::sync::watch;
 
-use super::keeper::Ticket;
 use super::mark::{Mark, MarkFile};
 use super::meters::Meters;
 use super::pending::Pending;
 use super::retired::Retired;
+use super::ticket::Ticket;
 
 /// How long the file is not closed since somebody reads one event.
 const READERS_PATIENCE: Duration = Duration::from_secs(1);

@@ -16,20 +16,12 @@ use tracing::error;
 use super::inner::Inner;
 use super::retired::Retiree;
 use super::table;
+use super::ticket::Ticket;
 
 pub use super::table::KeptEvent;
 
 /// What the status says while the file is gone and nothing has failed yet.
 const BEING_REWRITTEN: &str = "its file is gone, and is being written anew";
-
-/// A place in the order of changes: durable once everything up to it is on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(pub(super) u64);
-
-impl Ticket {
-    /// Of what finds no room in memory to wait for the disk.
-    pub(super) const NEVER: Self = Self(u64::MAX);
-}
 
 /// The state store; see the module's description. Clones are the same store.
 #[derive(Clone, Debug)]

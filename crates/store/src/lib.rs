@@ -19,21 +19,25 @@ mod keeper;
 mod look;
 mod mark;
 mod meters;
+mod names;
 mod open;
 mod pending;
 mod place;
 mod retired;
 pub mod salvage;
 mod table;
+mod ticket;
 mod witness;
 mod writer;
 
 pub use config::{RawStore, Settings, WitnessPlace};
-pub use keeper::{Keeper, KeptEvent, StoreStatus, Ticket};
+pub use keeper::{Keeper, KeptEvent, StoreStatus};
 pub use look::look;
 pub use meters::Meters;
+pub use ticket::Ticket;
 
-pub use open::{FILE_NAME, MARK_NAME, Opened, Opening, Start, open};
+pub use names::{FILE_NAME, MARK_NAME};
+pub use open::{Opened, Opening, Start, open};
 pub use pending::PENDING_BYTES_MAX;
 pub use retired::REPEATED_WITHIN;
 pub use witness::Witness;

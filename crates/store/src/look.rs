@@ -5,7 +5,8 @@ use std::path::Path;
 use disk::{StoreError, holder_of, is_locked};
 
 use super::mark::Mark;
-use super::open::{FILE_NAME, MARK_NAME, is_used};
+use super::names::{FILE_NAME, MARK_NAME};
+use super::open::is_used;
 use super::witness::Witness;
 
 /// Whether a daemon could open the store in this directory, as far as that can be told without

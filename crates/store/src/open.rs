@@ -1,6 +1,6 @@
 //! Opening the state store at the daemon's start: never empty without saying so.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::time::Instant;
@@ -13,23 +13,18 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::inner::{Health, Inner, Queue};
-use super::keeper::{Keeper, KeptEvent, Ticket};
+use super::keeper::{Keeper, KeptEvent};
 use super::mark::{Mark, MarkFile};
 use super::meters::Meters;
+use super::names::{FILE_NAME, MARK_NAME, REWRITTEN, beside};
 use super::pending::{Batch, Change, PENDING_BYTES_MAX, Pending};
 use super::place::Place;
 use super::retired::Retired;
 use super::table::{self, FORMAT, KIND, Meta};
+use super::ticket::Ticket;
 use super::witness::Witness;
 use super::{salvage, writer};
 
-/// The store's file in its directory.
-pub const FILE_NAME: &str = "state.redb";
-/// The small file that says that the directory is in use.
-pub const MARK_NAME: &str = "state.mark";
-/// What the name ends with of a store that is written anew: not as that of a first start, since all
-/// that was kept may be in it.
-pub(super) const REWRITTEN: &str = "again";
 /// What a file system may put into an empty directory by itself.
 const NOT_OURS: [&str; 1] = ["lost+found"];
 /// Salvaged events that are written at once.
@@ -264,8 +259,4 @@ fn keep_aside(path: &Path, aside: &Path) -> io::Result<()> {
         _ => {}
     }
     std::fs::hard_link(path, aside)
-}
-
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    path.with_file_name(format!("{FILE_NAME}.{suffix}"))
 }

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::inner::Inner;
 use super::mark::MarkFile;
-use super::open;
+use super::names::{REWRITTEN, beside};
 use super::table::{self, FORMAT, KIND};
 
 /// See the module's description.
@@ -108,7 +108,7 @@ impl Place {
             false => Some(DirectoryLock::take(directory)?),
         };
         inner.close_database();
-        let draft = open::beside(path, open::REWRITTEN);
+        let draft = beside(path, REWRITTEN);
         self.anchor.copy_to(&draft).map_err(StoreError::system(&draft))?;
         let database = file::existing(&draft, KIND, FORMAT)?;
         has_all(&database, inner)?;

@@ -11,10 +11,10 @@ use system::wall_clock;
 use tracing::{error, info};
 
 use super::inner::Inner;
-use super::keeper::Ticket;
 use super::pending::Batch;
 use super::place::Place;
 use super::table;
+use super::ticket::Ticket;
 
 /// First pause after a failure; doubled each time, with jitter.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
