@@ -1,5 +1,5 @@
 //! Wires the daemon together, and takes it apart in the right order: everything is made and read back first
-//! ([`prepare`]), then its parts are started ([`start`]), and stopped in the order of their stages ([`part`]).
+//! (`prepare`), then its parts are started (`start`), and stopped in the order of their stages (`part`).
 
 mod check;
 mod files;
