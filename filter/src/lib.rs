@@ -1,15 +1,11 @@
 //! The Portcullis filter: what Envoy loads.
 //!
-//! It translates between Envoy and the crate `gate` and decides nothing itself: `root` is one
-//! plugin in one VM, `plugin` what its requests share, `stream` one request, `held` those that
-//! wait for their bodies, `host` every call into the proxy, `metrics` the names of counters.
+//! It translates between Envoy's plugin ABI and the crate `edge`, and decides and schedules nothing itself: `host`
+//! has every call into the proxy, `root` and `stream` the calls out of it.
 //!
 //! A panic here is a trap, and a trap is an outage, so nothing on a request's path may panic.
 
-mod held;
 mod host;
-mod metrics;
-mod plugin;
 mod root;
 mod stream;
 #[cfg(feature = "trap")]
