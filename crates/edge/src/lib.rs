@@ -28,8 +28,10 @@ mod metrics;
 mod plugin;
 mod request;
 pub mod stream;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod worker;
 
 pub use call::Call;
