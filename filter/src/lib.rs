@@ -1,7 +1,7 @@
 //! The Portcullis filter: what Envoy loads.
 //!
 //! It translates between Envoy's plugin ABI and the crate `edge`, and decides and schedules nothing itself: `host`
-//! has every call into the proxy, `root` and `stream` the calls out of it.
+//! has every call into the proxy, `root` and `stream` the calls out of it, and `vm` what they share.
 //!
 //! A panic here is a trap, and a trap is an outage, so nothing on a request's path may panic.
 
@@ -10,6 +10,7 @@ mod root;
 mod stream;
 #[cfg(feature = "trap")]
 mod trap;
+mod vm;
 
 // The macro makes a public function without a description.
 #[allow(missing_docs)]

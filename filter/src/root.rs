@@ -2,30 +2,19 @@
 
 use std::rc::Rc;
 
-use edge::{Call, Follower, Host, Plugin, SetUpError, Worker};
+use edge::{Follower, Host, Plugin, SetUpError, Worker};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use crate::host::{self, Proxy};
 use crate::stream::{Stream, Unconfigured};
+use crate::vm::Vm;
 
 /// One plugin in one VM. Both parts are none until it is configured.
 #[derive(Default)]
 pub(crate) struct Root {
     vm: Option<Rc<Vm>>,
     follower: Option<Follower>,
-}
-
-/// What requests need of it: a VM has one worker, and shares no memory of its own with others.
-pub(crate) struct Vm {
-    plugin: Plugin,
-    worker: Worker<Proxy>,
-}
-
-impl Vm {
-    pub(crate) fn call(&self) -> Call<'_, Proxy> {
-        Call { plugin: &self.plugin, worker: &self.worker, host: Proxy }
-    }
 }
 
 impl Root {

@@ -7,7 +7,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use crate::host::Proxy;
-use crate::root::Vm;
+use crate::vm::Vm;
 
 /// One request and its response.
 pub(crate) struct Stream {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use model::bucket::{Bucket, Rate, RateError};
+use model::bucket::{Bucket, Rate};
 
 pub use folds::{Folded, Folds};
 
@@ -46,7 +46,7 @@ impl Throttle {
     }
 }
 
-fn rate() -> Result<Rate, RateError> {
+fn rate() -> Result<Rate, model::violation::Violation> {
     Rate::new(BURST, 1, INTERVAL)
 }
 

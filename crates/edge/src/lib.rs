@@ -20,7 +20,9 @@
 //! The crate does not decide on requests (`gate` does), and does not know how a proxy is called. Begin with
 //! [`host`], then [`stream`].
 
+mod ask;
 mod call;
+mod counting;
 pub mod follower;
 mod held;
 pub mod host;
@@ -32,6 +34,7 @@ pub mod stream;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod tick;
 mod worker;
 
 pub use call::Call;

@@ -5,7 +5,7 @@
 //! holds anything of a request or a user.
 //!
 //! [`Metrics`] has the numbers of those that are defined at start, and is the same for all workers. What a
-//! worker counts is in its [`Tally`] until the next tick: `tally` has that, and what is counted of what.
+//! worker counts is in its [`Tally`] until the next tick. What is counted of what is in `counting`.
 
 mod sorted;
 mod tally;
@@ -23,7 +23,7 @@ pub(crate) use tally::Tally;
 const OUTCOMES: [&str; 3] = ["denied", "would_deny", "failed_open"];
 
 /// A signed body that is too large to be verified.
-const TOO_LARGE: &str = "too_large";
+pub(crate) const TOO_LARGE: &str = "too_large";
 
 /// What is counted of answers to polls, and of the lease.
 const PUSH: [&str; 11] = [
@@ -43,17 +43,17 @@ const PUSH: [&str; 11] = [
 /// The counters of one plugin whose names are known at start, by what they count.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    prefix: Name,
-    allowed: Option<Metric>,
-    repeated: Option<Metric>,
-    decision_ns: Option<Metric>,
-    by_cause: Sorted<(&'static str, &'static str)>,
-    by_limit: Sorted<(&'static str, usize)>,
-    by_integration: Sorted<(&'static str, usize)>,
+    pub(crate) prefix: Name,
+    pub(crate) allowed: Option<Metric>,
+    pub(crate) repeated: Option<Metric>,
+    pub(crate) decision_ns: Option<Metric>,
+    pub(crate) by_cause: Sorted<(&'static str, &'static str)>,
+    pub(crate) by_limit: Sorted<(&'static str, usize)>,
+    pub(crate) by_integration: Sorted<(&'static str, usize)>,
     /// How each integration's requests are signed, by its index.
-    profiles: Vec<Option<Profile>>,
-    signatures: Sorted<(Profile, &'static str)>,
-    push: Sorted<&'static str>,
+    pub(crate) profiles: Vec<Option<Profile>>,
+    pub(crate) signatures: Sorted<(Profile, &'static str)>,
+    pub(crate) push: Sorted<&'static str>,
 }
 
 impl Metrics {
@@ -105,6 +105,6 @@ impl Metrics {
 }
 
 /// Defines the counter whose name has these parts.
-fn counter(prefix: &Name, parts: &[&str], host: impl Host) -> Option<Metric> {
+pub(crate) fn counter(prefix: &Name, parts: &[&str], host: impl Host) -> Option<Metric> {
     host.counter(&format!("{prefix}.{}", parts.join(".")))
 }

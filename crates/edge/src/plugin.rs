@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use gate::config::{Config, ConfigError};
+use gate::config::Config;
 use gate::decide::Gate;
 use gate::node::{self, JoinError};
 use model::hash::fingerprint;
 use model::memory::{Key, Shared};
+use model::violation::Violation;
 
 use crate::host::{Host, Level};
 use crate::metrics::Metrics;
@@ -27,7 +28,7 @@ pub struct Plugin {
 #[derive(Debug)]
 pub enum SetUpError {
     /// A rule of the configuration is broken.
-    Config(ConfigError),
+    Config(Violation),
     /// The proxy has no random bytes, without which ids could be guessed.
     NoRandom,
     /// The others that share the memory are configured differently.

@@ -10,7 +10,8 @@ use gate::response;
 use model::bucket::Quota;
 use signing::{KEY_ID_HEADER, PARTNER_HEADER};
 
-use crate::call::{Call, Other};
+use crate::ask::Other;
+use crate::call::Call;
 use crate::held::Held;
 use crate::host::{Action, Host};
 use crate::request::{Current, scrub_trailers};

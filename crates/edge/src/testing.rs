@@ -8,21 +8,25 @@
     reason = "only tests use it"
 )]
 
+mod exchange;
+mod vm;
+
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use gate::claim::Claim;
 use gate::response::Response;
 use model::memory::{Key, Mark, Mismatch, Shared};
-use model::push::{Batch, Message, Poll};
 use model::testing::{Memory, Time};
 use model::time::{Clock, MonotonicNanos, UnixMicros};
 use signing::headers::Headers;
 
-use crate::host::{Action, Host, HttpCall, Level, Marked, Metric};
-use crate::{Call, Follower, Plugin, SetUpError, Stream, Worker};
+use crate::host::{Host, HttpCall, Level, Marked, Metric};
+
+pub use exchange::{Exchange, Sent};
+pub use vm::Vm;
 
 /// One process of a proxy. `&Proxy` is the [`Host`].
 #[derive(Default)]
@@ -64,89 +68,6 @@ pub struct Lacks {
     pub clusters: bool,
     /// It defines no metrics.
     pub metrics: bool,
-}
-
-/// An HTTP request that a [`Proxy`] was asked to send.
-#[derive(Clone, Debug)]
-pub struct Sent {
-    /// Where to.
-    pub cluster: String,
-    /// With which header lines.
-    pub headers: Vec<(String, String)>,
-    /// With which body.
-    pub body: Vec<u8>,
-    /// How long the answer may take.
-    pub timeout: Duration,
-}
-
-impl Sent {
-    /// What it says, if it is a poll.
-    #[must_use]
-    pub fn poll(&self) -> Poll {
-        Poll::decode(self.body.as_slice()).unwrap()
-    }
-}
-
-/// A request as a client has sent it, and what became of it.
-#[derive(Clone, Debug, Default)]
-pub struct Exchange {
-    /// The lines of the request's headers; the gate removes some and sets others.
-    pub headers: Vec<(String, String)>,
-    /// The part of its body that has come.
-    pub body: Vec<u8>,
-    /// How many bytes of the request have come; more than the body's before the plugin gets them.
-    pub received: u64,
-    /// Header lines after the body.
-    pub trailers: Vec<(String, String)>,
-    /// Where it is from.
-    pub address: Option<String>,
-    /// What the verified token says.
-    pub claims: HashMap<String, Claim>,
-    /// The mark that a gate has left.
-    pub mark: Option<u32>,
-    /// The answers that the gate has given instead of the upstream: never more than one.
-    pub answers: Vec<(Response, String)>,
-    /// What the gate has added to the upstream's response.
-    pub response_headers: Vec<(String, String)>,
-    /// What the gate has left for the access log.
-    pub log_line: Option<String>,
-    /// Whether the gate has let it go on after it was held.
-    pub is_resumed: bool,
-}
-
-impl Exchange {
-    /// A GET request for this path.
-    #[must_use]
-    pub fn get(path: &str) -> Self {
-        Self::default().with(":method", "GET").with(":path", path)
-    }
-
-    /// With one more header line.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// From this address.
-    #[must_use]
-    pub fn from(mut self, address: &str) -> Self {
-        self.address = Some(address.into());
-        self
-    }
-
-    /// The value of a header of the request as the upstream gets it.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Status and details of the answer that the gate has given.
-    #[must_use]
-    pub fn answer(&self) -> Option<(u32, &str)> {
-        assert!(self.answers.len() <= 1, "answered twice");
-        self.answers.first().map(|(response, details)| (response.status, details.as_str()))
-    }
 }
 
 impl Proxy {
@@ -375,78 +296,5 @@ impl<'a> Host for &'a Proxy {
 
     fn resume_request(&self) {
         self.here(|stream| stream.is_resumed = true);
-    }
-}
-
-/// One worker of a [`Proxy`] with one plugin, as a host puts them together.
-pub struct Vm<'a> {
-    /// The process that it belongs to.
-    pub proxy: &'a Proxy,
-    /// What its workers share; here each has one of its own, of the same configuration.
-    pub plugin: Plugin,
-    /// What it has for itself.
-    pub worker: Worker<&'a Proxy>,
-    /// Its part in following the invalidator, if there is one.
-    pub follower: Option<Follower>,
-}
-
-impl<'a> Vm<'a> {
-    /// A worker that begins with this configuration.
-    ///
-    /// # Errors
-    /// Those of [`Plugin::set_up`] and [`Follower::new`].
-    pub fn start(proxy: &'a Proxy, configuration: &[u8]) -> Result<Self, SetUpError> {
-        let plugin = Plugin::set_up(configuration, proxy)?;
-        let follower = Follower::new(&plugin, proxy)?;
-        let worker = Worker::start(&plugin, proxy);
-        Ok(Self { proxy, plugin, worker, follower })
-    }
-
-    /// A callback to this worker.
-    #[must_use]
-    pub fn call(&self) -> Call<'_, &'a Proxy> {
-        Call { plugin: &self.plugin, worker: &self.worker, host: self.proxy }
-    }
-
-    /// So many milliseconds pass, and a tick comes.
-    pub fn tick_after(&mut self, ms: u64) {
-        self.proxy.pass_ms(ms);
-        let call = Call { plugin: &self.plugin, worker: &self.worker, host: self.proxy };
-        call.on_tick(self.follower.as_mut());
-    }
-
-    /// The answer to the request of this number comes.
-    pub fn answer(&mut self, number: u32, status: Option<u32>, body: Vec<u8>) {
-        let bytes = body.len();
-        *self.proxy.answer.borrow_mut() = (status, body);
-        let call = Call { plugin: &self.plugin, worker: &self.worker, host: self.proxy };
-        self.follower.as_mut().unwrap().on_http_answer(call, number, bytes);
-    }
-
-    /// The batch that answers the newest poll comes.
-    pub fn answer_with(&mut self, batch: &Batch) {
-        let newest = u32::try_from(self.proxy.sent.borrow().len() - 1).unwrap();
-        self.answer(newest, Some(200), batch.encode_to_vec());
-    }
-
-    /// The headers of a request come; gives its stream, and what is to become of it.
-    pub fn open(
-        &self,
-        id: u32,
-        request: Exchange,
-        end_of_stream: bool,
-    ) -> (Stream<&'a Proxy>, Action) {
-        self.proxy.begin(id, request);
-        let mut stream = Stream::begin(self.call(), id);
-        let action = stream.on_request_headers(self.call(), end_of_stream);
-        (stream, action)
-    }
-
-    /// A request without a body: what became of it.
-    pub fn ask(&self, request: Exchange) -> Exchange {
-        let (_, action) = self.open(1, request, true);
-        let seen = self.proxy.stream(1);
-        assert_eq!(action == Action::Pause, seen.answer().is_some(), "paused means answered");
-        seen
     }
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use model::bucket::Rate;
 use model::name::Name;
 use model::subject::Kind;
+use model::violation::Violation;
 use signing::key::KeySet;
 use signing::replay::ReplayStorage;
 
@@ -52,29 +53,8 @@ pub const SECRET_BYTES_MIN: usize = 16;
 /// The longest such secret: it has to fit in a header.
 pub const SECRET_BYTES_MAX: usize = 256;
 
-/// A mistake in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    /// Path of the field at fault, such as `limits[0].max_tokens`; empty for the whole.
-    pub field: String,
-    /// What it must be.
-    pub rule: String,
-}
-
-impl ConfigError {
-    fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { field: field.into(), rule: rule.into() }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let field = if self.field.is_empty() { "configuration" } else { &self.field };
-        write!(f, "{field}: {}", self.rule)
-    }
-}
-
-impl std::error::Error for ConfigError {}
+/// What errors call the configuration as a whole.
+const WHOLE: &str = "configuration";
 
 /// Everything the gate needs to know.
 #[derive(Debug)]
@@ -234,12 +214,12 @@ impl Config {
     ///
     /// # Errors
     /// The first rule that the configuration breaks, with the field at fault.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, Violation> {
         if bytes.len() > CONFIG_BYTES_MAX {
-            return Err(ConfigError::new("", "must be at most 1 MiB"));
+            return Err(Violation::new(WHOLE, "must be at most 1 MiB"));
         }
         if bytes.trim_ascii().is_empty() {
-            return Err(ConfigError::new("", "must not be empty"));
+            return Err(Violation::new(WHOLE, "must not be empty"));
         }
         // An encoded Struct can begin like JSON (its first byte is a line feed), but it is never
         // JSON as a whole: that has no bytes of lengths and tags in it.
@@ -248,10 +228,13 @@ impl Config {
                 true => format!("must be JSON: {error}"),
                 false => "must be a JSON object or a google.protobuf.Struct".to_owned(),
             };
-            structure::to_json(bytes).ok_or_else(|| ConfigError::new("", neither()))
+            structure::to_json(bytes).ok_or_else(|| Violation::new(WHOLE, neither()))
         })?;
         let mut raw = raw::Config::default();
-        raw.read(json)?;
+        raw.read(json).map_err(|error| match error.field.is_empty() {
+            true => error.within(WHOLE),
+            false => error,
+        })?;
         check::config(raw)
     }
 

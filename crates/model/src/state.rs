@@ -16,7 +16,6 @@ mod packed;
 mod register;
 mod room;
 
-pub use codec::WireError;
 pub use packed::PACKED_FORM;
 pub use register::{
     Block, CLOCK_ERROR_MAX, Effect, Lane, Override, Register, SCOPE_NAMES_MAX, Scope, Sequence,

@@ -9,8 +9,8 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use model::name::{NAME_BYTES_MAX, Name};
 use model::push;
-use model::state::WireError;
 use model::time::UnixMicros;
+use model::violation::Violation;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -294,10 +294,10 @@ impl KeySet {
 }
 
 impl TryFrom<push::KeySet> for KeySet {
-    type Error = WireError;
+    type Error = Violation;
 
     /// Keys for other algorithms and profiles are left out: this version could not use them.
-    fn try_from(wire: push::KeySet) -> Result<Self, WireError> {
+    fn try_from(wire: push::KeySet) -> Result<Self, Violation> {
         let mut keys = Self::default();
         for wire in wire.keys {
             let is_usable = wire.algorithms.is_empty()
@@ -305,21 +305,21 @@ impl TryFrom<push::KeySet> for KeySet {
             let profile = Profile::parse(&wire.profile);
             if is_usable && (profile.is_some() || wire.profile.is_empty()) {
                 let rule = "must be at most 256 keys, no two with the same id";
-                keys.add(key(wire, profile)?).map_err(|_| WireError { field: "keys", rule })?;
+                keys.add(key(wire, profile)?).map_err(|_| Violation::new("keys", rule))?;
             }
         }
         Ok(keys)
     }
 }
 
-fn key(wire: push::SigningKey, profile: Option<Profile>) -> Result<Key, WireError> {
-    let name = |text: &str, field| Name::parse(text).ok_or(WireError { field, rule: Name::RULE });
+fn key(wire: push::SigningKey, profile: Option<Profile>) -> Result<Key, Violation> {
+    let name =
+        |text: &str, field| Name::parse(text).ok_or_else(|| Violation::new(field, Name::RULE));
     let integrations = wire.integrations.iter().map(|text| name(text, "integrations"));
     Ok(Key {
-        id: KeyId::parse(&wire.id).ok_or(WireError { field: "id", rule: KeyId::RULE })?,
+        id: KeyId::parse(&wire.id).ok_or_else(|| Violation::new("id", KeyId::RULE))?,
         partner: name(&wire.partner, "partner")?,
-        secret: Secret::new(wire.secret)
-            .ok_or(WireError { field: "secret", rule: Secret::RULE })?,
+        secret: Secret::new(wire.secret).ok_or_else(|| Violation::new("secret", Secret::RULE))?,
         not_before: wire.not_before.map(UnixMicros),
         not_after: wire.not_after.map(UnixMicros),
         integrations: integrations.collect::<Result<_, _>>()?,

@@ -11,10 +11,11 @@ use std::time::Duration;
 use model::name::Name;
 use model::push;
 use model::time::{DURATION_RULE, parse_duration};
+use model::violation::Violation;
 
 use super::fail::{Answer, AnswerByRoute, FailPolicy};
 use super::{
-    Config, ConfigError, Identity, Invalidator, LimitMatch, Matcher, RateLimitHeaders, Responses,
+    Config, Identity, Invalidator, LimitMatch, Matcher, RateLimitHeaders, Responses,
     SECRET_BYTES_MAX, SECRET_BYTES_MIN, SOURCES_MAX, Source, Storage, raw,
 };
 use crate::network::Networks;
@@ -25,7 +26,7 @@ use routes::{group_index, route_groups};
 /// Longer than any poll is held, so that a node which hears every heartbeat is fresh.
 const STALE_AFTER_MIN: Duration = Duration::from_secs(3);
 
-type Checked<T> = Result<T, ConfigError>;
+type Checked<T> = Result<T, Violation>;
 
 const SLABS_DEFAULT: u32 = 65_536;
 const SLABS_MIN: u32 = 16;
@@ -35,7 +36,7 @@ const SLAB_BYTES_MIN: u32 = 64;
 const SLAB_BYTES_MAX: u32 = 65_536;
 
 fn fail<T>(field: impl Into<String>, rule: impl Into<String>) -> Checked<T> {
-    Err(ConfigError::new(field, rule))
+    Err(Violation::new(field, rule))
 }
 
 pub(super) fn config(raw: raw::Config) -> Checked<Config> {
@@ -110,7 +111,7 @@ fn networks(raw: &raw::Networks) -> Checked<Networks> {
         let given = given.map_or(Some(default), |given| u8::try_from(given).ok());
         given.filter(|bits| range.contains(bits)).ok_or_else(|| {
             let rule = format!("must be from {least} to {most}");
-            ConfigError::new(format!("identity.client_ip.{name}"), rule)
+            Violation::new(format!("identity.client_ip.{name}"), rule)
         })
     };
     let Networks { ipv4_prefix, ipv6_prefix } = Networks::default();
@@ -176,7 +177,7 @@ fn invalidator(raw: raw::Invalidator, shadow: bool) -> Checked<Invalidator> {
         return fail("invalidator.secret", "must be 16 to 256 visible ASCII characters");
     }
     let stale_after = parse_duration(&raw.stale_after)
-        .ok_or_else(|| ConfigError::new("invalidator.stale_after", DURATION_RULE))?;
+        .ok_or_else(|| Violation::new("invalidator.stale_after", DURATION_RULE))?;
     if stale_after < STALE_AFTER_MIN {
         let rule = "must be at least 3s: a heartbeat may take 2s";
         return fail("invalidator.stale_after", rule);
@@ -257,7 +258,7 @@ fn node(name: String) -> Checked<String> {
 }
 
 fn name(field: &str, text: &str) -> Checked<Name> {
-    Name::parse(text).ok_or_else(|| ConfigError::new(field, Name::RULE))
+    Name::parse(text).ok_or_else(|| Violation::new(field, Name::RULE))
 }
 
 fn text(field: &str, text: String) -> Checked<String> {

@@ -5,8 +5,9 @@ use model::hash::fingerprint;
 use model::name::Name;
 use model::subject::Kind;
 use model::time::{DURATION_RULE, parse_duration};
+use model::violation::Violation;
 
-use super::super::{ConfigError, Identity, LIMITS_MAX, Limit, LimitMatch, raw};
+use super::super::{Identity, LIMITS_MAX, Limit, LimitMatch, raw};
 use super::routes::{group_index, matcher};
 use super::{Checked, answer, fail, header, name};
 use crate::path::Paths;
@@ -69,9 +70,9 @@ fn limit(
         return fail(format!("{field}.key"), format!("must have a source in identity.{kind}"));
     }
     let interval = parse_duration(&raw.fill_interval)
-        .ok_or_else(|| ConfigError::new(format!("{field}.fill_interval"), DURATION_RULE))?;
+        .ok_or_else(|| Violation::new(format!("{field}.fill_interval"), DURATION_RULE))?;
     let rate = Rate::new(raw.max_tokens, raw.tokens_per_fill, interval)
-        .map_err(|e| ConfigError::new(format!("{field}.{}", e.field), e.rule))?;
+        .map_err(|e| Violation::new(format!("{field}.{}", e.field), e.rule))?;
     let matchers = match raw.matchers {
         None => Vec::new(),
         Some(matchers) if matchers.is_empty() => {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use model::time::{DURATION_RULE, parse_duration};
+use model::violation::Violation;
 
 use super::super::integration::Integration;
+use super::super::raw;
 use super::super::worker::{Held, Unverified};
-use super::super::{ConfigError, raw};
 use super::{Checked, fail};
 
 const REQUESTS_DEFAULT: u32 = 1_024;
@@ -71,7 +72,7 @@ pub(super) fn held(raw: &raw::Held, integrations: &[Integration]) -> Checked<Hel
 fn time(raw: Option<&str>) -> Checked<Duration> {
     let Some(text) = raw else { return Ok(TIME_DEFAULT) };
     let span = parse_duration(text);
-    let span = span.ok_or_else(|| ConfigError::new("held.time_max", DURATION_RULE))?;
+    let span = span.ok_or_else(|| Violation::new("held.time_max", DURATION_RULE))?;
     match (TIME_MIN..=TIME_MAX).contains(&span) {
         true => Ok(span),
         false => fail("held.time_max", "must be from 1s to 1h"),
