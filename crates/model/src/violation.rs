@@ -15,6 +15,8 @@ pub struct Violation {
 impl Violation {
     /// This field breaks this rule.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
         Self { field: field.into(), rule: rule.into() }
     }
