@@ -213,7 +213,7 @@ impl State {
     pub fn blocks(&self, now: UnixMicros) -> impl Iterator<Item = (&Block, &Version)> {
         self.in_effect(now).filter_map(|register| match &register.effect {
             Effect::Block(block) => Some((block, &register.version)),
-            _ => None,
+            Effect::Lift { .. } | Effect::Zero(_) | Effect::Override(_) => None,
         })
     }
 
@@ -221,7 +221,7 @@ impl State {
     pub fn zeros(&self, now: UnixMicros) -> impl Iterator<Item = (&Zero, &Version)> {
         self.in_effect(now).filter_map(|register| match &register.effect {
             Effect::Zero(zero) => Some((zero, &register.version)),
-            _ => None,
+            Effect::Block(_) | Effect::Lift { .. } | Effect::Override(_) => None,
         })
     }
 

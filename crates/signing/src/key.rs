@@ -104,13 +104,13 @@ impl Secret {
     /// otherwise the secret as it is. None if that rest is not Base64 of at least 16 bytes.
     #[must_use]
     pub fn bytes_for(&self, profile: Profile) -> Option<Cow<'_, [u8]>> {
-        match self.0.strip_prefix(BASE64_PREFIX) {
-            Some(encoded) if profile == Profile::StandardWebhooks => {
-                let decoded = SECRET_BASE64.decode(encoded).ok()?;
-                (decoded.len() >= SECRET_BYTES_MIN).then_some(Cow::Owned(decoded))
-            }
-            _ => Some(Cow::Borrowed(&self.0)),
-        }
+        let encoded = match profile {
+            Profile::StandardWebhooks => self.0.strip_prefix(BASE64_PREFIX),
+            Profile::Portcullis | Profile::Body | Profile::Stripe | Profile::Github => None,
+        };
+        let Some(encoded) = encoded else { return Some(Cow::Borrowed(&self.0)) };
+        let decoded = SECRET_BASE64.decode(encoded).ok()?;
+        (decoded.len() >= SECRET_BYTES_MIN).then_some(Cow::Owned(decoded))
     }
 
     /// Whether it is this secret. By digests: how long that takes says nothing of either.

@@ -121,7 +121,10 @@ impl Use {
         let since = match (verified.signed_at, verified.profile) {
             (None, _) => Since::Until(now.saturating_add(verified.remember_for)),
             (Some(at), Profile::Body) => Since::Claimed(at),
-            (Some(at), _) => Since::Signed(at),
+            (
+                Some(at),
+                Profile::Portcullis | Profile::StandardWebhooks | Profile::Stripe | Profile::Github,
+            ) => Since::Signed(at),
         };
         let id = verified.partner.as_str().as_bytes();
         let partner = hash_key.subject(SubjectRef { kind: &Kind::Partner, id });

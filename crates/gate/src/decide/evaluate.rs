@@ -6,9 +6,11 @@ use model::name::{EventId, Name};
 use model::state::State;
 use model::time::{Clock, MonotonicNanos, UnixMicros};
 
-use super::decision::{Cause, Denial, Note, Why};
+use super::Gate;
+use super::cause::Cause;
+use super::decision::{Denial, Note, Why};
 use super::kept::{Kept, forget_full};
-use super::{Gate, Plan};
+use super::plan::Plan;
 use crate::config::{Answer, FailPolicy, Groups, Limit};
 use crate::slab::{self, BucketRecord, Entry, SlabError};
 

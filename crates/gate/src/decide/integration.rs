@@ -5,7 +5,8 @@ use model::time::Clock;
 use signing::headers::Headers;
 use signing::verify::Verifier;
 
-use super::decision::{Cause, Decision, Denial};
+use super::cause::Cause;
+use super::decision::{Decision, Denial};
 use super::load::Hold;
 use super::{Gate, Worker};
 use crate::config::Integration;

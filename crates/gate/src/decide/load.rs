@@ -206,7 +206,7 @@ impl Hold {
             }
             // What others have taken is not to be paid for here.
             Err(Refusal::IntegrationFull) => self.is_charged = false,
-            Err(_) => {}
+            Err(Refusal::AddressFull | Refusal::Unverified(_)) => {}
         }
         checked
     }

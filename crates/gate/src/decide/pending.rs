@@ -6,11 +6,13 @@ use model::time::Clock;
 use signing::verify::Verifier;
 use signing::{Failure, replay};
 
-use super::decision::{Cause, Decision, Denial, Verdict};
+use super::cause::Cause;
+use super::decision::{Decision, Denial, Verdict};
 use super::integration::Awaited;
 use super::load::{Hold, Refusal};
+use super::plan::{Plans, signer};
 use super::recheck::Recheck;
-use super::{Freshness, Gate, Plans, Worker};
+use super::{Freshness, Gate, Worker};
 use crate::config::Integration;
 use crate::request::Found;
 
@@ -155,21 +157,19 @@ impl Pending {
         if let Err(denial) = self.check_body(integration, shared, clock, worker, body, decision) {
             decision.reject(denial, integration.shadow)?;
         }
-        let signer = |kind: Kind, id: &str| vec![Found { kind, id: id.into() }];
-        // Without a signature to wait for, the limits have had their turn.
-        let (partners, key_ids) = match &decision.verified {
-            Some(one) => (
-                signer(Kind::Partner, one.partner.as_str()),
-                signer(Kind::KeyId, one.key_id.as_str()),
-            ),
-            None => (std::mem::take(&mut self.claimed_partners), Vec::new()),
-        };
         let limits = self.signer_limits.iter();
         let limits = limits.filter_map(|at| Some((*at, gate.config.limits.get(*at)?)));
         let limits: Vec<_> = limits.collect();
         let mut plans = Plans::default();
-        gate.plan_signers(&mut plans, &Kind::Partner, &partners, &limits);
-        gate.plan_signers(&mut plans, &Kind::KeyId, &key_ids, &limits);
+        for kind in &Kind::OF_SIGNERS {
+            let signers = match &decision.verified {
+                Some(verified) => signer(kind, verified).into_iter().collect(),
+                // Without a signature to wait for, the limits have had their turn.
+                None if *kind == Kind::Partner => std::mem::take(&mut self.claimed_partners),
+                None => Vec::new(),
+            };
+            gate.plan_signers(&mut plans, kind, &signers, &limits);
+        }
         // No status is looked at, so no scope matters.
         let looks = gate.look(plans, Default::default(), shared, clock);
         // Who is over a limit may send the request again, and must not fill the memory of used ones,

@@ -5,9 +5,11 @@ use model::hash::SubjectHash;
 use model::memory::{ATTEMPTS_MAX, Key, Mark, Shared};
 use model::time::Clock;
 
-use super::decision::{Cause, Decision, Denial};
+use super::Gate;
+use super::cause::Cause;
+use super::decision::{Decision, Denial};
 use super::evaluate::Evaluation;
-use super::{Gate, Plan, Plans};
+use super::plan::{Plan, Plans};
 use crate::config::Groups;
 
 /// A subject, and what was found when its slab was read.

@@ -56,7 +56,7 @@ fn identity(limit: &Limit, config: &Config) -> u32 {
     struct Counted<'a>(&'a str, &'a Kind, Option<(u8, u8)>);
     let networks = config.identity.client_ip;
     let networks = (networks.ipv4_prefix, networks.ipv6_prefix);
-    let networks = (limit.key == Kind::ClientIp).then_some(networks);
+    let networks = limit.key.is_network().then_some(networks);
     fingerprint(&Counted(limit.name.as_str(), &limit.key, networks))
 }
 

@@ -4,7 +4,6 @@
 //! But some servers put them among the headers, once the body is there. So a line that means something to
 //! the gate, or that only the gate may write, must not come in at the back.
 
-use model::subject::Kind;
 use signing::headers::is_alias;
 
 use crate::config::{Config, Source};
@@ -21,9 +20,8 @@ pub fn is_forged_trailer(name: &[u8], config: &Config) -> bool {
         Source::Cookie(_) => name == b"cookie",
         Source::JwtClaim { .. } | Source::ClientIp => false,
     };
-    signing::is_reserved(name)
-        || sources.any(is_source)
-        || config.limits.iter().any(|limit| matches!(&limit.key, Kind::Header(one) if is_same(one)))
+    let mut counted = config.limits.iter().filter_map(|limit| limit.key.header_name());
+    signing::is_reserved(name) || sources.any(is_source) || counted.any(is_same)
 }
 
 #[cfg(test)]
