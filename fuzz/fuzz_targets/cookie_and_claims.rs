@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use gate::claim::Claim;
-use gate::decide::{Freshness, HeadersDecision, Verdict, Worker};
+use gate::decide::{Freshness, HeadersDecision, Verdict, WorkerMemo};
 use model::id::can_be_in_request;
 use gate::request::Request;
 use gate::response;
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(can_be_in_request(std::str::from_utf8(id).expect("an id is text")));
     }
     for _ in 0..4 {
-        let (clock, mut worker) = (fuzz::Stopped, Worker::default());
+        let (clock, mut worker) = (fuzz::Stopped, WorkerMemo::default());
         let decision =
             gate.decide_headers(&request, &mut memory, &clock, Freshness::Fresh, &mut worker);
         let HeadersDecision::Done(decision) = decision else { panic!("nothing is signed here") };

@@ -10,7 +10,7 @@ use gate::decide::Gate;
 use model::hash::HashKey;
 use signing::headers::Headers;
 use gate::request::Request;
-use model::memory::{Key, Mark, Mismatch, Shared};
+use model::memory::{MemoryKey, Mark, Mismatch, SharedMemory};
 
 /// When everything happens, in seconds since the Unix epoch.
 pub const NOW_S: u64 = 1_800_000_000;
@@ -33,17 +33,17 @@ impl Clock for Stopped {
 
 /// Shared memory in a map.
 #[derive(Default)]
-pub struct Memory(HashMap<Key, (Vec<u8>, u32)>);
+pub struct Memory(HashMap<MemoryKey, (Vec<u8>, u32)>);
 
-impl Shared for Memory {
-    fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark) {
+impl SharedMemory for Memory {
+    fn read(&mut self, key: MemoryKey) -> (Option<Vec<u8>>, Mark) {
         match self.0.get(&key) {
             Some((value, mark)) => (Some(value.clone()), Mark::Present(*mark)),
             None => (None, Mark::Absent),
         }
     }
 
-    fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+    fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
         let (present, next) = match self.0.get(&key) {
             Some((_, mark)) => (Mark::Present(*mark), mark + 1),
             None => (Mark::Absent, 1),

@@ -113,9 +113,9 @@ impl<H: Host> Call<'_, H> {
         }
     }
 
-    fn with_decides<T>(self, decide: impl FnOnce(&mut decide::Worker) -> T) -> T {
+    fn with_decides<T>(self, decide: impl FnOnce(&mut decide::WorkerMemo) -> T) -> T {
         // Nothing is called back while it is borrowed; without any keys nothing signed passes.
-        let mut none = decide::Worker::default();
+        let mut none = decide::WorkerMemo::default();
         let mut worker = self.worker.decides.try_borrow_mut();
         decide(worker.as_deref_mut().unwrap_or(&mut none))
     }

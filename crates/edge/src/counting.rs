@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use gate::decide::{Cause, Decision, Denial, Note, Verdict, Why};
-use gate::node::{Failure, Report};
+use gate::node::{PollFailure, Report};
 use model::name::Name;
 use model::time::MonotonicNanos;
 use signing::Profile;
@@ -141,7 +141,7 @@ impl<H: Host> Call<'_, H> {
     }
 
     /// Counts what an answer to a poll brought.
-    pub(crate) fn count_push(self, answer: &Result<Report, Failure>) {
+    pub(crate) fn count_push(self, answer: &Result<Report, PollFailure>) {
         let push =
             |name: &'static str, by: usize| self.add(self.plugin.metrics.push.get(&name), by);
         match answer {

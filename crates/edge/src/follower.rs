@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use gate::node::{Failure, Poller, Rank, Report};
+use gate::node::{PollFailure, Poller, Rank, Report};
 use model::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
 
 use crate::call::Call;
@@ -71,10 +71,10 @@ impl Follower {
         }
         self.in_flight = None;
         let answer = match call.host.dispatched(body_bytes.min(BATCH_BYTES_MAX)) {
-            _ if body_bytes > BATCH_BYTES_MAX => Err(Failure::Malformed),
+            _ if body_bytes > BATCH_BYTES_MAX => Err(PollFailure::Malformed),
             (Some(200), body) => Ok(body),
-            (Some(status), _) => Err(Failure::Status(status)),
-            (None, _) => Err(Failure::Unreachable),
+            (Some(status), _) => Err(PollFailure::Status(status)),
+            (None, _) => Err(PollFailure::Unreachable),
         };
         match answer {
             Ok(body) => self.on_batch(call, &body),
@@ -139,18 +139,18 @@ impl Follower {
             timeout: POLL_TIMEOUT,
         });
         if self.in_flight.is_none() {
-            self.on_failure(call, Failure::Unreachable);
+            self.on_failure(call, PollFailure::Unreachable);
         }
     }
 
-    fn on_failure<H: Host>(&mut self, call: Call<'_, H>, failure: Failure) {
+    fn on_failure<H: Host>(&mut self, call: Call<'_, H>, failure: PollFailure) {
         self.poller.on_failure(call.host.monotonic());
         self.note_health(call, Some(&failure));
         call.count_push(&Err(failure));
     }
 
     /// One line when polls begin to fail, and one when they work again.
-    fn note_health<H: Host>(&mut self, call: Call<'_, H>, failure: Option<&Failure>) {
+    fn note_health<H: Host>(&mut self, call: Call<'_, H>, failure: Option<&PollFailure>) {
         let log = |level, text: std::fmt::Arguments<'_>| call.host.log(level, text);
         match failure {
             Some(failure) if !self.is_failing => {

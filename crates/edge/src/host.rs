@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gate::claim::Claim;
 use gate::response::Response;
-use model::memory::Shared;
+use model::memory::SharedMemory;
 use model::time::Clock;
 use signing::headers::Headers;
 
@@ -20,7 +20,7 @@ pub trait Host: Clock + Copy {
     type StreamId: Copy;
 
     /// Memory that all workers of the process share.
-    type Memory: Shared;
+    type Memory: SharedMemory;
 
     /// The memory that all workers of the process share.
     fn memory(&self) -> Self::Memory;

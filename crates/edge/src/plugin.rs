@@ -6,7 +6,7 @@ use gate::config::Config;
 use gate::decide::Gate;
 use gate::node::{self, JoinError};
 use model::hash::fingerprint;
-use model::memory::{Key, Shared};
+use model::memory::{MemoryKey, SharedMemory};
 use model::violation::Violation;
 
 use crate::host::{Host, Level};
@@ -60,7 +60,7 @@ impl Plugin {
         let config = Config::parse(configuration).map_err(SetUpError::Config)?;
         let random = host.random().ok_or(SetUpError::NoRandom)?;
         let memory = &mut host.memory();
-        let is_new_memory = matches!(memory.read(Key::HashKey), (None, _));
+        let is_new_memory = matches!(memory.read(MemoryKey::HashKey), (None, _));
         let joined = node::join(memory, config.storage, config.replay, random);
         let hash_key = joined.map_err(SetUpError::Join)?;
         if is_new_memory {

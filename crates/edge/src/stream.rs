@@ -5,7 +5,7 @@
 //! does not say that it is the last, so trailers end a body, too.
 
 use gate::config::RateLimitHeaders;
-use gate::decide::{Cause, Decision, HeadersDecision, Pending, Progress, Verdict};
+use gate::decide::{BodyProgress, Cause, Decision, HeadersDecision, Pending, Verdict};
 use gate::response;
 use model::bucket::Quota;
 use signing::{KEY_ID_HEADER, PARTNER_HEADER};
@@ -76,7 +76,7 @@ impl<H: Host> Stream<H> {
         let Some(mut pending) = held.take() else { return given_up(held) };
         call.worker.watch.body_callback();
         // The size is that of everything held so far; each byte is handed over once.
-        let (start, mut progress) = (*read, Progress::More);
+        let (start, mut progress) = (*read, BodyProgress::More);
         call.host.read_request_body(start, body_bytes.saturating_sub(start), |piece| {
             *read = read.saturating_add(piece.len());
             progress = pending.on_data(piece);
@@ -86,7 +86,7 @@ impl<H: Host> Stream<H> {
             let decision = call.abandon(Cause::BodyNotHeld, pending);
             return self.conclude(call, decision);
         }
-        if progress == Progress::More && !end_of_stream {
+        if progress == BodyProgress::More && !end_of_stream {
             held.put_back(pending);
             return Action::Pause;
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use gate::claim::Claim;
 use gate::response::Response;
-use model::memory::{Key, Mark, Mismatch, Shared};
+use model::memory::{Mark, MemoryKey, Mismatch, SharedMemory};
 use model::testing::{Memory, Time};
 use model::time::{Clock, MonotonicNanos, UnixMicros};
 use signing::headers::Headers;
@@ -134,12 +134,12 @@ impl Proxy {
 /// The shared memory of a [`Proxy`].
 pub struct MemoryOf<'a>(&'a Proxy);
 
-impl Shared for MemoryOf<'_> {
-    fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark) {
+impl SharedMemory for MemoryOf<'_> {
+    fn read(&mut self, key: MemoryKey) -> (Option<Vec<u8>>, Mark) {
         self.0.memory.borrow_mut().read(key)
     }
 
-    fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+    fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
         self.0.memory.borrow_mut().write(key, value, mark)
     }
 }

@@ -20,7 +20,7 @@ pub struct Worker<H: Host> {
     pub(crate) watch: Watch<H>,
     pub(crate) tally: Tally,
     pub(crate) freshness: Option<Cell<FreshnessCache>>,
-    pub(crate) decides: RefCell<decide::Worker>,
+    pub(crate) decides: RefCell<decide::WorkerMemo>,
     pub(crate) load: Load,
     pub(crate) has_told_of: Told,
     serves_requests: Cell<bool>,
@@ -40,7 +40,7 @@ impl<H: Host> Worker<H> {
         host.set_tick_period(TICK);
         let config = plugin.config();
         let invalidator = config.invalidator.as_ref();
-        let decides = decide::Worker::new(config);
+        let decides = decide::WorkerMemo::new(config);
         Self {
             watch: Watch::new(config.held.time),
             tally: Tally::default(),

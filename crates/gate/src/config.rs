@@ -33,7 +33,7 @@ use read::FromJson;
 pub use fail::{Answer, AnswerByRoute, FailPolicy};
 pub use integration::{Integration, Wanted};
 pub use route::{Groups, LimitMatch, Matcher, PathMatch, RouteGroup};
-pub use worker::{Held, Unverified};
+pub use worker::{HeldBounds, Unverified};
 
 /// The longest configuration, in bytes.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
@@ -90,7 +90,7 @@ pub struct Config {
     /// How the memory of used requests is laid out; none if nothing needs to be signed.
     pub replay: Option<ReplayStorage>,
     /// How much of requests one worker holds for their bodies.
-    pub held: Held,
+    pub held: HeldBounds,
     /// How much one worker hashes for one client address in vain.
     pub unverified: Unverified,
     /// The longest path that there may be, because regular expressions have to look at all of it; none
@@ -102,11 +102,11 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Identity {
     /// Where the user's id is, most trusted first.
-    pub user: Vec<Source>,
+    pub user: Vec<IdSource>,
     /// Where the session's id is.
-    pub session: Vec<Source>,
+    pub session: Vec<IdSource>,
     /// Where the partner's id is.
-    pub partner: Vec<Source>,
+    pub partner: Vec<IdSource>,
     /// What to answer when `user` is configured and finds nobody.
     pub missing_user: Answer,
     /// Whether a comma is a part of an id in a header. Otherwise a header that has one is ambiguous.
@@ -121,7 +121,7 @@ pub struct Identity {
 
 /// A place in a request where an id may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum IdSource {
     /// A claim of the token that Envoy's `jwt_authn` has verified.
     JwtClaim {
         /// The provider's `payload_in_metadata`.

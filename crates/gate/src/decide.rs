@@ -32,11 +32,11 @@ pub use cause::Cause;
 pub use decision::{Decision, Denial, Note, Verdict, Why};
 pub use keys::KeyCache;
 pub use load::Load;
-pub use pending::{HeadersDecision, Pending, Progress};
-pub use worker::Worker;
+pub use pending::{BodyProgress, HeadersDecision, Pending};
+pub use worker::WorkerMemo;
 
 use model::hash::HashKey;
-use model::memory::Shared;
+use model::memory::SharedMemory;
 use model::subject::Kind;
 use model::time::Clock;
 
@@ -92,10 +92,10 @@ impl Gate {
     pub fn decide_headers(
         &self,
         request: &impl Request,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
         freshness: Freshness,
-        worker: &mut Worker,
+        worker: &mut WorkerMemo,
     ) -> HeadersDecision {
         let mut decision = Decision::default();
         match self.check(request, shared, clock, freshness, worker, &mut decision) {
@@ -121,10 +121,10 @@ impl Gate {
     fn check(
         &self,
         request: &impl Request,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
         freshness: Freshness,
-        worker: &mut Worker,
+        worker: &mut WorkerMemo,
         decision: &mut Decision,
     ) -> Result<Option<Pending>, Denial> {
         let (mut method, mut path) = (&[][..], Canonical::default());

@@ -2,7 +2,7 @@
 //! of its user.
 //!
 //! Plain computation on arguments: no clock, no I/O, no async, no host call. A host ([`request::Request`],
-//! [`model::memory::Shared`], [`model::time::Clock`]) brings those, so every decision can be tested natively and is
+//! [`model::memory::SharedMemory`], [`model::time::Clock`]) brings those, so every decision can be tested natively and is
 //! the same in every host. Begin with [`decide`].
 
 pub mod claim;

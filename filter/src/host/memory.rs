@@ -1,6 +1,6 @@
 //! The proxy's shared data, as shared memory.
 
-use model::memory::{Key, Mark, Mismatch, Shared};
+use model::memory::{Mark, MemoryKey, Mismatch, SharedMemory};
 use proxy_wasm::hostcalls;
 
 /// The compare-and-swap number of an absent key: the proxy creates such a key whatever the number,
@@ -10,15 +10,15 @@ const CREATE: u32 = u32::MAX;
 /// The proxy's shared data.
 pub(crate) struct SharedData;
 
-impl Shared for SharedData {
-    fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark) {
+impl SharedMemory for SharedData {
+    fn read(&mut self, key: MemoryKey) -> (Option<Vec<u8>>, Mark) {
         match hostcalls::get_shared_data(&name_of(key)) {
             Ok((value, Some(cas))) => (Some(value.unwrap_or_default()), Mark::Present(cas)),
             _ => (None, Mark::Absent),
         }
     }
 
-    fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+    fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
         let cas = match mark {
             Mark::Present(cas) if cas != 0 => cas,
             _ => CREATE,
@@ -27,18 +27,18 @@ impl Shared for SharedData {
     }
 }
 
-fn name_of(key: Key) -> String {
+fn name_of(key: MemoryKey) -> String {
     match key {
-        Key::Slab(index) => numbered("portcullis/slab/", index),
-        Key::HashKey => "portcullis/hash_key".to_owned(),
-        Key::Geometry => "portcullis/geometry".to_owned(),
-        Key::Progress => "portcullis/progress".to_owned(),
-        Key::Lease => "portcullis/lease".to_owned(),
-        Key::Keys => "portcullis/keys".to_owned(),
-        Key::Replay(index) => format!("portcullis/replay/{index:x}"),
-        Key::ReplayGeometry => "portcullis/replay_geometry".to_owned(),
-        Key::ReplayHorizon => "portcullis/replay_horizon".to_owned(),
-        Key::Known => "portcullis/known".to_owned(),
+        MemoryKey::Slab(index) => numbered("portcullis/slab/", index),
+        MemoryKey::HashKey => "portcullis/hash_key".to_owned(),
+        MemoryKey::Geometry => "portcullis/geometry".to_owned(),
+        MemoryKey::Progress => "portcullis/progress".to_owned(),
+        MemoryKey::Lease => "portcullis/lease".to_owned(),
+        MemoryKey::Keys => "portcullis/keys".to_owned(),
+        MemoryKey::Replay(index) => format!("portcullis/replay/{index:x}"),
+        MemoryKey::ReplayGeometry => "portcullis/replay_geometry".to_owned(),
+        MemoryKey::ReplayHorizon => "portcullis/replay_horizon".to_owned(),
+        MemoryKey::Known => "portcullis/known".to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Several workers and one memory.
 
-use model::memory::{Key, Mark, Shared as _};
+use model::memory::{Mark, MemoryKey, SharedMemory as _};
 
 use super::*;
 use crate::host::Host as _;
@@ -51,7 +51,7 @@ fn a_write_that_comes_between_is_not_overwritten() {
     }
     let taken: Vec<_> = {
         let memory = others.memory.borrow();
-        let slabs = memory.values.iter().filter(|(key, _)| matches!(key, Key::Slab(_)));
+        let slabs = memory.values.iter().filter(|(key, _)| matches!(key, MemoryKey::Slab(_)));
         slabs.map(|(key, (value, _))| (*key, value.clone())).collect()
     };
     proxy.memory.borrow_mut().intruder = Some(Box::new(move |values| {
@@ -67,9 +67,9 @@ fn memory_of_another_version_is_not_touched() {
     let proxy = Proxy::default();
     let vm = start(&proxy, &base());
     for slab in 0..16 {
-        let written = (&proxy).memory().write(Key::Slab(slab), &[0xff, 1, 2], Mark::Absent);
+        let written = (&proxy).memory().write(MemoryKey::Slab(slab), &[0xff, 1, 2], Mark::Absent);
         assert_eq!(written, Ok(()));
     }
     assert_eq!(vm.ask(alice("/")).answer(), Some((503, "portcullis:rule=slab_unreadable")));
-    assert_eq!((&proxy).memory().read(Key::Slab(0)).0, Some(vec![0xff, 1, 2]));
+    assert_eq!((&proxy).memory().read(MemoryKey::Slab(0)).0, Some(vec![0xff, 1, 2]));
 }

@@ -15,8 +15,8 @@ use model::violation::Violation;
 
 use super::fail::{Answer, AnswerByRoute, FailPolicy};
 use super::{
-    Config, Identity, Invalidator, LimitMatch, Matcher, RateLimitHeaders, Responses,
-    SECRET_BYTES_MAX, SECRET_BYTES_MIN, SOURCES_MAX, Source, Storage, raw,
+    Config, IdSource, Identity, Invalidator, LimitMatch, Matcher, RateLimitHeaders, Responses,
+    SECRET_BYTES_MAX, SECRET_BYTES_MIN, SOURCES_MAX, Storage, raw,
 };
 use crate::network::Networks;
 use crate::path::Paths;
@@ -131,7 +131,7 @@ fn paths(raw: &raw::Paths, shadow: bool) -> Paths {
     }
 }
 
-fn sources(field: &str, raw: Vec<raw::Source>) -> Checked<Vec<Source>> {
+fn sources(field: &str, raw: Vec<raw::Source>) -> Checked<Vec<IdSource>> {
     if raw.len() > SOURCES_MAX {
         return fail(field, "must be at most 8 sources");
     }
@@ -139,21 +139,21 @@ fn sources(field: &str, raw: Vec<raw::Source>) -> Checked<Vec<Source>> {
     numbered.map(|(i, raw)| source(&format!("{field}[{i}]"), raw)).collect()
 }
 
-fn source(field: &str, raw: raw::Source) -> Checked<Source> {
+fn source(field: &str, raw: raw::Source) -> Checked<IdSource> {
     Ok(match raw {
-        raw::Source::JwtClaim(jwt) => Source::JwtClaim {
+        raw::Source::JwtClaim(jwt) => IdSource::JwtClaim {
             payload: text(&format!("{field}.jwt_claim.payload"), jwt.payload)?,
             claim: text(&format!("{field}.jwt_claim.claim"), jwt.claim)?,
         },
-        raw::Source::Header(name) => Source::Header(header(&format!("{field}.header"), &name)?),
+        raw::Source::Header(name) => IdSource::Header(header(&format!("{field}.header"), &name)?),
         raw::Source::Cookie(name) => {
             let field = format!("{field}.cookie");
             if !is_token(&name) {
                 return fail(field, "must be a cookie's name");
             }
-            Source::Cookie(name)
+            IdSource::Cookie(name)
         }
-        raw::Source::ClientIp(true) => Source::ClientIp,
+        raw::Source::ClientIp(true) => IdSource::ClientIp,
         raw::Source::ClientIp(false) => {
             return fail(format!("{field}.client_ip"), "must be true, or left out");
         }

@@ -90,11 +90,11 @@ fn a_full_configuration_is_read_whole() {
     let config = parse(&full()).unwrap();
     assert_eq!(config.node.as_deref(), Some("edge-1"));
     assert_eq!(config.stat_prefix.as_str(), "gate");
-    let payload = Source::JwtClaim { payload: "jwt_payload".into(), claim: "sub".into() };
-    let (header, cookie) = (Source::Header("x-user-id".into()), Source::Cookie("uid".into()));
-    assert_eq!(config.identity.user, [payload, header, cookie, Source::ClientIp]);
-    assert_eq!(config.identity.session, [Source::Cookie("sid".into())]);
-    assert_eq!(config.identity.partner, [Source::Header("x-partner".into())]);
+    let payload = IdSource::JwtClaim { payload: "jwt_payload".into(), claim: "sub".into() };
+    let (header, cookie) = (IdSource::Header("x-user-id".into()), IdSource::Cookie("uid".into()));
+    assert_eq!(config.identity.user, [payload, header, cookie, IdSource::ClientIp]);
+    assert_eq!(config.identity.session, [IdSource::Cookie("sid".into())]);
+    assert_eq!(config.identity.partner, [IdSource::Header("x-partner".into())]);
     assert_eq!(config.identity.missing_user, Answer::Deny);
     assert!(config.identity.shadow && config.blocks_shadow);
     let [user, key] = config.limits.as_slice() else { panic!("not two limits") };

@@ -8,7 +8,7 @@ use model::name::EventId;
 use signing::verify::Verified;
 
 use super::cause::Cause;
-use super::load::Refusal;
+use super::load::LoadRefusal;
 use crate::config::{Answer, Config};
 
 /// What came of a request.
@@ -75,12 +75,12 @@ impl Denial {
     }
 
     /// What the worker's account says of a request that it does not take on.
-    pub(super) fn of_load(refusal: Refusal) -> Self {
+    pub(super) fn of_load(refusal: LoadRefusal) -> Self {
         match refusal {
-            Refusal::Unverified(wait) => {
+            LoadRefusal::Unverified(wait) => {
                 Self { retry_after: Some(wait), ..Self::of(Cause::Unverified) }
             }
-            Refusal::AddressFull | Refusal::IntegrationFull => Self::of(Cause::BodyNoRoom),
+            LoadRefusal::AddressFull | LoadRefusal::IntegrationFull => Self::of(Cause::BodyNoRoom),
         }
     }
 

@@ -12,7 +12,7 @@ use super::decision::{Denial, Note, Why};
 use super::kept::{Kept, forget_full};
 use super::plan::Plan;
 use crate::config::{Answer, FailPolicy, Groups, Limit};
-use crate::slab::{self, BucketRecord, Entry, SlabError};
+use crate::slab::{self, BucketRecord, SlabError, SubjectEntry};
 
 /// What a look at one subject found.
 #[derive(Default)]
@@ -76,7 +76,7 @@ impl Gate {
         let policy = &self.config.fail_policy;
         let mut found = Evaluation::default();
         let entry = slab::find(slab, hash).map_err(|_| ());
-        let read = entry.and_then(|entry: Option<Entry<'_>>| {
+        let read = entry.and_then(|entry: Option<SubjectEntry<'_>>| {
             Ok((entry, status(entry.filter(|_| plan.has_status))?))
         });
         let Ok((entry, status)) = read else {
@@ -203,7 +203,7 @@ impl Gate {
         &self,
         index: usize,
         limit: &Limit,
-        entry: Option<&Entry<'_>>,
+        entry: Option<&SubjectEntry<'_>>,
         status: Option<(&State, UnixMicros)>,
         groups: Groups,
         now: MonotonicNanos,
@@ -275,7 +275,7 @@ pub(super) fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial
 }
 
 /// What is known of a subject, if anything is.
-pub(super) fn status(entry: Option<Entry<'_>>) -> Result<Option<State>, ()> {
+pub(super) fn status(entry: Option<SubjectEntry<'_>>) -> Result<Option<State>, ()> {
     let bytes = entry.map_or(&[][..], |entry| entry.status);
     if bytes.is_empty() {
         return Ok(None);
@@ -285,14 +285,14 @@ pub(super) fn status(entry: Option<Entry<'_>>) -> Result<Option<State>, ()> {
 
 /// All of a subject's buckets after this request; full ones need not be kept.
 fn merge_records(
-    entry: Option<&Entry<'_>>,
+    entry: Option<&SubjectEntry<'_>>,
     touched: Vec<Touched>,
     is_taken: bool,
     now: MonotonicNanos,
 ) -> Vec<BucketRecord> {
     let untouched = |record: &BucketRecord| touched.iter().all(|one| !one.kept.is_of(record));
     let mut records: Vec<_> =
-        entry.into_iter().flat_map(Entry::buckets).filter(untouched).collect();
+        entry.into_iter().flat_map(SubjectEntry::buckets).filter(untouched).collect();
     for Touched { kept, taken } in touched {
         records.extend(kept.after(taken.filter(|_| is_taken), now));
     }

@@ -1,6 +1,6 @@
 //! What a partner's endpoint demands, as far as the headers show it.
 
-use model::memory::Shared;
+use model::memory::SharedMemory;
 use model::time::Clock;
 use signing::headers::Headers;
 use signing::verify::Verifier;
@@ -8,7 +8,7 @@ use signing::verify::Verifier;
 use super::cause::Cause;
 use super::decision::{Decision, Denial};
 use super::load::Hold;
-use super::{Gate, Worker};
+use super::{Gate, WorkerMemo};
 use crate::config::Integration;
 use crate::request::{Request, client_address, client_network};
 
@@ -34,9 +34,9 @@ impl Gate {
         &self,
         (index, integration): (usize, &Integration),
         request: &impl Request,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
-        worker: &mut Worker,
+        worker: &mut WorkerMemo,
         decision: &mut Decision,
     ) -> Result<Option<(Awaited, Hold)>, Denial> {
         decision.integration = Some(index);
@@ -59,9 +59,9 @@ fn check_headers(
     index: usize,
     integration: &Integration,
     request: &impl Request,
-    shared: &mut impl Shared,
+    shared: &mut impl SharedMemory,
     clock: &impl Clock,
-    worker: &mut Worker,
+    worker: &mut WorkerMemo,
 ) -> Result<Awaited, Cause> {
     if !integration.allow_ips.is_empty() && !integration.allows_ip(client_address(request)) {
         return Err(Cause::IpNotAllowed);

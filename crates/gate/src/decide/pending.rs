@@ -1,6 +1,6 @@
 //! A request that is held until its body has been seen.
 
-use model::memory::Shared;
+use model::memory::SharedMemory;
 use model::subject::Kind;
 use model::time::Clock;
 use signing::verify::Verifier;
@@ -9,10 +9,10 @@ use signing::{Failure, replay};
 use super::cause::Cause;
 use super::decision::{Decision, Denial, Verdict};
 use super::integration::Awaited;
-use super::load::{Hold, Refusal};
+use super::load::{Hold, LoadRefusal};
 use super::plan::{Plans, signer};
 use super::recheck::Recheck;
-use super::{Freshness, Gate, Worker};
+use super::{Freshness, Gate, WorkerMemo};
 use crate::config::Integration;
 use crate::request::Found;
 
@@ -29,7 +29,7 @@ pub enum HeadersDecision {
 
 /// Whether more of the body is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum BodyProgress {
     /// Hold the request, and hand over the next chunk.
     More,
     /// Finish now: the rest of the body changes nothing.
@@ -47,7 +47,7 @@ pub struct Pending {
     recheck: Recheck,
     size: usize,
     /// Why it cannot be held any longer.
-    refusal: Option<Refusal>,
+    refusal: Option<LoadRefusal>,
     /// The limits per partner and key, by their index: taken from once the signature is verified.
     signer_limits: Vec<usize>,
     /// Whom the request calls its partner: believed if a signature in shadow is not right.
@@ -76,27 +76,27 @@ impl Pending {
     }
 
     /// Takes the next part of the body, each byte once.
-    pub fn on_data(&mut self, chunk: &[u8]) -> Progress {
+    pub fn on_data(&mut self, chunk: &[u8]) -> BodyProgress {
         self.size = self.size.saturating_add(chunk.len());
         if self.is_too_large() || self.refusal.is_some() {
-            return Progress::Done;
+            return BodyProgress::Done;
         }
         if let Err(refusal) = self.hold.grow(chunk.len()) {
             self.refusal = Some(refusal);
-            return Progress::Done;
+            return BodyProgress::Done;
         }
         if let Some(verifier) = &mut self.awaited.verifier {
             verifier.update(chunk);
             self.hold.hashed(chunk.len());
         }
-        Progress::More
+        BodyProgress::More
     }
 
     fn is_too_large(&self) -> bool {
         self.awaited.bytes_max.is_some_and(|max| self.size > max)
     }
 
-    /// Decides, once the body is complete or [`Progress::Done`]. `gate` must be the one that this
+    /// Decides, once the body is complete or [`BodyProgress::Done`]. `gate` must be the one that this
     /// comes from. `freshness` is how much the node knows by now; none if no time has passed since the
     /// headers, so that nothing can be known that was not known then. `body` reads a part of the body
     /// once more: from where, and how many bytes.
@@ -104,10 +104,10 @@ impl Pending {
     pub fn finish(
         mut self: Box<Self>,
         gate: &Gate,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
         freshness: Option<Freshness>,
-        worker: &mut Worker,
+        worker: &mut WorkerMemo,
         body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
     ) -> Decision {
         let mut decision = std::mem::take(&mut self.decision);
@@ -129,7 +129,7 @@ impl Pending {
         mut self: Box<Self>,
         cause: Cause,
         gate: &Gate,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
         freshness: Freshness,
     ) -> Decision {
@@ -145,9 +145,9 @@ impl Pending {
     fn check(
         &mut self,
         gate: &Gate,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
-        worker: &mut Worker,
+        worker: &mut WorkerMemo,
         body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
@@ -188,9 +188,9 @@ impl Pending {
     fn check_body(
         &mut self,
         integration: &Integration,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
-        worker: &mut Worker,
+        worker: &mut WorkerMemo,
         body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
@@ -252,7 +252,7 @@ impl Gate {
     fn admit(
         &self,
         integration: &Integration,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
         decision: &Decision,
     ) -> Result<(), Cause> {

@@ -9,7 +9,7 @@ use signing::verify::Verified;
 use super::Gate;
 use super::cause::Cause;
 use super::decision::{Decision, Denial};
-use crate::config::{Answer, Limit, Source};
+use crate::config::{Answer, IdSource, Limit};
 use crate::request::{Fault, Found, Identified, Request, identify, in_limit_header};
 
 /// The subjects of a request, each once, and what has to be looked at for each. They are few.
@@ -60,7 +60,7 @@ impl Gate {
                 Kind::Session => Cow::Borrowed(&sessions),
                 Kind::Partner | Kind::KeyId => continue,
                 kind @ Kind::ClientIp => {
-                    Cow::Owned(self.identify(request, kind, &[Source::ClientIp], decision)?)
+                    Cow::Owned(self.identify(request, kind, &[IdSource::ClientIp], decision)?)
                 }
                 kind @ Kind::Header(name) => {
                     Cow::Owned(self.seen(in_limit_header(request, kind, name), decision)?)
@@ -78,7 +78,7 @@ impl Gate {
         &self,
         request: &impl Request,
         kind: &Kind,
-        sources: &[Source],
+        sources: &[IdSource],
         decision: &mut Decision,
     ) -> Result<Vec<Found>, Denial> {
         self.seen(identify(request, kind, sources, &self.config.identity), decision)

@@ -4,7 +4,7 @@
 //! for the request, since nothing of it has reached the upstream yet.
 
 use model::hash::SubjectHash;
-use model::memory::Shared;
+use model::memory::SharedMemory;
 use model::state::State;
 use model::time::{Clock, UnixMicros};
 
@@ -47,7 +47,7 @@ impl Gate {
         &self,
         recheck: &Recheck,
         freshness: Freshness,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
         decision: &mut Decision,
     ) -> Result<(), Denial> {

@@ -2,7 +2,7 @@
 
 use model::bucket::Quota;
 use model::hash::SubjectHash;
-use model::memory::{ATTEMPTS_MAX, Key, Mark, Shared};
+use model::memory::{ATTEMPTS_MAX, Mark, MemoryKey, SharedMemory};
 use model::time::Clock;
 
 use super::Gate;
@@ -26,7 +26,7 @@ impl Gate {
         &self,
         plans: Plans<'a>,
         groups: Groups,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
     ) -> Vec<Look<'a>> {
         let look = |(hash, plan): (SubjectHash, Plan<'a>)| {
@@ -37,8 +37,8 @@ impl Gate {
         plans.0.into_iter().map(look).collect()
     }
 
-    pub(super) fn slab(&self, hash: SubjectHash) -> Key {
-        Key::Slab(hash.slab(self.config.storage.slabs))
+    pub(super) fn slab(&self, hash: SubjectHash) -> MemoryKey {
+        MemoryKey::Slab(hash.slab(self.config.storage.slabs))
     }
 
     /// Takes a token from every bucket, if nothing rejects.
@@ -46,7 +46,7 @@ impl Gate {
         &self,
         looks: Vec<Look<'_>>,
         groups: Groups,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
         decision: &mut Decision,
     ) -> Result<(), Denial> {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use model::memory::Key;
+use model::memory::MemoryKey;
 use model::state::{Block, Effect, Register};
 use model::subject::Subject;
 use model::testing::Memory;
@@ -27,12 +27,17 @@ impl Gate {
     fn decide(
         &self,
         request: &impl Request,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
         freshness: Freshness,
     ) -> Decision {
-        match self.decide_headers(request, shared, clock, freshness, &mut Worker::new(&self.config))
-        {
+        match self.decide_headers(
+            request,
+            shared,
+            clock,
+            freshness,
+            &mut WorkerMemo::new(&self.config),
+        ) {
             HeadersDecision::Done(decision) => decision,
             HeadersDecision::NeedBody(pending) => {
                 pending.abandon(Cause::BodyNotHeld, self, shared, clock, freshness)

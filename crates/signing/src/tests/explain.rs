@@ -1,9 +1,9 @@
 //! What an operator reads about a captured request.
 
 use super::*;
-use crate::explain::{Step, explain};
+use crate::explain::{ExplainedStep, explain};
 
-fn steps(profile: Profile, headers: &Headers, body: &[u8], now: i64) -> Vec<Step> {
+fn steps(profile: Profile, headers: &Headers, body: &[u8], now: i64) -> Vec<ExplainedStep> {
     let keys = set([key("k1")]);
     explain(&SignatureRules::of(profile), None, headers, body, &bound(&keys, profile), at(now))
 }

@@ -13,7 +13,7 @@ fn config() -> Value {
 
 impl Bench {
     fn hold(&mut self, request: &Plain, freshness: Freshness) -> Box<Pending> {
-        let mut worker = Worker::new(self.gate.config());
+        let mut worker = WorkerMemo::new(self.gate.config());
         let decided =
             self.gate.decide_headers(request, &mut self.memory, &self.time, freshness, &mut worker);
         let HeadersDecision::NeedBody(pending) = decided else { panic!("not held") };
@@ -21,7 +21,7 @@ impl Bench {
     }
 
     fn release(&mut self, pending: Box<Pending>, freshness: Option<Freshness>) -> String {
-        let mut worker = Worker::new(self.gate.config());
+        let mut worker = WorkerMemo::new(self.gate.config());
         let decision = pending.finish(
             &self.gate,
             &mut self.memory,
@@ -113,7 +113,7 @@ fn a_node_that_has_become_stale_meanwhile_says_so() {
     let mut bench = Bench::new(&open);
     for before in [Freshness::Fresh, Freshness::Stale] {
         let pending = bench.hold(&alice("/"), before);
-        let mut worker = Worker::new(bench.gate.config());
+        let mut worker = WorkerMemo::new(bench.gate.config());
         let stale = Some(Freshness::Stale);
         let decision = pending.finish(
             &bench.gate,
@@ -136,7 +136,7 @@ fn what_is_only_counted_is_counted_once() {
     bench.push(&user("alice"), [blocked("fraud")]);
     let pending = bench.hold(&alice("/"), Freshness::Fresh);
     bench.push(&user("alice"), [blocked("kyc")]);
-    let mut worker = Worker::new(bench.gate.config());
+    let mut worker = WorkerMemo::new(bench.gate.config());
     let fresh = Some(Freshness::Fresh);
     let decision = pending.finish(
         &bench.gate,

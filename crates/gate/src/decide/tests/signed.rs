@@ -49,7 +49,7 @@ fn signed(nonce: &str) -> Plain {
 
 impl Bench {
     fn headers(&mut self, request: &Plain) -> HeadersDecision {
-        let mut worker = Worker::new(self.gate.config());
+        let mut worker = WorkerMemo::new(self.gate.config());
         let fresh = Freshness::Fresh;
         self.gate.decide_headers(request, &mut self.memory, &self.time, fresh, &mut worker)
     }
@@ -60,7 +60,7 @@ impl Bench {
             HeadersDecision::Done(decision) => decision,
             HeadersDecision::NeedBody(mut pending) => {
                 for chunk in body.chunks(3) {
-                    if pending.on_data(chunk) == Progress::Done {
+                    if pending.on_data(chunk) == BodyProgress::Done {
                         break;
                     }
                 }
@@ -70,7 +70,7 @@ impl Bench {
     }
 
     fn finish(&mut self, pending: Box<Pending>) -> Decision {
-        let mut worker = Worker::new(self.gate.config());
+        let mut worker = WorkerMemo::new(self.gate.config());
         let fresh = Some(Freshness::Fresh);
         pending.finish(&self.gate, &mut self.memory, &self.time, fresh, &mut worker, &mut |_, _| {
             Vec::new()
