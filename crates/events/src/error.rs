@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use model::violation::Violation;
+
 /// Why an event was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventError {
@@ -95,6 +97,12 @@ impl fmt::Display for EventError {
 }
 
 impl std::error::Error for EventError {}
+
+impl From<Violation> for EventError {
+    fn from(Violation { field, rule }: Violation) -> Self {
+        Self { kind: EventErrorKind::Invalid, field: field.into(), rule: rule.into() }
+    }
+}
 
 /// A field of an event that breaks this rule.
 pub(crate) fn invalid(field: &str, rule: impl Into<Box<str>>) -> EventError {

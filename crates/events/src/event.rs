@@ -162,7 +162,7 @@ fn rate(limit: &raw::Limit) -> Result<Option<Rate>, EventError> {
                 .ok_or_else(|| invalid("payload.limit.fill_interval", DURATION_RULE))?;
             Rate::new(max, per_fill, interval)
                 .map(Some)
-                .map_err(|e| invalid(&format!("payload.limit.{}", e.field), e.rule))
+                .map_err(|error| error.within("payload.limit").into())
         }
         _ => Err(invalid(
             "payload.limit",

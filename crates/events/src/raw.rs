@@ -91,8 +91,7 @@ impl Event {
 
 impl Sig {
     pub(super) fn check(self) -> Result<Signature, EventError> {
-        Signature::new(&self.algo, &self.kid, self.ts, &self.mac)
-            .map_err(|(field, rule)| invalid(field, rule))
+        Signature::new(&self.algo, &self.kid, self.ts, &self.mac).map_err(EventError::from)
     }
 }
 

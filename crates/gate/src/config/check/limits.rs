@@ -49,7 +49,7 @@ fn limit(
     let interval = parse_duration(&raw.fill_interval)
         .ok_or_else(|| Violation::new(format!("{field}.fill_interval"), DURATION_RULE))?;
     let rate = Rate::new(raw.max_tokens, raw.tokens_per_fill, interval)
-        .map_err(|e| Violation::new(format!("{field}.{}", e.field), e.rule))?;
+        .map_err(|error| error.within(field))?;
     let matchers = match raw.matchers {
         None => Vec::new(),
         Some(matchers) if matchers.is_empty() => {
