@@ -42,9 +42,7 @@ def section(directory: Path, say: Callable[[str], None]) -> report.Section:
         slow=_SLOW,
         quick=_QUICK,
     )
-    return report.Section(
-        "Ten times more users than room", f"{text}\n{report.table(heads, lines)}", found
-    )
+    return report.Section("Ten times more users than room", f"{text}\n{report.table(heads, lines)}", found)
 
 
 def _line(figures: dict) -> list[str]:

@@ -8,8 +8,19 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import blocks, document, inline, peers, propagation, regression, report, rounds, rows
-from bench import scale, versions
+from bench import (
+    blocks,
+    document,
+    inline,
+    peers,
+    propagation,
+    regression,
+    report,
+    rounds,
+    rows,
+    scale,
+    versions,
+)
 from bench.edge import Answering
 from harness import artifacts
 from harness.daemon import Daemon
@@ -79,16 +90,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     parser.add_argument("--check", action="store_true", help="fail if the gate has become slower")
     parser.add_argument("--accept", action="store_true", help="make this run the baseline of --check")
-    parser.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md")
+    parser.add_argument("--write", action="store_true", help="write docs/explanation/benchmarks.md")
     parser.add_argument("--only", metavar="A|B", help="rows whose name has A or B, and no others")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="per row and round")
     parser.add_argument(
-        "--sections", nargs="+", choices=SECTIONS, default=SECTIONS[:3], metavar="SECTION",
+        "--sections",
+        nargs="+",
+        choices=SECTIONS,
+        default=SECTIONS[:3],
+        metavar="SECTION",
         help=f"out of {', '.join(SECTIONS)} (which takes long, and is left out without a word)",
     )
     parser.add_argument(
-        "--e2e", action="store_true",
+        "--e2e",
+        action="store_true",
         help="with the section versions: the end-to-end tests on each as well, 6 minutes each",
     )
     return parser
@@ -130,9 +146,7 @@ def _rows(
     return every + _remote(daemon, directory, cleanup, notes)
 
 
-def _remote(
-    daemon: Daemon, directory: Path, cleanup: ExitStack, notes: list[str]
-) -> list[rows.Row]:
+def _remote(daemon: Daemon, directory: Path, cleanup: ExitStack, notes: list[str]) -> list[rows.Row]:
     cause = peers.why_not()
     if cause:
         notes.append(f"No ext_authz and no envoyproxy/ratelimit: {cause}.")

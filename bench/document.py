@@ -1,4 +1,4 @@
-"""docs/BENCHMARKS.md: what a run of `scripts/bench --write` has measured, and nothing else."""
+"""docs/explanation/benchmarks.md: what a run of `scripts/bench --write` has measured, and nothing else."""
 
 import argparse
 import datetime
@@ -8,7 +8,7 @@ from bench import goals as aims
 from bench import machine, report
 from bench.rounds import Result
 
-FILE = Path(__file__).parent.parent / "docs/BENCHMARKS.md"
+FILE = Path(__file__).parent.parent / "docs/explanation/benchmarks.md"
 
 _INTRODUCTION = """\
 # Benchmarks

@@ -53,9 +53,7 @@ class Edge:
             "stat_prefix": "edge",
             "preserve_external_request_id": True,
             "generate_request_id": False,
-            "route_config": {
-                "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [answer]}]
-            },
+            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [answer]}]},
             "http_filters": [*filters, http_filter("router", "router.v3.Router")],
         }
         chain = {"filters": [{"name": "http_connection_manager", "typed_config": manager}]}

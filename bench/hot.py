@@ -13,9 +13,9 @@ _BURST, _PER_SECOND = 500, 100
 _UNSURE_S = 0.02
 
 _TEXT = """\
-One user over {connections} connections, spread over {workers} workers ({spread}), for {seconds} s; a limit of {burst} at
-once and {rate} a second. Counted by Envoy itself. So many may be let through: the burst, and what refills between the
-first request and the last; the bounds are the time that wrk asks, and the time that it runs.
+One user over {connections} connections, spread over {workers} workers ({spread}), for {seconds} s; a limit of {burst}
+at once and {rate} a second. Counted by Envoy itself. So many may be let through: the burst, and what refills between
+the first request and the last; the bounds are the time that wrk asks, and the time that it runs.
 """
 
 

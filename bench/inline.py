@@ -20,8 +20,7 @@ def section(edges: list[tuple[Row, Edge]]) -> report.Section:
     ours = [(row, edge) for row, edge in edges if row.extensions]
     figures = {row.name: _of(row, edge) for row, edge in ours}
     lines = [
-        [name, *(f"{values[quantile]:.1f}" for quantile in _QUANTILES)]
-        for name, values in figures.items()
+        [name, *(f"{values[quantile]:.1f}" for quantile in _QUANTILES)] for name, values in figures.items()
     ]
     text = report.table(["what", "p50, us", "p99, us", "p99.9, us"], lines)
     note = (

@@ -45,9 +45,7 @@ class Parts:
         """An Envoy with our filter that polls this daemon."""
         row = rows.gate("gate", daemon, rows.uniform(), config=config)
         binary = artifacts.envoy()
-        edge = Edge(
-            self._new(), binary, row.filters, row.clusters, row.extensions, workers=workers
-        )
+        edge = Edge(self._new(), binary, row.filters, row.clusters, row.extensions, workers=workers)
         self.stop(edge)
         return edge
 

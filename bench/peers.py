@@ -87,9 +87,7 @@ def start(directory: Path, blocked_users: int) -> Peers:
         "PORT": str(ports.free()),
         "DEBUG_PORT": str(ports.free()),
     }
-    limiter = Process(
-        "ratelimit", [str(_BUILT / "service_cmd")], directory, env={**os.environ, **settings}
-    )
+    limiter = Process("ratelimit", [str(_BUILT / "service_cmd")], directory, env={**os.environ, **settings})
     for port in (authz_port, limit_port):
         wait_until(lambda port=port: ports.connect(port) is None, "a peer to listen", 30)
     return Peers(

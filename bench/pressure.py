@@ -90,5 +90,3 @@ class Requests:
     def close(self) -> load.Run:
         with self._pool:
             return self._running.result()
-
-

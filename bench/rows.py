@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import edge, load, peers, signed
-from harness import artifacts
 from harness import envoy as envoys
 from harness.daemon import SECRET, Daemon
 
@@ -117,9 +116,7 @@ def plugin(**changes) -> dict:
 def gate(name: str, daemon: Daemon, what: Callable, wasm: Path | None = None, **options) -> Row:
     """A row with our filter; `options` are `config`, and those of `Row`."""
     settings = envoys.Options(options.pop("config", None) or plugin(), 0, wasm=wasm)
-    module = edge.http_filter(
-        "portcullis", "wasm.v3.Wasm", config=envoys.wasm_config("portcullis", settings)
-    )
+    module = edge.http_filter("portcullis", "wasm.v3.Wasm", config=envoys.wasm_config("portcullis", settings))
     poller = {
         "name": "envoy.bootstrap.wasm",
         "typed_config": {
@@ -135,9 +132,7 @@ def gate(name: str, daemon: Daemon, what: Callable, wasm: Path | None = None, **
 
 def ours(daemon: Daemon) -> list[Row]:
     headers = plugin(responses={"ratelimit_headers": "always"})
-    three = plugin(
-        limits=[_limit("per-user"), _limit("per-minute"), _limit("per-address", "client_ip")]
-    )
+    three = plugin(limits=[_limit("per-user"), _limit("per-minute"), _limit("per-address", "client_ip")])
     signatures = plugin(**signed.CONFIG)
     many = uniform(MANY_USERS)
     zipf = uniform(MANY_USERS, distribution="zipf")

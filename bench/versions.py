@@ -55,9 +55,7 @@ def section(directory: Path, say: Callable[[str], None], *, e2e: bool = False) -
     binaries = {version: envoy(version, say) for version in VERSIONS}
     text, figures = _cost(directory, binaries, say)
     if e2e:
-        passed = {
-            version: _tests(directory, version, binary, say) for version, binary in binaries.items()
-        }
+        passed = {version: _tests(directory, version, binary, say) for version, binary in binaries.items()}
         text += _TESTS_TEXT.format(left_out=" and ".join(f"`{name}`" for name in _LEFT_OUT))
         text += "\n" + _tests_table(passed)
         figures["tests"] = passed
@@ -67,9 +65,7 @@ def section(directory: Path, say: Callable[[str], None], *, e2e: bool = False) -
 # ---- what a request costs --------------------------------------------------------------------
 
 
-def _cost(
-    directory: Path, binaries: dict[str, Path], say: Callable[[str], None]
-) -> tuple[str, dict]:
+def _cost(directory: Path, binaries: dict[str, Path], say: Callable[[str], None]) -> tuple[str, dict]:
     refused: dict[str, str] = {}
     with Parts(directory / "cost") as parts, ExitStack() as cleanup:
         daemon = parts.daemon(None)
@@ -86,18 +82,14 @@ def _cost(
         results = rounds.measure(edges, _ROUNDS, _SECONDS, say)
     by_name = {result.row.name: result for result in results}
     names = [row.name for row in chosen]
-    lines = [
-        [version, *_line(by_name, names, version, refused.get(version))] for version in binaries
-    ]
+    lines = [[version, *_line(by_name, names, version, refused.get(version))] for version in binaries]
     text = _TEXT.format(count=len(edges), rounds=_ROUNDS)
     table = report.table(["Envoy", *names], lines)
     return f"{text}\n{table}\n", {**report.as_json(results), "does not start": refused}
 
 
 def _of_version(row: Row, version: str) -> Row:
-    return dataclasses.replace(
-        row, name=f"{version}: {row.name}", baseline=f"{version}: {row.baseline}"
-    )
+    return dataclasses.replace(row, name=f"{version}: {row.name}", baseline=f"{version}: {row.baseline}")
 
 
 def _line(
@@ -152,8 +144,11 @@ def _outcome(suite: xml.Element) -> dict:
 
 def _tests_table(outcomes: dict[str, dict]) -> str:
     lines = [
-        [version, *(str(found[name]) for name in ("passed", "failed", "skipped"))]
-        + [", ".join(f"`{name}`" for name in found["failures"])]
+        [
+            version,
+            *(str(found[name]) for name in ("passed", "failed", "skipped")),
+            ", ".join(f"`{name}`" for name in found["failures"]),
+        ]
         for version, found in outcomes.items()
     ]
     return report.table(["Envoy", "passed", "failed", "skipped", "which failed"], lines)

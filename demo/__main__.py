@@ -94,7 +94,7 @@ Try, in another terminal in this folder:
     if stack.redis:
         event = json.dumps(events.event("block", "bob", reason="fraud", duration="1h"))
         # The shell puts in the time at which it is typed: an older event would not count.
-        event = re.sub(r'"occurred_at": "[^"]*"', "\"occurred_at\": \"'$(date -u +%FT%TZ)'\"", event)
+        event = re.sub(r'"occurred_at": "[^"]*"', '"occurred_at": "\'$(date -u +%FT%TZ)\'"', event)
         print(f"""
 An event through Redis, as a risk engine would publish it:
   redis-cli -p {stack.redis.port} publish {Redis.CHANNEL} '{event}'""")

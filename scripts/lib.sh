@@ -1,5 +1,6 @@
 # Shared by the scripts in this folder: where the repository is, how to speak, how to stop.
 # Sourced, never run. It starts nothing and installs nothing.
+# shellcheck shell=bash disable=SC2034
 
 set -euo pipefail
 

@@ -17,7 +17,7 @@ import sys
 FILE = pathlib.Path(__file__).parent.parent / "docs" / "vectors" / "signatures.json"
 
 # Another time makes the same vectors anew, for a server whose clock is the real one.
-NOW = int(os.environ.get("PORTCULLIS_VECTORS_NOW", 1_800_000_000))
+NOW = int(os.environ.get("PORTCULLIS_VECTORS_NOW", "1800000000"))
 
 SECRETS = {
     "acme-1": "acme's first secret, 2026",
@@ -42,8 +42,7 @@ KEYS = [
     {"id": "stripe-1", "partner": "stripe", "integrations": ["stripe"]},
     {"id": "stripe-2", "partner": "stripe", "integrations": ["stripe"]},
     {"id": "octo-1", "partner": "github", "integrations": ["octo"]},
-    {"id": "old-1", "partner": "acme", "integrations": ["payments", "expired"],
-     "not_after": NOW - 60},
+    {"id": "old-1", "partner": "acme", "integrations": ["payments", "expired"], "not_after": NOW - 60},
     {"id": "new-1", "partner": "acme", "integrations": ["payments"], "not_before": NOW + 60},
     {"id": "scoped-1", "partner": "acme", "integrations": ["refunds"]},
 ]
@@ -97,8 +96,7 @@ def webhook_mac(key_id="hooks-1", at=NOW, nonce="msg_1", body=BODY):
 
 
 def webhook(signatures, at=NOW, nonce="msg_1"):
-    return [["webhook-id", nonce], ["webhook-timestamp", str(at)],
-            ["webhook-signature", signatures]]
+    return [["webhook-id", nonce], ["webhook-timestamp", str(at)], ["webhook-signature", signatures]]
 
 
 def stripe_mac(key_id="stripe-1", at=NOW, body=BODY):
@@ -110,8 +108,10 @@ def stripe(signatures, at=NOW):
 
 
 def github(body=BODY, delivery="72d3162e-cc78-11e3-81ab-4c9367dc0958"):
-    return [["x-github-delivery", delivery],
-            ["x-hub-signature-256", "sha256=" + mac("octo-1", text_of(body)).hexdigest()]]
+    return [
+        ["x-github-delivery", delivery],
+        ["x-hub-signature-256", "sha256=" + mac("octo-1", text_of(body)).hexdigest()],
+    ]
 
 
 def without(headers, name):
@@ -125,21 +125,35 @@ def replaced(headers, name, value):
 VECTORS = []
 
 
-def vector(name, profile, headers, expected, *, key=None, body=BODY, method="POST",
-           path="/pay?id=1", now=NOW, integration=None, **rule):
+def vector(
+    name,
+    profile,
+    headers,
+    expected,
+    *,
+    key=None,
+    body=BODY,
+    method="POST",
+    path="/pay?id=1",
+    now=NOW,
+    integration=None,
+    **rule,
+):
     """One request and what must come of it. `key` is whose signature is found."""
     binary = isinstance(body, bytes)
     sent = {"body_base64": base64.b64encode(body).decode()} if binary else {"body": body}
     result = {"result": expected} | ({"key_id": key} if key else {})
-    VECTORS.append({
-        "name": name,
-        "profile": profile,
-        "integration": integration or INTEGRATIONS[profile],
-        "now": now,
-        **rule,
-        "request": {"method": method, "path": path, "headers": headers, **sent},
-        "expected": result,
-    })
+    VECTORS.append(
+        {
+            "name": name,
+            "profile": profile,
+            "integration": integration or INTEGRATIONS[profile],
+            "now": now,
+            **rule,
+            "request": {"method": method, "path": path, "headers": headers, **sent},
+            "expected": result,
+        }
+    )
 
 
 def portcullis_vectors():
@@ -149,23 +163,36 @@ def portcullis_vectors():
     good = signed()
     case("as documented", good, "verified", key="acme-1")
     case("an empty body", signed(body=""), "verified", key="acme-1", body="")
-    case("a body that is no text", signed(body=bytes(range(256))), "verified", key="acme-1",
-         body=bytes(range(256)))
+    case(
+        "a body that is no text",
+        signed(body=bytes(range(256))),
+        "verified",
+        key="acme-1",
+        body=bytes(range(256)),
+    )
     case("without a nonce", signed(nonce=""), "verified", key="acme-1")
-    case("without a nonce, and a proxy has added one",
-         signed(nonce="") + [["x-request-id", "made-by-a-proxy"]], "verified", key="acme-1")
-    case("without a nonce where one is required", signed(nonce=""), "missing",
-         nonce_required=True)
-    case("with another nonce added where one is required",
-         signed(nonce="") + [["x-request-id", "made-by-a-proxy"]], "mismatch",
-         nonce_required=True)
-    case("two signatures, and the second is right",
-         own(f"v1={portcullis('acme-2')},v1={portcullis()}"), "verified", key="acme-1")
-    case("the key of the same partner that comes next", signed("acme-2"), "verified",
-         key="acme-2")
+    case(
+        "without a nonce, and a proxy has added one",
+        [*signed(nonce=""), ["x-request-id", "made-by-a-proxy"]],
+        "verified",
+        key="acme-1",
+    )
+    case("without a nonce where one is required", signed(nonce=""), "missing", nonce_required=True)
+    case(
+        "with another nonce added where one is required",
+        [*signed(nonce=""), ["x-request-id", "made-by-a-proxy"]],
+        "mismatch",
+        nonce_required=True,
+    )
+    case(
+        "two signatures, and the second is right",
+        own(f"v1={portcullis('acme-2')},v1={portcullis()}"),
+        "verified",
+        key="acme-1",
+    )
+    case("the key of the same partner that comes next", signed("acme-2"), "verified", key="acme-2")
     case("where only acme may sign", good, "verified", key="acme-1", partner="acme")
-    case("another partner where only acme may sign", signed("globex-1"), "out_of_scope",
-         partner="acme")
+    case("another partner where only acme may sign", signed("globex-1"), "out_of_scope", partner="acme")
     case("a key for another integration", signed("scoped-1"), "out_of_scope")
     case("a key that is not valid any more", signed("old-1"), "expired_key")
     case("a key at its last moment", signed("old-1"), "verified", key="old-1", now=NOW - 60)
@@ -191,15 +218,23 @@ def portcullis_vectors():
     case("a nonce with a comma", signed(nonce="a,b"), "malformed")
     digits = portcullis()
     for name, wrong in [
-        ("without a version", digits), ("another version", "v2=" + digits),
-        ("in upper case", "v1=" + digits.upper()), ("a digit short", "v1=" + digits[:-1]),
-        ("a digit too long", "v1=" + digits + "0"), ("with a space", "v1=" + digits + ", v1=0"),
-        ("empty", "v1="), ("five of them", ",".join(["v1=" + digits] * 5)),
+        ("without a version", digits),
+        ("another version", "v2=" + digits),
+        ("in upper case", "v1=" + digits.upper()),
+        ("a digit short", "v1=" + digits[:-1]),
+        ("a digit too long", "v1=" + digits + "0"),
+        ("with a space", "v1=" + digits + ", v1=0"),
+        ("empty", "v1="),
+        ("five of them", ",".join(["v1=" + digits] * 5)),
     ]:
         case(f"a signature {name}", own(wrong), "malformed")
-    for name, wrong in [("with a sign", f"+{NOW}"), ("with a zero in front", f"0{NOW}"),
-                        ("in milliseconds", f"{NOW}000"), ("with a fraction", f"{NOW}.0"),
-                        ("in hexadecimal", hex(NOW))]:
+    for name, wrong in [
+        ("with a sign", f"+{NOW}"),
+        ("with a zero in front", f"0{NOW}"),
+        ("in milliseconds", f"{NOW}000"),
+        ("with a fraction", f"{NOW}.0"),
+        ("in hexadecimal", hex(NOW)),
+    ]:
         case(f"a time {name}", replaced(good, "x-timestamp", wrong), "malformed")
 
 
@@ -208,10 +243,14 @@ def body_vectors():
     vector("body: as documented", "body", good, "verified", key="acme-1")
     vector("body: with a prefix", "body", body_only(prefix="sha256="), "verified", key="acme-1")
     vector("body: an empty body", "body", body_only(body=""), "verified", key="acme-1", body="")
-    vector("body: another path is not noticed", "body", good, "verified", key="acme-1",
-           path="/refund")
-    vector("body: another time is not noticed", "body",
-           replaced(good, "x-timestamp", str(NOW + 5)), "verified", key="acme-1")
+    vector("body: another path is not noticed", "body", good, "verified", key="acme-1", path="/refund")
+    vector(
+        "body: another time is not noticed",
+        "body",
+        replaced(good, "x-timestamp", str(NOW + 5)),
+        "verified",
+        key="acme-1",
+    )
     vector("body: another body", "body", good, "mismatch", body=BODY + "\n")
     vector("body: too old", "body", good, "stale", now=NOW + 301)
     vector("body: without a time", "body", without(good, "x-timestamp"), "missing")
@@ -225,15 +264,11 @@ def standard_webhooks_vectors():
     right = "v1," + webhook_mac()
     good = webhook(right)
     case("as documented", good, "verified", key="hooks-1")
-    case("a secret without padding", webhook("v1," + webhook_mac("hooks-2")), "verified",
-         key="hooks-2")
-    case("two signatures", webhook(f"v1,{webhook_mac('hooks-2', at=1)} {right}"), "verified",
-         key="hooks-1")
-    case("beside a version that is not known", webhook(f"v1a,AAAA {right}"), "verified",
-         key="hooks-1")
+    case("a secret without padding", webhook("v1," + webhook_mac("hooks-2")), "verified", key="hooks-2")
+    case("two signatures", webhook(f"v1,{webhook_mac('hooks-2', at=1)} {right}"), "verified", key="hooks-1")
+    case("beside a version that is not known", webhook(f"v1a,AAAA {right}"), "verified", key="hooks-1")
     case("another id", replaced(good, "webhook-id", "msg_2"), "mismatch")
-    case("an id with a full stop", webhook("v1," + webhook_mac(nonce="msg.1"), nonce="msg.1"),
-         "malformed")
+    case("an id with a full stop", webhook("v1," + webhook_mac(nonce="msg.1"), nonce="msg.1"), "malformed")
     case("another time", replaced(good, "webhook-timestamp", str(NOW + 1)), "mismatch")
     case("another body", good, "mismatch", body="")
     case("too old", good, "stale", now=NOW + 301)
@@ -247,7 +282,7 @@ def standard_webhooks_vectors():
     case("under the older names of its headers", older, "verified", key="hooks-1")
     case("under both names", good + older, "verified", key="hooks-1")
     for name, value in older:
-        case(f"with another {name}", good + [[name, value + "1"]], "malformed")
+        case(f"with another {name}", [*good, [name, value + "1"]], "malformed")
 
 
 def stripe_vectors():
@@ -256,10 +291,13 @@ def stripe_vectors():
 
     right = "v1=" + stripe_mac()
     case("as documented", stripe(right), "verified", key="stripe-1")
-    case("two keys while one is replaced", stripe(f"v1={stripe_mac('stripe-2')},v0=00"),
-         "verified", key="stripe-2")
-    case("a scheme that is not known", stripe(f"{right},v0=6ffbb59b"), "verified",
-         key="stripe-1")
+    case(
+        "two keys while one is replaced",
+        stripe(f"v1={stripe_mac('stripe-2')},v0=00"),
+        "verified",
+        key="stripe-2",
+    )
+    case("a scheme that is not known", stripe(f"{right},v0=6ffbb59b"), "verified", key="stripe-1")
     case("another time", stripe(right, at=NOW + 1), "mismatch")
     case("another body", stripe(right), "mismatch", body=BODY[:-1])
     case("too old", stripe("v1=" + stripe_mac(at=NOW - 301), at=NOW - 301), "stale")
@@ -274,13 +312,20 @@ def github_vectors():
         vector(f"github: {name}", "github", headers, expected, **more)
 
     # The example of GitHub's own documentation.
-    hello = [["x-github-delivery", "delivery-1"], ["x-hub-signature-256", "sha256="
-             "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"]]
+    hello = [
+        ["x-github-delivery", "delivery-1"],
+        ["x-hub-signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"],
+    ]
     case("the documented example", hello, "verified", key="octo-1", body="Hello, World!")
     case("another body", github(), "mismatch", body="Hello, World!")
     case("without a delivery", without(hello, "x-github-delivery"), "missing")
-    case("without its prefix", replaced(hello, "x-hub-signature-256", "757107ea0eb2509fc211221c"
-         "ce984b8a37570b6d7586c22c46f4379c8b043e17"), "malformed")
+    case(
+        "without its prefix",
+        replaced(
+            hello, "x-hub-signature-256", "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+        ),
+        "malformed",
+    )
     case("no valid key", hello, "expired_key", body="Hello, World!", integration="expired")
 
 
@@ -291,8 +336,10 @@ def document():
     stripe_vectors()
     github_vectors()
     keys = [key | {"secret": SECRETS[key["id"]]} for key in KEYS]
-    about = ("Requests and what comes of them, by tests/make_vectors.py. Times are Unix seconds; "
-             "tolerance_s is 300 and any partner may sign unless a vector says otherwise.")
+    about = (
+        "Requests and what comes of them, by tests/make_vectors.py. Times are Unix seconds; "
+        "tolerance_s is 300 and any partner may sign unless a vector says otherwise."
+    )
     return json.dumps({"about": about, "keys": keys, "vectors": VECTORS}, indent=1) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Who may use the invalidator's API, end to end; and the commands of docs/access.md."""
+"""Who may use the invalidator's API, end to end; and the commands of docs/how-to/authenticate-callers.md."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from harness.daemon import Daemon, new_token, token_entry
 from harness.events import event, new_user
 from harness.proc import wait_until
 
-DOCUMENT = (artifacts.REPOSITORY / "docs/access.md").read_text()
+DOCUMENT = (artifacts.REPOSITORY / "docs/how-to/authenticate-callers.md").read_text()
 DENIED = 77
 
 
 def blocks(language: str) -> list[str]:
     """The fenced blocks of the document."""
-    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}(?: \w+)?\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
 
 
 def section(heading: str) -> str:

@@ -21,7 +21,7 @@ from harness.stack import Stack, running
 
 KEY = "a-key-of-the-audit-log"
 SETTINGS = {"audit": {"key": KEY, "fsync": "always"}}
-DOCUMENT = (artifacts.REPOSITORY / "docs/audit.md").read_text()
+DOCUMENT = (artifacts.REPOSITORY / "docs/reference/audit-log.md").read_text()
 TOO_OLD_MS = 7 * 24 * 3_600_000 + 60_000
 
 
@@ -29,25 +29,38 @@ def directory(stack: Stack) -> Path:
     return stack.daemon.store / "audit"
 
 
+def every_line(place: Path) -> list[dict]:
+    written = "".join(file.read_text() for file in sorted(place.glob("audit-*.jsonl")))
+    # What stands behind the last line break is being written.
+    return [json.loads(line) for line in written.split("\n")[:-1]]
+
+
 def lines(stack: Stack, kind: str, place: Path | None = None, **members) -> list[dict]:
     """Lines of a kind that have these members."""
-    files = sorted((place or directory(stack)).glob("audit-*.jsonl"))
-    written = "".join(file.read_text() for file in files)
-    # What stands behind the last line break is being written.
-    every = map(json.loads, written.split("\n")[:-1])
     has = {"kind": kind, **members}.items()
-    return [line for line in every if has <= line.items()]
+    return [line for line in every_line(place or directory(stack)) if has <= line.items()]
+
+
+def assert_documented(written: list[dict]) -> None:
+    """The document has the kind and the members of each line."""
+    chapter = DOCUMENT.split("\n## Lines\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", chapter, re.MULTILINE)
+    kinds = {kind for row in rows for kind in re.findall(r"`(\w+)`", row)}
+    members = set(re.findall(r"`(\w+)`", chapter))
+    for line in written:
+        assert line["kind"] in kinds and set(line) <= members, line
 
 
 def verify(*place: str | Path) -> subprocess.CompletedProcess:
     command = [artifacts.daemon(), "audit", "verify", *place]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
 def assert_intact(stack: Stack) -> None:
     checked = verify("--config", stack.daemon.config)
     assert checked.returncode == 0, checked.stdout
     assert checked.stdout.startswith("intact: ")
+    assert_documented(every_line(directory(stack)))
 
 
 # --- what stands in it --------------------------------------------------------------------------
@@ -220,9 +233,7 @@ DONE = {
 
 
 @pytest.mark.parametrize("fault", DONE)
-def test_what_was_done_to_a_line_is_named_by_us_and_found_with_the_documents_code(
-    copy, tmp_path, fault
-):
+def test_what_was_done_to_a_line_is_named_by_us_and_found_with_the_documents_code(copy, tmp_path, fault):
     place = tmp_path / "audit"
     shutil.copytree(copy / "audit", place)
     (code,) = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
@@ -232,12 +243,12 @@ def test_what_was_done_to_a_line_is_named_by_us_and_found_with_the_documents_cod
 
     def documents() -> subprocess.CompletedProcess:
         argv = [sys.executable, "-c", code, place, KEY]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=30)
+        return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
 
     whole = ours(), documents()
     assert [ran.returncode for ran in whole] == [0, 0], whole
     assert re.search(r"\d+:[0-9a-f]{64}", whole[0].stdout)[0] in whole[1].stdout
-    file, *others = sorted(place.glob("audit-*.jsonl"))
+    file, *_ = sorted(place.glob("audit-*.jsonl"))
     written = file.read_text().splitlines(keepends=True)
     file.write_text("".join(written[:5] + DONE[fault](written[5:])))
     found, found_too = ours(), documents()
@@ -318,7 +329,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "portcullis-test", str(place)]
-    done = subprocess.run(mount, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(mount, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode != 0:
         pytest.skip(f"nobody may mount a file system here: {done.stderr.strip()}")
     yield place
@@ -332,7 +343,7 @@ def test_a_full_disk_of_the_audit_log_alone_holds_up_nothing(small_disk):
     with running(daemon_settings=settings) as stack:
         stack.daemon.publish(made[0])
         ballast = small_disk / "ballast"
-        with pytest.raises(OSError, match="No space left"), ballast.open("wb", 0) as file:
+        with pytest.raises(OSError, match="No space left"), ballast.open("wb", 0) as file:  # noqa: PT012
             while True:
                 file.write(bytes(4096))
         # Each call fills what is left of the last page that the log has.

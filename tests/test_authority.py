@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from test_intake import KEYS, SECRET, sign, write_private
 
 from harness import dead_letters
 from harness.daemon import new_token, token_entry
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import running
+from test_intake import KEYS, SECRET, sign, write_private
 
 BOUNDED = """
 [[keys]]
@@ -75,7 +75,7 @@ def test_a_token_is_good_for_what_it_names(tmp_path):
     token = new_token()
     with running(daemon=True) as stack:
         text = stack.daemon.config.read_text()
-        inline = "allow = { actions = [\"override\"] }"
+        inline = 'allow = { actions = ["override"] }'
         entry = token_entry("marketing", "publisher", token)
         lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in entry.items())
         stack.daemon.config.write_text(f"{text}\n[[api.tokens]]\n{lines}\n{inline}\n")

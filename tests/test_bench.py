@@ -9,7 +9,7 @@ from harness import artifacts
 
 sys.path.insert(0, str(artifacts.REPOSITORY))
 
-from bench import goals, inline, load, regression, report, rounds, rows  # noqa: E402
+from bench import goals, inline, load, regression, report, rounds, rows
 
 UNIT = 10.0
 

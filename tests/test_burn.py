@@ -4,7 +4,7 @@ import socket
 import statistics
 import time
 import uuid
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -86,9 +86,7 @@ def test_a_bad_signature_costs_as_many_times_a_good_one_as_keys_are_tried():
     with gate(integration("hook", "github"), keys=["k1", "k2"], unverified=UNBOUNDED) as stack:
         edge = stack.edge
         assert hook(edge, "k1").status == 200 and hook(edge, "wrong").status == 401
-        good, bad = costs(
-            edge, lambda: hook(edge, "k1", BODY), lambda: hook(edge, "wrong", BODY)
-        )
+        good, bad = costs(edge, lambda: hook(edge, "k1", BODY), lambda: hook(edge, "wrong", BODY))
         assert bad < 2.5 * good, (good, bad)
 
 
@@ -113,9 +111,7 @@ def test_a_body_that_is_read_again_for_another_key_reaches_the_upstream_whole(pr
     signer = {
         "github": signing.github,
         "stripe": signing.stripe,
-        "standard-webhooks": lambda body, secret: signing.standard_webhooks(
-            body, secret=secret.encode()
-        ),
+        "standard-webhooks": lambda body, secret: signing.standard_webhooks(body, secret=secret.encode()),
     }[profile]
     with gate(integration("hook", profile), keys=["k1", "k2"], profile=profile) as stack:
         for size in [65_536, 200_000, MIB]:
@@ -223,16 +219,13 @@ class Slow:
     def __init__(self, edge, path: str, ip: str = "127.0.0.1", **headers: str):
         lines = {"host": "edge", "transfer-encoding": "chunked", **headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        self.socket = socket.create_connection(
-            ("127.0.0.1", edge.port), timeout=15, source_address=(ip, 0)
-        )
+        self.socket = socket.create_connection(("127.0.0.1", edge.port), timeout=15, source_address=(ip, 0))
         self.raw(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode())
 
     def raw(self, data: bytes) -> None:
-        try:
+        # It may have been answered, and hung up on, before it was read.
+        with suppress(ConnectionError):
             self.socket.sendall(data)
-        except ConnectionError:
-            pass  # It was answered, and hung up on, before it was read.
 
     def chunk(self, data: bytes) -> None:
         self.raw(b"%x\r\n%s\r\n" % (len(data), data))
@@ -333,7 +326,7 @@ def test_slow_headers_hold_no_more_than_their_addresss_part():
     few = {"requests_max": 40, "address_requests_max": 10}
     with gate(integration("hook", "github"), held=few) as stack, ExitStack() as cleanup:
         edge = stack.edge
-        for n in range(20):
+        for _ in range(20):
             lines = signing.github(b"", secret="a-secret-of-nobody-at-all")
             cleanup.callback(Slow(edge, "/hook", **lines).close)
         edge.wait_metric("portcullis_denied_body_no_room", 10)

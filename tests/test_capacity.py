@@ -33,9 +33,7 @@ def post_head(path: str, authorization: str, length: int) -> bytes:
 
 
 def get_head(path: str, authorization: str) -> bytes:
-    return (
-        f"GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: {authorization}\r\n\r\n"
-    ).encode()
+    return (f"GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: {authorization}\r\n\r\n").encode()
 
 
 @contextmanager
@@ -234,10 +232,12 @@ def test_handshakes_that_are_never_finished_keep_nobody_out(tmp_path):
 
     def block() -> int:
         body = json.dumps(event("block", new_user())).encode()
-        with socket.create_connection((ADDRESS, port), timeout=2) as plain:
-            with trust.wrap_socket(plain, server_hostname="localhost") as tls:
-                tls.sendall(post_head("/v1/invalidations", one.bearer(), len(body)) + body)
-                return int(tls.recv(4096).split()[1])
+        with (
+            socket.create_connection((ADDRESS, port), timeout=2) as plain,
+            trust.wrap_socket(plain, server_hostname="localhost") as tls,
+        ):
+            tls.sendall(post_head("/v1/invalidations", one.bearer(), len(body)) + body)
+            return int(tls.recv(4096).split()[1])
 
     try:
         wait_until(lambda: block() == 202, "the daemon to answer")
@@ -260,7 +260,7 @@ def test_who_does_not_read_its_answers_is_sent_away(daemon):
         one.settimeout(30)
         ask = get_head("/metrics", daemon.bearer("auditor"))
         # Far more answers than there is room for between us.
-        with pytest.raises(ConnectionError):
+        with pytest.raises(ConnectionError):  # noqa: PT012
             while True:
                 one.sendall(ask * 100)
 

@@ -88,8 +88,13 @@ def test_an_internal_redirect_is_decided_again(user):
 
 
 CONNECT = [
-    {"match": {"connect_matcher": {}}, "route": {"cluster": "upstream", "upgrade_configs": [
-        {"upgrade_type": "CONNECT", "connect_config": {}}]}},
+    {
+        "match": {"connect_matcher": {}},
+        "route": {
+            "cluster": "upstream",
+            "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}],
+        },
+    },
     {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}},
 ]
 

@@ -216,7 +216,11 @@ def test_faults_that_cannot_be_at_once():
     assert not may_coincide(deleted, fault("redis link reset, stream trimmed")), "now it has not"
     assert not may_coincide(deleted, fault("redis kill -9")), "there is nothing to be damaged"
     lost = fault("daemon kill -9, store lost")
-    assert may_coincide(lost, flush) and may_coincide(lost, deleted) and may_coincide(lost, fault("envoy SIGSTOP"))
+    assert (
+        may_coincide(lost, flush)
+        and may_coincide(lost, deleted)
+        and may_coincide(lost, fault("envoy SIGSTOP"))
+    )
     for unreachable in ["redis SIGSTOP", "redis kill -9", "redis link reset", "redis link silent"]:
         assert not may_coincide(lost, fault(unreachable)), "only that store may have it"
     assert may_coincide(lost, fault("redis link reset", "b"))

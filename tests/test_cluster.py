@@ -33,6 +33,7 @@ def nodes(tmp_path):
             capture_output=True,
             text=True,
             timeout=60,
+            check=False,
         )
         assert made.returncode == 0, made.stdout + made.stderr
         wait_until(lambda: all(is_whole(node) for node in started), "the cluster", 20)
@@ -74,7 +75,7 @@ def client(nodes: list[Redis]) -> RedisCluster:
 
 
 def script(cluster: RedisCluster, action: str, user: str) -> None:
-    """As docs/redis.md tells publishers to."""
+    """As docs/how-to/publish-over-redis.md tells publishers to."""
     made = event(action, user)
     source = (artifacts.REPOSITORY / "invalidator/redis/publish.lua").read_text()
     names = ("subjects", "stream", "digest")

@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from harness import artifacts, certificates, plugin
-from harness.daemon import SECRET, new_token, toml, token_entry
+from harness.daemon import SECRET, new_token, token_entry
 from harness.envoy import Options, bootstrap, validate
 from harness.events import new_user
 from harness.stack import running
@@ -205,11 +206,11 @@ WRONG_DAEMON = {
     "no secret": ({"poll": {"listen": POLL["listen"]}}, ["poll", "secret"]),
     "secret too short": ({"poll": {**POLL, "secret": "tooshort-secret"}}, ["poll.secret", "16"]),
     "secret file absent": (
-        {"poll": {"listen": POLL["listen"]}, "poll.secret": {"file": "/nonexistent"}},
+        {"poll": {"listen": POLL["listen"], "secret": {"file": "/nonexistent"}}},
         ["poll.secret", "/nonexistent"],
     ),
     "secret env absent": (
-        {"poll": {"listen": POLL["listen"]}, "poll.secret": {"env": "PORTCULLIS_NO_SUCH"}},
+        {"poll": {"listen": POLL["listen"], "secret": {"env": "PORTCULLIS_NO_SUCH"}}},
         ["poll.secret", "PORTCULLIS_NO_SUCH"],
     ),
     "api not loopback": ({"poll": POLL, "api": {"listen": "0.0.0.0:7700"}}, ["api.listen"]),
@@ -224,7 +225,7 @@ WRONG_DAEMON = {
     "socket_mode no mode": ({"poll": {**POLL, "socket_mode": "rw"}}, ["poll.socket_mode"]),
     "hold too long": ({"poll": {**POLL, "hold": "1h"}}, ["poll.hold"]),
     "redis url": (
-        {"poll": POLL, "sources.redis": {"url": "http://u:hunter2@localhost"}},
+        {"poll": POLL, "sources": {"redis": {"url": "http://u:hunter2@localhost"}}},
         ["sources.redis.url", "redis://"],
     ),
     "inbox with a bad name": (
@@ -235,7 +236,7 @@ WRONG_DAEMON = {
         {
             "poll": POLL,
             "sources": {
-                "redis": {"url": "redis://x", "inboxes": [{"name": "desk", "allow.scopes": []}]}
+                "redis": {"url": "redis://x", "inboxes": [{"name": "desk", "allow": {"scopes": []}}]}
             },
         },
         ["sources.redis.inboxes[0].allow.scopes", "1 to 64 names"],
@@ -244,7 +245,7 @@ WRONG_DAEMON = {
     "store not absolute": (
         {"poll": POLL, "store": {"directory": "here"}}, ["store.directory", "absolute"]
     ),
-    "no source": ({"poll": POLL, "sources.embedded": {"enabled": False}}, ["sources"]),
+    "no source": ({"poll": POLL, "sources": {"embedded": {"enabled": False}}}, ["sources"]),
     "limit zero": ({"poll": POLL, "limits": {"nodes_max": 0}}, ["limits.nodes_max"]),
     "log format": ({"poll": POLL, "log": {"format": "xml"}}, ["log.format"]),
     "log level": ({"poll": POLL, "log": {"level": "loud"}}, ["log.level"]),
@@ -262,7 +263,7 @@ def test_wrong_daemon_configuration_exits_64(tmp_path, tables, parts):
     callers = [token_entry("ops", "operator", new_token())]
     api = {"tokens": callers, **tables.get("api", {})}
     tables = {"store": {"directory": "/nonexistent"}, **tables, "api": api}
-    file.write_text(toml(tables))
+    file.write_text(tomli_w.dumps(tables))
     answer = run_daemon(file)
     assert answer.returncode == 64
     for part in parts:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import dead_letters, events, plugin
+from harness import dead_letters, events
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import running
@@ -144,9 +144,7 @@ def test_dead_letters_pseudonyms_and_the_audit_log_are_put_back_as_well(user):
         wait_until(lambda: "action=block" in show().stdout, "the line about the block")
         REMOVALS["directory"](stack.daemon.store)
         names = ["state.redb", "dead-letters.redb", "pseudonyms.redb", "audit/head"]
-        wait_until(
-            lambda: all((stack.daemon.store / name).exists() for name in names), "all files"
-        )
+        wait_until(lambda: all((stack.daemon.store / name).exists() for name in names), "all files")
         assert dead_letters.of_event(stack.daemon, letter["event_id"])
         assert "action=block" in show().stdout
         wait_until(lambda: ready(stack), "the daemon to be ready")
@@ -233,9 +231,7 @@ def test_without_redis_a_node_that_was_served_before_is_an_alarm(user):
         forget_everything(stack.daemon)
         stack.daemon.start()
         wait_until(lambda: not ready(stack), "the alarm")
-        assert "was served by a daemon that had another store" in stack.daemon.status()["store"][
-            "doubt"
-        ]
+        assert "was served by a daemon that had another store" in stack.daemon.status()["store"]["doubt"]
         assert stack.daemon.metrics()["portcullis_store_doubtful"] == 1
         # What the node knows it goes on to enforce.
         assert blocked(stack, user)
@@ -243,10 +239,7 @@ def test_without_redis_a_node_that_was_served_before_is_an_alarm(user):
 
 def test_a_flood_of_garbage_fills_no_disk_and_pushes_out_nothing_good(summary):
     with running(redis=True) as stack:
-        good = [
-            event("block", new_user(), at_ms=events.now_ms() - 8 * 24 * 3_600_000)
-            for _ in range(50)
-        ]
+        good = [event("block", new_user(), at_ms=events.now_ms() - 8 * 24 * 3_600_000) for _ in range(50)]
         for letter in good:
             stack.redis.publish(letter)
         for letter in good:
@@ -263,7 +256,9 @@ def test_a_flood_of_garbage_fills_no_disk_and_pushes_out_nothing_good(summary):
                 pipeline.publish(stack.redis.CHANNEL, b"%010d" % number + body)
             pipeline.execute()
             # Not so fast that the daemon gives the connection up.
-            wait_until(lambda: _refused(stack) - before_refused >= start - 20_000, "the daemon", 60)
+            wait_until(
+                lambda start=start: _refused(stack) - before_refused >= start - 20_000, "the daemon", 60
+            )
         user = new_user()
         stack.redis.publish(event("block", user))
         wait_until(lambda: blocked(stack, user), "the block behind it", 30)

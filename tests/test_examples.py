@@ -166,9 +166,7 @@ def is_under(path: str, *prefixes: str) -> bool:
 
 def is_public(path: str) -> bool:
     """Whether full.yaml wants no token there, however an upstream reads it."""
-    return all(
-        one in {"/status", "/login"} or is_under(one, "/public") for one in readings(path)
-    )
+    return all(one in {"/status", "/login"} or is_under(one, "/public") for one in readings(path))
 
 
 def token(**claims) -> str:

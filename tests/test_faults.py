@@ -193,9 +193,7 @@ def test_stale_allow(user):
         bystander = new_user()
         with watching(stack.edge, bystander) as seen:
             stack.daemon.process.kill()
-            wait_until(
-                lambda: stack.edge.metric("portcullis_failed_open_stale"), "staleness to be counted"
-            )
+            wait_until(lambda: stack.edge.metric("portcullis_failed_open_stale"), "staleness to be counted")
             assert stack.edge.get("/", user).status == 403, "what is known stays enforced"
         assert set(seen) == {200}, seen
 
@@ -308,9 +306,7 @@ def test_polling_vm_trapped(singleton, user, summary):
             trapping = new_user()
             receipt = stack.daemon.block(trapping, reason="test-trap")
             assert TRAPPED in stack.edge.process.log.read_text(), "nothing has trapped"
-            summary(
-                f"polling VM trapped ({singleton=}) -> enforced: {receipt['elapsed_ms']:.0f} ms"
-            )
+            summary(f"polling VM trapped ({singleton=}) -> enforced: {receipt['elapsed_ms']:.0f} ms")
             assert receipt["elapsed_ms"] <= 1000, "another VM must take over within a second"
             later = new_user()
             stack.daemon.block(later)

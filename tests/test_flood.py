@@ -1,6 +1,6 @@
 """Floods on the channel: an operator's block meanwhile, and how long until all is in order again.
 
-The longer ones run with PORTCULLIS_LONG=1; docs/performance.md has their figures.
+The longer ones run with PORTCULLIS_LONG=1; docs/explanation/performance.md has their figures.
 """
 
 import statistics

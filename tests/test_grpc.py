@@ -14,7 +14,7 @@ from harness.stack import running
 
 # Its threads must not have a say in the processes that the harness starts: now and then they abort them.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-import grpc  # noqa: E402
+import grpc
 
 UNARY, STREAM = "/bets.Bets/Place", "/bets.Bets/Watch"
 TIMEOUT_S = 10
@@ -48,9 +48,7 @@ def gate(stack, port: int, config: dict, poll_address: str | None) -> Envoy:
     """Another Envoy, in front of the gRPC server."""
     directory = stack.edge.config.parent / config["node"]
     directory.mkdir()
-    options = Options(
-        plugin=config, upstream_port=port, poll_address=poll_address, upstream_http2=True
-    )
+    options = Options(plugin=config, upstream_port=port, poll_address=poll_address, upstream_http2=True)
     return Envoy(directory, options)
 
 
@@ -74,7 +72,7 @@ def place(channel, user: str, method: str = UNARY) -> tuple[grpc.StatusCode, str
     """Status, details and initial and trailing metadata of one call."""
     call = channel.unary_unary(method)
     try:
-        answer, done = call.with_call(b"1", metadata=[("x-user-id", user)], timeout=TIMEOUT_S)
+        answer, _ = call.with_call(b"1", metadata=[("x-user-id", user)], timeout=TIMEOUT_S)
         return grpc.StatusCode.OK, answer.decode(), {}
     except grpc.RpcError as error:
         metadata = [*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())]
@@ -136,7 +134,7 @@ def test_a_node_that_does_not_know_enough(stack, bets, summary):
 
 
 def test_a_stream_that_is_open_goes_on_and_a_new_one_is_denied(stack):
-    """As with every request that has gone on: README.md, how a request is decided."""
+    """As with every request that has gone on: docs/explanation/how-a-request-is-decided.md."""
     user = new_user()
     go_on, answers = threading.Semaphore(0), []
 

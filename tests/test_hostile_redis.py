@@ -1,6 +1,6 @@
 """Where signatures are required: what somebody who can write to Redis can do, and what not.
 
-Each test is a line of the table in docs/redis.md. Whoever writes there writes keys raw, past the
+Each test is a line of the table in docs/explanation/redis.md. Whoever writes there writes keys raw, past the
 script, and with any date.
 """
 
@@ -9,13 +9,13 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from test_intake import KEYS, sign, write_private
-from test_truth import script
 
 from harness import events
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import running
+from test_intake import KEYS, sign, write_private
+from test_truth import script
 
 DAY_MS = 24 * 3_600_000
 

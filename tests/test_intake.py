@@ -59,8 +59,8 @@ def stack(directory):
 
 
 def recipe(language: str) -> str:
-    """The only code block of this language in docs/events.md."""
-    text = (REPOSITORY / "docs/events.md").read_text()
+    """The only code block of this language in docs/how-to/sign-events.md."""
+    text = (REPOSITORY / "docs/how-to/sign-events.md").read_text()
     [found] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return found
 

@@ -30,12 +30,9 @@ def jwt_authn() -> dict:
     return {
         "name": "envoy.filters.http.jwt_authn",
         "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3"
-            ".JwtAuthentication",
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
             "providers": {"tests": provider},
-            "rules": [
-                {"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": either}}}
-            ],
+            "rules": [{"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": either}}}],
         },
     }
 

@@ -129,9 +129,7 @@ def test_an_old_key_ends_with_its_grace(keys_file):
     write(keys_file, ("k1", signing.SECRET))
     with stack_with(keys_file) as stack:
         wait_until(lambda: post(stack) == 200, "the first key")
-        rotated = stack.daemon.cli(
-            "keys", "rotate", "acme", "--grace", "3s", "--file", str(keys_file)
-        )
+        rotated = stack.daemon.cli("keys", "rotate", "acme", "--grace", "3s", "--file", str(keys_file))
         assert rotated.returncode == 0, rotated.stderr
         started = time.monotonic()
         wait_until(lambda: post(stack) == 401, "the old key to end", timeout_s=10)

@@ -27,8 +27,7 @@ LIMITS = [
     limit("burst", "user", 5, match=only("/burst")),
     limit("refill", "user", 2, "1s", match=only("/refill")),
     # 50 at once, then 200 a second.
-    {**limit("hammer", "user", 50, match=only("/hammer")), "tokens_per_fill": 200}
-    | {"fill_interval": "1s"},
+    {**limit("hammer", "user", 50, match=only("/hammer")), "tokens_per_fill": 200} | {"fill_interval": "1s"},
     limit("wide", "user", 6, match=only("/several")),
     limit("narrow", "user", 2, match=only("/several/narrow")),
     limit("writes", "user", 1, match=[{"methods": ["POST", "PUT"], "path": {"prefix": "/rw"}}]),

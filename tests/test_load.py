@@ -15,7 +15,7 @@ from load import own
 SCRIPTS = ["limits", "signatures", "invalidation", "mixed"]
 LOAD = artifacts.REPOSITORY / "scripts/load"
 SETTINGS = artifacts.REPOSITORY / "tests/k6/lib/settings.js"
-GUIDE = artifacts.REPOSITORY / "docs/load-testing.md"
+GUIDE = artifacts.REPOSITORY / "docs/how-to/load-test.md"
 
 # How long things take is not what is tested here, on a machine that has other things to do.
 PATIENT = ["--seconds", "2", "--rate", "40", "--slack", "10000"]

@@ -40,9 +40,7 @@ def signed(tolerance: str, **changes) -> dict:
 
 def headers(profile: str, body: bytes = BODY, at: int | None = None) -> dict[str, str]:
     signer = {
-        "portcullis": lambda: signing.portcullis(
-            "POST", "/portcullis", body, key_id="portcullis", at=at
-        ),
+        "portcullis": lambda: signing.portcullis("POST", "/portcullis", body, key_id="portcullis", at=at),
         "standard-webhooks": lambda: signing.standard_webhooks(body, at=at),
         "stripe": lambda: signing.stripe(body, at=at),
         "body": lambda: signing.body_only(body, key_id="body", at=at),
@@ -71,8 +69,10 @@ def test_a_raised_tolerance_makes_nothing_usable_again(tmp_path, old_goes_on):
         # Out of tolerance, and forgotten: each slab is written meanwhile.
         started = time.monotonic()
         wait_until(
-            lambda: time.monotonic() - started > 3 * SHORT_S
-            and {send_new(old, profile) for profile in PROFILES for _ in range(40)} == {200},
+            lambda: (
+                time.monotonic() - started > 3 * SHORT_S
+                and {send_new(old, profile) for profile in PROFILES for _ in range(40)} == {200}
+            ),
             "the used ones to be forgotten",
         )
         stack.edge.change(plugin=signed("300s"))
@@ -90,8 +90,10 @@ def test_a_raised_tolerance_makes_nothing_usable_again(tmp_path, old_goes_on):
             assert send(old, profile, lines, b"again") == 200
         started = time.monotonic()
         wait_until(
-            lambda: time.monotonic() - started > 3 * SHORT_S
-            and {send_new(old, profile) for profile in PROFILES for _ in range(40)} == {200},
+            lambda: (
+                time.monotonic() - started > 3 * SHORT_S
+                and {send_new(old, profile) for profile in PROFILES for _ in range(40)} == {200}
+            ),
             "them to be out of the old tolerance",
         )
         with stack.edge.connect() as new:
@@ -172,9 +174,7 @@ def test_another_memory_does_not_make_used_requests_usable(tmp_path):
         edge.change(vm_id="another")
         with edge.connect() as new:
             assert {send(new, *one) for one in used.items()} == {401}
-            wait_until(
-                lambda: {send_new(new, one) for one in PROFILES} == {200}, "new ones to be served"
-            )
+            wait_until(lambda: {send_new(new, one) for one in PROFILES} == {200}, "new ones to be served")
         assert "vm_id: this Envoy has had another" in edge.process.log.read_text()
         assert edge.metric("portcullis_memories") == 2
 

@@ -19,13 +19,11 @@ from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import Stack, running
 
-README = (artifacts.REPOSITORY / "README.md").read_text()
-AUDIT = (artifacts.REPOSITORY / "docs/audit.md").read_text()
+METRICS = (artifacts.REPOSITORY / "docs/reference/metrics.md").read_text()
+ANSWERS = (artifacts.REPOSITORY / "docs/reference/answers.md").read_text()
 TOO_OLD_MS = 7 * 24 * 3_600_000 + 60_000
 # What Prometheus sends.
-PROMETHEUS = (
-    "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
-)
+PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 INTEGRATION = {
     "name": "orders",
     "match": [{"path": {"prefix": "/orders"}}],
@@ -100,7 +98,7 @@ def scrape(stack: Stack, accept: str | None) -> tuple[str, str]:
 
 def promtool(text: str) -> subprocess.CompletedProcess:
     command = [artifacts.promtool(), "check", "metrics"]
-    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False)
 
 
 def test_promtool_finds_nothing_wrong(stack):
@@ -136,10 +134,16 @@ def test_repairs_are_told_apart_by_where(stack):
     assert "portcullis_repaired_total" not in metrics
 
 
+def first_column(heading: str) -> list[str]:
+    """The first column of all tables below a heading of docs/reference/metrics.md."""
+    chapter = METRICS.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| (`.*?`) \|", chapter, re.MULTILINE)
+
+
 def documented() -> set[str]:
-    """Every name that a document gives a metric of the daemon."""
-    table = README.split("**The invalidator's metrics**")[1].split("\n\nNo metric")[0]
-    names = re.findall(r"`(portcullis_\w+?)(?:\{[\w,]+\})?`", table + AUDIT)
+    """Every name that the document gives a metric of the daemon."""
+    names = [name.strip("`").partition("{")[0] for name in first_column("The daemon")]
+    assert len(set(names)) == len(names) > 50
     return {name.removesuffix("_total") for name in names}
 
 
@@ -209,3 +213,33 @@ def test_the_filters_metrics_are_read_through_envoy(stack):
     assert not doubled
     samples = Counter(line.rpartition(" ")[0] for line in ours if not line.startswith("#"))
     assert set(samples.values()) == {1}
+
+
+def test_every_metric_of_the_filter_is_documented_and_every_documented_one_is_there(stack):
+    chapter = METRICS.split("\n## The filter\n")[1]
+    results = re.findall(r"`(\w+)`", chapter.split("`RESULT` is one of")[1].split(".\n")[0])
+    rules = re.findall(r"^\| `(\w+)` \|", ANSWERS.split("\n## Rules\n")[1], re.MULTILINE)
+    stands_for = {
+        "OUTCOME": ["denied", "would_deny", "failed_open"],
+        "CAUSE": rules,
+        "RESULT": results,
+        "NAME": ["per-user", "orders"],  # a limit or an integration
+        "PROFILE": ["portcullis"],
+    }
+    with Connection(stack.edge.admin_port) as admin:
+        stats = admin.get("/stats?format=json").body.decode()
+    there = set(re.findall(r'"wasmcustom\.portcullis\.([^"]+)"', stats))
+    expected: set[str] = set()
+    for name in first_column("The filter"):
+        names = {name.strip("`")}
+        for word, values in stands_for.items():
+            each = {one: values if word in one else [""] for one in names}
+            names = {one.replace(word, value) for one in names for value in each[one]}
+        expected |= names
+    # Of reasons and key ids there are as many as were seen.
+    seen = {name for name in there if re.match(r"block\.|signature\.skew_ms\.", name)}
+    unseen = {name for name in expected if re.match(r"block\.REASON|signature\.skew_ms\.KEY", name)}
+    assert len(unseen) == 4 and any(name.startswith("block.fraud.") for name in seen)
+    # There is one limit and one integration.
+    others = {name for name in expected if re.match(r"limit\.orders|integration\.per-user", name)}
+    assert expected - unseen - others == there - seen

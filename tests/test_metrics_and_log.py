@@ -115,9 +115,7 @@ def test_a_client_cannot_write_the_access_log_field(stack):
 def test_daemon_metrics(stack, user):
     stack.daemon.block(user)
     names = {name.partition("{")[0] for name in stack.daemon.metrics()}
-    assert names and all(
-        name.startswith(("portcullis_", "process_", "tokio_")) for name in names
-    ), names
+    assert names and all(name.startswith(("portcullis_", "process_", "tokio_")) for name in names), names
 
 
 def test_status(stack, user):

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from test_truth import script, status, view
 
 from chaos.proxy import Link
 from harness import artifacts, ports
@@ -16,6 +15,7 @@ from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.redis_server import Redis
 from harness.stack import running
+from test_truth import script, status, view
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_what_is_said_while_nobody_hears_the_others_counts_in_its_order(
             link.heal()
     in_step(first, second)
     for stack in (first, second):
-        wait_until(lambda: status(stack, users[-1]) != 503, "the Envoy to be fresh")
+        wait_until(lambda stack=stack: status(stack, users[-1]) != 503, "the Envoy to be fresh")
         assert [user for user in users if status(stack, user) != wanted[later]] == []
 
 
@@ -219,7 +219,7 @@ def test_a_retry_through_another_daemon_while_nobody_hears_the_others_ends_in_on
             link.heal()
     in_step(first, second)
     for stack in (first, second):
-        wait_until(lambda: status(stack, users[-1]) != 503, "the Envoy to be fresh")
+        wait_until(lambda stack=stack: status(stack, users[-1]) != 503, "the Envoy to be fresh")
     for user in users:
         assert status(first, user) == status(second, user), user
 

@@ -1,4 +1,4 @@
-"""Stories against the order of events: each was once answered untruly, or ended differently on two daemons or on a node."""
+"""Stories against the order of events: each once had an untrue answer, or ended differently on two daemons or nodes."""
 
 import json
 import shutil
@@ -6,14 +6,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from test_order import cut_off, in_step, two  # noqa: F401
-from test_truth import of, script, status, view
 
 from harness import artifacts
 from harness.clock import Clock
 from harness.events import event, new_user, now_ms
 from harness.proc import wait_until
 from harness.stack import running
+from test_order import cut_off, in_step, two  # noqa: F401
+from test_truth import of, script, status, view
 
 NONE_OF_A_MILLION = {"name": "per-user", "max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "3600s"}
 
@@ -114,7 +114,15 @@ def test_whatever_a_publisher_says_when_an_event_was_heard_daemons_agree(two, he
     made = event("block", user)
     text = (artifacts.REPOSITORY / "invalidator/redis/publish.lua").read_text()
     keys = [state_key(user), *(f"{{portcullis}}:{name}" for name in ("subjects", "stream", "digest"))]
-    given = ["portcullis.invalidations", f"user:{user}", made["event_id"], json.dumps(made), 100_000, 256, heard]
+    given = [
+        "portcullis.invalidations",
+        f"user:{user}",
+        made["event_id"],
+        json.dumps(made),
+        100_000,
+        256,
+        heard,
+    ]
     first.redis.client.register_script(text)(keys=keys, args=given)
     wait_until(lambda: status(first, user) == 403, "the block")
     assert_same(first, second, user)
@@ -169,7 +177,9 @@ def test_the_last_word_stays_the_last_while_the_daemons_clock_is_set(tmp_path, j
         wait_until(lambda: view(stack, user) == [], "the unblock")
         time.sleep(0.01)
         send[last](block)
-        wait_until(lambda: stack.redis.client.hexists(state_key(user), block["event_id"]), "the block in Redis")
+        wait_until(
+            lambda: stack.redis.client.hexists(state_key(user), block["event_id"]), "the block in Redis"
+        )
         in_step(stack)
         assert view(stack, user) == [block["event_id"]]
         assert status(stack, user) == 403
@@ -190,7 +200,9 @@ def test_no_stamp_of_the_future_stays_with_a_node(tmp_path, how):
             message = f"{now_ms() + 290_000}-0 {json.dumps(block)}"
             stack.redis.client.publish(stack.redis.CHANNEL, message)
         wait_until(lambda: status(stack, user) == 403, "the block")
-        wait_until(lambda: stack.redis.client.hexists(state_key(user), block["event_id"]), "the block in Redis")
+        wait_until(
+            lambda: stack.redis.client.hexists(state_key(user), block["event_id"]), "the block in Redis"
+        )
         start_anew(stack)
         stack.wait_synced()
         wait_until(lambda: view(stack, user), "the block")
@@ -240,7 +252,7 @@ def test_numbers_of_more_publishers_than_count(cut_off):
 def test_both_daemons_are_full_of_other_blocks(cut_off):
     first, second, ends = cut_off
     user = new_user()
-    wait_until(lambda: first.redis.client.ping(), "Redis")
+    wait_until(first.redis.client.ping, "Redis")
     for link in ends:
         link.silence()
     with ThreadPoolExecutor(48) as pool:

@@ -2,7 +2,8 @@
 
 Each operation is over before the next one begins, so the order in real time is the order of events, and a
 small model in this file says what is in effect. At the end both daemons, both Envoys and a third daemon that starts
-with nothing are compared with it. `PORTCULLIS_ORDER_SECONDS` lets it run longer, `PORTCULLIS_ORDER_SEED` repeats a story.
+with nothing are compared with it. `PORTCULLIS_ORDER_SECONDS` lets it run longer,
+`PORTCULLIS_ORDER_SEED` repeats a story.
 """
 
 import json
@@ -14,14 +15,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
-from test_order import in_step, links
-from test_truth import script
 
 from harness.daemon import Daemon
 from harness.events import event, new_user, now_ms
 from harness.proc import wait_until
 from harness.redis_server import Redis
 from harness.stack import running
+from test_order import in_step, links
+from test_truth import script
 
 SECONDS = float(os.environ.get("PORTCULLIS_ORDER_SECONDS", "25"))
 SEED = os.environ.get("PORTCULLIS_ORDER_SEED")
@@ -66,7 +67,7 @@ class Known:
 
 @dataclass
 class Model:
-    """What is in effect for one user: docs/events.md, the order of events."""
+    """What is in effect for one user: docs/explanation/order-of-events.md."""
 
     known: dict = field(default_factory=dict)
     ids: set = field(default_factory=set)
@@ -104,7 +105,7 @@ class Model:
             one
             for one in self.known.values()
             if one.topic == topic
-            or one.is_lift and topic[0] in ("block", "zero") and (topic, one.lane) not in self.known
+            or (one.is_lift and topic[0] in ("block", "zero") and (topic, one.lane) not in self.known)
         ]
         return max(speaks, key=lambda one: one.order)
 
@@ -297,7 +298,9 @@ class World:
 
         def same() -> bool:
             status, other = third.status(), self.stacks[0].daemon.status()
-            return status["redis"] and status["redis"]["state"] == "same" and status["digest"] == other["digest"]
+            return (
+                status["redis"] and status["redis"]["state"] == "same" and status["digest"] == other["digest"]
+            )
 
         wait_until(same, "the third daemon", 30)
         wrong = []
@@ -351,7 +354,7 @@ def test_who_is_acknowledged_last_has_the_last_word(parts, tmp_path):
     first = int(SEED) if SEED else random.randrange(1_000_000)
     until = time.monotonic() + SECONDS
     seed = first
-    while seed == first or not SEED and time.monotonic() < until:
+    while seed == first or (not SEED and time.monotonic() < until):
         print(f"PORTCULLIS_ORDER_SEED={seed}", flush=True)
         world = World(stacks, ends, redis, random.Random(seed))
         directory = tmp_path / str(seed)

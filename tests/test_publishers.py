@@ -6,13 +6,12 @@ import threading
 import time
 from collections import Counter, defaultdict
 
-from test_nodes import second_envoy
-
 from harness import daemon as daemons
 from harness.client import Connection
 from harness.daemon import ROLES, Daemon
 from harness.events import event, new_user
 from harness.stack import running
+from test_nodes import second_envoy
 
 PUBLISHERS = 100
 SECONDS = 6
@@ -50,9 +49,7 @@ class Publishers:
 
 def test_a_hundred_publishers_and_a_node_that_hangs(summary):
     tokens = [daemons.new_token() for _ in range(PUBLISHERS)]
-    entries = [
-        daemons.token_entry(f"publisher-{n}", "publisher", token) for n, token in enumerate(tokens)
-    ]
+    entries = [daemons.token_entry(f"publisher-{n}", "publisher", token) for n, token in enumerate(tokens)]
     operator = daemons.new_token()
     api = {
         "ack_timeout": f"{ACK_TIMEOUT_S * 1000:.0f}ms",

@@ -7,14 +7,14 @@ import json
 import time
 
 import pytest
-from test_hostile_redis import looks, requiring
-from test_intake import KEYS, SECRET, sign, write_private
 
 from harness import dead_letters
 from harness.daemon import Daemon
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import running
+from test_hostile_redis import looks, requiring
+from test_intake import KEYS, SECRET, sign, write_private
 
 PLUGIN_STALE_S = 5
 
@@ -51,10 +51,11 @@ BOMBS = {
     ),
     "digest": lambda redis: redis.set("{portcullis}:digest", "x"),
     "stream": lambda redis: (redis.delete("{portcullis}:stream"), redis.set("{portcullis}:stream", "x")),
-    "subjects": lambda redis: (redis.delete("{portcullis}:subjects"), redis.set("{portcullis}:subjects", "x")),
-    "full stream": lambda redis: redis.xadd(
-        "{portcullis}:stream", {"a": "b"}, id=f"{2**64 - 1}-{2**64 - 1}"
+    "subjects": lambda redis: (
+        redis.delete("{portcullis}:subjects"),
+        redis.set("{portcullis}:subjects", "x"),
     ),
+    "full stream": lambda redis: redis.xadd("{portcullis}:stream", {"a": "b"}, id=f"{2**64 - 1}-{2**64 - 1}"),
     "large state": lambda redis: (
         redis.hset(
             "{portcullis}:state:user:bomb", mapping={f"f{number}": "x" * 100 for number in range(5_000)}

@@ -49,8 +49,7 @@ def config(**changes) -> dict:
             "content_types": ["application/json"],
             "allow_ips": ["127.0.0.0/16"],
         },
-        integration("portcullis", name="shadow", shadow=True)
-        | {"match": [{"path": {"prefix": "/shadow"}}]},
+        integration("portcullis", name="shadow", shadow=True) | {"match": [{"path": {"prefix": "/shadow"}}]},
     ]
     keys = [
         key(),
@@ -116,7 +115,7 @@ def test_every_refusal_looks_the_same_and_nothing_reaches_the_upstream(stack, pr
         send(stack.edge, "POST", path, BODY, {}),
         send(stack.edge, "POST", path, BODY + b" ", good),
         send(stack.edge, "POST", path, None, good),
-        send(stack.edge, "POST", path, BODY, {name: "x" for name in good}),
+        send(stack.edge, "POST", path, BODY, dict.fromkeys(good, "x")),
     ]
     if profile != "github":
         answers.append(send(stack.edge, "POST", path, BODY, sign(profile, path, at=1_000_000_000)))
@@ -333,9 +332,7 @@ def test_a_signer_s_limit_counts_verified_requests_only(of):
         for _ in range(10):
             forged = sign("portcullis", path, secret="not-the-partners-secret")
             assert send(stack.edge, "POST", path, BODY, forged).status == 401
-        statuses = [
-            send(stack.edge, "POST", path, BODY, sign("portcullis", path)).status for _ in range(4)
-        ]
+        statuses = [send(stack.edge, "POST", path, BODY, sign("portcullis", path)).status for _ in range(4)]
         assert statuses == [200, 200, 200, 429]
 
 

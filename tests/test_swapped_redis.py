@@ -1,13 +1,13 @@
 """The address of Redis leads to another live Redis, with a history of its own: nobody's block is lost."""
 
 import pytest
-from test_order import links
-from test_truth import script, status
 
 from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.redis_server import Redis
 from harness.stack import running
+from test_order import links
+from test_truth import script, status
 
 # The default of `digest_interval`, 30 s, would do: that data is lost is seen at the next look.
 OTHERS = 30
@@ -29,7 +29,9 @@ class Two:
     def wait_for_later(self) -> None:
         """Until the first server's clock is past what the second one wrote last: within one millisecond, two
         servers that do not know each other have no order."""
-        written = int(self.servers[1].client.xinfo_stream("{portcullis}:stream")["last-generated-id"].split(b"-")[0])
+        written = int(
+            self.servers[1].client.xinfo_stream("{portcullis}:stream")["last-generated-id"].split(b"-")[0]
+        )
 
         def is_later() -> bool:
             seconds, micros = self.servers[0].client.time()
@@ -116,7 +118,9 @@ def test_two_live_servers_are_swapped_and_back(two, summary):
     lost, written = (
         metrics[f"portcullis_{name}"] for name in ("redis_data_lost_total", 'repaired_total{where="redis"}')
     )
-    summary(f"two live Redis servers, swapped and back: lost {lost:.0f} times, written back {written:.0f} events")
+    summary(
+        f"two live Redis servers, swapped and back: lost {lost:.0f} times, written back {written:.0f} events"
+    )
     assert lost == 2
 
 

@@ -32,7 +32,7 @@ def of(made: dict, publisher: str) -> dict:
 
 
 def script(stack, made: dict, user: str) -> list[bytes]:
-    """Publishes with the script of docs/redis.md."""
+    """Publishes with the script of docs/how-to/publish-over-redis.md."""
     text = (artifacts.REPOSITORY / "invalidator/redis/publish.lua").read_text()
     keys = [f"{{portcullis}}:{name}" for name in (f"state:user:{user}", "subjects", "stream", "digest")]
     arguments = ["portcullis.invalidations", f"user:{user}", made["event_id"], json.dumps(made)]

@@ -48,9 +48,7 @@ def run(port: int, load: Load, seconds: float) -> Run:
     argv = ["wrk", "--threads", "1", "--connections", str(load.connections)]
     argv += ["--duration", f"{max(1, round(seconds))}s", "--timeout", "10s"]
     argv += ["--script", str(_SCRIPT), f"http://127.0.0.1:{port}/", "--", *load.arguments]
-    done = subprocess.run(
-        argv, capture_output=True, text=True, timeout=seconds + _SPARE_S, check=False
-    )
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + _SPARE_S, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"requests"')]
     if done.returncode != 0 or not lines:
         raise RuntimeError(f"wrk failed: {done.stdout}{done.stderr}")

@@ -1,9 +1,13 @@
-//! The Portcullis filter: what Envoy loads.
+//! The Portcullis filter: the module that Envoy loads.
 //!
-//! It translates between Envoy's plugin ABI and the crate `edge`, and decides and schedules nothing itself: `host`
-//! has every call into the proxy, `root` and `stream` the calls out of it, and `vm` what they share.
+//! **For**: translating between Envoy's plugin ABI and the crate `edge`. `host` has every call into the proxy, `root`
+//! and `stream` the calls out of it, and `vm` what they share.
 //!
-//! A panic here is a trap, and a trap is an outage, so nothing on a request's path may panic.
+//! **Not for**: decisions, which are `gate`'s, and what comes of them, which is `edge`'s. Whatever can be tested
+//! without Envoy belongs there.
+//!
+//! **Begin with** `stream`, which hands one request on. A panic here is a trap, and a trap is an outage, so nothing
+//! on a request's path may panic.
 
 mod host;
 mod root;

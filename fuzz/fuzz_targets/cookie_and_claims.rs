@@ -1,12 +1,12 @@
 //! Who a request is from: cookie, claim and address, through the whole gate.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use gate::claim::Claim;
-use gate::decide::{Freshness, HeadersDecision, Verdict, WorkerMemo};
-use model::id::can_be_in_request;
+use gate::decide::{Context, Freshness, HeadersDecision, Verdict, WorkerMemo};
 use gate::request::Request;
 use gate::response;
+use libfuzzer_sys::fuzz_target;
+use model::id::can_be_in_request;
 
 fuzz_target!(|data: &[u8]| {
     let [cookies, address, claim] = fuzz::parts(data);
@@ -18,8 +18,8 @@ fuzz_target!(|data: &[u8]| {
     }
     for _ in 0..4 {
         let (clock, mut worker) = (fuzz::Stopped, WorkerMemo::default());
-        let decision =
-            gate.decide_headers(&request, &mut memory, &clock, Freshness::Fresh, &mut worker);
+        let mut context = Context { shared: &mut memory, clock: &clock, worker: &mut worker };
+        let decision = gate.decide_headers(&request, Freshness::Fresh, &mut context);
         let HeadersDecision::Done(decision) = decision else { panic!("nothing is signed here") };
         let _ = response::rate_limit(gate.config(), &decision.quotas);
         assert!(decision.quotas.len() <= 3);

@@ -1,8 +1,8 @@
 //! Events as publishers write them: refused or understood, and what is understood can be stored.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use events::{Document, Event, protobuf};
+use libfuzzer_sys::fuzz_target;
 use model::push;
 use model::state::State;
 

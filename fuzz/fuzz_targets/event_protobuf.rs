@@ -2,8 +2,8 @@
 //! the same message.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use events::{Document, Event, protobuf};
+use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(document) = protobuf::read(data) else { return };

@@ -1,8 +1,8 @@
 //! The form in which paths are compared: one that is clear has no other reading, and stays as it is.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use gate::path::Paths;
+use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     for bits in 0..8_u8 {

@@ -1,8 +1,8 @@
 //! The plugin configuration, as JSON or as an encoded Struct.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use gate::config::Config;
+use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     match Config::parse(data) {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use model::hash::SubjectHash;
+use model::time::UnixMicros;
 use signing::Failure;
 use signing::replay::{ENTRY_BYTES, Since, Use, insert};
-use model::time::UnixMicros;
 
 const ROOM: usize = 4_096;
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -2,12 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use signing::{SignatureRules, Profile};
 use model::name::Name;
+use signing::explain::{Endpoint, explain};
 use signing::headers::Headers;
-use signing::explain::explain;
 use signing::key::{Key, KeyId, KeySet, Secret};
 use signing::verify::Verifier;
+use signing::{Profile, SignatureRules};
 
 const NAMES: [&str; 15] = [
     ":method",
@@ -65,7 +65,9 @@ fuzz_target!(|data: &[u8]| {
                 assert!(Verifier::begin(&other, None, &headers, &keys, fuzz::NOW).is_err());
             }
         }
-        let steps = explain(&signature, None, &headers, data, &keys, fuzz::NOW);
+        let (signature, keys) = (&signature, &keys);
+        let endpoint = Endpoint { signature, integration: None, keys, now: fuzz::NOW };
+        let steps = explain(endpoint, &headers, data);
         assert!(steps.last().is_some_and(|step| !step.ok));
     }
 });

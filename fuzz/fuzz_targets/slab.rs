@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use gate::slab::{
+    BucketRecord, STATUS_BYTES_MAX, SUBJECT_BYTES, entries, find, with_buckets, with_status,
+};
 use libfuzzer_sys::fuzz_target;
 use model::bucket::{Bucket, Rate, RateTag};
 use model::hash::SubjectHash;
-use gate::slab::{BucketRecord, STATUS_BYTES_MAX, SUBJECT_BYTES, entries, find, with_buckets, with_status};
 
 const NOW: u64 = 1_000_000_000_000;
 

@@ -2,8 +2,8 @@
 //! changed byte never passes.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use events::record::{RECORD_BYTES_MAX, Record};
+use libfuzzer_sys::fuzz_target;
 use model::time::UnixMicros;
 
 fuzz_target!(|data: &[u8]| {

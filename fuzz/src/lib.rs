@@ -5,12 +5,12 @@ use std::sync::LazyLock;
 
 use gate::claim::Claim;
 use gate::config::Config;
-use model::time::{Clock, MonotonicNanos, UnixMicros};
 use gate::decide::Gate;
-use model::hash::HashKey;
-use signing::headers::Headers;
 use gate::request::Request;
+use model::hash::HashKey;
 use model::memory::{MemoryKey, Mark, Mismatch, SharedMemory};
+use model::time::{Clock, MonotonicNanos, UnixMicros};
+use signing::headers::Headers;
 
 /// When everything happens, in seconds since the Unix epoch.
 pub const NOW_S: u64 = 1_800_000_000;

@@ -2,7 +2,7 @@
 -- tells everybody who listens. All of it or nothing: Redis runs a script alone and to its end.
 --
 -- What it answers is about Redis. Whether daemons take the event in depends on their rules: its
--- signature, its age, and what else docs/events.md names. What can be seen without these rules is
+-- signature, its age, and what else docs/reference/events.md names. What can be seen without these rules is
 -- checked here.
 --
 -- KEYS: state of the subject, subjects, stream, digest

@@ -1,4 +1,4 @@
--- Notes a daemon's word for events of one subject that are in force; see docs/redis.md.
+-- Notes a daemon's word for events of one subject that are in force; see docs/explanation/redis.md.
 --
 -- KEYS: state of the subject, its vouches
 -- ARGV: pairs of event id and word, 'MILLISECONDS MAC'

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::Now;
+use engine::Now;
 
 /// The least difference that is a jump; less is a clock that is being corrected.
 const JUMP_MIN: Duration = Duration::from_secs(1);

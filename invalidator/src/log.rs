@@ -1,5 +1,5 @@
 //! Structured logs. No line holds a user's id: who is meant stands there under the same pseudonym as
-//! in the audit log, see [`crate::audit::Audit::tell`].
+//! in the audit log, see [`audit::Audit::tell`].
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;

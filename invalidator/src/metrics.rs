@@ -1,45 +1,38 @@
 //! What `/metrics` shows, in the OpenMetrics text format. No label ever holds a user's id.
 
-mod access;
+mod callers;
 mod config;
-mod dead_letters;
-mod inboxes;
+mod durable;
 mod intake;
-mod redis;
 mod repaired;
-mod store;
 #[cfg(test)]
 mod tests;
 pub mod text;
-mod tls;
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ::access::tls::TlsMetrics;
+use audit::AuditMetrics;
+use deadletter::DeadLetterMetrics;
+use engine::Status;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use signing::Validity;
+use store::Meters;
 
-use crate::audit::AuditMetrics;
-use crate::engine::Status;
-use crate::keys::State;
+use crate::intake::Refusal;
 use crate::overview::Overview;
-use crate::shared::Refusal;
-use crate::source;
-use crate::store::Meters;
-pub use access::{AccessMetrics, ConnectionMetrics};
+pub use callers::{AccessMetrics, Bound, ConnectionMetrics};
 pub use config::ConfigMetrics;
-pub use dead_letters::DeadLetterMetrics;
-pub use inboxes::InboxMetrics;
 pub use intake::IntakeMetrics;
-use redis::RedisMetrics;
 pub use repaired::Repaired;
-pub use tls::TlsMetrics;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
 const ACK_SECONDS: [f64; 12] =
@@ -83,8 +76,6 @@ pub struct Metrics {
     events_refused: Family<KindLabel, Counter>,
     /// What is counted of events before the engine has them.
     pub intake: IntakeMetrics,
-    /// Events out of publishers' inboxes.
-    pub inboxes: InboxMetrics,
     /// What is counted of dead letters.
     pub dead_letters: DeadLetterMetrics,
     unknown_names: Counter,
@@ -126,10 +117,17 @@ pub struct Metrics {
     pub config: ConfigMetrics,
     /// Who was turned away from the API.
     pub access: AccessMetrics,
-    /// Of Redis.
-    pub redis: RedisMetrics,
     /// The API's certificates.
     pub tls: TlsMetrics,
+}
+
+/// Where a source registers metrics of its own.
+#[derive(Debug)]
+pub struct SourceMeters<'a> {
+    /// All metrics.
+    pub registry: &'a mut Registry,
+    /// The family that whoever puts something back counts in.
+    pub repaired: Repaired,
 }
 
 impl fmt::Debug for Metrics {
@@ -142,19 +140,17 @@ impl Metrics {
     /// All zero.
     #[must_use]
     pub fn new() -> Self {
-        let repaired = Repaired::default();
         let mut metrics = Self {
             registry: Registry::with_prefix("portcullis"),
             scrape: Mutex::new(()),
             events: Family::default(),
             events_refused: Family::default(),
             intake: IntakeMetrics::default(),
-            inboxes: InboxMetrics::default(),
             dead_letters: DeadLetterMetrics::default(),
             unknown_names: Counter::default(),
             ack_seconds: Histogram::new(ACK_SECONDS),
             refused_changes: Counter::default(),
-            repaired: repaired.clone(),
+            repaired: Repaired::default(),
             poll_auth_failures: Counter::default(),
             polls_malformed: Counter::default(),
             nodes_refused: Counter::default(),
@@ -185,25 +181,27 @@ impl Metrics {
             clock_jumps: Counter::default(),
             config: ConfigMetrics::default(),
             access: AccessMetrics::default(),
-            redis: RedisMetrics::new(repaired),
             tls: TlsMetrics::default(),
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
-        metrics.inboxes.register(&mut metrics.registry);
-        metrics.dead_letters.register(&mut metrics.registry);
+        metrics.dead_letters.register(&mut metrics.registry, Refusal::kinds());
         metrics.register_gauges();
         metrics.register_keys();
         metrics.audit.register(&mut metrics.registry);
         metrics.register_store();
         metrics.config.register(&mut metrics.registry);
         metrics.access.register(&mut metrics.registry);
-        metrics.redis.register(&mut metrics.registry, source::redis::reasons_to_read());
         metrics.tls.register(&mut metrics.registry);
         for kind in Refusal::kinds() {
             drop(metrics.events_refused.get_or_create(&KindLabel { kind }));
         }
         metrics
+    }
+
+    /// For metrics of somebody's own, before anything is shown.
+    pub fn meters(&mut self) -> SourceMeters<'_> {
+        SourceMeters { registry: &mut self.registry, repaired: self.repaired.clone() }
     }
 
     fn register_counters(&mut self) {
@@ -322,15 +320,19 @@ impl Metrics {
         self.source_reconnects.get_or_create(&SourceLabel { source }).inc_by(times);
     }
 
-    /// All metrics as OpenMetrics, with the gauges as the status has them.
+    /// All metrics as OpenMetrics, with the gauges as the status has them, and as `measure` sets those of others.
     ///
     /// # Errors
     /// Only if text cannot be formatted, which does not happen in memory.
-    pub fn encode(&self, overview: &Overview) -> Result<String, fmt::Error> {
+    pub fn encode(
+        &self,
+        overview: &Overview,
+        measure: impl FnOnce(),
+    ) -> Result<String, fmt::Error> {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.set_gauges(&overview.engine);
         self.set_store_gauges(&overview.store);
-        self.redis.agreement(overview.redis.as_ref());
+        measure();
         let mut out = String::new();
         prometheus_client::encoding::text::encode(&mut out, &self.registry)?;
         Ok(out)
@@ -369,7 +371,7 @@ impl Metrics {
         self.node_keys_current.clear();
         let Some(keys) = &status.keys else { return };
         self.keys_file_broken.set(keys.failure.is_some().into());
-        for state in State::ALL.map(State::as_str) {
+        for state in Validity::ALL.map(Validity::as_str) {
             let count = keys.keys.iter().filter(|key| key.state == state).count();
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.keys.get_or_create(&StateLabel { state }).set(count);

@@ -1,11 +1,11 @@
 //! The daemon at a glance, as `/v1/status` shows it.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use crate::audit::AuditStatus;
-use crate::engine::Status;
-use crate::source::redis::{Agreement, State};
-use crate::store::StoreStatus;
+use audit::AuditStatus;
+use engine::Status;
+use store::StoreStatus;
 
 /// What each part says of itself.
 #[derive(Clone, Debug, Serialize)]
@@ -13,13 +13,34 @@ pub struct Overview {
     /// Sources, nodes, keys.
     #[serde(flatten)]
     pub engine: Status,
-    /// Whether Redis holds the events that are known here; nothing without Redis, and while that
-    /// cannot be said.
-    pub redis: Option<Agreement>,
+    /// What sources say of themselves, each as a member of its name.
+    #[serde(flatten)]
+    pub reports: Reports,
     /// What is kept on the disk.
     pub store: StoreStatus,
     /// What is noted for whoever asks later.
     pub audit: AuditStatus,
+}
+
+/// What a source adds to `/v1/status` and `/readyz`.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The member of its name in the status; nothing while there is nothing to say.
+    pub status: Option<Box<RawValue>>,
+    /// Why the daemon is not ready, in words: beside a source that is not connected, which needs no words here.
+    pub not_ready: Option<String>,
+    /// What is under way and no cause for worry, in words.
+    pub settling: Option<String>,
+}
+
+/// What sources say of themselves, by their names.
+#[derive(Clone, Debug, Default)]
+pub struct Reports(pub Vec<(&'static str, Report)>);
+
+impl Serialize for Reports {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, report)| (name, &report.status)))
+    }
 }
 
 impl Overview {
@@ -29,27 +50,17 @@ impl Overview {
         let sources = self.engine.sources.iter().filter(|source| source.state != "connected");
         let sources = sources.map(|source| format!("source {} is {}", source.name, source.state));
         let audit = self.audit.failing.iter().map(|cause| format!("audit: {cause}"));
-        let redis = self.redis_in_words(State::Differs);
+        let reports = self.reports.0.iter().filter_map(|(_, report)| report.not_ready.clone());
         let full = self.engine.is_full.then(|| {
             "limits.subjects_max: there is no room for a block of another user or session"
                 .to_owned()
         });
-        sources.chain(self.store.trouble()).chain(audit).chain(redis).chain(full).collect()
+        sources.chain(self.store.trouble()).chain(audit).chain(reports).chain(full).collect()
     }
 
     /// What is under way and no cause for worry, in words.
     #[must_use]
     pub fn settling(&self) -> Vec<String> {
-        self.redis_in_words(State::Settling).into_iter().collect()
-    }
-
-    fn redis_in_words(&self, state: State) -> Option<String> {
-        let agreement = self.redis.as_ref().filter(|redis| redis.state == state)?;
-        let since = agreement.since.as_deref().unwrap_or("now");
-        Some(match state {
-            State::Same => return None,
-            State::Settling => format!("what source redis holds is settling since {since}"),
-            State::Differs => format!("source redis differs from what is known here since {since}"),
-        })
+        self.reports.0.iter().filter_map(|(_, report)| report.settling.clone()).collect()
     }
 }

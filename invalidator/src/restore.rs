@@ -1,14 +1,14 @@
 //! From the store into the engine, at the start: before any node is answered.
 
+use engine::{Engine, Incoming, IngestError, Now, Order};
 use events::Event;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
+use store::{Keeper, KeptEvent, REPEATED_WITHIN};
 use thiserror::Error;
 
-use crate::engine::{Engine, Incoming, IngestError, Now, Order};
-use crate::intake::{Checked, Clock, Intake, Stored, kept_origin};
-use crate::store::{Keeper, KeptEvent, REPEATED_WITHIN};
+use crate::intake::{Checked, Clock, Intake, Stored};
 
 /// The store keeps more than the configuration has room for.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -53,7 +53,8 @@ impl<'a> Restore<'a> {
         let KeptEvent { subject, event_id, record } = kept;
         let stored = Stored { event_id: Some(&event_id), vouch: None };
         let clock = Clock::own(self.now.wall);
-        let checked = self.intake.check(kept_origin(&record), stored, &record.event, clock);
+        let checked =
+            self.intake.check(self.intake.kept_origin(&record), stored, &record.event, clock);
         let checked = checked.map_err(|rejected| rejected.error.to_string())?;
         let Checked { event, identity, .. } = checked;
         if (&event.subject, &event.register.version.event_id) != (&subject, &event_id) {
@@ -126,9 +127,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::Limits;
-    use crate::engine::{BatchBounds, Settings};
-    use crate::store::{self, Meters, Witness};
+    use engine::{BatchBounds, Limits, Settings};
+    use store::{self, Meters, Witness};
 
     /// 2026-11-22T12:00:00Z: nothing is over for so long that it may be forgotten.
     const NOW: UnixMicros = UnixMicros(1_795_348_800_000_000);
@@ -169,9 +169,18 @@ mod tests {
 
     fn keeper(directory: &tempfile::TempDir) -> Keeper {
         let directory = directory.path().join("store");
-        store::open(&directory, &Witness::default(), None, Meters::default(), NOW, |_| Ok(()))
-            .unwrap()
-            .keeper
+        store::open(
+            store::Opening {
+                directory: &directory,
+                witness: &Witness::default(),
+                rebuild: None,
+                meters: Meters::default(),
+            },
+            NOW,
+            |_| Ok(()),
+        )
+        .unwrap()
+        .keeper
     }
 
     #[test]

@@ -44,7 +44,7 @@ async def mix_states(world: World) -> None:
     """One user's state in the place of another's: the one has none, the other the wrong one."""
     users = await _some(world)
     async with world.client.pipeline(transaction=True) as pipeline:
-        for user, other in zip(users[::2], users[1::2]):
+        for user, other in zip(users[::2], users[1::2], strict=True):
             pipeline.rename(_state(user), _state(other))
         await pipeline.execute()
 
@@ -66,7 +66,7 @@ async def _some(world: World) -> list[str]:
         for user in chosen:
             pipeline.exists(_state(user))
         there = await pipeline.execute()
-    return [user for user, is_there in zip(chosen, there) if is_there]
+    return [user for user, is_there in zip(chosen, there, strict=True) if is_there]
 
 
 def _state(user: str) -> str:

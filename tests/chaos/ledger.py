@@ -77,9 +77,7 @@ class Ledger:
     def __init__(self, users: list[str], nodes: list[str]):
         self.nodes = nodes
         self.events: dict[str, list[Event]] = {user: [] for user in users}
-        self._history: dict[str, deque[Event | _Row]] = {
-            user: deque(maxlen=_HISTORY_MAX) for user in users
-        }
+        self._history: dict[str, deque[Event | _Row]] = {user: deque(maxlen=_HISTORY_MAX) for user in users}
         self._rows: dict[tuple[str, str], _Row] = {}  # the last of each user and node
         self.published: Counter = Counter()  # (way, action) -> events
         self.answers: Counter = Counter()  # status, or why there was none -> requests

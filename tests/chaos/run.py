@@ -120,9 +120,11 @@ class Run:
                 if self._has_failed():
                     return
                 if over:
-                    return await self._finish()
+                    await self._finish()
+                    return
             if seconds is None:
-                return await self._finish()
+                await self._finish()
+                return
 
     async def _step(self, faults: tuple[Fault, ...]) -> None:
         """Breaks, waits until every user's newest event is enforced on each node, then settles."""

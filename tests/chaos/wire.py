@@ -30,9 +30,7 @@ class Client:
 
     async def _exchange(self, method: str, path: str, headers: str, body: bytes):
         if self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection(
-                "127.0.0.1", self._port, limit=_LIMIT
-            )
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=_LIMIT)
         head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}"
         self._writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         answer, length = await read_head(self._reader)

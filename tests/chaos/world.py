@@ -1,8 +1,8 @@
 """What is broken and asked: Redis, and twice a daemon with an Envoy of its own, with links between.
 
-                        link                        link
-    Redis on the disk ───────── daemon a, its state ───── Envoy edge-a, 2 workers ── upstream
-                      ───────── daemon b, its state ───── Envoy edge-b, 2 workers ──
+                    link                        link
+Redis on the disk ───────── daemon a, its state ───── Envoy edge-a, 2 workers ── upstream
+                  ───────── daemon b, its state ───── Envoy edge-b, 2 workers ──
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import redis.asyncio
-from redis.backoff import NoBackoff
 from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from chaos.proxy import Link
 from chaos.wire import Client, Upstream
@@ -191,7 +191,7 @@ class World:
                 pipeline.hgetall(key)
             states = await pipeline.execute()
         stored, misplaced = [], []
-        for key, fields in zip(keys, states):
+        for key, fields in zip(keys, states, strict=True):
             user = key.decode().removeprefix(STATE)
             for event_id, kept in fields.items():
                 event = json.loads(kept.partition(b" ")[2])
@@ -205,7 +205,7 @@ class World:
             for user, event_id in events.items():
                 pipeline.hexists(f"{STATE}{user}", event_id)
             found = await pipeline.execute()
-        if lacking := [event for event, held in zip(events.items(), found) if not held]:
+        if lacking := [event for event, held in zip(events.items(), found, strict=True) if not held]:
             raise ValueError(f"Redis lacks {len(lacking)}, such as {lacking[:3]}")
         return True
 
@@ -221,6 +221,6 @@ class World:
 
 
 def digest_of(events: list[str]) -> tuple[int, int]:
-    """Count and sum, as docs/redis.md has it."""
+    """Count and sum, as docs/reference/redis.md has it."""
     hashes = (hashlib.sha1(event.encode()).digest()[:6] for event in events)
     return len(events), sum(int.from_bytes(part) for part in hashes) % 2**48

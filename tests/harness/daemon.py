@@ -8,36 +8,14 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import tomli_w
+
 from harness import artifacts, events, ports
 from harness.client import Connection, Response
 from harness.proc import Process, wait_until
 
 SECRET = "an-end-to-end-test-secret"
 ROLES = ["operator", "publisher", "auditor"]
-
-
-def toml(tables: dict) -> str:
-    """Nested dicts, and lists of them, of JSON's scalars, which are TOML's too."""
-    lines = []
-    for name, table in tables.items():
-        if isinstance(table, list):
-            lines += [_table(f"[[{name}]]", entry) for entry in table]
-            continue
-        nested = {f"{name}.{k}": v for k, v in table.items() if _is_nested(v)}
-        plain = {k: v for k, v in table.items() if not _is_nested(v)}
-        if plain or not nested:
-            lines.append(_table(f"[{name}]", plain))
-        lines.append(toml(nested))
-    return "\n".join(lines)
-
-
-def _table(heading: str, values: dict) -> str:
-    return "\n".join([heading, *(f"{k} = {json.dumps(v)}" for k, v in values.items()), ""])
-
-
-def _is_nested(value: object) -> bool:
-    entries = value if isinstance(value, list) else [value]
-    return any(isinstance(entry, dict) for entry in entries)
 
 
 def laid_over(tables: dict, more: dict) -> dict:
@@ -94,7 +72,7 @@ class Daemon:
         tables = laid_over(tables, settings or {})
         self.poll_address = tables["poll"]["listen"]
         self.config = directory / "portcullis.toml"
-        self.config.write_text(toml({k: v for k, v in tables.items() if v}))
+        self.config.write_text(tomli_w.dumps({k: v for k, v in tables.items() if v}))
         self.process: Process | None = None
         if start:
             self.start()

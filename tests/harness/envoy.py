@@ -107,9 +107,7 @@ def _gate(options: Options, name: str = "portcullis") -> dict:
     }
 
 
-def _listener(
-    name: str, port: int, access_log: Path, filters: list[dict], options: Options
-) -> dict:
+def _listener(name: str, port: int, access_log: Path, filters: list[dict], options: Options) -> dict:
     normalize = options.normalize
     router = {"name": "router", "typed_config": {"@type": _FILTERS + "router.v3.Router"}}
     line = {
@@ -131,8 +129,7 @@ def _listener(
     }
     routes = options.routes or [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}]
     manager = {
-        "@type": _TYPES + "envoy.extensions.filters.network.http_connection_manager.v3"
-        ".HttpConnectionManager",
+        "@type": _TYPES + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "edge",
         "use_remote_address": True,
         "xff_num_trusted_hops": options.trusted_hops,
@@ -150,9 +147,7 @@ def _listener(
         # Without these `/withdraw/../bet` would be matched as it is written.
         "normalize_path": normalize,
         "merge_slashes": normalize,
-        "path_with_escaped_slashes_action": (
-            "UNESCAPE_AND_FORWARD" if normalize else "KEEP_UNCHANGED"
-        ),
+        "path_with_escaped_slashes_action": ("UNESCAPE_AND_FORWARD" if normalize else "KEEP_UNCHANGED"),
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "access_log": [log],
         "http_filters": [*filters, router],
@@ -162,9 +157,7 @@ def _listener(
         "address": _address(port),
         # New connections go to the worker with the fewest: a few reach every worker.
         "connection_balance_config": {"exact_balance": {}},
-        "filter_chains": [
-            {"filters": [{"name": "http_connection_manager", "typed_config": manager}]}
-        ],
+        "filter_chains": [{"filters": [{"name": "http_connection_manager", "typed_config": manager}]}],
     }
 
 
@@ -195,9 +188,7 @@ def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) ->
         draft.rename(options.lds)
         config["dynamic_resources"] = {"lds_config": {"path_config_source": {"path": str(options.lds)}}}
     if options.poll_address:
-        config["static_resources"]["clusters"].append(
-            cluster("portcullis_invalidator", options.poll_address)
-        )
+        config["static_resources"]["clusters"].append(cluster("portcullis_invalidator", options.poll_address))
     if options.poll_address and options.singleton:
         service = {
             "@type": _TYPES + "envoy.extensions.wasm.v3.WasmService",

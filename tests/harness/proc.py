@@ -7,16 +7,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 T = TypeVar("T")
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
-def wait_until(
-    condition: Callable[[], T], what: str, timeout_s: float = 10.0, every_s: float = 0.01
-) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout_s: float = 10.0, every_s: float = 0.01) -> T:
     """The first true value of `condition`. An exception in it counts as not yet."""
     deadline = time.monotonic() + timeout_s
     last: object = None
@@ -40,8 +38,8 @@ def die_with_us() -> None:
 class Process:
     """One child. The lists are for cleanup, and for what a failed test reports."""
 
-    running: list["Process"] = []
-    last_words: list[tuple[str, str]] = []  # name and last log lines of those that have ended
+    running: ClassVar[list["Process"]] = []
+    last_words: ClassVar[list[tuple[str, str]]] = []  # name and last log lines of those that have ended
 
     def __init__(self, name: str, argv: list[str], directory: Path, env: dict | None = None):
         self.name = name
@@ -54,7 +52,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 cwd=directory,
                 env=env,
-                preexec_fn=die_with_us,
+                preexec_fn=die_with_us,  # noqa: PLW1509
             )
         Process.running.append(self)
 
@@ -79,7 +77,16 @@ class Process:
         return self._end(signal.SIGTERM, timeout_s)
 
     def pause(self) -> None:
+        """Stops it, and returns once every thread stands still: until then it may still do something."""
         self._child.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.pid}/task")
+
+        def stands() -> bool:
+            # After the name in brackets comes the state, `T` for one that is stopped.
+            stats = [task.joinpath("stat").read_text() for task in tasks.iterdir()]
+            return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in stats)
+
+        wait_until(stands, f"{self.name} to stand still", every_s=0.001)
 
     def resume(self) -> None:
         self._child.send_signal(signal.SIGCONT)

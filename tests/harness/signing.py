@@ -62,17 +62,13 @@ def body_only(
     }
 
 
-def stripe(
-    body: bytes, *, secret: str = SECRETS["stripe"], at: int | None = None
-) -> dict[str, str]:
+def stripe(body: bytes, *, secret: str = SECRETS["stripe"], at: int | None = None) -> dict[str, str]:
     timestamp = at if at is not None else now()
     signature = mac(secret, f"{timestamp}.".encode() + body)
     return {"stripe-signature": f"t={timestamp},v1={signature}"}
 
 
-def github(
-    body: bytes, *, secret: str = SECRETS["github"], delivery: str | None = None
-) -> dict[str, str]:
+def github(body: bytes, *, secret: str = SECRETS["github"], delivery: str | None = None) -> dict[str, str]:
     return {
         "x-hub-signature-256": "sha256=" + mac(secret, body),
         "x-github-delivery": delivery or str(uuid.uuid4()),

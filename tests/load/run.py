@@ -48,7 +48,7 @@ def _argv(script: str) -> list[str]:
 
 
 def _ended(argv: list[str], env: dict[str, str]) -> int:
-    child = subprocess.Popen(argv, env=env, preexec_fn=die_with_us)
+    child = subprocess.Popen(argv, env=env, preexec_fn=die_with_us)  # noqa: PLW1509
     try:
         while child.poll() is None:
             stop.check()

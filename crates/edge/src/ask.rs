@@ -1,7 +1,9 @@
 //! What is asked of the gate in one callback, and what is done with its answers: counted, left for the access
 //! log, told the client.
 
-use gate::decide::{self, Cause, Decision, Denial, Freshness, HeadersDecision, Pending, Verdict};
+use gate::decide::{
+    self, Cause, Context, Decision, Denial, Freshness, HeadersDecision, Pending, Verdict,
+};
 use gate::request::Request;
 use gate::response;
 
@@ -53,10 +55,7 @@ impl<H: Host> Call<'_, H> {
     /// Decides on the headers of a request.
     pub(crate) fn decide(self, request: &impl Request) -> HeadersDecision {
         let freshness = self.freshness();
-        self.with_decides(|worker| {
-            let memory = &mut self.host.memory();
-            self.plugin.gate.decide_headers(request, memory, &self.host, freshness, worker)
-        })
+        self.with_context(|context| self.plugin.gate.decide_headers(request, freshness, context))
     }
 
     /// Decides on a request that was held, now that its body is there; `at_once` if it has no body.
@@ -67,16 +66,14 @@ impl<H: Host> Call<'_, H> {
             self.host.read_request_body(start, bytes, |piece| part.extend_from_slice(piece));
             part
         };
-        self.with_decides(|worker| {
-            let (gate, memory) = (&self.plugin.gate, &mut self.host.memory());
-            pending.finish(gate, memory, &self.host, freshness, worker, &mut body)
-        })
+        let gate = &self.plugin.gate;
+        self.with_context(|context| pending.finish(gate, freshness, context, &mut body))
     }
 
     /// Decides on a request that was held, without its body.
     pub(crate) fn abandon(self, cause: Cause, pending: Box<Pending>) -> Decision {
-        let memory = &mut self.host.memory();
-        pending.abandon(cause, &self.plugin.gate, memory, &self.host, self.freshness())
+        let (gate, freshness) = (&self.plugin.gate, self.freshness());
+        self.with_context(|context| pending.abandon(cause, gate, freshness, context))
     }
 
     /// Tells the operator what of the keys that have just come will not work as it may be meant.
@@ -111,6 +108,13 @@ impl<H: Host> Call<'_, H> {
             }
             self.count_left_out(left_out.len());
         }
+    }
+
+    fn with_context<T>(self, decide: impl FnOnce(&mut Context<'_, H::Memory, H>) -> T) -> T {
+        self.with_decides(|worker| {
+            let shared = &mut self.host.memory();
+            decide(&mut Context { shared, clock: &self.host, worker })
+        })
     }
 
     fn with_decides<T>(self, decide: impl FnOnce(&mut decide::WorkerMemo) -> T) -> T {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use gate::node::{PollFailure, Poller, Rank, Report};
+use gate::node::{PollFailure, Poller, Rank, Report, Vm};
 use model::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
 
 use crate::call::Call;
@@ -84,9 +84,9 @@ impl Follower {
 
     /// Applies the batch that the invalidator has answered with.
     fn on_batch<H: Host>(&mut self, call: Call<'_, H>, body: &[u8]) {
-        let (rank, gate) = (self.rank(call), &call.plugin.gate);
-        let memory = &mut call.host.memory();
-        let report = self.poller.on_answer(body, gate, memory, rank, &call.host);
+        let (gate, shared) = (&call.plugin.gate, &mut call.host.memory());
+        let vm = Vm { gate, shared, clock: &call.host, rank: self.rank(call) };
+        let report = self.poller.on_answer(body, vm);
         self.note_health(call, report.as_ref().err());
         call.count_push(&report);
         let Report { refused, repaired, keys, next, .. } = match report {

@@ -38,7 +38,7 @@ pub trait Host: Clock + Copy {
     /// requests.
     fn is_singleton(&self) -> bool;
 
-    /// Asks for [`Call::on_tick`] to be called this often.
+    /// Asks for [`Call::on_tick`](crate::Call::on_tick) to be called this often.
     fn set_tick_period(&self, period: Duration);
 
     /// Defines a counter, or finds it.

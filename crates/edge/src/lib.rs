@@ -1,9 +1,14 @@
-//! What every host of the gate does beside host calls: sets a plugin up, follows each stream from its headers to
-//! its response, holds requests for their bodies, counts, renews the lease, polls the invalidator, and logs.
+//! What every host of the gate does beside host calls.
 //!
-//! The crate reaches the proxy through one trait, [`Host`], and only through it: it has no clock, no I/O and no
-//! host call of its own, so all of it is tested natively, with a proxy in the memory of a test. Calls of the
-//! trait are resolved when a host is compiled; no request pays for the second host.
+//! **For**: setting a plugin up, following each stream from its headers to its response, holding requests for their
+//! bodies, counting, renewing the lease, polling the invalidator, and saying what happens in the log. The crate reaches
+//! the proxy through one trait, [`Host`], and only through it, so all of this is tested natively, with a proxy in
+//! the memory of a test. Calls of the trait are resolved when a host is compiled: no request pays for a second host.
+//!
+//! **Not for**: decisions on requests, which are in `gate`, and how a proxy is called, which is each host's own. There
+//! is no clock, no I/O and no host call in it.
+//!
+//! **Begin with** [`host`], what a proxy has to offer, then [`stream`], which follows one request.
 //!
 //! State is apart by who owns it:
 //!
@@ -16,9 +21,6 @@
 //!
 //! [`Call`] puts them together for one callback of the proxy. What all workers have to agree on is in shared memory
 //! ([`Host::memory`]), and is written only by compare-and-swap.
-//!
-//! The crate does not decide on requests (`gate` does), and does not know how a proxy is called. Begin with
-//! [`host`], then [`stream`].
 
 mod ask;
 mod call;

@@ -1,8 +1,14 @@
-//! Invalidations as publishers write them: JSON in, a checked [`Event`] out.
+//! Invalidations as publishers write them: JSON or protobuf in, a checked [`Event`] out.
 //!
-//! The format is documented in `docs/event.schema.json`. Whatever is known must be right, so that a
-//! typing mistake is refused rather than half applied; what is not known is told by [`Unknown`], and
-//! judged elsewhere. Whether an event is new is decided in [`model::state`].
+//! **For**: the format that `docs/event.schema.json` documents, its signature ([`signature`]), and its form on the
+//! disk ([`record`]). Whatever is known must be right, so that a typing mistake is refused rather than half
+//! applied; what is not known is reported by [`Unknown`], and judged elsewhere.
+//!
+//! **Not for**: whether an event is new, or wins against another, which is decided in [`model::state`]; and
+//! whether its publisher may send it, which is decided in the daemon.
+//!
+//! **Begin with** [`Event`] and [`Document`]: a document is the JSON as it came, an event what it says.
+//! [`protobuf`] turns the binary form into the same JSON, so that there is one set of rules.
 
 mod document;
 mod error;

@@ -16,6 +16,7 @@
 //! looks like is in [`crate::response`], and how states are kept fresh in [`crate::node`].
 
 mod cause;
+mod context;
 mod decision;
 mod evaluate;
 mod integration;
@@ -29,6 +30,7 @@ mod take;
 mod worker;
 
 pub use cause::Cause;
+pub use context::Context;
 pub use decision::{Decision, Denial, Note, Verdict, Why};
 pub use keys::KeyCache;
 pub use load::Load;
@@ -92,13 +94,11 @@ impl Gate {
     pub fn decide_headers(
         &self,
         request: &impl Request,
-        shared: &mut impl SharedMemory,
-        clock: &impl Clock,
         freshness: Freshness,
-        worker: &mut WorkerMemo,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
     ) -> HeadersDecision {
         let mut decision = Decision::default();
-        match self.check(request, shared, clock, freshness, worker, &mut decision) {
+        match self.check(request, freshness, context, &mut decision) {
             Ok(None) => HeadersDecision::Done(decision),
             Ok(Some(pending)) => HeadersDecision::NeedBody(Box::new(pending.after(decision))),
             Err(denial) => {
@@ -121,10 +121,8 @@ impl Gate {
     fn check(
         &self,
         request: &impl Request,
-        shared: &mut impl SharedMemory,
-        clock: &impl Clock,
         freshness: Freshness,
-        worker: &mut WorkerMemo,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &mut Decision,
     ) -> Result<Option<Pending>, Denial> {
         let (mut method, mut path) = (&[][..], Canonical::default());
@@ -161,15 +159,15 @@ impl Gate {
         if !is_signed {
             self.plan_signers(&mut plans, &Kind::Partner, &claimed, &of_signers);
         }
-        let mut looks = self.look(plans, groups, shared, clock);
+        let mut looks = self.look(plans, groups, context);
         let Some(integration) = integration else {
-            return self.take_all(looks, groups, shared, clock, decision).map(|()| None);
+            return self.take_all(looks, groups, context, decision).map(|()| None);
         };
         let denials = || looks.iter().filter_map(|look| look.evaluation.denial.as_ref());
         if denials().any(Denial::is_status) {
-            return self.take_all(looks, groups, shared, clock, decision).map(|()| None);
+            return self.take_all(looks, groups, context, decision).map(|()| None);
         }
-        let checked = self.check_integration(integration, request, shared, clock, worker, decision);
+        let checked = self.check_integration(integration, request, context, decision);
         if checked.is_err() {
             let notes = looks.drain(..).flat_map(|look| look.evaluation.notes);
             decision.notes.extend(notes.filter(|note| note.denial.is_status()));
@@ -179,10 +177,10 @@ impl Gate {
         if is_signed && !is_verified {
             let mut plans = Plans::default();
             self.plan_signers(&mut plans, &Kind::Partner, &claimed, &of_signers);
-            looks.extend(self.look(plans, groups, shared, clock));
+            looks.extend(self.look(plans, groups, context));
         }
         let recheck = held.is_some().then(|| Recheck::new(&looks, groups, freshness));
-        self.take_all(looks, groups, shared, clock, decision)?;
+        self.take_all(looks, groups, context, decision)?;
         let deferred = of_signers.into_iter().map(|(index, _)| index);
         let deferred = deferred.filter(|_| is_verified).collect();
         Ok(held.zip(recheck).map(|(held, recheck)| Pending::new(held, recheck, deferred, claimed)))

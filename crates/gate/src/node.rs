@@ -31,7 +31,7 @@ use crate::decide::Freshness;
 pub(crate) use apply::{Applied, Applier};
 pub use lease::{LEASE, Rank};
 pub use news::news;
-pub use poller::{PollFailure, Poller, Report};
+pub use poller::{PollFailure, Poller, Report, Vm};
 
 use messages::Progress;
 
@@ -93,7 +93,7 @@ pub fn join(
         raise_tolerance(shared, replay.tolerance)?;
     }
     let (key, boot) = random.split_at(HashKey::BYTES);
-    let boot_id: String = boot.iter().map(|byte| format!("{byte:02x}")).collect();
+    let boot_id = base16ct::lower::encode_string(boot);
     let progress = Progress { boot_id, ..Progress::default() };
     agree(shared, MemoryKey::Progress, &progress.encode_to_vec())?;
     let key = agree(shared, MemoryKey::HashKey, key)?;

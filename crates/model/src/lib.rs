@@ -1,9 +1,15 @@
-//! What everything else is about: subjects, what is known of one, which event wins, and the messages in
-//! which that travels.
+//! The vocabulary of Portcullis: subjects, what is known of one, which of two events wins, and the messages in
+//! which that travels between the daemon and the nodes.
 //!
-//! Plain computation on arguments: no clock, no I/O, no async, no host call. This crate does not know
-//! how events are written ([`events`](../events/index.html)), how requests are signed, or what becomes
-//! of one. Begin with [`state`].
+//! **For**: everything that all other crates have to agree on. Plain computation on arguments: there is no
+//! clock, no I/O, no async and no host call, and the time is always an argument.
+//!
+//! **Not for**: how events are written (`events`), how requests are signed (`signing`), what becomes of
+//! a request (`gate`), and what the daemon tells which node (`invalidator`).
+//!
+//! **Begin with** [`state`], which merges events into the state of one subject: merging is commutative,
+//! associative and idempotent, and the rest of the system relies on that. Then [`memory`], the trait of the
+//! memory that Envoy's workers share, [`push`], the messages, and [`bucket`], the token bucket.
 
 pub mod bucket;
 pub mod hash;

@@ -31,17 +31,30 @@ impl ExplainedStep {
     }
 }
 
+/// What a captured request is verified against.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint<'a> {
+    /// What the endpoint demands of signatures.
+    pub signature: &'a SignatureRules,
+    /// The integration that it belongs to, for keys that are bound to some.
+    pub integration: Option<&'a Name>,
+    /// The keys that may have signed.
+    pub keys: &'a KeySet,
+    /// When it is verified.
+    pub now: UnixMicros,
+}
+
+impl Endpoint<'_> {
+    fn begin(&self, headers: &Headers) -> Result<Verifier, Failure> {
+        Verifier::begin(self.signature, self.integration, headers, self.keys, self.now)
+    }
+}
+
 /// All steps up to the first that fails; the request is accepted if none does. Whether it was used
 /// before only a node knows.
 #[must_use]
-pub fn explain(
-    signature: &SignatureRules,
-    integration: Option<&Name>,
-    headers: &Headers,
-    body: &[u8],
-    keys: &KeySet,
-    now: UnixMicros,
-) -> Vec<ExplainedStep> {
+pub fn explain(endpoint: Endpoint<'_>, headers: &Headers, body: &[u8]) -> Vec<ExplainedStep> {
+    let Endpoint { signature, integration, .. } = endpoint;
     let mut steps = Vec::new();
     match presented::read(signature.profile, headers) {
         Ok(claims) => {
@@ -49,7 +62,7 @@ pub fn explain(
         }
         Err(failure) => return vec![ExplainedStep::wrong("headers", failure.to_string())],
     }
-    let verifier = match Verifier::begin(signature, integration, headers, keys, now) {
+    let verifier = match endpoint.begin(headers) {
         Ok(verifier) => verifier,
         Err(failure) => {
             let is_of_time = matches!(failure, Failure::Stale | Failure::Future);
@@ -72,7 +85,7 @@ pub fn explain(
             ExplainedStep::right("signature", format!("right for a body of {} bytes", body.len()))
         }
         Err(_) => {
-            let hint = hint(signature, integration, headers, body, keys, now);
+            let hint = hint(endpoint, headers, body);
             let hint = hint.unwrap_or("method, path, headers, body or secret are others");
             let detail = format!("wrong for a body of {} bytes: {hint}", body.len());
             ExplainedStep::wrong("signature", detail)
@@ -111,17 +124,9 @@ fn reason(failure: Failure, signature: &SignatureRules, integration: Option<&Nam
 }
 
 /// Tries what signers most often get wrong.
-fn hint(
-    signature: &SignatureRules,
-    integration: Option<&Name>,
-    headers: &Headers,
-    body: &[u8],
-    keys: &KeySet,
-    now: UnixMicros,
-) -> Option<&'static str> {
+fn hint(endpoint: Endpoint<'_>, headers: &Headers, body: &[u8]) -> Option<&'static str> {
     let is_right = |headers: &Headers, body: &[u8]| {
-        let verifier = Verifier::begin(signature, integration, headers, keys, now);
-        verifier.is_ok_and(|verifier| verifier.verify(body).is_ok())
+        endpoint.begin(headers).is_ok_and(|verifier| verifier.verify(body).is_ok())
     };
     let with_newline = [body, b"\n"].concat();
     let without_newline =
@@ -135,7 +140,7 @@ fn hint(
     if is_right(headers, b"") {
         return Some("it is right for an empty body");
     }
-    if signature.profile != Profile::Portcullis {
+    if endpoint.signature.profile != Profile::Portcullis {
         return None;
     }
     if is_right(&headers.changed(":path", without_query), body) {

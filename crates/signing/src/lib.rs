@@ -1,7 +1,13 @@
-//! Signed requests: which bytes are signed, by whom, when, and whether it was done before.
+//! Signed requests: which bytes are signed, by whom, when, and whether the same request was sent before.
 //!
-//! Only HMAC-SHA256, in the profiles that partners already use. This module has no part in what a
-//! rejection looks like ([`gate::response`]) or in when it is checked ([`gate::decide`]).
+//! **For**: HMAC-SHA256 in the profiles that partners already use ([`Profile`]): what a request presents, the keys
+//! that may have signed it ([`key`]), verification ([`verify`]), the memory of used requests ([`replay`]), signing
+//! ([`signer`]) and explaining a failure to an operator ([`explain`](mod@explain)). Plain computation on arguments.
+//!
+//! **Not for**: when a signature is checked and what a rejection looks like (`gate`), signatures of events
+//! (`events`), and where keys come from (`gate` and the daemon).
+//!
+//! **Begin with** [`verify`]: a verifier is begun with the headers, fed the body, and finished once.
 
 mod content;
 pub mod explain;
@@ -13,11 +19,13 @@ mod presented;
 pub mod replay;
 pub mod rules;
 pub mod signer;
+mod validity;
 pub mod verify;
 
 use std::fmt;
 
 pub use rules::SignatureRules;
+pub use validity::Validity;
 
 /// The header that tells the upstream whose request it is. The filter removes every other copy.
 pub const PARTNER_HEADER: &str = "x-portcullis-partner";

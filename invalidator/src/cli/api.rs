@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use access::Token;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use system::read_bounded;
 use thiserror::Error;
 use ureq::RequestBuilder;
 use ureq::http::Uri;
@@ -10,9 +13,9 @@ use ureq::tls::TlsConfig;
 
 use super::args::Client;
 use super::tls;
-use crate::access::Token;
-use crate::config::{ACK_TIMEOUT_MAX, read_bounded};
+use crate::config::ACK_TIMEOUT_MAX;
 use crate::server::host::is_loopback_name;
+use crate::wire::Problem;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,10 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = ACK_TIMEOUT_MAX.saturating_add(Duration::from_secs(5));
 /// Largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// The type of the problem that the caller's role does not allow something.
-const FORBIDDEN: &str = "urn:portcullis:problem:forbidden";
-/// The type of the problem that another event has the id.
-const CONFLICT: &str = "urn:portcullis:problem:conflict";
+/// The problem that the caller's role does not allow something.
+const FORBIDDEN: &str = "forbidden";
 /// Largest file of a token, in bytes.
 const TOKEN_FILE_BYTES_MAX: u64 = 4_096;
 /// The environment variable of a token.
@@ -58,34 +59,20 @@ pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) text: String,
     pub(super) json: Value,
+    /// Who has answered.
+    base: String,
 }
 
 impl Reply {
-    /// Whether the daemon has the event, and nodes and disk are done with it.
-    pub(super) fn is_settled(&self) -> bool {
-        self.status == 200
+    /// What it says, if that is what is expected of a daemon.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_json::from_str(&self.text)
+            .map_err(|_| ApiError::Foreign(self.base.clone(), self.status))
     }
 
-    /// Whether what the event says is so. A daemon of an older version says it with its result only.
-    pub(super) fn is_in_effect(&self) -> bool {
-        match self.json.get("in_effect") {
-            Some(in_effect) => *in_effect == true,
-            None => self.result() != "stale",
-        }
-    }
-
-    /// Whether the event was to end something, or has ended itself, and so has changed nothing.
-    pub(super) fn has_no_effect(&self) -> bool {
-        self.result() == "no_effect"
-    }
-
-    /// Whether its id is that of another event.
-    pub(super) fn is_conflict(&self) -> bool {
-        self.json.get("type").is_some_and(|kind| kind == CONFLICT)
-    }
-
-    fn result(&self) -> &str {
-        self.json.get("result").and_then(Value::as_str).unwrap_or_default()
+    /// Why something was not done. What a stranger answers is a problem without words.
+    pub(super) fn problem(&self) -> Problem {
+        serde_json::from_str(&self.text).unwrap_or_default()
     }
 }
 
@@ -177,18 +164,19 @@ impl Api {
         let text = body.read_to_string().map_err(unreachable)?;
         let json = serde_json::from_str(&text)
             .map_err(|_| ApiError::Foreign(self.base.clone(), status))?;
+        let reply = Reply { status, text, json, base: self.base.clone() };
         match status {
-            401 => Err(ApiError::Denied(self.unknown(&json))),
+            401 => Err(ApiError::Denied(self.unknown(&reply.problem()))),
             // An event may be refused with 403 as well: that is about the event.
-            403 if json.get("type").is_some_and(|kind| kind == FORBIDDEN) => {
-                Err(ApiError::Denied(format!("not allowed: {}", rule(&json))))
+            403 if reply.problem().is(FORBIDDEN) => {
+                Err(ApiError::Denied(format!("not allowed: {}", rule(&reply.problem()))))
             }
-            _ => Ok(Reply { status, text, json }),
+            _ => Ok(reply),
         }
     }
 
     /// What to do about a daemon that does not know the caller.
-    fn unknown(&self, json: &Value) -> String {
+    fn unknown(&self, problem: &Problem) -> String {
         let help = match self.token {
             Some(_) => {
                 "check the token given with --token-file, PORTCULLIS_TOKEN_FILE or \
@@ -199,14 +187,14 @@ impl Api {
                      \"portcullis token new\" makes one"
             }
         };
-        format!("the daemon does not know you: {}; {help}", rule(json))
+        format!("the daemon does not know you: {}; {help}", rule(problem))
     }
 }
 
 /// The field at fault and its rule, as a problem says them.
-fn rule(json: &Value) -> String {
-    let text = |name| json.get(name).and_then(Value::as_str).unwrap_or("?");
-    format!("{}: {}", text("field"), text("rule"))
+fn rule(problem: &Problem) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
+    format!("{}: {}", text(&problem.field), text(&problem.rule))
 }
 
 /// What must not be done without TLS.

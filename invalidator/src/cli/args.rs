@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use model::time::{DURATION_RULE, UnixMicros, parse_duration};
+use store::salvage;
 
 use super::audit::Audit;
 use super::dlq::Dlq;
@@ -13,7 +14,6 @@ use super::keys::Keys;
 use super::sign::Sign;
 use super::token::Tokens;
 use super::verify::Verify;
-use crate::store::salvage;
 
 const SIGN_HELP: &str = "\
 Example:
@@ -111,8 +111,13 @@ pub(super) struct Salvage {
     #[arg(long, value_name = "FILE")]
     pub(super) file: PathBuf,
     /// How to read it
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = way)]
     pub(super) way: salvage::Way,
+}
+
+fn way(name: &str) -> Result<salvage::Way, &'static str> {
+    let known = salvage::Way::ALL.into_iter().find(|way| way.name() == name);
+    known.ok_or("must be forwards, backwards or repaired")
 }
 
 #[derive(Args, Debug)]

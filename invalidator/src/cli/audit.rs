@@ -6,6 +6,10 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use audit::AuditPlace;
+use audit::line::{Facts, Point, Seal};
+use audit::verify::{Report, verify};
+use audit::{Lines, Names, Next, list};
 use clap::{ArgGroup, Args, Subcommand};
 use model::subject::Subject;
 use model::time::UnixMicros;
@@ -15,10 +19,8 @@ use serde_json::{Map, Value};
 use super::api::{Api, ApiError};
 use super::erase::body;
 use super::{Client, Failure};
-use crate::audit::line::{Facts, Point, Seal};
-use crate::audit::verify::{Report, verify};
-use crate::audit::{Lines, Names, Next, list};
-use crate::config::{AuditPlace, Config};
+use crate::config::Config;
+use crate::wire::Pseudonym;
 
 const VERIFY_HELP: &str = "\
 What it finds: any line that was changed, is missing, stands twice or in another place, by file:line \
@@ -269,7 +271,7 @@ fn pseudonym(args: &Show) -> Result<Option<Option<(&'static str, String)>>, Fail
 fn ask(client: &Client, subject: &Subject) -> Result<Option<String>, Failure> {
     let reply = Api::new(client)?.post("/v1/audit/pseudonym", &body(subject))?;
     match reply.status {
-        200 => Ok(reply.json.get("pseudonym").and_then(Value::as_str).map(str::to_owned)),
+        200 => Ok(reply.read::<Pseudonym>()?.pseudonym),
         status => Err(ApiError::Foreign(client.api.clone(), status).into()),
     }
 }

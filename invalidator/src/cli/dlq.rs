@@ -5,12 +5,13 @@ use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
 use model::time::UnixMicros;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Failure;
 use super::api::{Api, Reply};
 use super::args::Client;
-use super::show::{list, number, table, text};
+use super::show::{refused as refused_in_words, table};
+use crate::wire::{Cause, Content, Letter, Page, ReplayOrder, ReplayTry, Replayed, Results};
 
 /// Most letters that are asked for at once.
 const PAGE: usize = 500;
@@ -113,10 +114,10 @@ fn refused(client: &Client, reply: &Reply) -> Result<bool, Failure> {
         writeln!(io::stdout(), "{}", reply.text)?;
         return Ok(false);
     }
-    let line = match (reply.status, reply.json.get("rule").and_then(Value::as_str)) {
+    let problem = reply.problem();
+    let line = match (reply.status, &problem.rule) {
         (404, None) => "no such dead letter".to_owned(),
-        (_, Some(rule)) => format!("refused: {}: {rule}", text(&reply.json, "field")),
-        (_, None) => format!("refused: {}", text(&reply.json, "title")),
+        _ => refused_in_words(&problem),
     };
     writeln!(io::stderr(), "{line}")?;
     Ok(false)
@@ -140,37 +141,41 @@ fn list_letters(asked: &List) -> Result<bool, Failure> {
         if reply.status != 200 {
             return refused(&asked.client, &reply);
         }
-        letters.extend(list(&reply.json, "letters").iter().cloned());
-        after = reply.json.get("next").and_then(Value::as_str).map(str::to_owned);
+        let page: Page<Value> = reply.read()?;
+        letters.extend(page.letters);
+        after = page.next;
         if after.is_none() {
             break;
         }
     }
     let shown = match asked.client.json {
-        true => format!("{}\n", json!({ "letters": letters, "next": after })),
-        false => letters_in_words(&letters, after.is_some()),
+        // As it was answered, with what a newer daemon may say.
+        true => format!("{}\n", json!(Page { letters, next: after })),
+        false => {
+            let known = letters.into_iter().map(|letter| serde_json::from_value(letter).ok());
+            letters_in_words(&known.flatten().collect::<Vec<_>>(), after.is_some())
+        }
     };
     io::stdout().write_all(shown.as_bytes())?;
     Ok(true)
 }
 
-fn letters_in_words(letters: &[Value], more: bool) -> String {
+fn letters_in_words(letters: &[Letter], more: bool) -> String {
     if letters.is_empty() {
         return "no dead letters\n".to_owned();
     }
     let header = ["LETTER", "FIRST", "TIMES", "SOURCE", "CAUSE", "FIELD", "EVENT", "REPLAYED"];
     let rows = letters.iter().map(|letter| {
-        let replayed = letter.get("replayed") == Some(&Value::Bool(true));
-        let tried = !list(letter, "replays").is_empty();
+        let tried = !letter.replays.is_empty();
         [
-            text(letter, "id").to_owned(),
-            text(letter, "first_at").to_owned(),
-            number(letter, "count").to_string(),
-            text(letter, "source").to_owned(),
-            text(letter, "kind").to_owned(),
-            text(letter, "field").to_owned(),
-            letter.get("event_id").and_then(Value::as_str).unwrap_or("-").to_owned(),
-            if replayed {
+            letter.id.clone(),
+            letter.first_at.clone(),
+            letter.count.to_string(),
+            letter.source.clone(),
+            letter.cause.kind.clone(),
+            letter.cause.field.clone(),
+            letter.event_id.clone().unwrap_or_else(|| "-".to_owned()),
+            if letter.replayed {
                 "yes"
             } else if tried {
                 "refused"
@@ -192,46 +197,44 @@ fn show(asked: &Show) -> Result<bool, Failure> {
     if reply.status != 200 {
         return refused(&asked.client, &reply);
     }
-    let shown = if asked.client.json { format!("{}\n", reply.text) } else { in_words(&reply.json) };
+    let shown =
+        if asked.client.json { format!("{}\n", reply.text) } else { in_words(&reply.read()?) };
     io::stdout().write_all(shown.as_bytes())?;
     Ok(true)
 }
 
-fn in_words(letter: &Value) -> String {
+fn in_words(content: &Content) -> String {
+    let Content { letter, raw, raw_base64 } = content;
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(out, "{name:<9}{value}");
     };
-    line("letter", text(letter, "id"));
-    line("source", text(letter, "source"));
-    if let Some(inbox) = letter.get("inbox").and_then(Value::as_str) {
+    line("letter", &letter.id);
+    line("source", &letter.source);
+    if let Some(inbox) = &letter.inbox {
         line("inbox", inbox);
     }
-    let (kind, field, rule) = (text(letter, "kind"), text(letter, "field"), text(letter, "rule"));
+    let Cause { kind, field, rule } = &letter.cause;
     line("cause", &format!("{kind}: {field}: {rule}"));
-    line("event", letter.get("event_id").and_then(Value::as_str).unwrap_or("-"));
-    let (first, last) = (text(letter, "first_at"), text(letter, "last_at"));
-    match number(letter, "count") {
+    line("event", letter.event_id.as_deref().unwrap_or("-"));
+    let (first, last) = (&letter.first_at, &letter.last_at);
+    match letter.count {
         1 => line("came", first),
         count => line("came", &format!("{count} times, from {first} to {last}")),
     }
-    for replay in list(letter, "replays") {
-        let (at, who) = (text(replay, "at"), text(replay, "operator"));
-        let why = text(replay, "reason");
-        let result = match replay.get("cause").filter(|cause| cause.is_object()) {
-            Some(cause) => format!("refused: {}: {}", text(cause, "field"), text(cause, "rule")),
-            None => text(replay, "result").to_owned(),
+    for ReplayTry { at, operator, reason, result, cause } in &letter.replays {
+        let result = match cause {
+            Some(Cause { field, rule, .. }) => format!("refused: {field}: {rule}"),
+            None => result.clone(),
         };
-        line("replayed", &format!("{at} by {who} ({why}): {result}"));
+        line("replayed", &format!("{at} by {operator} ({reason}): {result}"));
     }
-    let cut = letter.get("truncated") == Some(&Value::Bool(true));
-    let (bytes, note) =
-        (number(letter, "bytes"), if cut { ", of which the first 16384:" } else { ":" });
-    line("sent", &format!("{bytes} bytes{note}"));
-    match letter.get("raw").and_then(Value::as_str) {
+    let note = if letter.truncated { ", of which the first 16384:" } else { ":" };
+    line("sent", &format!("{} bytes{note}", letter.bytes));
+    match raw {
         // Escaped: what somebody sent must not steer a terminal.
         Some(raw) => out.extend(raw.chars().flat_map(escaped)),
-        None => out.push_str(&format!("(Base64) {}", text(letter, "raw_base64"))),
+        None => out.push_str(&format!("(Base64) {raw_base64}")),
     }
     out.push('\n');
     out
@@ -242,46 +245,41 @@ fn escaped(c: char) -> Vec<char> {
 }
 
 fn replay(asked: &Replay) -> Result<bool, Failure> {
-    let mut order = Map::new();
-    let parts = [
-        ("id", &asked.id),
-        ("event_id", &asked.event_id),
-        ("from", &asked.from),
-        ("to", &asked.to),
-    ];
-    for (name, value) in parts {
-        if let Some(value) = value {
-            order.insert(name.to_owned(), value.as_str().into());
-        }
-    }
-    order.insert("reason".to_owned(), asked.reason.as_str().into());
-    order.insert("operator".to_owned(), asked.operator.as_str().into());
-    let reply = Api::new(&asked.client)?.replay(&Value::from(order).to_string())?;
+    let Replay { id, event_id, from, to, reason, operator, .. } = asked;
+    let order = ReplayOrder {
+        id: id.clone(),
+        event_id: event_id.clone(),
+        from: from.clone(),
+        to: to.clone(),
+        reason: reason.clone(),
+        operator: operator.clone(),
+    };
+    let reply = Api::new(&asked.client)?.replay(&json!(order).to_string())?;
     if reply.status != 200 {
         return refused(&asked.client, &reply);
     }
-    let results = list(&reply.json, "results");
-    let shown = if asked.client.json { format!("{}\n", reply.text) } else { outcomes(results) };
+    let Results { results } = reply.read()?;
+    let shown = if asked.client.json { format!("{}\n", reply.text) } else { outcomes(&results) };
     io::stdout().write_all(shown.as_bytes())?;
-    Ok(!results.iter().any(|result| matches!(text(result, "result"), "refused" | "truncated")))
+    Ok(!results.iter().any(|one| matches!(one.result.as_str(), "refused" | "truncated")))
 }
 
-fn outcomes(results: &[Value]) -> String {
+fn outcomes(results: &[Replayed]) -> String {
     let mut out = String::new();
-    for result in results {
-        let event = result.get("event_id").and_then(Value::as_str).unwrap_or("-");
-        let words = match text(result, "result") {
-            "refused" => {
-                let cause = result.get("cause").unwrap_or(&Value::Null);
-                format!("refused again: {}: {}", text(cause, "field"), text(cause, "rule"))
+    for Replayed { id, event_id, result, cause } in results {
+        let event = event_id.as_deref().unwrap_or("-");
+        let words = match (result.as_str(), cause) {
+            ("refused", Some(Cause { field, rule, .. })) => {
+                format!("refused again: {field}: {rule}")
             }
-            "stale" => "changes nothing: a newer event about this subject is known".to_owned(),
-            "duplicate" => "known already: this event was taken in before".to_owned(),
-            "already_replayed" => "was replayed before".to_owned(),
-            "truncated" => "cannot be replayed: only its beginning was kept".to_owned(),
-            other => other.to_owned(),
+            ("refused", None) => "refused again".to_owned(),
+            ("stale", _) => "changes nothing: a newer event about this subject is known".to_owned(),
+            ("duplicate", _) => "known already: this event was taken in before".to_owned(),
+            ("already_replayed", _) => "was replayed before".to_owned(),
+            ("truncated", _) => "cannot be replayed: only its beginning was kept".to_owned(),
+            (other, _) => other.to_owned(),
         };
-        let _ = writeln!(out, "{} (event {event}): {words}", text(result, "id"));
+        let _ = writeln!(out, "{id} (event {event}): {words}");
     }
     out
 }

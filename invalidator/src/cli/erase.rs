@@ -4,11 +4,12 @@ use std::io::{self, Write};
 
 use clap::Args;
 use model::subject::Subject;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::api::Api;
 use super::args::id;
 use super::{Client, Failure};
+use crate::wire::{Erased, Named, Remains};
 
 #[derive(Args, Debug)]
 pub(super) struct Erase {
@@ -24,11 +25,7 @@ pub(super) struct Erase {
 
 /// A user or session as the API's bodies name them.
 pub(super) fn body(subject: &Subject) -> String {
-    match subject {
-        Subject::User(id) => json!({ "user_id": id }),
-        Subject::Session(id) => json!({ "session_id": id }),
-    }
-    .to_string()
+    json!(Named::from(subject)).to_string()
 }
 
 pub(super) fn run(erase: &Erase) -> Result<bool, Failure> {
@@ -42,33 +39,27 @@ pub(super) fn run(erase: &Erase) -> Result<bool, Failure> {
         return Ok(is_erased);
     }
     if !is_erased {
-        let title = reply.json.get("title").and_then(Value::as_str).unwrap_or("refused");
+        let title = reply.problem().title;
+        let title = if title.is_empty() { "refused" } else { &title };
         writeln!(io::stderr(), "portcullis: {title}")?;
         return Ok(false);
     }
-    io::stdout().write_all(in_words(&reply.json, &erase.id).as_bytes())?;
+    io::stdout().write_all(in_words(&reply.read()?, &erase.id).as_bytes())?;
     Ok(true)
 }
 
-fn in_words(erased: &Value, id: &str) -> String {
-    let list = |name: &str| erased.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().replace("ID", id);
-    let field = |value: &Value, name: &str| value.get(name).map(text).unwrap_or_default();
-    let removed = list("removed");
+fn in_words(erased: &Erased, id: &str) -> String {
+    let named = |text: &str| text.replace("ID", id);
     let mut words = String::new();
-    if removed.is_empty() {
+    if erased.removed.is_empty() {
         words.push_str("removed  nothing: the audit log does not know this id\n");
     }
-    for entry in &removed {
-        words.push_str(&format!("removed  {}\n", text(entry)));
+    for entry in &erased.removed {
+        words.push_str(&format!("removed  {}\n", named(entry)));
     }
-    for entry in list("remains") {
-        words.push_str(&format!(
-            "remains  {}: {}\n",
-            field(&entry, "place"),
-            field(&entry, "what")
-        ));
-        words.push_str(&format!("         {}\n", field(&entry, "remedy")));
+    for Remains { place, what, remedy } in &erased.remains {
+        words.push_str(&format!("remains  {}: {}\n", named(place), named(what)));
+        words.push_str(&format!("         {}\n", named(remedy)));
     }
     words
 }

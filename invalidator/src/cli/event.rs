@@ -1,10 +1,10 @@
 //! The event that each subcommand publishes. The daemon checks it; nothing is checked twice here.
 
 use serde_json::{Map, Value, json};
+use system::wall_clock;
 use uuid::Uuid;
 
 use super::args::{Block, Expiry, Override, Target, Unblock, Zero};
-use crate::shared::wall_clock;
 
 pub(super) fn block(block: &Block) -> Value {
     let mut payload = payload("block", &block.expiry);

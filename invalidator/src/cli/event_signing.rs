@@ -7,10 +7,10 @@ use events::Document;
 use events::signature::{MEMBER, mac};
 use serde_json::{Value, json};
 use signing::key::{ALGORITHM, KeyId, Secret};
+use system::wall_clock;
 
 use super::{Failure, input};
 use crate::intake::canonical;
-use crate::shared::wall_clock;
 
 /// Largest file of a secret, in bytes: the longest secret, and a newline.
 const SECRET_FILE_BYTES_MAX: u64 = 1026;

@@ -7,17 +7,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use keys::{self, Entry, Fresh, Rotated, Rotation, Scope};
 use model::name::Name;
 use model::time::{DURATION_RULE, parse_duration};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use signing::Profile;
+use system::wall_clock;
 
 use super::input::profile;
 use super::{Failure, show};
 use crate::config::Config;
-use crate::keys::{self, Entry, Fresh, Rotated, Rotation, Scope};
-use crate::shared::wall_clock;
 
 #[derive(Args, Debug)]
 pub(super) struct Keys {

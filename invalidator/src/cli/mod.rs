@@ -25,15 +25,21 @@ use clap::Parser;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use signing::signer::SignError;
+use store::salvage::write_rows;
+use system::ConfigError;
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::daemon::{self, DaemonError};
-use crate::store::salvage::write_rows;
+use crate::wire::Published;
 use api::{Api, ApiError, Reply};
 use args::{Arguments, Client, Command, Publish, Run, Salvage, Target};
 use captured::CapturedError;
 use exit::Exit;
+use show::Outcome;
+
+/// The problem that another event has the id.
+const CONFLICT: &str = "conflict";
 
 /// An event was refused, or is not enforced everywhere.
 const EXIT_REFUSED: u8 = 1;
@@ -217,19 +223,28 @@ fn publish(publish: &Publish) -> Result<Exit, Failure> {
 
 /// Prints the answer to one event; says whether what it asks for is enforced, or why not.
 fn report(client: &Client, reply: &Reply) -> Result<Exit, Failure> {
-    let exit = match reply {
-        _ if reply.is_conflict() => Exit::Conflict,
-        _ if !reply.is_settled() => Exit::Refused,
-        _ if !reply.is_in_effect() => Exit::NotInEffect,
-        _ if reply.has_no_effect() => Exit::NoEffect,
-        _ => Exit::Done,
+    let (exit, shown) = match reply.status {
+        200 | 202 => {
+            let (published, is_settled) = (reply.read::<Published>()?, reply.status == 200);
+            let exit = match () {
+                () if !is_settled => Exit::Refused,
+                () if !published.is_in_effect() => Exit::NotInEffect,
+                () if published.has_no_effect() => Exit::NoEffect,
+                () => Exit::Done,
+            };
+            (exit, show::outcome(&published, is_settled))
+        }
+        _ => {
+            let problem = reply.problem();
+            let exit = if problem.is(CONFLICT) { Exit::Conflict } else { Exit::Refused };
+            (exit, Outcome { line: show::refused(&problem), warnings: Vec::new() })
+        }
     };
     if client.json {
         writeln!(io::stdout(), "{}", reply.text)?;
         return Ok(exit);
     }
     let enforced = exit == Exit::Done;
-    let shown = show::outcome(reply);
     let mut out: Box<dyn Write> =
         if enforced { Box::new(io::stdout()) } else { Box::new(io::stderr()) };
     writeln!(out, "{}", shown.line)?;

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use engine::{Overruling, Refused};
 use serde_json::Value;
 
-use super::api::Reply;
+use crate::wire::{Problem, Published};
 
 /// One event's outcome.
 pub(super) struct Outcome {
@@ -12,34 +13,34 @@ pub(super) struct Outcome {
     pub(super) warnings: Vec<String>,
 }
 
-pub(super) fn outcome(reply: &Reply) -> Outcome {
-    let line = match reply.status {
-        200 | 202 if !reply.is_in_effect() => not_in_effect(&reply.json),
-        200 if reply.has_no_effect() => changes_nothing(&reply.json),
-        200 => enforced(&reply.json),
-        202 => not_enforced(&reply.json),
-        _ => refused(&reply.json),
+/// An event that the daemon has.
+pub(super) fn outcome(published: &Published, is_settled: bool) -> Outcome {
+    let line = match is_settled {
+        _ if !published.is_in_effect() => not_in_effect(published),
+        true if published.has_no_effect() => changes_nothing(published),
+        true => enforced(published),
+        false => not_enforced(published),
     };
-    Outcome { line, warnings: texts(&reply.json, "warnings") }
+    Outcome { line, warnings: published.warnings.clone() }
 }
 
-fn enforced(json: &Value) -> String {
-    let nodes = list(json, "nodes").len();
-    let (event, sequence) = (text(json, "event_id"), number(json, "sequence"));
-    let when = match text(json, "result") {
+fn enforced(published: &Published) -> String {
+    let Published { event_id, sequence, receipt, .. } = published;
+    let when = match published.result.as_str() {
         "duplicate" => "already: this event was published before".to_owned(),
-        _ => format!("in {} ms", json.get("elapsed_ms").unwrap_or(&Value::Null)),
+        // As the daemon has written it: 1.0 for a whole number.
+        _ => format!("in {:?} ms", receipt.elapsed_ms),
     };
-    format!("enforced on {} {when} (event {event}, sequence {sequence})", count(nodes, "node"))
+    let nodes = count(receipt.nodes.len(), "node");
+    format!("enforced on {nodes} {when} (event {event_id}, sequence {sequence})")
 }
 
-fn not_in_effect(json: &Value) -> String {
-    let event = text(json, "event_id");
-    let overruling = list(json, "overruled_by").iter().map(|by| {
-        let (what, id, at) = (text(by, "what"), text(by, "event_id"), text(by, "at"));
-        match by.get("sequence").and_then(Value::as_u64) {
-            Some(sequence) => format!("{what} (event {id}, sequence {sequence}) is newer"),
-            None => format!("{what} (event {id}, heard {at}) is newer"),
+fn not_in_effect(published: &Published) -> String {
+    let overruling = published.overruled_by.iter().map(|by| {
+        let Overruling { what, event_id, at, .. } = by;
+        match by.sequence {
+            Some(sequence) => format!("{what} (event {event_id}, sequence {sequence}) is newer"),
+            None => format!("{what} (event {event_id}, heard {at}) is newer"),
         }
     });
     let overruling: Vec<_> = overruling.collect();
@@ -47,45 +48,43 @@ fn not_in_effect(json: &Value) -> String {
         true => "it has ended, or newer events have taken its place".to_owned(),
         false => overruling.join(", and "),
     };
-    format!("NOT in effect: {why} (event {event})")
+    format!("NOT in effect: {why} (event {})", published.event_id)
 }
 
-fn changes_nothing(json: &Value) -> String {
-    let event = text(json, "event_id");
+fn changes_nothing(published: &Published) -> String {
+    let event = &published.event_id;
     format!("changes nothing: there is nothing in effect that it could end (event {event})")
 }
 
-fn not_enforced(json: &Value) -> String {
-    let (event, sequence) = (text(json, "event_id"), number(json, "sequence"));
+fn not_enforced(published: &Published) -> String {
+    let Published { event_id, sequence, receipt, durable, .. } = published;
     let mut reasons = Vec::new();
-    let pending = texts(json, "pending");
-    if !pending.is_empty() {
-        reasons.push(format!("no acknowledgement yet from {}", pending.join(", ")));
+    if !receipt.pending.is_empty() {
+        reasons.push(format!("no acknowledgement yet from {}", receipt.pending.join(", ")));
     }
-    for refusal in list(json, "refused") {
-        reasons.push(format!("refused by {}: {}", text(refusal, "node"), text(refusal, "cause")));
+    for Refused { node, cause } in &receipt.refused {
+        reasons.push(format!("refused by {node}: {cause}"));
     }
-    let enforced = json.get("enforced") == Some(&Value::Bool(true));
-    if !enforced && reasons.is_empty() {
+    if !receipt.enforced && reasons.is_empty() {
         reasons.push("no node is connected".to_owned());
     }
-    let durable = json.get("durable") != Some(&Value::Bool(false));
     if !durable {
         reasons.push("not on the daemon's disk yet".to_owned());
     }
-    let lack = match (enforced, durable) {
+    let lack = match (receipt.enforced, durable) {
         (true, _) => "enforced, but NOT durable",
         (false, true) => "accepted, but NOT enforced everywhere",
         (false, false) => "accepted, but NOT enforced everywhere and NOT durable",
     };
     let reasons = reasons.join("; ");
-    format!("{lack}: {reasons} (event {event}, sequence {sequence})")
+    format!("{lack}: {reasons} (event {event_id}, sequence {sequence})")
 }
 
-fn refused(json: &Value) -> String {
-    match (json.get("field").and_then(Value::as_str), json.get("rule").and_then(Value::as_str)) {
+/// An event that the daemon does not have, and why.
+pub(super) fn refused(problem: &Problem) -> String {
+    match (&problem.field, &problem.rule) {
         (Some(field), Some(rule)) => format!("refused: {field}: {rule}"),
-        _ => format!("refused: {}", text(json, "title")),
+        _ => format!("refused: {}", problem.title),
     }
 }
 

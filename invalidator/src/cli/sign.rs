@@ -9,11 +9,11 @@ use serde_json::json;
 use signing::Profile;
 use signing::key::{KeyId, Secret};
 use signing::signer::{Unsigned, sign};
+use system::wall_clock;
 use uuid::Uuid;
 
 use super::Failure;
 use super::input::{self, profile};
-use crate::shared::wall_clock;
 
 /// Largest body that is signed, in bytes: the largest that an integration can allow.
 const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
+use system::read_bounded;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use super::api::ApiError;
 use super::args::Client;
-use crate::config::read_bounded;
 
 /// Largest file of certificates or of a key, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

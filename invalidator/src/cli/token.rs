@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use access::{Role, Token};
 use clap::{Args, Subcommand};
 use model::name::Name;
 use model::time::UnixMicros;
 
 use super::Failure;
-use crate::access::{Role, Token};
 
 #[derive(Args, Debug)]
 pub(super) struct Tokens {

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use keys::{self};
 use model::name::Name;
 use model::time::{UnixMicros, parse_duration};
-use signing::explain::explain;
+use signing::explain::{Endpoint, explain};
 use signing::{Profile, SignatureRules};
+use system::Reading;
+use system::wall_clock;
 
 use super::Failure;
 use super::captured::Captured;
 use super::input::{self, profile};
-use crate::keys::{self, Reading};
-use crate::shared::wall_clock;
 
 /// Largest captured request, in bytes: the largest body, and room for its headers.
 const REQUEST_BYTES_MAX: u64 = 17 * 1024 * 1024;
@@ -83,8 +84,8 @@ pub(super) fn run(arguments: Verify) -> Result<bool, Failure> {
     };
     let now = arguments.at.unwrap_or_else(wall_clock);
     let integration = arguments.integration.as_ref();
-    let Captured { headers, body } = &captured;
-    let steps = explain(&signature, integration, headers, body, &keys, now);
+    let endpoint = Endpoint { signature: &signature, integration, keys: &keys, now };
+    let steps = explain(endpoint, &captured.headers, &captured.body);
     let accepted = steps.iter().all(|step| step.ok);
     let mut out = io::stdout().lock();
     if arguments.json {

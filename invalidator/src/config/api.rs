@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use access::tls::Files;
+use access::{Access, Authority, Digest, Grant, RATE_DEFAULT, RawAuthority, Role};
 use model::bucket::Rate;
 use model::name::Name;
 use serde::Deserialize;
+use system::{ConfigError, Span, TIME_RULE, Time};
 
+use super::Api;
 use super::raw::{ACK_TIMEOUT_MAX, span};
-use super::value::{Span, TIME_RULE, Time};
-use super::{Api, ConfigError};
-use crate::access::tls::Files;
-use crate::access::{Access, Authority, Digest, Grant, RATE_DEFAULT, RawAuthority, Role};
 
 /// Longest name of a client certificate, in bytes.
 const CLIENT_NAME_BYTES_MAX: usize = 256;

@@ -1,24 +1,20 @@
 //! `[events]`: what an event must and must not have, and who may sign it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use system::{ConfigError, Span};
 
-use super::ConfigError;
-use super::value::Span;
+use crate::intake::{Events, FieldPath, MAX_AGE_MAX, Signatures, SourceKind, UnknownFields};
+use crate::source;
 
 /// Most entries of `required_fields`, and of `blocked_fields`.
 const FIELDS_MAX: usize = 64;
-/// Most names in one path.
-const PATH_NAMES_MAX: usize = 8;
-/// Longest name in a path, in bytes.
-const PATH_NAME_BYTES_MAX: usize = 64;
 /// Shortest `max_age`: clocks differ, and events travel.
 const MAX_AGE_MIN: Duration = Duration::from_secs(60);
-/// Longest `max_age`, and the default. What an unblock has lifted is forgotten with it after 8 days:
-/// a block that came even later would find nothing that lifts it.
-const MAX_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// What every event has: to block one of these would be to block all events.
 const ESSENTIAL: [&str; 8] = [
     "event_id",
@@ -31,102 +27,14 @@ const ESSENTIAL: [&str; 8] = [
     "payload.action",
 ];
 
-/// Whether events of one source have to be signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Signatures {
-    /// No, and a signature is not looked at.
-    #[default]
-    Off,
-    /// No, but a signature that is there has to be right.
-    Optional,
-    /// Yes.
-    Required,
-}
-
-/// What becomes of events with members in `payload` that have no meaning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UnknownFields {
-    /// They are refused: a mistyped scope must not become a block of everything.
-    #[default]
-    Refuse,
-    /// They are taken in, with a warning.
-    Warn,
-}
-
-/// `[events]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Events {
-    /// Events from Redis.
-    pub redis: Signatures,
-    /// Events from the API.
-    pub embedded: Signatures,
-    /// The keys of publishers.
-    pub keys_file: Option<PathBuf>,
-    /// Fields that every event must have.
-    pub required: Vec<FieldPath>,
-    /// Fields that no event may have.
-    pub blocked: Vec<FieldPath>,
-    /// The longest time from `occurred_at` to when an event is first heard.
-    pub max_age: Duration,
-    /// What becomes of members that have no meaning.
-    pub unknown_fields: UnknownFields,
-}
-
-/// Where a field stands: the names on the way to it, at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldPath(Vec<String>);
-
-impl FieldPath {
-    const RULE: &str = "must be names such as \"email\" or \"payload.note\": up to 8 of \
-                        A-Z, a-z, 0-9, '_' and '-', with dots between them";
-
-    fn parse(text: &str) -> Option<Self> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
-        let is_name = |name: &str| {
-            (1..=PATH_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed)
-        };
-        let names: Vec<_> = text.split('.').map(str::to_owned).collect();
-        let fits = names.len() <= PATH_NAMES_MAX && names.iter().all(|name| is_name(name));
-        fits.then_some(Self(names))
-    }
-
-    /// The names from the outermost member on.
-    #[must_use]
-    pub fn names(&self) -> &[String] {
-        &self.0
-    }
-}
-
-impl Default for Events {
-    fn default() -> Self {
-        Self {
-            redis: Signatures::Off,
-            embedded: Signatures::Off,
-            keys_file: None,
-            required: Vec::new(),
-            blocked: Vec::new(),
-            max_age: MAX_AGE_MAX,
-            unknown_fields: UnknownFields::default(),
-        }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The section as written: beside fields of its own a table for each kind of source.
+#[derive(Default)]
 pub(crate) struct RawEvents {
-    #[serde(default)]
-    redis: RawSource,
-    #[serde(default)]
-    embedded: RawSource,
+    sources: Vec<(&'static SourceKind, Signatures)>,
     keys_file: Option<PathBuf>,
-    #[serde(default)]
     required_fields: Vec<String>,
-    #[serde(default)]
     blocked_fields: Vec<String>,
     max_age: Option<Span>,
-    #[serde(default)]
     unknown_fields: UnknownFields,
 }
 
@@ -137,13 +45,94 @@ struct RawSource {
     signatures: Signatures,
 }
 
+/// The name of a field of the section.
+enum Field {
+    Source(&'static SourceKind),
+    KeysFile,
+    Required,
+    Blocked,
+    MaxAge,
+    Unknown,
+}
+
+impl Field {
+    const OWN: [(&str, Self); 5] = [
+        ("keys_file", Self::KeysFile),
+        ("required_fields", Self::Required),
+        ("blocked_fields", Self::Blocked),
+        ("max_age", Self::MaxAge),
+        ("unknown_fields", Self::Unknown),
+    ];
+
+    fn of(name: &str) -> Option<Self> {
+        let own = Self::OWN.into_iter().find(|(own, _)| *own == name).map(|(_, field)| field);
+        own.or_else(|| source::kind(name).map(Self::Source))
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::of(&name).ok_or_else(|| {
+            let sources = source::KINDS.iter().map(|kind| kind.name);
+            let names = sources.chain(Self::OWN.iter().map(|(own, _)| *own));
+            let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+            D::Error::custom(format_args!(
+                "unknown field `{name}`, expected one of {}",
+                names.join(", ")
+            ))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for RawEvents {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = RawEvents;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("struct RawEvents")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut fields: M) -> Result<RawEvents, M::Error> {
+        let mut raw = RawEvents::default();
+        while let Some(field) = fields.next_key()? {
+            match field {
+                Field::Source(kind) => {
+                    let RawSource { signatures } = fields.next_value()?;
+                    raw.sources.push((kind, signatures));
+                }
+                Field::KeysFile => raw.keys_file = Some(fields.next_value()?),
+                Field::Required => raw.required_fields = fields.next_value()?,
+                Field::Blocked => raw.blocked_fields = fields.next_value()?,
+                Field::MaxAge => raw.max_age = Some(fields.next_value()?),
+                Field::Unknown => raw.unknown_fields = fields.next_value()?,
+            }
+        }
+        Ok(raw)
+    }
+}
+
 impl RawEvents {
+    /// Whether events through sources of this kind have to be signed: they need not, if nothing is said.
+    fn signatures_of(&self, kind: &'static SourceKind) -> (&'static SourceKind, Signatures) {
+        let said = self.sources.iter().find(|(other, _)| other.name == kind.name);
+        (kind, said.map(|(_, mode)| *mode).unwrap_or_default())
+    }
+
     pub(crate) fn check(self) -> Result<Events, ConfigError> {
-        let (redis, embedded) = (self.redis.signatures, self.embedded.signatures);
-        for (mode, field) in [(redis, "redis"), (embedded, "embedded")] {
-            if mode != Signatures::Off && self.keys_file.is_none() {
+        let signatures: Vec<_> =
+            source::KINDS.iter().map(|kind| self.signatures_of(kind)).collect();
+        for (kind, mode) in &signatures {
+            if *mode != Signatures::Off && self.keys_file.is_none() {
                 let rule = "needs events.keys_file, the keys of publishers";
-                return Err(ConfigError::new(format!("events.{field}.signatures"), rule));
+                return Err(ConfigError::new(format!("events.{}.signatures", kind.name), rule));
             }
         }
         let required = paths("events.required_fields", &self.required_fields)?;
@@ -157,7 +146,7 @@ impl RawEvents {
             span.within("events.max_age", MAX_AGE_MIN, MAX_AGE_MAX)
         })?;
         let Self { keys_file, unknown_fields, .. } = self;
-        Ok(Events { redis, embedded, keys_file, required, blocked, max_age, unknown_fields })
+        Ok(Events { signatures, keys_file, required, blocked, max_age, unknown_fields })
     }
 }
 
@@ -175,13 +164,16 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Events, String> {
-        let raw: RawEvents = crate::config::parse_toml(text, "events").unwrap();
+        let raw: RawEvents = system::parse_toml(text, "events").unwrap();
         raw.check().map_err(|error| error.to_string())
     }
 
     #[test]
     fn absent_means_unsigned_and_a_week() {
-        assert_eq!(parse(""), Ok(Events::default()));
+        let events = parse("").unwrap();
+        assert!(events.signatures.iter().all(|(_, mode)| *mode == Signatures::Off));
+        assert_eq!(events.signatures.len(), source::KINDS.len(), "of every kind it is said");
+        assert_eq!(Events { signatures: Vec::new(), ..events }, Events::default());
         assert_eq!(Events::default().max_age, MAX_AGE_MAX);
     }
 
@@ -191,7 +183,9 @@ mod tests {
                     embedded.signatures = \"optional\"\nblocked_fields = [\"email\", \"a.b-c\"]\n\
                     required_fields = [\"publisher\"]\nmax_age = \"1h\"";
         let events = parse(text).unwrap();
-        assert_eq!((events.redis, events.embedded), (Signatures::Required, Signatures::Optional));
+        let mode = |name| events.signatures_of(source::kind(name).unwrap());
+        assert_eq!(mode("redis"), Signatures::Required);
+        assert_eq!(mode("embedded"), Signatures::Optional);
         assert_eq!(events.blocked[1].names(), ["a", "b-c"]);
         assert_eq!(events.max_age, Duration::from_secs(3600));
     }

@@ -3,26 +3,14 @@
 //! Every error names the field and the rule it breaks. Nothing here opens a socket.
 
 mod api;
-mod audit;
-mod dead_letters;
 mod events;
-mod inboxes;
-mod pace;
+mod listen;
 mod raw;
-mod redis;
-mod store;
-mod value;
 mod written;
 
-pub use audit::{Audit, AuditPlace, Fsync};
-pub use dead_letters::DeadLetters;
 #[cfg(test)]
 pub(crate) use events::RawEvents;
-pub use events::{Events, FieldPath, Signatures, UnknownFields};
-pub use pace::Pace;
 pub use raw::ACK_TIMEOUT_MAX;
-pub use store::{Store, Witness};
-pub(crate) use value::{Place, Secret, TIME_RULE, Time, parse_toml, read, read_bounded};
 pub use written::Written;
 
 use std::fmt;
@@ -30,35 +18,22 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use access::Access;
+use access::tls::Files;
+use audit::AuditPlace;
+use audit::line::{Hash, Seal};
 use secrecy::SecretString;
-use thiserror::Error;
+use system::{ConfigError, parse_toml, read_bounded};
 use tracing::level_filters::LevelFilter;
 
-use crate::access::tls::Files;
-use crate::access::{Access, Inbox};
-use crate::audit::line::{Hash, Seal};
+use crate::intake::Events;
+use crate::source::Sources;
 use raw::RawConfig;
 
 /// Shortest secret that the poll endpoint accepts, in bytes.
 pub const SECRET_BYTES_MIN: usize = 16;
 /// Largest configuration file, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Why a configuration cannot be used: the field and the rule it breaks.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("{field}: {rule}")]
-pub struct ConfigError {
-    /// Path of the field, such as `sources.redis.url`, or the file itself.
-    pub field: String,
-    /// The rule that is broken.
-    pub rule: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { field: field.into(), rule: rule.into() }
-    }
-}
 
 /// The whole configuration.
 #[derive(Debug)]
@@ -67,14 +42,12 @@ pub struct Config {
     pub api: Api,
     /// The endpoint that Envoys poll.
     pub poll: Poll,
-    /// Whether `POST /v1/invalidations` is a source.
-    pub embedded: bool,
-    /// The Redis source, if configured.
-    pub redis: Option<Redis>,
+    /// Where events come from: at least one source.
+    pub sources: Sources,
     /// Where what is known is kept.
-    pub store: Store,
+    pub store: store::Settings,
     /// The audit log.
-    pub audit: Audit,
+    pub audit: audit::Settings,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
     /// Logs.
@@ -84,7 +57,7 @@ pub struct Config {
     /// What events must and must not have, and who may sign them.
     pub events: Events,
     /// How long events that cannot be applied are kept.
-    pub dead_letters: DeadLetters,
+    pub dead_letters: deadletter::Bounds,
 }
 
 /// `[api]`
@@ -138,72 +111,11 @@ impl fmt::Display for Listen {
     }
 }
 
-/// `[sources.redis]`
-#[derive(Debug)]
-pub struct Redis {
-    /// What sort of installation it is.
-    pub mode: RedisMode,
-    /// `redis://` or `rediss://`, with credentials if any: one for a single server, the Sentinels,
-    /// or some nodes of the Cluster. All with the same credentials and the same sort.
-    pub urls: Vec<SecretString>,
-    /// User of the Redis servers, instead of one in the URLs.
-    pub user: Option<String>,
-    /// Password of the Redis servers, instead of one in the URLs.
-    pub password: Option<SecretString>,
-    /// The Pub/Sub channel.
-    pub channel: String,
-    /// What the names of all keys begin with.
-    pub prefix: String,
-    /// About how many events the stream keeps for daemons that were away.
-    pub stream_entries_max: u64,
-    /// Certificates.
-    pub tls: RedisTls,
-    /// How often the connection is asked for a sign of life.
-    pub ping_interval: Duration,
-    /// How long after the last sign of life the connection is given up.
-    pub dead_after: Duration,
-    /// How often what Redis holds is compared with what is known here.
-    pub digest_interval: Duration,
-    /// Within what time all that is known here is looked for in Redis.
-    pub sample_interval: Duration,
-    /// Lists that publishers without other rights put their events into.
-    pub inboxes: Vec<Inbox>,
-}
-
-/// What sort of installation of Redis it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisMode {
-    /// One server.
-    Standalone,
-    /// A master and replicas, watched over by Sentinels.
-    Sentinel {
-        /// What the Sentinels call the master.
-        master_name: String,
-    },
-    /// Redis Cluster.
-    Cluster,
-}
-
-/// Certificates for connections to Redis.
-#[derive(Debug)]
-pub struct RedisTls {
-    /// PEM certificates to trust instead of the system's.
-    pub ca: Option<Vec<u8>>,
-    /// The certificate to show, and its key, both PEM.
-    pub client: Option<(Vec<u8>, SecretString)>,
-}
-
 /// `[limits]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Users and sessions with a state.
-    pub subjects_max: usize,
-    /// Changes kept for nodes that are behind; who is further behind gets a snapshot.
-    pub log_entries_max: usize,
-    /// Event ids remembered to recognize duplicates.
-    pub event_ids_max: usize,
-    /// Envoy processes known at once.
-    pub nodes_max: usize,
+    /// Bounds of what is kept in memory.
+    pub engine: engine::Limits,
     /// API requests being answered at once.
     pub api_requests_max: usize,
     /// API requests of one caller being answered at once.
@@ -213,10 +125,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            subjects_max: 1_000_000,
-            log_entries_max: 65_536,
-            event_ids_max: 262_144,
-            nodes_max: 256,
+            engine: engine::Limits::default(),
             api_requests_max: 256,
             api_requests_per_caller_max: 128,
         }

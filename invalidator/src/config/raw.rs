@@ -3,19 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use audit::{AuditPlace, RawAudit};
+use deadletter::RawDeadLetters;
 use model::push::HOLD_MAX;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use store::RawStore;
+use system::{ConfigError, Secret, Span};
 use tracing::level_filters::LevelFilter;
 
 use super::api::RawApi;
-use super::audit::{AuditPlace, RawAudit};
-use super::dead_letters::RawDeadLetters;
 use super::events::RawEvents;
-use super::redis::RawRedis;
-use super::store::RawStore;
-use super::value::{self, Secret, Span};
-use super::{Config, ConfigError, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN};
+use super::{Config, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN, listen};
+use crate::source::RawSources;
 
 /// Shortest wait or interval that may be configured.
 const SPAN_MIN: Duration = Duration::from_millis(10);
@@ -66,19 +66,6 @@ struct RawPoll {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawSources {
-    embedded: Option<RawEmbedded>,
-    redis: Option<RawRedis>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawEmbedded {
-    enabled: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawLimits {
     subjects_max: Option<usize>,
     log_entries_max: Option<usize>,
@@ -112,13 +99,7 @@ impl RawConfig {
     /// The first rule that is broken in each section, in the order of the sections.
     pub(super) fn check(self) -> Result<Config, Vec<ConfigError>> {
         let mut errors = Vec::new();
-        let embedded = self.sources.embedded.is_none_or(|embedded| embedded.enabled);
-        let has_source = embedded || self.sources.redis.is_some();
-        let redis = kept(self.sources.redis.map(RawRedis::check).transpose(), &mut errors);
-        if !has_source {
-            let rule = "at least one source has to be enabled";
-            errors.push(ConfigError::new("sources", rule));
-        }
+        let sources = self.sources.check(&mut errors);
         let store = kept(self.store.check(), &mut errors);
         // Without a directory of the store the audit log's other rules can be checked all the same.
         let beside = store.as_ref().map_or(Path::new("/"), |store| &store.directory);
@@ -134,8 +115,7 @@ impl RawConfig {
             Some(Config {
                 api: api?,
                 poll: poll?,
-                embedded,
-                redis: redis?,
+                sources: sources?,
                 audit: audit?,
                 store: store?,
                 limits: limits?,
@@ -181,7 +161,7 @@ impl RawPoll {
         }
         Ok(Poll {
             scrub,
-            listen: value::listen(&self.listen, self.socket_mode.as_deref())?,
+            listen: listen::parse(&self.listen, self.socket_mode.as_deref())?,
             secret,
             hold: span(self.hold, "poll.hold", Duration::from_secs(1), HOLD_MAX)?,
         })
@@ -198,34 +178,34 @@ impl RawLimits {
         };
         let api_requests_max =
             bound("api_requests_max", self.api_requests_max, default.api_requests_max, 65_536)?;
-        Ok(Limits {
-            api_requests_max,
-            api_requests_per_caller_max: bound(
-                "api_requests_per_caller_max",
-                self.api_requests_per_caller_max,
-                api_requests_max.div_ceil(2),
-                api_requests_max,
-            )?,
+        let engine = engine::Limits {
             subjects_max: bound(
                 "subjects_max",
                 self.subjects_max,
-                default.subjects_max,
+                default.engine.subjects_max,
                 100_000_000,
             )?,
             log_entries_max: bound(
                 "log_entries_max",
                 self.log_entries_max,
-                default.log_entries_max,
+                default.engine.log_entries_max,
                 16_777_216,
             )?,
             event_ids_max: bound(
                 "event_ids_max",
                 self.event_ids_max,
-                default.event_ids_max,
+                default.engine.event_ids_max,
                 16_777_216,
             )?,
-            nodes_max: bound("nodes_max", self.nodes_max, default.nodes_max, 65_536)?,
-        })
+            nodes_max: bound("nodes_max", self.nodes_max, default.engine.nodes_max, 65_536)?,
+        };
+        let api_requests_per_caller_max = bound(
+            "api_requests_per_caller_max",
+            self.api_requests_per_caller_max,
+            api_requests_max.div_ceil(2),
+            api_requests_max,
+        )?;
+        Ok(Limits { engine, api_requests_max, api_requests_per_caller_max })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every rule of the configuration, by the message that its breach gives.
 
+mod store;
+
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -28,7 +30,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(config.api.ack_timeout, Duration::from_secs(2));
     assert_eq!(config.poll.listen, Listen::Unix { path: "/run/poll.sock".into(), mode: 0o600 });
     assert_eq!(config.poll.hold, Duration::from_secs(1));
-    assert!(config.embedded && config.redis.is_none());
+    assert!(config.sources.embedded.is_some() && config.sources.redis.is_none());
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level, LevelFilter::INFO);
@@ -74,8 +76,8 @@ fn the_full_configuration_is_taken_as_written() {
     )
     .unwrap();
     assert_eq!(config.poll.listen, Listen::Tcp("127.0.0.1:7701".parse().unwrap()));
-    assert_eq!(config.limits.nodes_max, 13);
-    let redis = config.redis.unwrap();
+    assert_eq!(config.limits.engine.nodes_max, 13);
+    let redis = config.sources.redis.unwrap();
     assert_eq!(redis.channel, "other");
     assert_eq!(redis.dead_after, Duration::from_millis(600));
 }

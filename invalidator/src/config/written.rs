@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use audit::line::{Hash, Seal};
 use secrecy::{ExposeSecret, SecretString};
+use system::{ConfigError, parse_toml};
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, parse_toml};
-use crate::audit::line::{Hash, Seal};
+use super::Config;
 
 /// Each field that is written, by its path, and the secrets that the file names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,19 +45,9 @@ impl Written {
         };
         add("poll.secret", Some(&config.poll.secret));
         add("audit.key", config.audit.key.as_ref());
-        if let Some(redis) = &config.redis {
-            add("sources.redis.password", redis.password.as_ref());
-            let url = if redis.urls.len() > 1 { "sources.redis.urls" } else { "sources.redis.url" };
-            let urls: Vec<_> = redis.urls.iter().map(ExposeSecret::expose_secret).collect();
-            add(url, Some(&urls.join("\n").into()));
-            let (cert, key) = redis.tls.client.as_ref().map(|(c, k)| (c.clone(), k)).unzip();
-            add("sources.redis.tls_key_file", key);
-            for (field, bytes) in [("tls_ca_file", &redis.tls.ca), ("tls_cert_file", &cert)] {
-                if let Some(bytes) = bytes {
-                    self.add(format!("sources.redis.{field}{SECRET}"), bytes);
-                }
-            }
-        }
+        config
+            .sources
+            .add_secrets(&mut |field, content| self.add(format!("{field}{SECRET}"), content));
     }
 
     fn add(&mut self, field: String, content: &[u8]) {

@@ -11,17 +11,19 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use audit::{self, OpenError};
+use deadletter;
+use keys::{self};
 use rustix::fs::{Access as Rights, AtFlags, CWD, accessat};
 use socket2::{Domain, Socket, Type};
+use store;
+use system::ConfigError;
+use system::Reading;
 
-use super::witness_of;
-use crate::audit::{self, OpenError};
-use crate::config::{Config, ConfigError, Listen};
-use crate::deadletter;
+use super::prepare::witness_of;
+use crate::config::{Config, Listen};
 use crate::intake::load_keys;
-use crate::keys::{self, Reading};
-use crate::source::redis::RedisSource;
-use crate::store;
+use crate::metrics::Metrics;
 
 /// What is in `store.directory`, besides the audit log.
 const FILES: [&str; 4] =
@@ -34,7 +36,7 @@ pub fn check(config: Config, while_running: bool) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     let witness = witness_of(&config.store, &config.audit.directory);
     let mut note = |checked: Result<(), ConfigError>| errors.extend(checked.err());
-    note(config.redis.map(RedisSource::new).transpose().map(drop));
+    note(config.sources.build(&mut Metrics::new().meters()).map(drop));
     if let Some(file) = &config.keys_file {
         note(Reading::of(file, keys::load).keys.map(drop));
     }

@@ -6,14 +6,15 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use access::Door;
+use audit::entry::{Fact, ReloadFact};
+use system::ConfigError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::access::Door;
-use crate::audit::entry::{Fact, ReloadFact};
-use crate::config::{Config, ConfigError, Written};
+use crate::config::{Config, Written};
+use crate::hub::Hub;
 use crate::log::Level;
-use crate::shared::Shared;
 
 /// Fields that can be changed while the daemon runs.
 const RELOADABLE: [&str; 3] = [TOKENS, CLIENTS, "log.level"];
@@ -67,15 +68,15 @@ pub(super) struct Reload {
 
 impl Reload {
     /// Does what signals ask for, until it is dropped.
-    pub(super) async fn follow(self: Arc<Self>, mut signals: Signals, shared: Arc<Shared>) {
+    pub(super) async fn follow(self: Arc<Self>, mut signals: Signals, hub: Arc<Hub>) {
         loop {
             match signals.next().await {
                 Heard::Other => info!("SIGUSR1 and SIGUSR2 have no meaning here: ignored"),
                 Heard::Hangup => {
                     info!("SIGHUP: the configuration is read again");
-                    let (reload, shared) = (Arc::clone(&self), Arc::clone(&shared));
+                    let (reload, hub) = (Arc::clone(&self), Arc::clone(&hub));
                     // The disk may be a network.
-                    let done = tokio::task::spawn_blocking(move || reload.now(&shared)).await;
+                    let done = tokio::task::spawn_blocking(move || reload.now(&hub)).await;
                     if let Err(cause) = done {
                         error!(%cause, "the configuration could not be read again");
                     }
@@ -84,24 +85,24 @@ impl Reload {
         }
     }
 
-    fn now(&self, shared: &Shared) {
+    fn now(&self, hub: &Hub) {
         match Config::load_all(&self.path) {
-            Ok((config, written)) => self.take_over(config, &written, shared),
-            Err(errors) => Self::failed(&errors, shared),
+            Ok((config, written)) => self.take_over(config, &written, hub),
+            Err(errors) => Self::failed(&errors, hub),
         }
     }
 
-    fn failed(errors: &[ConfigError], shared: &Shared) {
+    fn failed(errors: &[ConfigError], hub: &Hub) {
         for ConfigError { field, rule } in errors {
             error!(field, rule, "the configuration cannot be used: the one before stays in force");
         }
-        shared.metrics.config.failed();
+        hub.metrics.config.failed();
         let fields = errors.iter().map(|error| error.field.clone()).collect();
         let fact = ReloadFact { result: "failed", fields, ..ReloadFact::default() };
-        shared.audit.note(None, Fact::Reload(fact));
+        hub.audit.note(None, Fact::Reload(fact));
     }
 
-    fn take_over(&self, config: Config, written: &Written, shared: &Shared) {
+    fn take_over(&self, config: Config, written: &Written, hub: &Hub) {
         let mut in_force = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let differing = in_force.differences(written);
         // New callers could be those of certificates that nobody is asked for yet.
@@ -125,7 +126,7 @@ impl Reload {
         if !waiting.is_empty() {
             warn!(fields = waiting.join(", "), "these fields are not in force before a restart");
         }
-        shared.metrics.config.loaded(waiting.len());
+        hub.metrics.config.loaded(waiting.len());
         let fact = ReloadFact {
             result: "loaded",
             fields: changed,
@@ -133,6 +134,6 @@ impl Reload {
             callers: Some(callers),
             config: Some(digest),
         };
-        shared.audit.note(None, Fact::Reload(fact));
+        hub.audit.note(None, Fact::Reload(fact));
     }
 }

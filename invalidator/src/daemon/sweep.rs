@@ -7,27 +7,27 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use crate::clock::JumpWatch;
-use crate::shared::Shared;
+use crate::hub::Hub;
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Looks, for as long as the daemon runs.
-pub(super) async fn sweep(shared: Arc<Shared>, ack_timeout: Duration) {
+pub(super) async fn sweep(hub: Arc<Hub>, ack_timeout: Duration) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut clock = JumpWatch::new(shared.now());
+    let mut clock = JumpWatch::new(hub.now());
     loop {
         ticks.tick().await;
-        if let Some(jump_ms) = clock.look(shared.now()) {
-            shared.metrics.clock_jumped();
+        if let Some(jump_ms) = clock.look(hub.now()) {
+            hub.metrics.clock_jumped();
             warn!(jump_ms, "the wall clock has jumped");
         }
-        for key in shared.sweep() {
+        for key in hub.sweep() {
             warn!(node = %key.node, boot_id = %key.boot_id, "node is gone: it polls no more");
-            shared.record_node(key, "gone", None);
+            hub.record_node(key, "gone", None);
         }
-        let overdue = shared.engine().overdue(ack_timeout, shared.now());
-        shared.record_overdue(overdue);
+        let overdue = hub.engine().overdue(ack_timeout, hub.now());
+        hub.record_overdue(overdue);
     }
 }

@@ -1,6 +1,6 @@
 //! What an event is beside its id, and who has published it for certain.
 
-use events::record::Record;
+use engine::{Identity, Publisher};
 use events::signature::{MEMBER, Signature};
 use events::{Document, Event, EventError};
 use model::name::Name;
@@ -8,9 +8,7 @@ use model::state::Lane;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::{EMBEDDED, Origin, Path, signature};
-use crate::engine::{Identity, Publisher};
-use crate::source::redis::REDIS;
+use super::{SourceKind, signature};
 
 /// Of a caller of the API, by the name of its token or certificate.
 #[must_use]
@@ -41,20 +39,18 @@ fn of(kind: &str, name: &str) -> Publisher {
 /// The source of a kept event, with who has published it if that is certain: both have to be known
 /// after a restart.
 #[must_use]
-pub fn kept_source(source: &str, publisher: Publisher) -> Box<str> {
+pub fn kept_source(source: &SourceKind, publisher: Publisher) -> Box<str> {
+    let name = source.name;
     match publisher.0 {
-        0 => source.into(),
-        hash => format!("{source} {hash:016x}").into(),
+        0 => name.into(),
+        hash => format!("{name} {hash:016x}").into(),
     }
 }
 
-/// Where a kept event came from.
-#[must_use]
-pub fn kept_origin(record: &Record) -> Origin {
-    let (name, publisher) = record.source.split_once(' ').unwrap_or((&record.source, ""));
-    let publisher = u64::from_str_radix(publisher, 16).unwrap_or_default();
-    let source = if name == EMBEDDED { EMBEDDED } else { REDIS };
-    Origin::new(source, Path::Kept(record.first_heard)).by(Publisher(publisher))
+/// The name of the source, and who has published, out of what [`kept_source`] has made.
+pub(super) fn of_kept(source: &str) -> (&str, Publisher) {
+    let (name, publisher) = source.split_once(' ').unwrap_or((source, ""));
+    (name, Publisher(u64::from_str_radix(publisher, 16).unwrap_or_default()))
 }
 
 /// What the event is; `json` are the bytes that are stored of it.

@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use access::{Authority, RawAuthority};
+use keys::{resolve, text, times};
 use model::name::Name;
 use model::time::UnixMicros;
 use serde::Deserialize;
+use signing::Validity;
 use signing::key::{ALGORITHM, KEYS_MAX, KeyId, Secret as KeySecret};
-
-use crate::access::{Authority, RawAuthority};
-use crate::config::{ConfigError, Secret, Time, parse_toml};
-use crate::keys::{Stamps, State, resolve, text, times, validity};
+use system::{ConfigError, Secret, Stamps, Time, parse_toml};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +45,7 @@ pub(super) struct EventKey {
 
 impl EventKey {
     pub(super) fn is_valid_at(&self, at: UnixMicros) -> bool {
-        validity(self.not_before, self.not_after, at) == State::Active
+        Validity::at(self.not_before, self.not_after, at) == Validity::Active
     }
 
     /// Whether it may sign for this publisher; without a list, for any, and for none.

@@ -1,12 +1,15 @@
 //! From bytes to a checked event: its form, its signature, and the rules for where it comes from.
 //!
 //! Plain and synchronous. What an event means is decided in `events` and `model`; taking it in, counting and
-//! logging it is for [`crate::shared`].
+//! logging it is for the hub.
 
 mod identity;
 mod keys;
+mod kind;
 mod origin;
+mod refusal;
 mod rules;
+mod section;
 mod signature;
 #[cfg(test)]
 mod tests;
@@ -16,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use deadletter::Proof;
+use engine::{Identity, Publisher, derived};
 use events::record::Record;
 use events::signature::Signature;
 use events::{Document, Event, EventError, EventErrorKind, protobuf};
@@ -23,16 +28,15 @@ use model::name::EventId;
 use model::state::CLOCK_ERROR_MAX;
 use model::time::UnixMicros;
 
-use crate::config::{Events, Signatures};
-use crate::engine::{Identity, Publisher, derived};
-pub use identity::{caller, hash, inbox, kept_origin, kept_source};
+pub use identity::{caller, hash, inbox, kept_source};
 pub use keys::{EventKeys, load as load_keys};
+pub use kind::{Senders, SourceKind};
 pub use origin::{Clock, Origin, Path, Stored, order};
+pub use refusal::Refusal;
+pub(crate) use section::MAX_AGE_MAX;
+pub use section::{Events, FieldPath, Signatures, UnknownFields};
 pub use signature::{Outcome, canonical};
 use vouch::Claim;
-
-/// Name of the source that the API is.
-pub const EMBEDDED: &str = "embedded";
 
 /// The rules in force, and the keys of publishers.
 #[derive(Debug, Default)]
@@ -60,17 +64,6 @@ pub struct Checked {
     pub signature: Option<Outcome>,
     /// The id of the key that it is certainly signed with.
     pub signed_by: Option<Box<str>>,
-}
-
-/// What speaks for an event that was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// A signature by a key that is known.
-    Signed,
-    /// Nothing, and nothing is asked for: whoever reaches the source is believed.
-    NotAsked,
-    /// Nothing.
-    None,
 }
 
 /// An event that breaks a rule.
@@ -103,12 +96,31 @@ impl Intake {
         self.keys_version.load(Ordering::Relaxed)
     }
 
+    /// Every kind of source whose events may be checked here.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static SourceKind> {
+        self.rules.signatures.iter().map(|(kind, _)| *kind)
+    }
+
+    /// The kind of source of this name, as records and dead letters have it; nothing if this program does not
+    /// know it.
+    #[must_use]
+    pub fn kind(&self, name: &str) -> Option<&'static SourceKind> {
+        self.kinds().find(|kind| kind.name == name)
+    }
+
+    /// Where a kept event came from.
+    #[must_use]
+    pub fn kept_origin(&self, record: &Record) -> Origin {
+        let (name, publisher) = identity::of_kept(&record.source);
+        let source = self.kind(name).unwrap_or(&kind::UNKNOWN);
+        Origin::new(source, Path::Kept(record.first_heard)).by(publisher)
+    }
+
     /// What speaks for an event that was refused: whether its publisher is known to have sent it.
     #[must_use]
-    pub fn proof(&self, source: &str, signature: Option<Outcome>) -> Proof {
-        let mode = if source == EMBEDDED { self.rules.embedded } else { self.rules.redis };
+    pub fn proof(&self, source: &SourceKind, signature: Option<Outcome>) -> Proof {
         match signature {
-            _ if mode == Signatures::Off => Proof::NotAsked,
+            _ if self.rules.signatures_of(source) == Signatures::Off => Proof::NotAsked,
             // Of the last two the signature is right, by a key that may not be used for it.
             Some(Outcome::Verified | Outcome::ExpiredKey | Outcome::PublisherNotAllowed) => {
                 Proof::Signed
@@ -170,7 +182,7 @@ impl Intake {
         if matches!(origin.path, Path::Kept(_) | Path::Known(_) | Path::Standing(_)) {
             return Ok(judged);
         }
-        let mode = if origin.source == EMBEDDED { self.rules.embedded } else { self.rules.redis };
+        let mode = self.rules.signatures_of(origin.source);
         let keys = self.keys();
         if mode != Signatures::Off {
             let publisher = judged.event.publisher.as_ref();
@@ -223,11 +235,11 @@ impl Intake {
         if vouched().is_some() { event.occurred_at } else { now }
     }
 
-    /// This daemon's word for an event that is in force here, to lie beside it in Redis; none if
-    /// there is no need for one, or it is not signed.
+    /// This daemon's word for an event that is in force here, to lie beside it where a source of this kind
+    /// reads; none if there is no need for one, or it is not signed.
     #[must_use]
-    pub fn vouch(&self, record: &Record, now: UnixMicros) -> Option<String> {
-        if self.rules.redis != Signatures::Required {
+    pub fn vouch(&self, source: &SourceKind, record: &Record, now: UnixMicros) -> Option<String> {
+        if self.rules.signatures_of(source) != Signatures::Required {
             return None;
         }
         let document = Document::read(&record.event).ok()?;
@@ -238,10 +250,11 @@ impl Intake {
         claim(&self.keys(), &document, &signature?, &event).give(now)
     }
 
-    /// Whether events in Redis may need a word of ours, and after what time.
+    /// Whether events that lie where a source of this kind reads may need a word of ours, and after what time.
     #[must_use]
-    pub fn vouches_after(&self) -> Option<Duration> {
-        (self.rules.redis == Signatures::Required).then_some(self.rules.max_age / 2)
+    pub fn vouches_after(&self, source: &SourceKind) -> Option<Duration> {
+        let required = self.rules.signatures_of(source) == Signatures::Required;
+        required.then_some(self.rules.max_age / 2)
     }
 
     fn keys(&self) -> Arc<EventKeys> {

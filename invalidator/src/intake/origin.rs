@@ -1,16 +1,17 @@
 //! Where an event comes from, when it was first heard, and who brought it.
 
+use engine::{Order, Publisher};
 use events::CLOCK_AHEAD_MAX;
 use model::name::EventId;
 use model::time::UnixMicros;
 
-use crate::engine::{Order, Publisher};
+use super::SourceKind;
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Name of the source that it first came through.
-    pub source: &'static str,
+    /// The kind of source that it first came through.
+    pub source: &'static SourceKind,
     /// Which way it came this time.
     pub path: Path,
     /// Who brought it, if that is certain without a signature: a caller of the API, or who may write
@@ -43,7 +44,7 @@ pub struct Stored<'a> {
 pub struct Clock {
     /// This daemon's own.
     pub here: UnixMicros,
-    /// That of Redis, by which all daemons order what they hear; our own without Redis.
+    /// That of the replica, by which all daemons order what they hear; our own without one.
     pub common: UnixMicros,
 }
 
@@ -77,13 +78,13 @@ pub enum Path {
 impl Origin {
     /// From a publisher, now.
     #[must_use]
-    pub fn live(source: &'static str) -> Self {
+    pub fn live(source: &'static SourceKind) -> Self {
         Self::new(source, Path::Live)
     }
 
     /// From nobody in particular.
     #[must_use]
-    pub fn new(source: &'static str, path: Path) -> Self {
+    pub fn new(source: &'static SourceKind, path: Path) -> Self {
         Self { source, path, caller: Publisher::default() }
     }
 
@@ -110,12 +111,13 @@ impl Origin {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kind::UNKNOWN;
     use super::*;
 
     #[test]
     fn what_was_written_down_was_first_heard_then() {
         let (now, then) = (UnixMicros(9_000_000_000), UnixMicros(5));
-        let first_heard = |path| Origin::new("redis", path).first_heard(Clock::own(now));
+        let first_heard = |path| Origin::new(&UNKNOWN, path).first_heard(Clock::own(now));
         assert_eq!(first_heard(Path::Live), now);
         assert_eq!(first_heard(Path::Replayed), now);
         assert_eq!(first_heard(Path::Kept(then)), then);

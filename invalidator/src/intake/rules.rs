@@ -6,7 +6,7 @@ use model::subject::Subject;
 use model::time::UnixMicros;
 use serde_json::{Map, Value};
 
-use crate::config::{Events, FieldPath, UnknownFields};
+use super::{Events, FieldPath, UnknownFields};
 
 /// Checks which fields are there.
 pub(super) fn fields(rules: &Events, document: &Document) -> Result<(), EventError> {

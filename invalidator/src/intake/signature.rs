@@ -6,8 +6,8 @@ use model::name::Name;
 use model::time::UnixMicros;
 use serde_json::{Map, Value};
 
+use super::Signatures;
 use super::keys::EventKeys;
-use crate::config::Signatures;
 
 /// Up to here, every reader of JSON takes a whole number for the same: 2^53 - 1. What is larger is
 /// refused however it is written, since the canonical form of 1E20 reads as a whole number.

@@ -4,10 +4,9 @@ use events::EventErrorKind as Kind;
 use events::signature::mac;
 use serde_json::{Value, json};
 use signing::key::Secret;
+use system::{Stamps, parse_toml};
 
 use super::*;
-use crate::config::parse_toml;
-use crate::keys::Stamps;
 
 const SECRET: &str = "0123456789abcdef";
 const NOW: &str = "2026-11-22T12:00:00Z";
@@ -15,6 +14,12 @@ const NOW: &str = "2026-11-22T12:00:00Z";
 fn time(text: &str) -> UnixMicros {
     UnixMicros::parse_rfc3339(text).unwrap()
 }
+
+/// Two kinds, each with a rule of its own.
+static READ: SourceKind =
+    SourceKind { name: "redis", senders: Senders::Writers, built_in: false, reports: true };
+static CALLED: SourceKind =
+    SourceKind { name: "embedded", senders: Senders::Callers, built_in: true, reports: false };
 
 /// An intake with signatures of this mode on Redis, and the keys `good` (of `risk`), `any`, and
 /// `old`, which ended an hour ago.
@@ -29,7 +34,10 @@ fn intake(redis: Signatures, rules: Events) -> Intake {
         + &key("old", "not_after = \"2026-11-22T11:00:00Z\"");
     std::fs::write(&path, content).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let intake = Intake::new(Events { redis, ..rules });
+    let intake = Intake::new(Events {
+        signatures: vec![(&READ, redis), (&CALLED, Signatures::Off)],
+        ..rules
+    });
     intake.set_keys(load_keys(&path, &mut Stamps::new()).unwrap());
     intake
 }
@@ -60,7 +68,7 @@ fn now() -> Clock {
 }
 
 fn from(path: Path) -> Origin {
-    Origin::new("redis", path)
+    Origin::new(&READ, path)
 }
 
 fn kind(intake: &Intake, path: Path, event: &Value) -> Result<Option<Outcome>, Kind> {
@@ -105,7 +113,7 @@ fn without_signatures_one_is_not_looked_at_and_each_source_has_its_mode() {
     let required = intake(Signatures::Required, Events::default());
     let bytes = event().to_string();
     let checked =
-        required.check(Origin::live(EMBEDDED), Stored::default(), bytes.as_bytes(), now()).unwrap();
+        required.check(Origin::live(&CALLED), Stored::default(), bytes.as_bytes(), now()).unwrap();
     assert_eq!((checked.signature, checked.json), (None, bytes.into_bytes()));
 }
 

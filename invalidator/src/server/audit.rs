@@ -4,6 +4,9 @@
 
 use std::sync::Arc;
 
+use access::Caller;
+use audit::Ticket;
+use audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
 use axum::body::Body;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -11,16 +14,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, RequestExt};
 use model::subject::Subject;
-use serde::Deserialize;
-use serde_json::json;
 
 use super::api::Door;
 use super::body;
 use super::problem::Problem;
-use crate::access::Caller;
-use crate::audit::Ticket;
-use crate::audit::entry::{About, CallFact, DeniedFact, EventText, Fact, text};
-use crate::shared::Shared;
+use crate::hub::Hub;
+use crate::wire::{Named, Pseudonym};
 
 /// Longest body that names somebody, in bytes.
 const SUBJECT_BYTES_MAX: usize = 4 * 1024;
@@ -29,15 +28,15 @@ const NO_ROUTE: &str = "none";
 
 /// What a handler has to say about a call, as an extension of its answer.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Noted {
+pub(crate) struct Noted {
     /// The event that it is about.
-    pub(super) event_id: Option<EventText>,
+    pub(crate) event_id: Option<EventText>,
     /// The events that it is about, if it may be about several.
-    pub(super) event_ids: Vec<String>,
+    pub(crate) event_ids: Vec<String>,
     /// Whom it is about, if the path does not say.
-    pub(super) about: Option<Subject>,
+    pub(crate) about: Option<Subject>,
     /// Anything else, without ids of users: such as the operator's reason.
-    pub(super) note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 /// One request, as far as it is noted.
@@ -73,16 +72,16 @@ impl Asked {
 /// Notes every call of `/v1`, and everybody who was not let in. In a task of its own: what was begun
 /// is done to its end and noted, also if the caller hangs up meanwhile.
 pub(super) async fn audited(
-    State(shared): State<Arc<Shared>>,
+    State(hub): State<Arc<Hub>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let asked = Asked::of(&mut request).await;
     let answered = tokio::spawn(async move {
         let response = next.run(request).await;
-        if let Some(ticket) = note(&shared, asked, &response) {
+        if let Some(ticket) = note(&hub, asked, &response) {
             // Also what was noted on the way, such as the event.
-            shared.audit.settled(ticket).await;
+            hub.audit.settled(ticket).await;
         }
         response
     });
@@ -94,7 +93,7 @@ pub(super) async fn audited(
 }
 
 /// Notes one call; gives its line's place if the answer has to wait for it.
-fn note(shared: &Shared, asked: Asked, response: &Response) -> Option<Ticket> {
+fn note(hub: &Hub, asked: Asked, response: &Response) -> Option<Ticket> {
     let extensions = response.extensions();
     let (status, caller) = (response.status(), extensions.get::<Caller>());
     let is_denied = matches!(
@@ -102,7 +101,7 @@ fn note(shared: &Shared, asked: Asked, response: &Response) -> Option<Ticket> {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
     );
     if is_denied {
-        note_denied(shared, asked, caller, status);
+        note_denied(hub, asked, caller, status);
         return None;
     }
     if asked.is_probe() {
@@ -119,16 +118,16 @@ fn note(shared: &Shared, asked: Asked, response: &Response) -> Option<Ticket> {
         event_ids,
         note: note.map(|note| text(&note)),
     });
-    Some(shared.audit.note(asked.about.or(about.map(About::LookedFor)), fact))
+    Some(hub.audit.note(asked.about.or(about.map(About::LookedFor)), fact))
 }
 
 /// As often as it pleases whoever is not let in, but not as many lines.
-fn note_denied(shared: &Shared, asked: Asked, caller: Option<&Caller>, status: StatusCode) {
+fn note_denied(hub: &Hub, asked: Asked, caller: Option<&Caller>, status: StatusCode) {
     let throttle = match caller {
-        Some(_) => &shared.throttles.audited_callers,
-        None => &shared.throttles.audited_strangers,
+        Some(_) => &hub.throttles.audited_callers,
+        None => &hub.throttles.audited_strangers,
     };
-    let Some(left_out) = throttle.admit(shared.now().mono) else { return };
+    let Some(left_out) = throttle.admit(hub.now().mono) else { return };
     let fact = Fact::Denied(DeniedFact {
         method: text(asked.method.as_str()),
         resource: asked.resource.unwrap_or_else(|| NO_ROUTE.to_owned()),
@@ -137,15 +136,7 @@ fn note_denied(shared: &Shared, asked: Asked, caller: Option<&Caller>, status: S
         role: caller.map(|caller| caller.role.as_str()),
         left_out,
     });
-    shared.audit.note(asked.about, fact);
-}
-
-/// Somebody, as a request's body names them.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Named {
-    user_id: Option<String>,
-    session_id: Option<String>,
+    hub.audit.note(asked.about, fact);
 }
 
 /// What no web page can send without asking first, whatever a browser shows on its behalf.
@@ -187,7 +178,7 @@ pub(super) async fn pseudonym(
     body: Body,
 ) -> Result<Response, Problem> {
     let subject = subject_in(&headers, body).await?;
-    let (audit, about) = (door.shared.audit.clone(), subject.clone());
+    let (audit, about) = (door.hub.audit.clone(), subject.clone());
     let _turn = door.disk.turn(&caller).await;
     let found = tokio::task::spawn_blocking(move || audit.pseudonym(&subject)).await;
     let cannot = || {
@@ -198,7 +189,7 @@ pub(super) async fn pseudonym(
         tracing::error!(%cause, "the mapping of pseudonyms cannot be read");
         cannot()
     })?;
-    let mut response = Json(json!({ "pseudonym": pseudonym })).into_response();
+    let mut response = Json(Pseudonym { pseudonym }).into_response();
     response.extensions_mut().insert(Noted { about: Some(about), ..Noted::default() });
     Ok(response)
 }

@@ -9,11 +9,11 @@ use tokio::time::timeout;
 use super::problem::Problem;
 
 /// Longest time for a body to arrive.
-pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyError {
+pub(crate) enum BodyError {
     /// It is longer than the given number of bytes.
     TooLarge(usize),
     /// The connection broke, or the framing is wrong.
@@ -42,7 +42,7 @@ impl From<BodyError> for Problem {
 }
 
 /// The whole body, of at most `bytes_max`.
-pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
+pub(crate) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
     match timeout(BODY_TIMEOUT, body::to_bytes(body, bytes_max)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_too_large(&error) => Err(BodyError::TooLarge(bytes_max)),

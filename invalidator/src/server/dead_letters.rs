@@ -3,27 +3,27 @@
 
 use std::sync::Arc;
 
+use access::Caller;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use deadletter::{Cause, DeadLetters, Filter, Letter, Unavailable};
 use model::name::EventId;
 use model::time::UnixMicros;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use super::audit::{Noted, require_json};
 use super::body;
 use super::disk::DiskReads;
 use super::problem::Problem;
-use crate::access::Caller;
-use crate::deadletter::{
-    Cause, DeadLetters, Filter, Letter, ReplayError, Replayed, Selection, Unavailable, Word, replay,
-};
-use crate::shared::Shared;
+use crate::hub::Hub;
+use crate::hub::replay::{ReplayError, Replayed, Selection, Word, replay};
+use crate::wire::{self, Content, Page, ReplayOrder, Results};
 
 /// Letters in one answer, if the question does not say.
 const LIMIT_DEFAULT: usize = 100;
@@ -43,18 +43,6 @@ pub(super) struct Question {
     event_id: Option<String>,
     limit: Option<usize>,
     after: Option<String>,
-}
-
-/// What a replay is asked for with.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Order {
-    id: Option<String>,
-    event_id: Option<String>,
-    from: Option<String>,
-    to: Option<String>,
-    reason: String,
-    operator: String,
 }
 
 fn invalid(field: &str, rule: impl Into<String>) -> Problem {
@@ -81,18 +69,18 @@ fn event_id(text: Option<String>) -> Result<Option<String>, Problem> {
 
 /// Does something with the letters that waits for the disk.
 async fn off_the_loop<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    act: impl FnOnce(&Shared, &DeadLetters) -> T + Send + 'static,
+    hub: &Arc<Hub>,
+    act: impl FnOnce(&Hub, &DeadLetters) -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    let shared = Arc::clone(shared);
-    spawn_blocking(move || act(&shared, &shared.dead_letters)).await.map_err(|_| {
+    let hub = Arc::clone(hub);
+    spawn_blocking(move || act(&hub, &hub.dead_letters)).await.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The work was not finished")
     })
 }
 
 /// `GET /v1/dead-letters`
 pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
+    State(hub): State<Arc<Hub>>,
     State(disk): State<DiskReads>,
     Extension(caller): Extension<Caller>,
     question: Result<Query<Question>, QueryRejection>,
@@ -111,14 +99,14 @@ pub(super) async fn list(
     };
     let _turn = disk.turn(&caller).await;
     let found =
-        off_the_loop(&shared, move |_, letters| letters.list(&filter, limit.saturating_add(1)));
+        off_the_loop(&hub, move |_, letters| letters.list(&filter, limit.saturating_add(1)));
     let mut found = found.await??;
     let more = found.len() > limit;
     found.truncate(limit);
     let next =
         found.last().filter(|_| more).map(|(id, letter)| format!("{}-{id}", letter.first_at));
-    let letters: Vec<_> = found.iter().map(|(id, letter)| Shown::new(id, letter)).collect();
-    Ok(Json(json!({ "letters": letters, "next": next })).into_response())
+    let letters = found.iter().map(|(id, letter)| shown(id, letter)).collect();
+    Ok(Json(json!(Page { letters, next })).into_response())
 }
 
 /// A place in the list, as `next` of an answer before gives it.
@@ -129,7 +117,7 @@ fn place(text: &str) -> Result<(u64, String), Problem> {
 
 /// `GET /v1/dead-letters/{id}`
 pub(super) async fn show(
-    State(shared): State<Arc<Shared>>,
+    State(hub): State<Arc<Hub>>,
     State(disk): State<DiskReads>,
     Extension(caller): Extension<Caller>,
     id: Result<Path<String>, PathRejection>,
@@ -137,27 +125,22 @@ pub(super) async fn show(
     let Path(id) = id.map_err(|_| not_found())?;
     let wanted = id.clone();
     let _turn = disk.turn(&caller).await;
-    let letter = off_the_loop(&shared, move |_, letters| letters.get(&wanted)).await??;
+    let letter = off_the_loop(&hub, move |_, letters| letters.get(&wanted)).await??;
     let letter = letter.ok_or_else(not_found)?;
-    let raw = letter.raw();
-    let mut shown = json!(Shown::new(&id, &letter));
-    if let Value::Object(members) = &mut shown {
-        members.insert("raw".to_owned(), String::from_utf8(raw).ok().into());
-        members.insert("raw_base64".to_owned(), letter.raw_base64().into());
-    }
-    Ok(Json(shown).into_response())
+    let (raw, raw_base64) = (String::from_utf8(letter.raw()).ok(), letter.raw_base64().to_owned());
+    Ok(Json(json!(Content { letter: shown(&id, &letter), raw, raw_base64 })).into_response())
 }
 
 /// `POST /v1/dead-letters/replay`
 pub(super) async fn replay_some(
-    State(shared): State<Arc<Shared>>,
+    State(hub): State<Arc<Hub>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     require_json(&headers)?;
     let bytes = body::read(body, REPLAY_BYTES_MAX).await?;
     let rule = "must be a JSON object with reason, operator, and id, event_id, or from and to";
-    let order: Order = serde_json::from_slice(&bytes).map_err(|_| invalid("body", rule))?;
+    let order: ReplayOrder = serde_json::from_slice(&bytes).map_err(|_| invalid("body", rule))?;
     let word =
         Word { operator: word("operator", order.operator)?, reason: word("reason", order.reason)? };
     let selection = match (order.id, order.event_id, order.from, order.to) {
@@ -173,11 +156,10 @@ pub(super) async fn replay_some(
         _ => return Err(invalid("body", rule)),
     };
     let note = Some(format!("operator {}: {}", word.operator, word.reason));
-    let replayed =
-        off_the_loop(&shared, move |shared, letters| replay(shared, letters, &selection, &word));
+    let replayed = off_the_loop(&hub, move |hub, letters| replay(hub, letters, &selection, &word));
     let replayed = replayed.await?.map_err(Problem::from)?;
-    let results: Vec<_> = replayed.iter().map(ShownReplay::new).collect();
-    let mut response = Json(json!({ "results": results })).into_response();
+    let results = replayed.iter().map(shown_replay).collect();
+    let mut response = Json(json!(Results { results })).into_response();
     let event_ids = replayed.iter().filter_map(|one| one.event_id.clone()).collect();
     response.extensions_mut().insert(Noted { event_ids, note, ..Noted::default() });
     Ok(response)
@@ -210,71 +192,44 @@ impl From<ReplayError> for Problem {
     }
 }
 
-/// A letter without its content.
-#[derive(Serialize)]
-struct Shown<'a> {
-    id: &'a str,
-    source: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inbox: Option<&'a str>,
-    #[serde(flatten)]
-    cause: &'a Cause,
-    event_id: Option<&'a str>,
-    first_at: String,
-    last_at: String,
-    count: u64,
-    bytes: u64,
-    truncated: bool,
-    /// What is to be expected of it: `garbage`, `doubtful`, `passing` or `proven`.
-    class: &'static str,
-    /// Whether it stands for many, of which only the first is kept.
-    folded: bool,
-    /// Whether the event was taken in after all.
-    replayed: bool,
-    replays: Vec<Value>,
+fn cause_of(cause: &Cause) -> wire::Cause {
+    let Cause { kind, field, rule } = cause.clone();
+    wire::Cause { kind, field, rule }
 }
 
-impl<'a> Shown<'a> {
-    fn new(id: &'a str, letter: &'a Letter) -> Self {
-        let replays = letter.replays.iter().map(|replay| {
-            json!({
-                "at": UnixMicros(replay.at).to_string(),
-                "operator": replay.operator,
-                "reason": replay.reason,
-                "result": replay.result,
-                "cause": replay.cause,
-            })
-        });
-        Self {
-            id,
-            source: &letter.source,
-            inbox: letter.inbox.as_deref(),
-            cause: &letter.cause,
-            event_id: letter.event_id.as_deref(),
-            first_at: UnixMicros(letter.first_at).to_string(),
-            last_at: UnixMicros(letter.last_at).to_string(),
-            count: letter.count,
-            bytes: letter.bytes,
-            truncated: letter.is_truncated(),
-            class: letter.class().as_str(),
-            folded: letter.folded,
-            replayed: letter.replayed().is_some(),
-            replays: replays.collect(),
-        }
+/// A letter without its content.
+fn shown(id: &str, letter: &Letter) -> wire::Letter {
+    let replays = letter.replays.iter().map(|replay| wire::ReplayTry {
+        at: UnixMicros(replay.at).to_string(),
+        operator: replay.operator.clone(),
+        reason: replay.reason.clone(),
+        result: replay.result.clone(),
+        cause: replay.cause.as_ref().map(cause_of),
+    });
+    wire::Letter {
+        id: id.to_owned(),
+        source: letter.source.clone(),
+        inbox: letter.inbox.clone(),
+        cause: cause_of(&letter.cause),
+        event_id: letter.event_id.clone(),
+        first_at: UnixMicros(letter.first_at).to_string(),
+        last_at: UnixMicros(letter.last_at).to_string(),
+        count: letter.count,
+        bytes: letter.bytes,
+        truncated: letter.is_truncated(),
+        class: letter.class().as_str().to_owned(),
+        folded: letter.folded,
+        replayed: letter.replayed().is_some(),
+        replays: replays.collect(),
     }
 }
 
-#[derive(Serialize)]
-struct ShownReplay<'a> {
-    id: &'a str,
-    event_id: Option<&'a str>,
-    result: &'a str,
-    cause: Option<&'a Cause>,
-}
-
-impl<'a> ShownReplay<'a> {
-    fn new(replayed: &'a Replayed) -> Self {
-        let Replayed { id, event_id, result, cause } = replayed;
-        Self { id, event_id: event_id.as_deref(), result, cause: cause.as_ref() }
+fn shown_replay(replayed: &Replayed) -> wire::Replayed {
+    let Replayed { id, event_id, result, cause } = replayed;
+    wire::Replayed {
+        id: id.clone(),
+        event_id: event_id.clone(),
+        result: (*result).to_owned(),
+        cause: cause.as_ref().map(cause_of),
     }
 }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
+use access::{Caller, Role};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::access::{Caller, Role};
 
 /// Most reads of the disk at once for operators, and as many for others: each may bring much into
 /// memory. Further ones wait; their number is bounded by that of the requests under way.

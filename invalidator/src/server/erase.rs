@@ -1,5 +1,6 @@
 //! `POST /v1/erase`: makes a user or session a stranger to the audit log, and says what remains.
 
+use access::Caller;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -7,40 +8,15 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use model::state::{Effect, Register};
 use model::subject::Subject;
-use serde::Serialize;
 use tracing::error;
 
 use super::api::Door;
 use super::audit::subject_in;
 use super::problem::Problem;
-use crate::access::Caller;
+use crate::wire::{Erased, Remains};
 
-/// What was removed, and what was not.
-#[derive(Serialize)]
-struct Erased {
-    /// The pseudonym that belongs to nobody now; nothing if there was none.
-    pseudonym: Option<String>,
-    /// What was removed, in words.
-    removed: Vec<String>,
-    /// What is still there.
-    remains: Vec<Remains>,
-}
-
-/// Something that is still there.
-#[derive(Serialize)]
-struct Remains {
-    /// Where.
-    place: String,
-    /// What is there, and for how long.
-    what: String,
-    /// What can be done about it.
-    remedy: String,
-}
-
-impl Remains {
-    fn new(place: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { place: place.to_owned(), what: what.into(), remedy: remedy.into() }
-    }
+fn remains_at(place: &str, what: impl Into<String>, remedy: impl Into<String>) -> Remains {
+    Remains { place: place.to_owned(), what: what.into(), remedy: remedy.into() }
 }
 
 pub(super) async fn erase(
@@ -50,12 +26,12 @@ pub(super) async fn erase(
     body: Body,
 ) -> Result<Response, Problem> {
     let subject = subject_in(&headers, body).await?;
-    let (letters, about) = (door.shared.dead_letters.clone(), subject.clone());
+    let (letters, about) = (door.hub.dead_letters.clone(), subject.clone());
     let removed = tokio::task::spawn_blocking(move || letters.erase(&about)).await;
     let dead_letters = removed.ok().and_then(Result::ok);
     let caller = Some(caller.name.to_string());
     let count = dead_letters.unwrap_or(0);
-    let erased = door.shared.audit.erase(subject.clone(), caller, count).await;
+    let erased = door.hub.audit.erase(subject.clone(), caller, count).await;
     let pseudonym = erased.map_err(|cause| {
         error!(%cause, "a subject could not be erased");
         let title = "The audit log's mapping could not be changed: erase once more";
@@ -66,8 +42,8 @@ pub(super) async fn erase(
         format!("audit log: {name} belongs to nobody, and all its lines are about nobody")
     }));
     removed.extend((count > 0).then(|| format!("dead letters: {count}")));
-    let now = door.shared.now();
-    let view = door.shared.engine().view(&subject, now);
+    let now = door.hub.now();
+    let view = door.hub.engine().view(&subject, now);
     let mut remains = Vec::new();
     if let Some(view) = &view {
         let registers = view.state.in_effect(now.wall);
@@ -75,7 +51,7 @@ pub(super) async fn erase(
     }
     remains.extend(dead_letters.is_none().then(|| {
         let what = "the file cannot be used now, and may hold events about the id";
-        Remains::new("dead letters", what, "the daemon's log says why; erase once more then")
+        remains_at("dead letters", what, "the daemon's log says why; erase once more then")
     }));
     remains.extend(elsewhere(&subject, view.is_some()));
     Ok(Json(Erased { pseudonym, removed, remains }).into_response())
@@ -109,7 +85,7 @@ fn effect_of(subject: &Subject, register: &Register) -> Remains {
             "forgotten by itself".to_owned(),
         ),
     };
-    Remains::new("daemon and Envoy", what, remedy)
+    remains_at("daemon and Envoy", what, remedy)
 }
 
 /// What this daemon cannot remove, or must not.
@@ -117,13 +93,13 @@ fn elsewhere(subject: &Subject, is_known: bool) -> Vec<Remains> {
     let kind = subject.kind_name();
     let mut remains = Vec::new();
     if is_known {
-        remains.push(Remains::new(
+        remains.push(remains_at(
             "store.directory",
             "events that are in effect, or were overtaken within ten minutes, are kept with the id",
             "removed by the daemon once they have no effect any more",
         ));
     }
-    remains.push(Remains::new(
+    remains.push(remains_at(
         "Redis",
         format!(
             "{{portcullis}}:state:{kind}:ID, the member {kind}:ID of {{portcullis}}:subjects, \
@@ -131,22 +107,22 @@ fn elsewhere(subject: &Subject, is_known: bool) -> Vec<Remains> {
         ),
         "the daemons remove what is overtaken or over; the stream forgets by its length",
     ));
-    remains.push(Remains::new(
+    remains.push(remains_at(
         "application logs",
         "the pseudonym of the audit log, which belongs to nobody now, and no id",
         "your log's own retention",
     ));
-    remains.push(Remains::new(
+    remains.push(remains_at(
         "Envoy",
         "a keyed hash of the id while something is in effect and an hour after; your access logs",
         "forgotten by itself, or with Envoy's restart",
     ));
-    remains.push(Remains::new(
+    remains.push(remains_at(
         "store.directory",
         "pages of dead-letters.redb that removed letters have left may hold their bytes",
         "overwritten by the letters that come next",
     ));
-    remains.push(Remains::new(
+    remains.push(remains_at(
         "publishers",
         "whatever they keep, and event ids and types, which stand in the audit log as published",
         "never put an id of a user into them",

@@ -1,6 +1,6 @@
 //! Stands before every route of the API: who is calling, may they, and not too fast.
 //!
-//! What is decided here is decided in [`crate::access`]; this turns it into answers, counts it, and
+//! What is decided here is decided in [`access`]; this turns it into answers, counts it, and
 //! tells handlers and other middleware who the [`Caller`] is.
 //!
 //! Whoever is not known does not stay connected, and the answers to failed attempts are throttled
@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Caller, Denied, Door, Known, Lane, Needs, Peer, Permission, Role};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -20,28 +21,28 @@ use tracing::warn;
 use super::body;
 use super::problem::Problem;
 use super::seats::Place;
-use super::slots::{Bound, Places, Slots};
-use crate::access::{Caller, Denied, Door, Known, Lane, Needs, Peer, Permission, Role};
-use crate::shared::Shared;
+use super::slots::{Places, Slots};
+use crate::hub::Hub;
+use crate::metrics::Bound;
 
 /// What the guard of every route needs.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
-    pub(super) shared: Arc<Shared>,
+    pub(super) hub: Arc<Hub>,
     pub(super) access: Arc<Door>,
     slots: Arc<Slots>,
 }
 
 impl Gate {
-    pub(super) fn new(shared: Arc<Shared>, access: Arc<Door>, places: Places) -> Self {
-        Self { shared, access, slots: Arc::new(Slots::new(places)) }
+    pub(super) fn new(hub: Arc<Hub>, access: Arc<Door>, places: Places) -> Self {
+        Self { hub, access, slots: Arc::new(Slots::new(places)) }
     }
 
     fn identify(&self, request: &Request) -> Result<Arc<Known>, Denied> {
         let headers = request.headers().get_all(header::AUTHORIZATION);
         let headers = headers.iter().map(HeaderValue::as_bytes);
         let peer = request.extensions().get::<Arc<Peer>>().map(|peer| &**peer);
-        let known = self.access.access().identify(headers, peer, self.shared.now().wall)?;
+        let known = self.access.access().identify(headers, peer, self.hub.now().wall)?;
         if let Some(place) = request.extensions().get::<Place>() {
             place.belongs_to(&known.caller.name, known.caller.role == Role::Operator);
         }
@@ -50,9 +51,9 @@ impl Gate {
 
     /// Counts a failed attempt, and answers it.
     fn denied(&self, denied: Denied) -> Problem {
-        self.shared.metrics.access.denied(denied);
-        let now = self.shared.now().mono;
-        let Some(left_out) = self.shared.throttles.denied_callers.admit(now) else {
+        self.hub.metrics.access.denied(denied);
+        let now = self.hub.now().mono;
+        let Some(left_out) = self.hub.throttles.denied_callers.admit(now) else {
             let title = "Too many requests come with missing or wrong credentials";
             return Problem::too_many(title, Duration::from_secs(1));
         };
@@ -63,13 +64,13 @@ impl Gate {
     }
 
     fn too_fast(&self, lane: Lane, wait: Duration) -> Problem {
-        self.shared.metrics.access.rate_limited(lane);
+        self.hub.metrics.access.rate_limited(lane);
         Problem::too_many("The caller asks faster than its rate allows", wait)
     }
 
     fn forbidden(&self, caller: &Caller, permission: Permission) -> Problem {
-        self.shared.metrics.access.forbidden();
-        if let Some(left_out) = self.shared.throttles.forbidden.admit(self.shared.now().mono) {
+        self.hub.metrics.access.forbidden();
+        if let Some(left_out) = self.hub.throttles.forbidden.admit(self.hub.now().mono) {
             let (caller, role) = (&*caller.name, caller.role.as_str());
             warn!(caller, role, ?permission, left_out, "the caller's role does not allow this");
         }
@@ -88,7 +89,7 @@ impl Gate {
     ) -> Response {
         let lane = Lane::of(needs);
         // Before the role is looked at: who asks for what it may not is bounded too.
-        if let Err(wait) = known.pace.take(lane, self.shared.now().mono) {
+        if let Err(wait) = known.pace.take(lane, self.hub.now().mono) {
             return refuse(request, self.too_fast(lane, wait)).await;
         }
         if let Needs::Permission(permission) = needs
@@ -100,7 +101,7 @@ impl Gate {
         let _slot = match self.slots.take(lane, &known.caller) {
             Ok(slot) => slot,
             Err(bound) => {
-                self.shared.metrics.access.busy(lane, bound);
+                self.hub.metrics.access.busy(lane, bound);
                 let title = match bound {
                     Bound::Caller => "Too many requests of this caller are under way",
                     Bound::All => "Too many requests are under way",

@@ -2,22 +2,20 @@
 //! have listeners of their own, so that reaching one says nothing about the other.
 
 pub mod api;
-mod audit;
-mod body;
+pub(crate) mod audit;
+pub(crate) mod body;
 mod dead_letters;
 mod disk;
 mod erase;
-mod form;
 mod guard;
 pub(crate) mod host;
 pub mod listen;
 mod patient;
 pub mod poll;
-mod problem;
+pub(crate) mod problem;
 mod seats;
 pub mod slots;
 mod view;
-mod written;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -25,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use access::tls::{Secured, Tls};
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::serve::Listener;
@@ -35,10 +34,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use crate::access::tls::{Secured, Tls};
 use crate::metrics::ConnectionMetrics;
 use patient::{Patient, WRITE_TIMEOUT};
 use seats::{Place, Seats};
@@ -70,31 +69,13 @@ pub struct Bounds {
     pub metrics: ConnectionMetrics,
 }
 
-/// Tells tasks to end; once requested it stays so.
-#[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<bool>);
-
-impl Shutdown {
-    /// A shutdown that begins when `true` is sent, or the sender is dropped.
-    #[must_use]
-    pub fn new(requested: watch::Receiver<bool>) -> Self {
-        Self(requested)
-    }
-
-    /// Waits for it.
-    pub async fn requested(&mut self) {
-        // An error means that whoever could request it is gone.
-        let _ = self.0.wait_for(|requested| *requested).await;
-    }
-}
-
 /// Serves HTTP/1.1, over TLS if given, until the shutdown; then lets the requests under way end.
 pub async fn serve<L: Listener>(
     mut listener: L,
     router: Router,
     bounds: Bounds,
     tls: Option<Arc<Tls>>,
-    mut shutdown: Shutdown,
+    stop: CancellationToken,
 ) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -113,7 +94,7 @@ pub async fn serve<L: Listener>(
         };
         let (io, (seat, of_stranger), slot) = tokio::select! {
             accepted = accepted => accepted,
-            () = shutdown.requested() => break,
+            () = stop.cancelled() => break,
         };
         let (http, router, tls) = (http.clone(), router.clone(), tls.clone());
         if let Some(of_stranger) = of_stranger {

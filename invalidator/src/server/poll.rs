@@ -10,40 +10,41 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
+use engine::{Answer, PollError, Polled, Progress, SentChunk, Ticket};
 use model::push::{self, Batch, CONTENT_TYPE, Message, POLL_BYTES_MAX, Poll};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::body;
 use super::problem::Problem;
 use super::seats::Place;
-use super::{Shutdown, body};
-use crate::engine::{Answer, PollError, Polled, Progress, SentChunk, Ticket};
-use crate::shared::Shared;
+use crate::hub::Hub;
 
 /// What the handlers need.
 #[derive(Clone)]
 struct Door {
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     /// Compared as digests: of equal length whatever is presented.
     secret: Arc<[u8]>,
     hold: Duration,
-    shutdown: Shutdown,
+    stop: CancellationToken,
 }
 
 /// Routes of the poll listener.
 pub fn router(
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     secret: &SecretString,
     hold: Duration,
-    shutdown: Shutdown,
+    stop: CancellationToken,
 ) -> Router {
     let secret = Sha256::digest(secret.expose_secret()).as_slice().into();
     Router::new()
         .route(push::PATH, post(poll))
-        .with_state(Door { shared, secret, hold, shutdown })
+        .with_state(Door { hub, secret, hold, stop })
         .layer(map_response(only_nodes_stay))
 }
 
@@ -58,13 +59,13 @@ async fn only_nodes_stay(mut response: Response) -> Response {
 
 /// A poll that is held; dropped when it is answered, or when its connection is gone.
 struct Held {
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     ticket: Ticket,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.shared.engine().release(&self.ticket);
+        self.hub.engine().release(&self.ticket);
     }
 }
 
@@ -83,21 +84,21 @@ async fn poll(
     body: Body,
 ) -> Response {
     if !door.is_authentic(&headers) {
-        return unauthorized(&door.shared);
+        return unauthorized(&door.hub);
     }
     let poll = match body::read(body, POLL_BYTES_MAX).await {
         Ok(bytes) => Poll::decode(bytes),
         Err(error) => return Problem::from(error).into_response(),
     };
     let Ok(poll) = poll else {
-        door.shared.metrics.poll_malformed();
+        door.hub.metrics.poll_malformed();
         return malformed("poll", "must be a portcullis.push.v1.Poll").into_response();
     };
     if let Some(Extension(place)) = place {
         // An Envoy needs few connections: one that opens many ends its own, and nobody else's.
         place.belongs_to(&poll.boot_id, false);
     }
-    let shared = Arc::clone(&door.shared);
+    let hub = Arc::clone(&door.hub);
     let (ticket, batch) = match answer(door, poll).await {
         Ok(answered) => answered,
         Err(problem) => return problem.into_response(),
@@ -105,31 +106,31 @@ async fn poll(
     let body = Bytes::from(batch.encode_to_vec());
     if let Some(sent) = SentChunk::of(&batch) {
         // A task of its own, so that the answer does not wait for it.
-        tokio::spawn(async move { shared.engine().prepare(&ticket, &sent) });
+        tokio::spawn(async move { hub.engine().prepare(&ticket, &sent) });
     }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
 }
 
-async fn answer(mut door: Door, poll: Poll) -> Result<(Ticket, Batch), Problem> {
+async fn answer(door: Door, poll: Poll) -> Result<(Ticket, Batch), Problem> {
     // Subscribed before the first look, so that no change in between is missed.
-    let mut changes = door.shared.changes();
-    let polled = door.shared.engine().poll(&poll, door.shared.now());
-    let polled = polled.map_err(|error| refuse(&door.shared, error))?;
-    note(&door.shared, &poll, &polled);
+    let mut changes = door.hub.changes();
+    let polled = door.hub.engine().poll(&poll, door.hub.now());
+    let polled = polled.map_err(|error| refuse(&door.hub, error))?;
+    note(&door.hub, &poll, &polled);
     let batch = match polled.answer {
         Answer::Batch(batch) => return Ok((polled.ticket, batch)),
         Answer::Hold => {
             let ticket = polled.ticket.clone();
-            let held = Held { shared: Arc::clone(&door.shared), ticket };
+            let held = Held { hub: Arc::clone(&door.hub), ticket };
             let deadline = Instant::now() + door.hold;
             loop {
                 tokio::select! {
-                    // The sender lives in `shared`, so this cannot fail.
+                    // The sender lives in `hub`, so this cannot fail.
                     _ = changes.changed() => {}
                     () = sleep_until(deadline) => break held.heartbeat(),
-                    () = door.shutdown.requested() => break held.heartbeat(),
+                    () = door.stop.cancelled() => break held.heartbeat(),
                 }
-                let answer = held.shared.engine().recheck(&held.ticket, held.shared.now());
+                let answer = held.hub.engine().recheck(&held.ticket, held.hub.now());
                 if let Answer::Batch(batch) = answer {
                     break batch;
                 }
@@ -141,13 +142,13 @@ async fn answer(mut door: Door, poll: Poll) -> Result<(Ticket, Batch), Problem> 
 
 impl Held {
     fn heartbeat(&self) -> Batch {
-        self.shared.engine().heartbeat(&self.ticket, self.shared.now())
+        self.hub.engine().heartbeat(&self.ticket, self.hub.now())
     }
 }
 
 /// Counts, logs and passes on what a poll has brought.
-fn note(shared: &Shared, poll: &Poll, polled: &Polled) {
-    shared.record_poll(poll, polled);
+fn note(hub: &Hub, poll: &Poll, polled: &Polled) {
+    hub.record_poll(poll, polled);
     let (node, boot_id) = (&poll.node, &poll.boot_id);
     match polled.progress {
         Some(Progress::Started) => info!(node, boot_id, "node starts with a snapshot"),
@@ -159,36 +160,36 @@ fn note(shared: &Shared, poll: &Poll, polled: &Polled) {
     }
     for refusal in &polled.refused {
         let (sequence, cause) = (refusal.sequence, &refusal.cause);
-        shared.metrics.change_refused();
+        hub.metrics.change_refused();
         error!(node, boot_id, sequence, cause, "node could not store a change");
     }
     if polled.repaired > 0 {
         let repaired = polled.repaired;
-        shared.metrics.repaired.at_node(repaired);
+        hub.metrics.repaired.at_node(repaired);
         error!(node, boot_id, repaired, "node lacked states that it had acknowledged: repaired");
     }
     if polled.superseded {
-        shared.ring_changed();
+        hub.ring_changed();
     }
-    shared.metrics.acknowledged(polled.acknowledged.iter().map(|change| change.after));
+    hub.metrics.acknowledged(polled.acknowledged.iter().map(|change| change.after));
     // In the middle of a snapshot only an urgent change may have been acknowledged.
     if polled.ticket.is_applied() || poll.batch > 0 {
-        shared.ring_acknowledged();
+        hub.ring_acknowledged();
     }
 }
 
-fn refuse(shared: &Shared, error: PollError) -> Problem {
+fn refuse(hub: &Hub, error: PollError) -> Problem {
     match error {
         PollError::Malformed { field, rule } => {
-            shared.metrics.poll_malformed();
-            if let Some(left_out) = shared.throttles.malformed_polls.admit(shared.now().mono) {
+            hub.metrics.poll_malformed();
+            if let Some(left_out) = hub.throttles.malformed_polls.admit(hub.now().mono) {
                 warn!(cause = %error, left_out, "malformed poll");
             }
             malformed(field, rule)
         }
         PollError::TooManyNodes => {
-            shared.metrics.node_refused();
-            if let Some(left_out) = shared.throttles.nodes_refused.admit(shared.now().mono) {
+            hub.metrics.node_refused();
+            if let Some(left_out) = hub.throttles.nodes_refused.admit(hub.now().mono) {
                 error!(cause = %error, left_out, "poll refused");
             }
             Problem::busy("There is no room for another node")
@@ -201,9 +202,9 @@ fn malformed(field: &str, rule: &str) -> Problem {
 }
 
 /// Says nothing but that it is not welcome.
-fn unauthorized(shared: &Shared) -> Response {
-    shared.metrics.poll_auth_failure();
-    if let Some(left_out) = shared.throttles.wrong_secrets.admit(shared.now().mono) {
+fn unauthorized(hub: &Hub) -> Response {
+    hub.metrics.poll_auth_failure();
+    if let Some(left_out) = hub.throttles.wrong_secrets.admit(hub.now().mono) {
         warn!(left_out, "poll with a missing or wrong secret");
     }
     let challenge: (HeaderName, &str) = (header::WWW_AUTHENTICATE, "Bearer");

@@ -5,45 +5,37 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::IngestError;
 use events::EventErrorKind;
-use serde::Serialize;
 
-use crate::engine::IngestError;
-use crate::shared::Refusal;
+use crate::intake::Refusal;
+use crate::wire;
 
-/// One problem.
-#[derive(Debug, Serialize)]
-pub(super) struct Problem {
-    #[serde(rename = "type")]
-    kind: String,
-    title: &'static str,
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<String>,
+/// One problem, and when to try again.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    body: wire::Problem,
     /// Whole seconds after which to try again.
-    #[serde(skip)]
     retry_after_s: Option<u64>,
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, kind: &str, title: &'static str) -> Self {
-        let kind = format!("urn:portcullis:problem:{kind}");
-        Self { kind, title, status: status.as_u16(), field: None, rule: None, retry_after_s: None }
+    pub(crate) fn new(status: StatusCode, name: &str, title: &'static str) -> Self {
+        Self { body: wire::Problem::new(status.as_u16(), name, title), retry_after_s: None }
     }
 
     /// The same problem, with the field that breaks a rule.
-    pub(super) fn broken(self, field: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), rule: Some(rule.into()), ..self }
+    pub(crate) fn broken(self, field: impl Into<String>, rule: impl Into<String>) -> Self {
+        let (field, rule) = (Some(field.into()), Some(rule.into()));
+        Self { body: wire::Problem { field, rule, ..self.body }, ..self }
     }
 
-    pub(super) fn busy(title: &'static str) -> Self {
+    pub(crate) fn busy(title: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title)
     }
 
     /// Too many requests: try again after `wait`, rounded up to whole seconds.
-    pub(super) fn too_many(title: &'static str, wait: Duration) -> Self {
+    pub(crate) fn too_many(title: &'static str, wait: Duration) -> Self {
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", title);
         Self { retry_after_s: Some(seconds), ..problem }
@@ -86,11 +78,12 @@ fn status_of(kind: EventErrorKind) -> StatusCode {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let later = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
         let unavailable = later.contains(&status).then_some(1);
         let retry_after_s = self.retry_after_s.or(unavailable);
-        let mut response = (status, Json(self)).into_response();
+        let mut response = (status, Json(self.body)).into_response();
         let json = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         if let Some(seconds) = retry_after_s {

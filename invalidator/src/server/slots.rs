@@ -9,30 +9,9 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::access::{Caller, Lane, Role};
+use access::{Caller, Lane, Role};
 
-/// Which bound a request is beyond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// The caller has as many requests under way as it may.
-    Caller,
-    /// All places are taken.
-    All,
-}
-
-impl Bound {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Caller, Self::All];
-
-    /// As a metric label.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Caller => "caller",
-            Self::All => "all",
-        }
-    }
-}
+use crate::metrics::Bound;
 
 /// How many requests may be under way in one lane.
 #[derive(Clone, Copy, Debug)]

@@ -1,13 +1,12 @@
 //! What is known about a user or a session, as the API shows it.
 
+use engine::{NodeKey, View};
 use model::bucket::Rate;
 use model::name::Name;
 use model::state::{Effect, Register, Scope};
 use model::subject::Subject;
 use model::time::UnixMicros;
 use serde::Serialize;
-
-use crate::engine::{NodeKey, View};
 
 /// What is in effect, and who enforces it.
 #[derive(Serialize)]

@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Output;
 
-use invalidator::access::{Needs, Permission, Role};
-use invalidator::server::api::ROUTES;
+use access::{Needs, Permission, Role};
+use invalidator::server::api::{self, Route};
+use invalidator::source;
 
 use crate::harness::{
     AUDITOR, Answer, Daemon, OPERATOR, PUBLISHER, block, file, portcullis, private, request, text,
@@ -14,6 +15,12 @@ use crate::harness::{
 use crate::node::Running;
 
 const STRANGER: &str = "pct_stranger-token-for-the-tests-0123456789abcd";
+
+/// Every route there is.
+fn routes() -> Vec<&'static Route> {
+    let of_sources: Vec<_> = source::routes().collect();
+    api::routes(&of_sources).collect()
+}
 
 fn token(role: Role) -> &'static str {
     match role {
@@ -36,7 +43,7 @@ fn bearer(token: &str) -> String {
 #[test]
 fn every_route_is_for_those_that_the_table_names() {
     let daemon = Daemon::start("");
-    for route in &ROUTES {
+    for route in routes() {
         let path = route.path.replace("{id}", "somebody");
         let method = route.method.as_str();
         for role in Role::ALL {
@@ -63,7 +70,7 @@ fn every_route_is_for_those_that_the_table_names() {
             assert_eq!(answer.json()["type"], "urn:portcullis:problem:unauthenticated");
         }
     }
-    let open = ROUTES.iter().filter(|route| route.needs == Needs::Nothing);
+    let open = routes().into_iter().filter(|route| route.needs == Needs::Nothing);
     assert_eq!(open.map(|route| route.path).collect::<Vec<_>>(), ["/healthz", "/readyz"]);
 }
 
@@ -72,7 +79,7 @@ fn every_route_is_for_those_that_the_table_names() {
 fn nothing_is_done_for_a_body_that_any_web_page_could_send() {
     let daemon = Daemon::start("");
     let bearer = bearer(OPERATOR);
-    for route in ROUTES.iter().filter(|route| route.method == "POST") {
+    for route in routes().into_iter().filter(|route| route.method == "POST") {
         for form in [Some("text/plain"), Some("application/x-www-form-urlencoded"), None] {
             let form = form.map(|form| ("content-type", form));
             let headers: Vec<_> = form.into_iter().chain([("authorization", &*bearer)]).collect();
@@ -84,9 +91,9 @@ fn nothing_is_done_for_a_body_that_any_web_page_could_send() {
 
 #[test]
 fn the_document_has_every_route_with_its_roles() {
-    let path = format!("{}/../docs/api.md", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../docs/reference/api.md", env!("CARGO_MANIFEST_DIR"));
     let document = std::fs::read_to_string(path).unwrap();
-    for route in &ROUTES {
+    for route in routes() {
         let name = format!("`{} {}`", route.method, route.path);
         let row = document.lines().find(|line| line.starts_with('|') && line.contains(&name));
         let roles: Vec<_> = Role::ALL.into_iter().filter(|role| route.needs.allow(*role)).collect();
@@ -141,7 +148,7 @@ fn metrics_are_public_only_if_configured() {
 #[test]
 fn an_expired_token_is_told_so() {
     let expired = "pct_expired-token-for-the-tests-0123456789abcde";
-    let hash = invalidator::access::Token::parse(expired).unwrap().digest();
+    let hash = access::Token::parse(expired).unwrap().digest();
     let daemon = Daemon::start(&format!(
         "[[api.tokens]]\nname = \"old\"\nrole = \"operator\"\nhash = \"{hash}\"\n\
          not_after = \"2026-01-01T00:00:00Z\"\n"
@@ -176,7 +183,7 @@ fn failed_attempts_are_throttled_together_and_nobody_else_is() {
 #[test]
 fn a_caller_has_a_rate_and_its_reads_do_not_use_up_its_publishing() {
     let slow = "pct_slow-token-for-the-tests-0123456789abcdefgh";
-    let hash = invalidator::access::Token::parse(slow).unwrap().digest();
+    let hash = access::Token::parse(slow).unwrap().digest();
     let daemon = Daemon::start(&format!(
         "[[api.tokens]]\nname = \"slow\"\nrole = \"publisher\"\nhash = \"{hash}\"\n\
          rate = {{ max_tokens = 3, tokens_per_fill = 1, fill_interval = \"1h\" }}\n"
@@ -279,7 +286,7 @@ fn nothing_that_is_shown_or_logged_holds_a_token_or_a_hash() {
     let _node = Running::start(&daemon, "edge-1", "a");
     daemon.post(&block("evt-1", "alice"));
     let mut shown = daemon.log();
-    for route in ROUTES.iter().filter(|route| route.method == "GET") {
+    for route in routes().into_iter().filter(|route| route.method == "GET") {
         shown += &daemon.get(&route.path.replace("{id}", "alice")).text;
     }
     shown += &daemon.log();

@@ -265,7 +265,7 @@ fn the_verifier_of_the_documentation_agrees() {
     }
     let kept = daemon.end();
     let directory = kept.path().join("store/audit");
-    let documentation = include_str!("../../../docs/audit.md");
+    let documentation = include_str!("../../../docs/reference/audit-log.md");
     let code = documentation.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
     let run = |key: &str| {
         let mut command = Command::new("python3");

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use invalidator::access::Token;
+use access::Token;
 use model::time::UnixMicros;
 use serde_json::{Value, json};
 use tempfile::TempDir;

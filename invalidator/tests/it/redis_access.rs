@@ -1,4 +1,4 @@
-//! With no more rights than docs/redis.md asks for, and over TLS with certificates on both sides.
+//! With no more rights than docs/how-to/connect-redis.md asks for, and over TLS with certificates on both sides.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn is_ready(daemon: &Daemon) -> bool {
 
 /// The line of the document that makes the user.
 fn documented_user(password: &str) -> Vec<String> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/redis.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/how-to/connect-redis.md");
     let document = std::fs::read_to_string(path).unwrap();
     let line = document.lines().find(|line| line.starts_with("ACL SETUSER portcullis ")).unwrap();
     line.replace("PASSWORD", password).split(' ').map(str::to_owned).collect()

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use invalidator::access::Token;
+use access::Token;
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, OPERATOR, PUBLISHER, block, portcullis, wait_until};

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use disk::StoreError;
 use events::record::Record;
-use invalidator::store::{self, Keeper, KeptEvent, Meters, Opened, Start, StoreError, Witness};
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
+use store::{self, Keeper, KeptEvent, Meters, Opened, Start, Witness};
 use tempfile::TempDir;
 
 const NOW: UnixMicros = UnixMicros(1_795_348_800_000_000);
@@ -34,11 +35,19 @@ fn open(directory: &Path, rebuild: bool) -> Result<(Opened, Vec<KeptEvent>), Sto
     let deadline = Instant::now() + PATIENCE;
     loop {
         let mut events = Vec::new();
-        let opened =
-            store::open(directory, &Witness::default(), program, Meters::default(), NOW, |event| {
+        let opened = store::open(
+            store::Opening {
+                directory,
+                witness: &Witness::default(),
+                rebuild: program,
+                meters: Meters::default(),
+            },
+            NOW,
+            |event| {
                 events.push(event);
                 Ok(())
-            });
+            },
+        );
         match opened {
             // What other tests start has a copy of every lock until it is another program.
             Err(StoreError::InUse { .. }) if Instant::now() < deadline => std::thread::yield_now(),
@@ -82,14 +91,30 @@ fn an_event_that_its_reader_refuses_is_no_silent_loss() {
         "1" => Err("breaks a rule".to_owned()),
         _ => Ok(()),
     };
-    let refused =
-        store::open(&directory, &Witness::default(), None, Meters::default(), NOW, refuse)
-            .unwrap_err();
+    let refused = store::open(
+        store::Opening {
+            directory: &directory,
+            witness: &Witness::default(),
+            rebuild: None,
+            meters: Meters::default(),
+        },
+        NOW,
+        refuse,
+    )
+    .unwrap_err();
     assert!(refused.to_string().contains("event 1: breaks a rule"), "{refused}");
     let program = Some(Path::new(PROGRAM));
-    let rebuilt =
-        store::open(&directory, &Witness::default(), program, Meters::default(), NOW, refuse)
-            .unwrap();
+    let rebuilt = store::open(
+        store::Opening {
+            directory: &directory,
+            witness: &Witness::default(),
+            rebuild: program,
+            meters: Meters::default(),
+        },
+        NOW,
+        refuse,
+    )
+    .unwrap();
     close(&rebuilt.keeper);
     assert_eq!(read_again(&directory), BTreeSet::from(["0".to_owned(), "2".to_owned()]));
 }
@@ -101,8 +126,16 @@ fn without_the_program_that_salvages_nothing_is_rebuilt_in_silence() {
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     let program = Some(Path::new("/nowhere/portcullis"));
-    let refused =
-        store::open(&directory, &Witness::default(), program, Meters::default(), NOW, |_| Ok(()));
+    let refused = store::open(
+        store::Opening {
+            directory: &directory,
+            witness: &Witness::default(),
+            rebuild: program,
+            meters: Meters::default(),
+        },
+        NOW,
+        |_| Ok(()),
+    );
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("/nowhere/portcullis"), "{refused}");
     assert!(path.exists(), "moved aside before anything was salvaged");

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use invalidator::shared::wall_clock;
-use invalidator::store::{self, Meters, Witness};
 use model::subject::Subject;
 use serde_json::{Value, json};
+use store::{self, Meters, Opening, Witness};
+use system::wall_clock;
 
 use crate::harness::{Daemon, block, occurred_at, portcullis, text, wait_until};
 use crate::node::{Node, Running};
@@ -115,10 +115,12 @@ fn the_file_as_it_is_at_any_moment_has_everything_acknowledged_until_then() {
             daemon.process.signal("-CONT");
             let mut found = BTreeSet::new();
             let opened = store::open(
-                copy.path(),
-                &Witness::default(),
-                None,
-                Meters::default(),
+                Opening {
+                    directory: copy.path(),
+                    witness: &Witness::default(),
+                    rebuild: None,
+                    meters: Meters::default(),
+                },
                 wall_clock(),
                 |kept| {
                     found.insert(kept.event_id.as_str().to_owned());

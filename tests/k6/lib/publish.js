@@ -1,4 +1,4 @@
-// Publishes events as a risk engine does: docs/api.md.
+// Publishes events as a risk engine does: docs/reference/api.md.
 
 import http from 'k6/http';
 

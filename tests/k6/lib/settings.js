@@ -1,9 +1,9 @@
 // Where the load goes, how much of it, and what is known of the gate there: from the environment.
-// docs/load-testing.md describes each variable; scripts/load sets all of them for its own stack.
+// docs/how-to/load-test.md describes each variable; scripts/load sets all of them for its own stack.
 
 function required(name) {
   const value = __ENV[name];
-  if (!value) throw new Error(`${name} is not set: see docs/load-testing.md`);
+  if (!value) throw new Error(`${name} is not set: see docs/how-to/load-test.md`);
   return value;
 }
 

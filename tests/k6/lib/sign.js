@@ -1,4 +1,4 @@
-// Signs as partners do in the profile `portcullis`: docs/signing.md.
+// Signs as partners do in the profile `portcullis`: docs/how-to/sign-requests.md.
 
 import crypto from 'k6/crypto';
 

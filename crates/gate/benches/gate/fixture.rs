@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use gate::claim::Claim;
 use gate::config::Config;
-use gate::decide::{Decision, Freshness, Gate, HeadersDecision, WorkerMemo};
-use gate::node::{Poller, Rank, join};
+use gate::decide::{Context, Decision, Freshness, Gate, HeadersDecision, WorkerMemo};
+use gate::node::{Poller, Rank, Vm, join};
 use gate::request::Request;
 use model::hash::HashKey;
 use model::memory::{Mark, MemoryKey, Mismatch, SharedMemory};
@@ -143,13 +143,15 @@ impl Node {
         let Self { gate, memory, clock, poller, .. } = self;
         let poll = poller.on_tick(gate.config(), memory, Rank::Singleton, clock.monotonic());
         assert!(poll.is_some());
-        poller.on_answer(batch, gate, memory, Rank::Singleton, clock).unwrap();
+        let vm = Vm { gate, shared: memory, clock, rank: Rank::Singleton };
+        poller.on_answer(batch, vm).unwrap();
     }
 
     /// Decides on a request that has no body.
     pub(crate) fn decide(&mut self, request: &Plain) -> Decision {
         let Self { gate, memory, clock, worker, .. } = self;
-        match gate.decide_headers(request, memory, clock, Freshness::Fresh, worker) {
+        let mut context = Context { shared: memory, clock, worker };
+        match gate.decide_headers(request, Freshness::Fresh, &mut context) {
             HeadersDecision::Done(decision) => decision,
             HeadersDecision::NeedBody(_) => panic!("nothing here has to be signed"),
         }

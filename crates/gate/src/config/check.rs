@@ -20,7 +20,7 @@ use super::{
 };
 use crate::network::Networks;
 use crate::path::Paths;
-use limits::limits;
+use limits::{Rest, limits};
 use routes::{group_index, route_groups};
 
 /// Longer than any poll is held, so that a node which hears every heartbeat is fresh.
@@ -50,7 +50,9 @@ pub(super) fn config(raw: raw::Config) -> Checked<Config> {
     let keys = signed::keys(raw.keys, &integrations)?;
     signed::coverage(&integrations, &keys, invalidator.is_some())?;
     let replay = signed::replay(&raw.replay.unwrap_or_default(), &integrations)?;
-    let limits = limits(raw.limits, &names, paths, &identity, has_signatures, raw.shadow)?;
+    let shadow = raw.shadow;
+    let rest = Rest { groups: &names, paths, identity: &identity, has_signatures, shadow };
+    let limits = limits(raw.limits, &rest)?;
     if invalidator.is_some() && identity.user.is_empty() && identity.session.is_empty() {
         return fail("identity", "must say where the user or session is: invalidations name them");
     }

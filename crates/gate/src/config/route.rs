@@ -12,7 +12,7 @@ pub struct Matcher {
     pub path: Option<PathMatch>,
 }
 
-/// A test of the path in its [canonical](crate::request::Canonical) form.
+/// A test of the path in its [canonical](crate::path::Canonical) form.
 #[derive(Debug)]
 pub enum PathMatch {
     /// The path as a whole.

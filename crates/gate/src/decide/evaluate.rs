@@ -1,7 +1,6 @@
 //! One subject of one request: its status, then its buckets, against what stands in its slab.
 
 use model::bucket::{Bucket, Quota, Rate};
-use model::hash::SubjectHash;
 use model::name::{EventId, Name};
 use model::state::State;
 use model::time::{Clock, MonotonicNanos, UnixMicros};
@@ -12,7 +11,7 @@ use super::decision::{Denial, Note, Why};
 use super::kept::{Kept, forget_full};
 use super::plan::Plan;
 use crate::config::{Answer, FailPolicy, Groups, Limit};
-use crate::slab::{self, BucketRecord, SlabError, SubjectEntry};
+use crate::slab::{self, BucketRecord, SlabError, SubjectEntry, Written};
 
 /// What a look at one subject found.
 #[derive(Default)]
@@ -61,10 +60,26 @@ struct Touched {
     taken: Option<Bucket>,
 }
 
+/// A subject's status, as far as one request is concerned.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) state: &'a State,
+    /// The route groups of the request.
+    pub(super) groups: Groups,
+    /// When ends are judged.
+    pub(super) wall: UnixMicros,
+}
+
+/// What was read of a subject whose tokens are taken.
+struct Read<'a> {
+    entry: Option<SubjectEntry<'a>>,
+    known: Option<Known<'a>>,
+    now: MonotonicNanos,
+}
+
 impl Gate {
     pub(super) fn evaluate(
         &self,
-        hash: SubjectHash,
         plan: &Plan<'_>,
         slab: Option<&[u8]>,
         groups: Groups,
@@ -75,34 +90,33 @@ impl Gate {
         let now = clock.monotonic();
         let policy = &self.config.fail_policy;
         let mut found = Evaluation::default();
-        let entry = slab::find(slab, hash).map_err(|_| ());
-        let read = entry.and_then(|entry: Option<SubjectEntry<'_>>| {
+        let entry = slab::find(slab, plan.hash).map_err(|_| ());
+        let parts = entry.and_then(|entry: Option<SubjectEntry<'_>>| {
             Ok((entry, status(entry.filter(|_| plan.has_status))?))
         });
-        let Ok((entry, status)) = read else {
+        let Ok((entry, status)) = parts else {
             found.fail_unreadable(policy);
             return found;
         };
         // The clock of expiries is read only for the few who have a status.
         let wall = status.as_ref().map_or(UnixMicros(0), |_| clock.wall());
-        if let Some(state) = &status {
-            self.check_status(state, groups, wall, &mut found);
+        let known = status.as_ref().map(|state| Known { state, groups, wall });
+        if let Some(known) = known {
+            self.check_status(known, &mut found);
         }
         if found.denial.is_some() || plan.limits.is_empty() {
             return found;
         }
+        let read = Read { entry, known, now };
         let limits = plan.limits.iter();
-        let touched: Vec<_> = limits
-            .map(|(index, limit)| {
-                let status = status.as_ref().map(|state| (state, wall));
-                self.take(*index, limit, entry.as_ref(), status, groups, now, &mut found)
-            })
-            .collect();
+        let touched: Vec<_> = limits.map(|limit| self.take(*limit, &read, &mut found)).collect();
         let is_taken = found.denial.is_none();
         let is_new_and_empty = |one: &Touched| one.kept.is_new && one.taken.is_none();
         if is_taken || touched.iter().any(is_new_and_empty) {
-            let records = merge_records(entry.as_ref(), touched, is_taken, now);
-            self.write(hash, slab, &records, plan, now, &mut found);
+            let records = merge_records(read.entry.as_ref(), touched, is_taken, now);
+            let room = self.config.storage.slab_bytes_max;
+            let written = slab::with_buckets(slab, plan.hash, &records, now, room);
+            self.write(plan, &records, written, &mut found);
         }
         found
     }
@@ -110,16 +124,13 @@ impl Gate {
     /// Prepares what is to be written, unless a limit that must not pass without a bucket has no room.
     fn write(
         &self,
-        hash: SubjectHash,
-        slab: Option<&[u8]>,
-        records: &[BucketRecord],
         plan: &Plan<'_>,
-        now: MonotonicNanos,
+        records: &[BucketRecord],
+        written: Result<Written, SlabError>,
         found: &mut Evaluation,
     ) {
         let policy = &self.config.fail_policy;
-        let room = self.config.storage.slab_bytes_max;
-        let written = match slab::with_buckets(slab, hash, records, now, room) {
+        let written = match written {
             Ok(written) => written,
             Err(SlabError::Full) => return found.fail(Cause::SlabFull, policy.slab_full, policy),
             Err(SlabError::Unreadable) => return found.fail_unreadable(policy),
@@ -155,13 +166,8 @@ impl Gate {
         }
     }
 
-    pub(super) fn check_status(
-        &self,
-        state: &State,
-        groups: Groups,
-        wall: UnixMicros,
-        found: &mut Evaluation,
-    ) {
+    pub(super) fn check_status(&self, known: Known<'_>, found: &mut Evaluation) {
+        let Known { state, groups, wall } = known;
         let shadow = self.config.blocks_shadow;
         for (block, version) in state.blocks(wall) {
             if block.scope.covers(|name| self.is_in(groups, name)) {
@@ -198,23 +204,19 @@ impl Gate {
     }
 
     /// Tries to take one token of one limit.
-    #[allow(clippy::too_many_arguments)]
     fn take(
         &self,
-        index: usize,
-        limit: &Limit,
-        entry: Option<&SubjectEntry<'_>>,
-        status: Option<(&State, UnixMicros)>,
-        groups: Groups,
-        now: MonotonicNanos,
+        (index, limit): (usize, &Limit),
+        read: &Read<'_>,
         found: &mut Evaluation,
     ) -> Touched {
-        let changed = status.and_then(|(state, wall)| state.rate_for(&limit.name, wall));
+        let now = read.now;
+        let changed = read.known.and_then(|known| known.state.rate_for(&limit.name, known.wall));
         let rate = changed.unwrap_or(limit.rate);
-        let kept = Kept::find(entry, limit.id, &rate, now);
+        let kept = Kept::find(read.entry.as_ref(), limit.id, &rate, now);
         let bucket = kept.bucket;
-        let zeroed = status.and_then(|(state, wall)| {
-            self.zeroed(state, wall, groups, &rate, now).filter(|(emptied, _)| *emptied > bucket)
+        let zeroed = read.known.and_then(|known| {
+            self.zeroed(known, &rate, now).filter(|(emptied, _)| *emptied > bucket)
         });
         let shadow = self.config.blocks_shadow;
         if let (Some((emptied, id)), true) = (zeroed, shadow)
@@ -250,12 +252,11 @@ impl Gate {
     /// request have had their say.
     pub(super) fn zeroed<'a>(
         &self,
-        state: &'a State,
-        wall: UnixMicros,
-        groups: Groups,
+        known: Known<'a>,
         rate: &Rate,
         now: MonotonicNanos,
     ) -> Option<(Bucket, &'a EventId)> {
+        let Known { state, groups, wall } = known;
         let over = state.zeros(wall).filter(|(zero, _)| zero.until.is_none_or(|end| end <= wall));
         let in_scope = over.filter(|(zero, _)| zero.scope.covers(|name| self.is_in(groups, name)));
         let emptied = in_scope.map(|(zero, version)| {

@@ -8,7 +8,7 @@ use signing::verify::Verifier;
 use super::cause::Cause;
 use super::decision::{Decision, Denial};
 use super::load::Hold;
-use super::{Gate, WorkerMemo};
+use super::{Context, Gate};
 use crate::config::Integration;
 use crate::request::{Request, client_address, client_network};
 
@@ -34,13 +34,11 @@ impl Gate {
         &self,
         (index, integration): (usize, &Integration),
         request: &impl Request,
-        shared: &mut impl SharedMemory,
-        clock: &impl Clock,
-        worker: &mut WorkerMemo,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &mut Decision,
     ) -> Result<Option<(Awaited, Hold)>, Denial> {
         decision.integration = Some(index);
-        let checked = check_headers(index, integration, request, shared, clock, worker);
+        let checked = check_headers((index, integration), request, context);
         let held = checked.map_err(Denial::of).and_then(|awaited| {
             if !awaited.is_anything() {
                 return Ok(None);
@@ -48,7 +46,7 @@ impl Gate {
             let network = client_network(request, self.config.identity.client_ip);
             let address = self.hash_key.network(&network.unwrap_or_default());
             let (length, is_signed) = (awaited.length, awaited.verifier.is_some());
-            let hold = worker.load.hold(index, address, length, is_signed);
+            let hold = context.worker.load.hold(index, address, length, is_signed);
             hold.map(|hold| Some((awaited, hold))).map_err(Denial::of_load)
         });
         held.or_else(|denial| decision.reject(denial, integration.shadow).map(|()| None))
@@ -56,12 +54,9 @@ impl Gate {
 }
 
 fn check_headers(
-    index: usize,
-    integration: &Integration,
+    (index, integration): (usize, &Integration),
     request: &impl Request,
-    shared: &mut impl SharedMemory,
-    clock: &impl Clock,
-    worker: &mut WorkerMemo,
+    context: &mut Context<'_, impl SharedMemory, impl Clock>,
 ) -> Result<Awaited, Cause> {
     if !integration.allow_ips.is_empty() && !integration.allows_ip(client_address(request)) {
         return Err(Cause::IpNotAllowed);
@@ -78,10 +73,10 @@ fn check_headers(
         return Err(Cause::BodyTooLarge);
     }
     let verifier = integration.signature.as_ref().map(|signature| {
-        let (name, keys) = (Some(&integration.name), worker.keys.get(shared));
-        let begun = Verifier::begin(signature, name, headers, keys, clock.wall());
+        let (name, keys) = (Some(&integration.name), context.worker.keys.get(context.shared));
+        let begun = Verifier::begin(signature, name, headers, keys, context.clock.wall());
         let mut verifier = begun.map_err(|failure| Cause::of_signature(signature, failure))?;
-        if let Some(id) = worker.preferred(index) {
+        if let Some(id) = context.worker.preferred(index) {
             verifier.prefer(id);
         }
         Ok(verifier)

@@ -12,7 +12,7 @@ use super::integration::Awaited;
 use super::load::{Hold, LoadRefusal};
 use super::plan::{Plans, signer};
 use super::recheck::Recheck;
-use super::{Freshness, Gate, WorkerMemo};
+use super::{Context, Freshness, Gate};
 use crate::config::Integration;
 use crate::request::Found;
 
@@ -104,18 +104,15 @@ impl Pending {
     pub fn finish(
         mut self: Box<Self>,
         gate: &Gate,
-        shared: &mut impl SharedMemory,
-        clock: &impl Clock,
         freshness: Option<Freshness>,
-        worker: &mut WorkerMemo,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
     ) -> Decision {
         let mut decision = std::mem::take(&mut self.decision);
         let rechecked = freshness.map_or(Ok(()), |freshness| {
-            gate.recheck(&self.recheck, freshness, shared, clock, &mut decision)
+            gate.recheck(&self.recheck, freshness, context, &mut decision)
         });
-        let checked =
-            rechecked.and_then(|()| self.check(gate, shared, clock, worker, body, &mut decision));
+        let checked = rechecked.and_then(|()| self.check(gate, context, body, &mut decision));
         if let Err(denial) = checked {
             decision.verdict = Verdict::Deny(denial);
         }
@@ -129,13 +126,12 @@ impl Pending {
         mut self: Box<Self>,
         cause: Cause,
         gate: &Gate,
-        shared: &mut impl SharedMemory,
-        clock: &impl Clock,
         freshness: Freshness,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
     ) -> Decision {
         let mut decision = std::mem::take(&mut self.decision);
         let shadow = gate.integration_of(&decision).is_some_and(|integration| integration.shadow);
-        let rechecked = gate.recheck(&self.recheck, freshness, shared, clock, &mut decision);
+        let rechecked = gate.recheck(&self.recheck, freshness, context, &mut decision);
         if let Err(denial) = rechecked.and_then(|()| decision.rule(cause, shadow)) {
             decision.verdict = Verdict::Deny(denial);
         }
@@ -145,16 +141,14 @@ impl Pending {
     fn check(
         &mut self,
         gate: &Gate,
-        shared: &mut impl SharedMemory,
-        clock: &impl Clock,
-        worker: &mut WorkerMemo,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
         // Another gate than the one that has asked for the body knows nothing of this request.
         let integration = gate.integration_of(decision);
         let integration = integration.ok_or_else(|| Denial::of(Cause::BodyNotHeld))?;
-        if let Err(denial) = self.check_body(integration, shared, clock, worker, body, decision) {
+        if let Err(denial) = self.check_body(integration, context, body, decision) {
             decision.reject(denial, integration.shadow)?;
         }
         let limits = self.signer_limits.iter();
@@ -171,26 +165,24 @@ impl Pending {
             gate.plan_signers(&mut plans, kind, &signers, &limits);
         }
         // No status is looked at, so no scope matters.
-        let looks = gate.look(plans, Default::default(), shared, clock);
+        let looks = gate.look(plans, Default::default(), context);
         // Who is over a limit may send the request again, and must not fill the memory of used ones,
         // which all partners share. No token is taken for one that was used before.
         if looks.iter().all(|look| look.evaluation.denial.is_none())
-            && let Err(cause) = gate.admit(integration, shared, clock, decision)
+            && let Err(cause) = gate.admit(integration, context, decision)
         {
             if matches!(cause, Cause::Signature { failure: Failure::Replay, .. }) {
                 self.hold.charge();
             }
             decision.rule(cause, integration.shadow)?;
         }
-        gate.take_all(looks, Default::default(), shared, clock, decision)
+        gate.take_all(looks, Default::default(), context, decision)
     }
 
     fn check_body(
         &mut self,
         integration: &Integration,
-        shared: &mut impl SharedMemory,
-        clock: &impl Clock,
-        worker: &mut WorkerMemo,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
@@ -204,9 +196,9 @@ impl Pending {
         let denial = |failure| Denial::of(Cause::of_signature(signature, failure));
         let verifier = self.awaited.verifier.take();
         let mut verifier = verifier.ok_or_else(|| Denial::of(Cause::BodyNotHeld))?;
-        let now = clock.wall();
+        let now = context.clock.wall();
         if verifier.is_to_be_rechecked(now) {
-            let keys = worker.keys.get(shared);
+            let keys = context.worker.keys.get(context.shared);
             verifier.recheck(Some(&integration.name), keys, now).map_err(denial)?;
         }
         let verified = loop {
@@ -218,7 +210,7 @@ impl Pending {
         };
         self.hold.verified();
         if let Some(index) = decision.integration.filter(|_| !signature.profile.names_key()) {
-            worker.prefer(index, &verified.key_id);
+            context.worker.prefer(index, &verified.key_id);
         }
         decision.verified = Some(verified);
         Ok(())
@@ -252,15 +244,15 @@ impl Gate {
     fn admit(
         &self,
         integration: &Integration,
-        shared: &mut impl SharedMemory,
-        clock: &impl Clock,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &Decision,
     ) -> Result<(), Cause> {
         let signed = integration.signature.as_ref().zip(decision.verified.as_ref());
         let Some((signature, verified)) = signed else { return Ok(()) };
         // Configured wherever there is a signature.
         let storage = self.config.replay.ok_or(Cause::BodyNotHeld)?;
-        let admitted = replay::admit(shared, verified, &self.hash_key, storage, clock);
+        let admitted =
+            replay::admit(context.shared, verified, &self.hash_key, storage, context.clock);
         admitted.map_err(|failure| Cause::of_signature(signature, failure))
     }
 

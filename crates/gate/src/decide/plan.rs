@@ -14,21 +14,22 @@ use crate::request::{Fault, Found, Identified, Request, identify, in_limit_heade
 
 /// The subjects of a request, each once, and what has to be looked at for each. They are few.
 #[derive(Default)]
-pub(super) struct Plans<'a>(pub(super) Vec<(SubjectHash, Plan<'a>)>);
+pub(super) struct Plans<'a>(pub(super) Vec<Plan<'a>>);
 
 impl<'a> Plans<'a> {
     fn extend(&mut self, hash: SubjectHash, extend: impl FnOnce(&mut Plan<'a>)) {
-        if let Some((_, plan)) = self.0.iter_mut().find(|(known, _)| *known == hash) {
+        if let Some(plan) = self.0.iter_mut().find(|plan| plan.hash == hash) {
             return extend(plan);
         }
-        let mut plan = Plan::default();
+        let mut plan = Plan { hash, has_status: false, limits: Vec::new() };
         extend(&mut plan);
-        self.0.push((hash, plan));
+        self.0.push(plan);
     }
 }
 
-#[derive(Default)]
+/// One subject of a request.
 pub(super) struct Plan<'a> {
+    pub(super) hash: SubjectHash,
     /// Whether events can name it.
     pub(super) has_status: bool,
     pub(super) limits: Vec<(usize, &'a Limit)>,

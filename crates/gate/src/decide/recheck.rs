@@ -5,13 +5,12 @@
 
 use model::hash::SubjectHash;
 use model::memory::SharedMemory;
-use model::state::State;
-use model::time::{Clock, UnixMicros};
+use model::time::Clock;
 
 use super::decision::{Decision, Denial, Note};
-use super::evaluate::{Evaluation, status, zero_denial};
+use super::evaluate::{Evaluation, Known, status, zero_denial};
 use super::take::Look;
-use super::{Freshness, Gate};
+use super::{Context, Freshness, Gate};
 use crate::config::{Groups, LIMITS_MAX};
 use crate::slab;
 
@@ -29,7 +28,7 @@ impl Recheck {
         let mut subjects = Vec::with_capacity(looks.len());
         for look in looks.iter().filter(|look| look.plan.has_status) {
             let limits = look.plan.limits.iter().fold(0, |bits, (index, _)| bits | bit(*index));
-            subjects.push((look.hash, limits));
+            subjects.push((look.plan.hash, limits));
         }
         Self { subjects, groups, freshness }
     }
@@ -47,8 +46,7 @@ impl Gate {
         &self,
         recheck: &Recheck,
         freshness: Freshness,
-        shared: &mut impl SharedMemory,
-        clock: &impl Clock,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
         // What was decided on less than fresh knowledge was noted then.
@@ -57,14 +55,15 @@ impl Gate {
         }
         let mut found = Evaluation::default();
         for (hash, limits) in &recheck.subjects {
-            let (slab, _) = shared.read(self.slab(*hash));
+            let (slab, _) = context.shared.read(self.slab(*hash));
             let entry = slab::find(slab.as_deref(), *hash).map_err(|_| ());
             match entry.and_then(status) {
                 Ok(None) => {}
                 Ok(Some(state)) => {
-                    let wall = clock.wall();
-                    self.check_status(&state, recheck.groups, wall, &mut found);
-                    self.check_emptied(&state, *limits, recheck.groups, wall, clock, &mut found);
+                    let wall = context.clock.wall();
+                    let known = Known { state: &state, groups: recheck.groups, wall };
+                    self.check_status(known, &mut found);
+                    self.check_emptied(known, *limits, context.clock, &mut found);
                 }
                 Err(()) => found.fail_unreadable(&self.config.fail_policy),
             }
@@ -84,18 +83,16 @@ impl Gate {
     /// Zeros that have emptied a bucket whose token the request has.
     fn check_emptied(
         &self,
-        state: &State,
+        known: Known<'_>,
         limits: u32,
-        groups: Groups,
-        wall: UnixMicros,
         clock: &impl Clock,
         found: &mut Evaluation,
     ) {
         let now = clock.monotonic();
         let numbered = self.config.limits.iter().enumerate();
         for (index, limit) in numbered.filter(|(index, _)| limits & bit(*index) != 0) {
-            let rate = state.rate_for(&limit.name, wall).unwrap_or(limit.rate);
-            if let Some((emptied, id)) = self.zeroed(state, wall, groups, &rate, now)
+            let rate = known.state.rate_for(&limit.name, known.wall).unwrap_or(limit.rate);
+            if let Some((emptied, id)) = self.zeroed(known, &rate, now)
                 && let Err(quota) = emptied.take(&rate, now)
             {
                 let shadow = self.config.blocks_shadow || limit.shadow;

@@ -5,16 +5,15 @@ use model::hash::SubjectHash;
 use model::memory::{ATTEMPTS_MAX, Mark, MemoryKey, SharedMemory};
 use model::time::Clock;
 
-use super::Gate;
 use super::cause::Cause;
 use super::decision::{Decision, Denial};
 use super::evaluate::Evaluation;
 use super::plan::{Plan, Plans};
+use super::{Context, Gate};
 use crate::config::Groups;
 
 /// A subject, and what was found when its slab was read.
 pub(super) struct Look<'a> {
-    pub(super) hash: SubjectHash,
     pub(super) plan: Plan<'a>,
     mark: Mark,
     pub(super) evaluation: Evaluation,
@@ -26,13 +25,12 @@ impl Gate {
         &self,
         plans: Plans<'a>,
         groups: Groups,
-        shared: &mut impl SharedMemory,
-        clock: &impl Clock,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
     ) -> Vec<Look<'a>> {
-        let look = |(hash, plan): (SubjectHash, Plan<'a>)| {
-            let (slab, mark) = shared.read(self.slab(hash));
-            let evaluation = self.evaluate(hash, &plan, slab.as_deref(), groups, clock);
-            Look { hash, plan, mark, evaluation }
+        let look = |plan: Plan<'a>| {
+            let (slab, mark) = context.shared.read(self.slab(plan.hash));
+            let evaluation = self.evaluate(&plan, slab.as_deref(), groups, context.clock);
+            Look { plan, mark, evaluation }
         };
         plans.0.into_iter().map(look).collect()
     }
@@ -46,26 +44,25 @@ impl Gate {
         &self,
         looks: Vec<Look<'_>>,
         groups: Groups,
-        shared: &mut impl SharedMemory,
-        clock: &impl Clock,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
         let denials = looks.iter().filter_map(|look| look.evaluation.denial.as_ref());
         if let Some(denial) = denials.min_by_key(|denial| denial.rank()).cloned() {
-            for Look { hash, mark, evaluation, .. } in looks {
+            for Look { plan, mark, evaluation } in looks {
                 // If another worker is faster, the next request does this again.
                 if let (Some(_), Some(slab)) = (evaluation.denial, evaluation.write) {
-                    let _ = shared.write(self.slab(hash), &slab, mark);
+                    let _ = context.shared.write(self.slab(plan.hash), &slab, mark);
                 }
                 decision.notes.extend(evaluation.notes);
             }
             return Err(denial);
         }
-        for Look { hash, plan, mut mark, mut evaluation } in looks {
-            let key = self.slab(hash);
+        for Look { plan, mut mark, mut evaluation } in looks {
+            let key = self.slab(plan.hash);
             let mut attempts = ATTEMPTS_MAX;
             while let Some(slab) = evaluation.write.take() {
-                if shared.write(key, &slab, mark).is_ok() {
+                if context.shared.write(key, &slab, mark).is_ok() {
                     break;
                 }
                 attempts = attempts.saturating_sub(1);
@@ -74,9 +71,9 @@ impl Gate {
                     decision.fail(Cause::Contention, policy.contention, policy.shadow)?;
                     break;
                 }
-                let (slab, present) = shared.read(key);
+                let (slab, present) = context.shared.read(key);
                 mark = present;
-                evaluation = self.evaluate(hash, &plan, slab.as_deref(), groups, clock);
+                evaluation = self.evaluate(&plan, slab.as_deref(), groups, context.clock);
                 if let Some(denial) = evaluation.denial {
                     return Err(denial);
                 }

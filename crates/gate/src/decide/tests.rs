@@ -31,16 +31,11 @@ impl Gate {
         clock: &impl Clock,
         freshness: Freshness,
     ) -> Decision {
-        match self.decide_headers(
-            request,
-            shared,
-            clock,
-            freshness,
-            &mut WorkerMemo::new(&self.config),
-        ) {
+        let mut context = Context { shared, clock, worker: &mut WorkerMemo::new(&self.config) };
+        match self.decide_headers(request, freshness, &mut context) {
             HeadersDecision::Done(decision) => decision,
             HeadersDecision::NeedBody(pending) => {
-                pending.abandon(Cause::BodyNotHeld, self, shared, clock, freshness)
+                pending.abandon(Cause::BodyNotHeld, self, freshness, &mut context)
             }
         }
     }
@@ -54,6 +49,13 @@ struct Bench {
 }
 
 impl Bench {
+    /// Calls the gate with a worker that has seen nothing yet.
+    fn anew<T>(&mut self, ask: impl FnOnce(&Gate, &mut Context<'_, Memory, Time>) -> T) -> T {
+        let Self { gate, memory, time } = self;
+        let worker = &mut WorkerMemo::new(gate.config());
+        ask(gate, &mut Context { shared: memory, clock: time, worker })
+    }
+
     fn new(config: &Value) -> Self {
         Self { gate: gate(config), memory: Memory::default(), time: Time::default() }
     }

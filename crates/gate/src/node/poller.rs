@@ -85,6 +85,19 @@ pub struct Report {
     pub next: Option<Poll>,
 }
 
+/// The VM in which a poller runs.
+#[derive(Debug)]
+pub struct Vm<'a, S, C> {
+    /// What its requests are decided by.
+    pub gate: &'a Gate,
+    /// The memory that it shares with the other VMs.
+    pub shared: &'a mut S,
+    /// Its clocks.
+    pub clock: &'a C,
+    /// Its claim to the lease.
+    pub rank: Rank,
+}
+
 impl Poller {
     /// A poller of this node. `holder` is random: no two VMs may have the same.
     #[must_use]
@@ -162,11 +175,9 @@ impl Poller {
     pub fn on_answer(
         &mut self,
         body: &[u8],
-        gate: &Gate,
-        shared: &mut impl SharedMemory,
-        rank: Rank,
-        clock: &impl Clock,
+        vm: Vm<'_, impl SharedMemory, impl Clock>,
     ) -> Result<Report, PollFailure> {
+        let Vm { gate, shared, clock, rank } = vm;
         let now = clock.monotonic();
         let Some(batch) = read(body) else {
             self.on_failure(now);

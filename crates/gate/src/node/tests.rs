@@ -122,9 +122,13 @@ impl Node {
         poller.on_tick(self.gate.config(), &mut self.memory, rank, self.time.monotonic())
     }
 
+    fn vm(&mut self, rank: Rank) -> Vm<'_, Memory, Time> {
+        Vm { gate: &self.gate, shared: &mut self.memory, clock: &self.time, rank }
+    }
+
     fn answer(&mut self, poller: &mut Poller, rank: Rank, batch: &Batch) -> Report {
         let body = batch.encode_to_vec();
-        poller.on_answer(&body, &self.gate, &mut self.memory, rank, &self.time).unwrap()
+        poller.on_answer(&body, self.vm(rank)).unwrap()
     }
 
     fn freshness(&mut self) -> Freshness {

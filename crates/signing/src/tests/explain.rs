@@ -1,11 +1,12 @@
 //! What an operator reads about a captured request.
 
 use super::*;
-use crate::explain::{ExplainedStep, explain};
+use crate::explain::{Endpoint, ExplainedStep, explain};
 
 fn steps(profile: Profile, headers: &Headers, body: &[u8], now: i64) -> Vec<ExplainedStep> {
-    let keys = set([key("k1")]);
-    explain(&SignatureRules::of(profile), None, headers, body, &bound(&keys, profile), at(now))
+    let (signature, keys) = (SignatureRules::of(profile), bound(&set([key("k1")]), profile));
+    let (signature, keys) = (&signature, &keys);
+    explain(Endpoint { signature, integration: None, keys, now: at(now) }, headers, body)
 }
 
 /// The step that fails, and what it says.

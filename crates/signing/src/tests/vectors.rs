@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::*;
+use crate::explain::{Endpoint, explain};
 
 const FILE: &str = include_str!("../../../../docs/vectors/signatures.json");
 
@@ -94,14 +95,9 @@ fn published_vectors_come_out_as_published() {
         assert_eq!((result, &key_id), (&*expected.result, &expected.key_id), "{title}: {found:?}");
         seen.insert((vector.profile.clone(), expected.result.clone()));
 
-        let steps = super::super::explain::explain(
-            &signature,
-            Some(&integration),
-            &headers,
-            &body,
-            &keys,
-            now,
-        );
+        let integration = Some(&integration);
+        let endpoint = Endpoint { signature: &signature, integration, keys: &keys, now };
+        let steps = explain(endpoint, &headers, &body);
         let is_right = steps.iter().all(|step| step.ok);
         assert_eq!(is_right, expected.result == "verified", "{title}: {steps:?}");
     }

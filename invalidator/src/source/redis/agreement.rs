@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use model::time::UnixMicros;
 use serde::Serialize;
+use serde_json::value::to_raw_value;
+use engine::Digest;
 
-use crate::engine::Digest;
+use crate::overview::Report;
 
 /// So long nothing may be under way, and both differ, before that counts as a difference: other
 /// daemons forget and write as well, by clocks of their own, and within this time.
@@ -19,7 +21,7 @@ const DIFFERS_AFTER: Duration = Duration::from_secs(10);
 /// How both stand to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub(super) enum State {
     /// They hold the same.
     Same,
     /// They do not, and something is under way that may be why.
@@ -31,7 +33,7 @@ pub enum State {
 impl State {
     /// As it is spelled everywhere.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Same => "same",
             Self::Settling => "settling",
@@ -42,19 +44,34 @@ impl State {
 
 /// What is known of both at the last look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Agreement {
+pub(super) struct Agreement {
     /// How they stand to each other.
-    pub state: State,
+    pub(super) state: State,
     /// Since when they have not been the same; nothing: they are.
-    pub since: Option<String>,
+    pub(super) since: Option<String>,
     /// For how long, in milliseconds.
-    pub for_ms: u64,
+    pub(super) for_ms: u64,
     /// The events known here.
-    pub here: Digest,
+    pub(super) here: Digest,
     /// Those in Redis; nothing: it has not been looked at since it was found to have lost some.
-    pub there: Option<Digest>,
+    pub(super) there: Option<Digest>,
     /// Of those in Redis, how many this daemon does not take in: refused, or overtaken already.
-    pub foreign: u64,
+    pub(super) foreign: u64,
+}
+
+impl Agreement {
+    /// The same for the status, and in words.
+    pub(super) fn report(&self) -> Report {
+        let since = self.since.as_deref().unwrap_or("now");
+        let settling = || format!("what source redis holds is settling since {since}");
+        let differs = || format!("source redis differs from what is known here since {since}");
+        Report {
+            // Plain data can be written as JSON.
+            status: to_raw_value(self).ok(),
+            not_ready: (self.state == State::Differs).then(differs),
+            settling: (self.state == State::Settling).then(settling),
+        }
+    }
 }
 
 /// One look at both.

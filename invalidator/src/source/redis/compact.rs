@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use engine::Dropped;
 use model::name::EventId;
 use model::time::UnixMicros;
-
-use crate::engine::Dropped;
 
 /// The longest that forgetting is put off at random.
 pub(super) const SPREAD: Duration = Duration::from_secs(5);

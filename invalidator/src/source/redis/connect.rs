@@ -21,9 +21,10 @@ use redis::{
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+use system::ConfigError;
 
 use super::Lost;
-use crate::config::{self, ConfigError, RedisMode};
+use super::config::{Config, RedisMode};
 
 /// Where to connect to.
 pub(super) struct Servers {
@@ -57,7 +58,7 @@ impl Servers {
     /// Checks what can be checked without connecting. Servers push news of their own accord with RESP3
     /// only.
     pub(super) fn new(
-        config: &config::Redis,
+        config: &Config,
         protocol: ProtocolVersion,
     ) -> Result<Self, ConfigError> {
         let infos = infos(config, protocol)?;
@@ -151,7 +152,7 @@ fn unusable(key: &str) -> ConfigError {
 /// What each URL says, with the user and password of the section in their places, except for
 /// Sentinels: those have their own.
 fn infos(
-    config: &config::Redis,
+    config: &Config,
     protocol: ProtocolVersion,
 ) -> Result<Vec<ConnectionInfo>, ConfigError> {
     let field = if config.mode == RedisMode::Standalone { "url" } else { "urls" };
@@ -173,7 +174,7 @@ fn infos(
     config.urls.iter().map(read).collect()
 }
 
-fn certificates(config: &config::Redis) -> Option<TlsCertificates> {
+fn certificates(config: &Config) -> Option<TlsCertificates> {
     let tls = &config.tls;
     if tls.ca.is_none() && tls.client.is_none() {
         return None;
@@ -186,12 +187,12 @@ fn certificates(config: &config::Redis) -> Option<TlsCertificates> {
 }
 
 /// The field that is at fault when certificates are not accepted.
-fn tls_field(config: &config::Redis) -> ConfigError {
+fn tls_field(config: &Config) -> ConfigError {
     let key = if config.tls.client.is_some() { "tls_cert_file" } else { "tls_ca_file" };
     ConfigError::new(format!("sources.redis.{key}"), "must hold certificates in PEM form")
 }
 
-fn client(info: ConnectionInfo, config: &config::Redis, key: &str) -> Result<Client, ConfigError> {
+fn client(info: ConnectionInfo, config: &Config, key: &str) -> Result<Client, ConfigError> {
     match certificates(config) {
         None => Client::open(info).map_err(|_| unusable(key)),
         Some(tls) => Client::build_with_tls(info, tls).map_err(|_| tls_field(config)),
@@ -201,7 +202,7 @@ fn client(info: ConnectionInfo, config: &config::Redis, key: &str) -> Result<Cli
 fn sentinel(
     infos: Vec<ConnectionInfo>,
     master_name: &str,
-    config: &config::Redis,
+    config: &Config,
     protocol: ProtocolVersion,
 ) -> Result<SentinelClient, ConfigError> {
     let own = infos.first().map(|info| info.redis_settings().clone());
@@ -240,7 +241,7 @@ fn sentinel(
 
 fn cluster(
     infos: Vec<ConnectionInfo>,
-    config: &config::Redis,
+    config: &Config,
     protocol: ProtocolVersion,
 ) -> Result<Kind, ConfigError> {
     let nodes = infos.iter().map(|info| client(info.clone(), config, "urls"));

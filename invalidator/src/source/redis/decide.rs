@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use engine::Digest;
+
 use super::layout::StreamId;
 use super::scripts::Look;
-use crate::engine::Digest;
 
 /// After this many comparisons in a row that could not be made, because something was always on
 /// its way, everything is read all the same.

@@ -14,7 +14,7 @@ use super::layout::StreamId;
 use super::outbox::{Entry as ToWrite, Purpose};
 use super::refused::may_pass;
 use super::session::Session;
-use super::{Lost, REDIS, locked, names};
+use super::{KIND, Lost, locked, names};
 use crate::intake::{Origin, Path, Stored};
 
 /// Most entries read at once.
@@ -78,7 +78,7 @@ impl Session<'_> {
         if let Some(event) = field("event") {
             self.take_in_event(heard.min(id), stored_as, event);
         } else if let Some(event) = field("conflicting") {
-            self.shared.refuse_conflict(Origin::live(REDIS), event);
+            self.hub.refuse_conflict(Origin::live(&KIND), event);
         }
         self.reached.send_replace(id);
         self.save_position();
@@ -91,7 +91,7 @@ impl Session<'_> {
         written: StreamId,
         event: &[u8],
     ) {
-        let ours = self.shared.engine().heard_first(named.0, named.1);
+        let ours = self.hub.engine().heard_first(named.0, named.1);
         let earlier = |ours: &UnixMicros| written.heard_at().since(*ours) > HEARD_TOGETHER;
         let Some(heard) = ours.filter(earlier) else { return };
         let (subject, event_id) = (named.0.clone(), named.1.clone());
@@ -114,20 +114,20 @@ impl Session<'_> {
         if let Some(named) = &named {
             locked(&self.source.unseen).seen(named);
             self.say_if_earlier((&named.0, &named.1), heard, event);
-            if self.shared.place((&named.0, &named.1), heard.heard_at(), event) {
+            if self.hub.place(&KIND, (&named.0, &named.1), heard.heard_at(), event) {
                 return;
             }
         }
-        let origin = Origin::new(REDIS, Path::Written(heard.heard_at()));
+        let origin = Origin::new(&KIND, Path::Written(heard.heard_at()));
         let stored = Stored { event_id: stored_as.as_ref(), vouch: None };
         // A refused one is counted and logged there, and changes nothing here.
-        match self.shared.ingest_stored(origin, stored, event) {
+        match self.hub.ingest_stored(origin, stored, event) {
             Ok(accepted) => {
                 locked(&self.source.unseen).seen(&(accepted.subject, accepted.event_id));
             }
             Err(refusal) => {
                 if let Some((subject, event_id)) = &named {
-                    let now = self.shared.now().mono;
+                    let now = self.hub.now().mono;
                     let passes = may_pass(&refusal);
                     locked(&self.source.refused).note((subject, event_id), passes, now);
                 }

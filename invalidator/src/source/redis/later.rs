@@ -11,7 +11,7 @@ use events::{EVENT_BYTES_MAX, EventErrorKind as Kind};
 use model::state::CLOCK_ERROR_MAX;
 use model::time::UnixMicros;
 
-use crate::shared::Refusal;
+use crate::intake::Refusal;
 
 /// Most events of one class that wait, and most bytes of these. Beyond it the oldest go: they are dead
 /// letters, which an operator may replay.
@@ -134,7 +134,7 @@ mod tests {
     use events::EventError;
 
     use super::*;
-    use crate::engine::IngestError;
+    use engine::IngestError;
 
     fn refusal(kind: Kind) -> Refusal {
         EventError { kind, field: "sig".into(), rule: "".into() }.into()

@@ -12,14 +12,14 @@ use redis::aio::{PubSub, PubSubSink};
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
+use engine::Verdict;
 
 use super::bare::Waiting;
 use super::layout::{StreamId, parse_kept};
 use super::refused::may_pass;
-use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
-use crate::engine::Verdict;
+use super::{BACKOFF_MAX, KIND, REDIS, Lost, RedisSource, backoff, locked};
 use crate::intake::{Origin, Path};
-use crate::shared::{Accepted, Shared};
+use crate::hub::{Accepted, Hub};
 use crate::source::waiting::{self, TURN};
 
 /// In how many parts an answer is waited for. A daemon that was stopped for a while itself finds one
@@ -68,29 +68,29 @@ fn counts_from(written: UnixMicros, came: UnixMicros) -> UnixMicros {
 
 impl RedisSource {
     /// Listens, again and again.
-    pub(super) async fn listen_forever(&self, shared: &Shared) {
+    pub(super) async fn listen_forever(&self, hub: &Hub) {
         let mut pauses = backoff();
         let mut was_connected = false;
         // Shown from the start, so that the first loss is seen as a rise.
-        shared.metrics.source_reconnected(REDIS, 0);
+        hub.metrics.source_reconnected(REDIS, 0);
         loop {
             match self.servers.subscribe(&self.config.channel).await {
                 Ok(pubsub) => {
                     pauses = backoff();
                     self.listening.send_replace(true);
-                    shared.metrics.source_reconnected(REDIS, u64::from(was_connected));
+                    hub.metrics.source_reconnected(REDIS, u64::from(was_connected));
                     was_connected = true;
                     info!(source = REDIS, channel = self.config.channel, "listening");
-                    self.listen(shared, pubsub).await;
+                    self.listen(hub, pubsub).await;
                 }
-                Err(lost) => self.note_lost(shared, &lost),
+                Err(lost) => self.note_lost(hub, &lost),
             }
             sleep(pauses.next().unwrap_or(BACKOFF_MAX)).await;
         }
     }
 
     /// Pings; the connection is lost when nothing came back for `dead_after`.
-    async fn keep_alive(&self, shared: &Shared, mut sink: PubSubSink) -> Lost {
+    async fn keep_alive(&self, hub: &Hub, mut sink: PubSubSink) -> Lost {
         let patience = self.config.dead_after.saturating_sub(self.config.ping_interval);
         let mut ticks = interval(self.config.ping_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -105,7 +105,7 @@ impl RedisSource {
                 }
             }
             match answer {
-                Some(Ok(_)) => self.note_alive(shared),
+                Some(Ok(_)) => self.note_alive(hub),
                 Some(Err(error)) => return error.into(),
                 None => return Lost::Silent,
             }
@@ -115,80 +115,80 @@ impl RedisSource {
     /// Takes in each message, blocks before all others, until the connection is lost; and then what
     /// was heard before. When more come than may wait, the connection is given up: the stream has
     /// what was not heard, unless it was published bare.
-    async fn listen(&self, shared: &Shared, pubsub: PubSub) {
+    async fn listen(&self, hub: &Hub, pubsub: PubSub) {
         let mut waiting = waiting::Waiting::new(Heard::event);
-        let take_in = |heard: &Heard| self.take_in(shared, heard);
+        let take_in = |heard: &Heard| self.take_in(hub, heard);
         let (sink, stream) = pubsub.split();
         let mut last = UnixMicros(0);
         let mut stream = stream.map(move |message| {
             // Of two messages the later one came later, also if our idea of Redis's clock changes in
             // between; and after what Redis has written before, whatever that has done to its clock.
             let written = locked(&self.position).map_or(UnixMicros(0), StreamId::heard_at);
-            let written = written.min(shared.common_time().saturating_add(CLOCK_AHEAD_MAX));
-            last = shared.common_time().max(written).max(UnixMicros(last.0.saturating_add(1)));
+            let written = written.min(hub.common_time().saturating_add(CLOCK_AHEAD_MAX));
+            last = hub.common_time().max(written).max(UnixMicros(last.0.saturating_add(1)));
             let (written, _) = take_apart(message.get_payload_bytes());
             Heard { at: written.map_or(last, |written| counts_from(written, last)), message }
         });
         let lost = tokio::select! {
-            lost = self.keep_alive(shared, sink) => lost,
+            lost = self.keep_alive(hub, sink) => lost,
             lost = hear(&mut stream, &mut waiting, take_in) => lost,
         };
-        self.note_lost(shared, &lost);
+        self.note_lost(hub, &lost);
         take_rest(stream, waiting, take_in).await;
     }
 
-    fn note_lost(&self, shared: &Shared, lost: &Lost) {
+    fn note_lost(&self, hub: &Hub, lost: &Lost) {
         self.listening.send_replace(false);
-        shared.engine().source_lost(REDIS);
+        hub.source_lost(&KIND);
         warn!(source = REDIS, part = "pubsub", cause = %lost, "source lost");
     }
 
-    fn take_in(&self, shared: &Shared, heard: &Heard) {
-        self.take_in_event(shared, heard.event(), heard.at);
+    fn take_in(&self, hub: &Hub, heard: &Heard) {
+        self.take_in_event(hub, heard.event(), heard.at);
     }
 
     /// What is new is to turn up in the stream as well. A refused event is counted and logged
     /// elsewhere, and changes nothing here; if its cause may pass, it is tried again.
-    fn take_in_event(&self, shared: &Shared, event: &[u8], at: UnixMicros) {
-        let accepted = match shared.ingest(Origin::new(REDIS, Path::Heard(at)), event) {
+    fn take_in_event(&self, hub: &Hub, event: &[u8], at: UnixMicros) {
+        let accepted = match hub.ingest(Origin::new(&KIND, Path::Heard(at)), event) {
             Ok(accepted) => accepted,
             Err(refusal) => {
                 if may_pass(&refusal) {
-                    locked(&self.later).keep(event, at, &refusal, shared.now().mono);
+                    locked(&self.later).keep(event, at, &refusal, hub.now().mono);
                 }
                 return;
             }
         };
         if accepted.ingested.verdict != Verdict::Duplicate && accepted.ingested.is_kept {
             let Accepted { subject, event_id, json, heard, urgent, .. } = accepted;
-            let (now, id) = (shared.now().mono, (subject, event_id));
+            let (now, id) = (hub.now().mono, (subject, event_id));
             locked(&self.unseen).heard(now, id, Waiting { event: json, heard, urgent });
         }
     }
 
     /// Takes in what was refused when it was heard, if its cause has passed. Nothing is said of what is
     /// refused still: that was said when it came.
-    fn try_later(&self, shared: &Shared) {
-        let (keys, now) = (shared.intake().keys_version(), shared.now().mono);
+    fn try_later(&self, hub: &Hub) {
+        let (keys, now) = (hub.intake().keys_version(), hub.now().mono);
         let due = locked(&self.later).due(keys, now);
         for (class, bare) in due {
-            if shared.would_take(Origin::new(REDIS, Path::Heard(bare.heard)), &bare.event) {
-                self.take_in_event(shared, &bare.event, bare.heard);
+            if hub.would_take(Origin::new(&KIND, Path::Heard(bare.heard)), &bare.event) {
+                self.take_in_event(hub, &bare.event, bare.heard);
             } else {
                 locked(&self.later).put_back(class, bare, now);
             }
         }
-        shared.metrics.redis.later(locked(&self.later).len());
+        self.metrics.later(locked(&self.later).len());
     }
 
     /// Hands over what was published bare, to be written.
-    pub(super) async fn write_bare_forever(&self, shared: &Shared) {
+    pub(super) async fn write_bare_forever(&self, hub: &Hub) {
         let mut ticks = interval(BARE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.try_later(shared);
-            let due = locked(&self.unseen).due(shared.now().mono);
+            self.try_later(hub);
+            let due = locked(&self.unseen).due(hub.now().mono);
             for entry in due {
                 self.outbox.push(entry);
             }
@@ -199,7 +199,7 @@ impl RedisSource {
             if left_out > 0 {
                 locked(&self.watch).has_left_out();
             }
-            shared.metrics.redis.outbox(waiting, left_out);
+            self.metrics.outbox(waiting, left_out);
         }
     }
 }

@@ -7,11 +7,12 @@
 //! The source counts as alive only while it listens and has caught up.
 //!
 //! What to do is decided in modules that are plain and synchronous: [`decide`], [`reconcile`],
-//! [`outbox`], [`bare`], [`compact`]. How things lie in Redis is in [`layout`] and docs/redis.md.
+//! [`outbox`], [`bare`], [`compact`]. How things lie in Redis is in [`layout`] and docs/reference/redis.md.
 
 mod agreement;
 mod bare;
 mod compact;
+mod config;
 mod connect;
 mod decide;
 mod follow;
@@ -19,6 +20,7 @@ mod inbox;
 mod later;
 mod layout;
 mod listen;
+mod metrics;
 mod notes;
 mod outbox;
 mod read;
@@ -45,27 +47,38 @@ use redis::{ProtocolVersion, RedisError};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use access::Inbox;
+use system::ConfigError;
 
-pub use agreement::{Agreement, State};
-pub use outbox::Outbox;
-
-use crate::access::Inbox;
-use crate::config::{self, ConfigError};
-use crate::server::Shutdown;
-use crate::shared::Shared;
-use agreement::Follower;
+use super::{Configured, Replica, Report, Running, Source};
+use crate::hub::Hub;
+use crate::intake::{Senders, SourceKind};
+use crate::metrics::{SourceMeters, Repaired};
+use crate::server::api::Route;
+use agreement::{Agreement, Follower, State};
 use bare::Unseen;
 use compact::Chores;
+pub(crate) use config::Section;
+pub use config::{Config, RedisMode, RedisTls};
 use connect::Servers;
 use decide::{Watch, Why};
+use inbox::metrics::InboxMetrics;
 use later::Later;
 use layout::StreamId;
+use metrics::RedisMetrics;
+use outbox::Outbox;
 use refused::Refused;
 use scripts::Scripts;
 use skew::Skew;
 
 /// Name of this source.
-pub const REDIS: &str = "redis";
+const REDIS: &str = "redis";
+/// Redis as a source.
+pub static KIND: SourceKind =
+    SourceKind { name: REDIS, senders: Senders::Writers, built_in: false, reports: true };
+/// Nobody calls it.
+pub static ROUTES: [Route; 0] = [];
 /// First pause before connecting again; doubled each time, with jitter.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause before connecting again, doubled by jitter at most: it is part of every recovery.
@@ -95,12 +108,16 @@ pub struct RedisSource {
     bell: Arc<inbox::Bell>,
     inbox_scripts: inbox::Scripts,
     scripts: Scripts,
-    config: config::Redis,
+    config: Config,
+    metrics: RedisMetrics,
+    inbox_metrics: InboxMetrics,
     outbox: Arc<Outbox>,
     unseen: Mutex<Unseen>,
     chores: Mutex<Chores>,
     watch: Mutex<Watch>,
     follower: Mutex<Follower>,
+    /// How Redis stands to what is known here, and when that was said.
+    agreed: Mutex<Option<(Agreement, Duration)>>,
     /// Up to where the stream has been taken in, and everything before it.
     position: Mutex<Option<StreamId>>,
     /// How many events Redis lacked at the last reading by its own count, and nobody here knew.
@@ -113,17 +130,12 @@ pub struct RedisSource {
     caught_up: AtomicBool,
 }
 
-/// The causes for which everything is read, as metrics spell them.
-pub(crate) fn reasons_to_read() -> impl Iterator<Item = &'static str> {
-    Why::ALL.into_iter().map(Why::as_str)
-}
-
 impl RedisSource {
     /// Checks what can be checked without connecting.
     ///
     /// # Errors
     /// If the library does not accept a URL or the certificates.
-    pub fn new(config: config::Redis) -> Result<Self, ConfigError> {
+    fn new(config: Config, repaired: Repaired) -> Result<Self, ConfigError> {
         let scripts = Scripts::new(&config.prefix, &config.channel, config.stream_entries_max);
         Ok(Self {
             servers: Servers::new(&config, ProtocolVersion::RESP2)?,
@@ -131,11 +143,14 @@ impl RedisSource {
             bell: Arc::new(inbox::Bell::new(&config, &scripts.layout)),
             inbox_scripts: inbox::Scripts::default(),
             scripts,
+            metrics: RedisMetrics::new(repaired),
+            inbox_metrics: InboxMetrics::default(),
             outbox: Arc::new(Outbox::default()),
             unseen: Mutex::default(),
             chores: Mutex::default(),
             watch: Mutex::new(Watch::new(config.digest_interval)),
             follower: Mutex::default(),
+            agreed: Mutex::default(),
             position: Mutex::default(),
             hole: Mutex::default(),
             refused: Mutex::default(),
@@ -147,41 +162,94 @@ impl RedisSource {
         })
     }
 
-    /// Where events that are published elsewhere are handed over to be written.
-    #[must_use]
-    pub fn outbox(&self) -> Arc<Outbox> {
-        Arc::clone(&self.outbox)
+    fn register(&self, meters: &mut SourceMeters<'_>) {
+        self.metrics.register(meters.registry, Why::ALL.into_iter().map(Why::as_str));
+        self.inbox_metrics.register(meters.registry);
+        self.inbox_metrics.show(self.config.inboxes.iter().map(|inbox| &inbox.name));
     }
 
-    /// The publishers who have an inbox.
-    #[must_use]
-    pub fn inboxes(&self) -> &[Inbox] {
-        &self.config.inboxes
-    }
-
-    /// Hears and writes events until the shutdown.
-    pub async fn run(self, shared: Arc<Shared>, mut shutdown: Shutdown) {
-        *locked(&self.position) =
-            shared.keeper().position(REDIS).as_deref().and_then(StreamId::parse);
+    /// Hears and writes events until it is told to stop.
+    async fn hear(&self, hub: &Hub, stop: &CancellationToken) {
+        *locked(&self.position) = hub.position(&KIND).as_deref().and_then(StreamId::parse);
         tokio::select! {
-            () = self.listen_forever(&shared) => {}
-            () = self.serve_forever(&shared) => {}
-            () = self.write_bare_forever(&shared) => {}
+            () = self.listen_forever(hub) => {}
+            () = self.serve_forever(hub) => {}
+            () = self.write_bare_forever(hub) => {}
             () = self.hear_bell_forever() => {}
-            () = shutdown.requested() => {}
+            () = stop.cancelled() => {}
         }
     }
 
+    /// Notes how Redis stands to what is known here; nothing: that cannot be said.
+    fn note_agreement(&self, hub: &Hub, agreement: Option<Agreement>) {
+        *locked(&self.agreed) = agreement.map(|agreement| (agreement, hub.now().mono));
+    }
+
+    fn agreement(&self, now: Duration) -> Option<Agreement> {
+        let (mut agreement, at) = locked(&self.agreed).clone()?;
+        if agreement.state != State::Same {
+            // It goes on until it is looked at again.
+            let more = u64::try_from(now.saturating_sub(at).as_millis()).unwrap_or(u64::MAX);
+            agreement.for_ms = agreement.for_ms.saturating_add(more);
+        }
+        Some(agreement)
+    }
+
     /// Notes a sign of life, if both connections are there and nothing is missing.
-    fn note_alive(&self, shared: &Shared) {
+    fn note_alive(&self, hub: &Hub) {
         if *self.listening.borrow() && self.caught_up.load(Ordering::Relaxed) {
-            shared.source_alive(REDIS);
+            hub.source_alive(&KIND);
         }
     }
 
     /// Whether this daemon was in step with Redis before, and so may say what belongs there.
     fn is_known(&self) -> bool {
         locked(&self.position).is_some()
+    }
+}
+
+impl Configured for Config {
+    fn add_secrets(&self, add: &mut dyn FnMut(&str, &[u8])) {
+        self.secrets(add);
+    }
+
+    fn build(self, meters: &mut SourceMeters<'_>) -> Result<Arc<dyn Source>, ConfigError> {
+        let source = RedisSource::new(self, meters.repaired.clone())?;
+        source.register(meters);
+        Ok(Arc::new(source))
+    }
+
+    fn register_idle(meters: &mut SourceMeters<'_>) {
+        let reads = Why::ALL.into_iter().map(Why::as_str);
+        RedisMetrics::default().register(meters.registry, reads);
+        InboxMetrics::default().register(meters.registry);
+    }
+}
+
+impl Source for RedisSource {
+    fn kind(&self) -> &'static SourceKind {
+        &KIND
+    }
+
+    fn run(self: Arc<Self>, hub: Arc<Hub>, stop: CancellationToken) -> Running {
+        Box::pin(async move { self.hear(&hub, &stop).await })
+    }
+
+    fn replica(&self) -> Option<Arc<dyn Replica>> {
+        let outbox = Arc::clone(&self.outbox);
+        Some(outbox)
+    }
+
+    fn inboxes(&self) -> &[Inbox] {
+        &self.config.inboxes
+    }
+
+    fn report(&self, mono: Duration) -> Report {
+        self.agreement(mono).map(|agreement| agreement.report()).unwrap_or_default()
+    }
+
+    fn measure(&self, mono: Duration) {
+        self.metrics.agreement(self.agreement(mono).as_ref());
     }
 }
 

@@ -14,8 +14,9 @@ use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
 use tokio::sync::{Notify, oneshot};
+use engine::Now;
 
-use crate::engine::Now;
+use crate::hub::Replica;
 
 /// Most events that wait or are in flight.
 pub(super) const ENTRIES_MAX: usize = 65_536;
@@ -142,7 +143,7 @@ const UNKNOWN: i64 = i64::MIN;
 
 /// A [`Queue`] that tasks share.
 #[derive(Debug)]
-pub struct Outbox {
+pub(super) struct Outbox {
     open: AtomicBool,
     /// Redis's clock less the time that this daemon has run for; nothing is known of it at first.
     ahead_us: AtomicI64,
@@ -161,10 +162,8 @@ impl Default for Outbox {
     }
 }
 
-impl Outbox {
-    /// Hands over an event to be written, and told to everybody who listens. The answer comes once
-    /// Redis has it; it never comes if there is no room.
-    pub fn offer(
+impl Replica for Outbox {
+    fn offer(
         &self,
         (subject, event_id): (Subject, EventId),
         (event, heard): (Vec<u8>, UnixMicros),
@@ -176,22 +175,23 @@ impl Outbox {
         answered
     }
 
-    /// The time by Redis's clock; by ours while nothing is known of it. It goes on with the clock that
-    /// never jumps: when ours is set, what was heard before was heard before still.
-    pub fn time(&self, now: Now) -> UnixMicros {
+    /// It goes on with the clock that never jumps: when ours is set, what was heard before was heard
+    /// before still.
+    fn time(&self, now: Now) -> UnixMicros {
         match self.ahead_us.load(Ordering::Relaxed) {
             UNKNOWN => now.wall,
             ahead_us => UnixMicros(micros(now.mono).saturating_add_signed(ahead_us)),
         }
     }
 
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+impl Outbox {
     pub(super) fn set_ahead_us(&self, ahead_us: i64) {
         self.ahead_us.store(ahead_us, Ordering::Relaxed);
-    }
-
-    /// Whether there is a connection to write to, as far as is known.
-    pub fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_open(&self, open: bool) {

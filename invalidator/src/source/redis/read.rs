@@ -13,6 +13,7 @@ use model::time::UnixMicros;
 use redis::RedisResult;
 use tokio::time::sleep;
 use tracing::{error, warn};
+use engine::{Digest, Verdict};
 
 use super::layout::{FIELDS_READ_MAX, StreamId, parse_kept};
 use super::outbox::{Entry, Purpose};
@@ -21,8 +22,7 @@ use super::refused::may_pass;
 use super::scripts::Look;
 use super::session::{SETTLE_INTERVAL, Session};
 use super::write::ends_connection;
-use super::{Lost, REDIS, locked};
-use crate::engine::{Digest, Verdict};
+use super::{KIND, REDIS, Lost, locked};
 use crate::intake::{Origin, Path, Stored};
 
 /// How many subjects one step of the scan looks for.
@@ -124,7 +124,7 @@ impl Session<'_> {
         for subject in subjects {
             ask.hgetall(scripts.layout.state_of(subject));
         }
-        let vouched = self.shared.intake().vouches_after().is_some();
+        let vouched = self.hub.intake().vouches_after(&KIND).is_some();
         if vouched {
             for subject in subjects {
                 ask.hgetall(scripts.layout.vouches_of(subject));
@@ -154,7 +154,7 @@ impl Session<'_> {
             self.write_back(found, &subject, &plan.write).await;
             if !plan.forget.is_empty() || fields.is_empty() {
                 let forgotten = scripts.forget(&mut link, &subject, &plan.forget).await?;
-                self.shared.metrics.redis.forgotten(forgotten);
+                self.source.metrics.forgotten(forgotten);
             }
             for event_id in &plan.foreign {
                 found.foreign.add(&subject, event_id);
@@ -178,7 +178,7 @@ impl Session<'_> {
         for (subject, length) in subjects.iter().zip(lengths) {
             let fields = length.unwrap_or_default();
             if fields > FIELDS_READ_MAX && scripts.put_aside(&mut link, subject).await? {
-                self.shared.metrics.redis.put_aside(1);
+                self.source.metrics.put_aside(1);
                 error!(source = REDIS, fields, "the state of a subject is far too large");
             }
         }
@@ -199,7 +199,7 @@ impl Session<'_> {
         };
         let mut link = self.link.clone();
         let is_put_aside = self.source.scripts.put_aside(&mut link, subject).await?;
-        self.shared.metrics.redis.put_aside(1);
+        self.source.metrics.put_aside(1);
         error!(source = REDIS, cause = %error, is_put_aside, "the state of a subject is damaged");
         Ok(is_put_aside.then(Vec::new))
     }
@@ -233,7 +233,7 @@ impl Session<'_> {
         let standing = accepted.iter().filter(|(event_id, _)| first.standing.contains(event_id));
         let mut is_back = false;
         for (event_id, (id, event)) in standing.filter_map(|(name, kept)| Some((name, (*kept)?))) {
-            is_back |= self.shared.bring_back((subject, event_id), id.heard_at(), event);
+            is_back |= self.hub.bring_back(&KIND, (subject, event_id), id.heard_at(), event);
         }
         if !is_back {
             return first;
@@ -243,18 +243,18 @@ impl Session<'_> {
     }
 
     fn plan(&self, subject: &Subject, accepted: &[Accepted<'_>]) -> Plan {
-        let known = self.shared.engine().events_of(subject);
+        let known = self.hub.engine().events_of(subject);
         let held: Vec<_> = accepted
             .iter()
             .map(|(event_id, kept)| match kept {
                 Some((id, event)) => {
-                    let heard = (id.heard_at(), self.shared.now().wall);
+                    let heard = (id.heard_at(), self.hub.now().wall);
                     Held::accepted(subject, event_id.clone(), event, heard)
                 }
                 None => Held { event_id: event_id.clone(), register: None },
             })
             .collect();
-        plan(&held, &known, self.shared.common_time())
+        plan(&held, &known, self.hub.common_time())
     }
 
     /// Takes in one event, unless it is known. Says whether it is accepted.
@@ -267,16 +267,16 @@ impl Session<'_> {
     ) -> bool {
         let source = self.source;
         self.say_if_earlier(identity, id, event);
-        if self.shared.place(identity, id.heard_at(), event) {
+        if self.hub.place(&KIND, identity, id.heard_at(), event) {
             locked(&source.refused).cured(identity);
             return true;
         }
         if locked(&source.refused).is_for_good(identity) {
             return false;
         }
-        let origin = Origin::new(REDIS, Path::Written(id.heard_at()));
+        let origin = Origin::new(&KIND, Path::Written(id.heard_at()));
         let stored = Stored { event_id: Some(identity.1), vouch };
-        match self.shared.ingest_stored(origin, stored, event) {
+        match self.hub.ingest_stored(origin, stored, event) {
             Ok(accepted) => {
                 locked(&source.refused).cured(identity);
                 let is_new = accepted.ingested.verdict != Verdict::Duplicate;
@@ -286,7 +286,7 @@ impl Session<'_> {
                 true
             }
             Err(refusal) => {
-                let now = self.shared.now().mono;
+                let now = self.hub.now().mono;
                 locked(&source.refused).note(identity, may_pass(&refusal), now);
                 false
             }
@@ -301,9 +301,9 @@ impl Session<'_> {
         missing: &[EventId],
     ) {
         for event_id in missing {
-            let Some(record) = self.shared.keeper().event(subject, event_id) else {
+            let Some(record) = self.hub.keeper().event(subject, event_id) else {
                 // Else a newer one has overtaken it meanwhile.
-                if self.shared.engine().events_of(subject).contains(event_id) {
+                if self.hub.engine().events_of(subject).contains(event_id) {
                     warn!(source = REDIS, %event_id, "an event that Redis lacks is not kept here");
                 }
                 continue;
@@ -326,14 +326,14 @@ impl Session<'_> {
     }
 
     fn place_of(&self, subject: &Subject, event_id: &EventId) -> Option<UnixMicros> {
-        self.shared.engine().place_of(subject, event_id)
+        self.hub.engine().place_of(subject, event_id)
     }
 
     /// Hands over everything about subjects that Redis does not name at all.
     async fn write_missing(&self, found: &mut Found, visited: &Visited) -> Result<(), Lost> {
         let mut after = None;
         loop {
-            let ours = self.shared.engine().events_after(after.as_ref(), OURS_AT_ONCE);
+            let ours = self.hub.engine().events_after(after.as_ref(), OURS_AT_ONCE);
             let Some((last, _)) = ours.last() else { return Ok(()) };
             after = Some(last.clone());
             for (subject, events) in ours {

@@ -23,7 +23,7 @@ impl Session<'_> {
     /// Remembers what lies in the stream and is not in force. To be called once everything that is
     /// in force is known here.
     pub(super) async fn remember_recent(&self) -> Result<(), Lost> {
-        let since = self.shared.common_time().saturating_sub(CLOCK_ERROR_MAX * 2);
+        let since = self.hub.common_time().saturating_sub(CLOCK_ERROR_MAX * 2);
         let start = (since.0 / 1_000).to_string();
         let mut end = self.reached.borrow().to_string();
         let mut link = self.link.clone();
@@ -53,8 +53,8 @@ impl Session<'_> {
         if locked(&self.source.refused).contains((&subject, &event_id)) {
             return;
         }
-        let origin = Origin::new(super::REDIS, Path::Written(at.heard_at()));
+        let origin = Origin::new(&super::KIND, Path::Written(at.heard_at()));
         let stored = Stored { event_id: Some(&event_id), vouch: None };
-        self.shared.remember(origin, stored, event);
+        self.hub.remember(origin, stored, event);
     }
 }

@@ -1,13 +1,13 @@
 //! One subject as Redis holds it and as it is known here: what to write there, what to forget
 //! there, and what to leave alone. Plain and synchronous.
 
+use engine::{derived, prune};
 use events::{Document, Event};
 use model::name::EventId;
 use model::state::{Merge, Register, State};
 use model::subject::Subject;
 use model::time::UnixMicros;
 
-use crate::engine::{derived, prune};
 use crate::intake::hash;
 
 /// One event as Redis holds it.

@@ -12,9 +12,9 @@ use std::time::Duration;
 use events::EventErrorKind as Kind;
 use model::name::EventId;
 use model::subject::Subject;
+use engine::IngestError;
 
-use crate::engine::IngestError;
-use crate::shared::Refusal;
+use crate::intake::Refusal;
 
 /// Most events that are remembered as refused for good. Beyond it all are forgotten, and refused anew.
 const FINAL_MAX: usize = 65_536;

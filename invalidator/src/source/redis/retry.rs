@@ -23,7 +23,7 @@ impl Session<'_> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let (keys, now) = (self.shared.intake().keys_version(), self.shared.now().mono);
+            let (keys, now) = (self.hub.intake().keys_version(), self.hub.now().mono);
             let due = locked(&self.source.refused).due(keys, now, SUBJECTS_AT_ONCE);
             let names: Vec<_> = due.iter().map(|subject| subject.to_text().into_bytes()).collect();
             let mut found = Found::default();
@@ -36,7 +36,7 @@ impl Session<'_> {
                 }
             }
             let passing = locked(&self.source.refused).passing();
-            self.shared.metrics.redis.refused(passing);
+            self.source.metrics.refused(passing);
         }
     }
 }

@@ -113,7 +113,7 @@ impl Session<'_> {
         after: Option<&Subject>,
         doubts: &mut Doubts,
     ) -> Result<Option<Subject>, Lost> {
-        let subjects = self.shared.engine().subjects();
+        let subjects = self.hub.engine().subjects();
         let ticks = self.source.config.sample_interval.as_millis() / INTERVAL.as_millis().max(1);
         let ticks = usize::try_from(ticks).unwrap_or(usize::MAX).max(1);
         let count = subjects.div_ceil(ticks).clamp(SUBJECTS_MIN, SUBJECTS_MAX);
@@ -130,7 +130,7 @@ impl Session<'_> {
         if !self.is_complete() {
             return Ok(None);
         }
-        let ours = self.shared.engine().events_after(after, count);
+        let ours = self.hub.engine().events_after(after, count);
         let last = ours.last().map(|(subject, _)| subject.clone());
         doubts.add(self.missing_of(ours).await?);
         Ok(last)
@@ -139,7 +139,7 @@ impl Session<'_> {
     /// Looks for what was not found before, and writes back what is still missing.
     async fn look_again(&self, doubts: &mut Doubts) -> Result<(), Lost> {
         let again = doubts.take().into_iter().map(|subject| {
-            let events = self.shared.engine().events_of(&subject);
+            let events = self.hub.engine().events_of(&subject);
             (subject, events)
         });
         let missing = self.missing_of(again.collect()).await?;
@@ -149,7 +149,7 @@ impl Session<'_> {
         }
         if found.written > 0 {
             let events = found.written;
-            self.shared.metrics.redis.missing(events);
+            self.source.metrics.missing(events);
             error!(
                 source = REDIS,
                 events, "Redis lacked events that it had: they are written back"

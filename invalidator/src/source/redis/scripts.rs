@@ -1,5 +1,6 @@
-//! The scripts that change and read what is in Redis; see `redis/*.lua` and docs/redis.md.
+//! The scripts that change and read what is in Redis; see `redis/*.lua` and docs/reference/redis.md.
 
+use engine::Digest;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
@@ -7,7 +8,6 @@ use redis::aio::ConnectionLike;
 use redis::{RedisResult, Script};
 
 use super::layout::{EVENTS_OF_DAEMONS_MAX, FIELDS_READ_MAX, Layout, StreamId};
-use crate::engine::Digest;
 
 /// The code of the error that says a subject has its most events: [`EVENTS_OF_DAEMONS_MAX`].
 pub(super) const SUBJECT_FULL: &str = "PORTCULLIS_SUBJECT_FULL";

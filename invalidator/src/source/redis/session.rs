@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
+use engine::Digest;
+use system::wall_clock;
 
 use super::agreement::{Compared, State};
 use super::connect::Link;
@@ -14,9 +16,8 @@ use super::decide::{Seen, Why, before_following};
 use super::layout::StreamId;
 use super::retry::REFUSED;
 use super::scripts::Look;
-use super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff, locked};
-use crate::engine::Digest;
-use crate::shared::{Shared, wall_clock};
+use super::{BACKOFF_MAX, KIND, REDIS, Lost, RedisSource, backoff, locked};
+use crate::hub::Hub;
 
 /// How often a comparison is tried while something is always on its way.
 pub(super) const SETTLE_TRIES: u32 = 20;
@@ -37,7 +38,7 @@ const DATA_LOST: &str =
 /// See the module's description.
 pub(super) struct Session<'a> {
     pub(super) source: &'a RedisSource,
-    pub(super) shared: &'a Shared,
+    pub(super) hub: &'a Hub,
     /// For commands that are answered at once. Clones share the connection.
     pub(super) link: Link,
     /// Up to where the stream has been followed.
@@ -48,17 +49,17 @@ pub(super) struct Session<'a> {
 
 impl RedisSource {
     /// One session after the other.
-    pub(super) async fn serve_forever(&self, shared: &Shared) {
+    pub(super) async fn serve_forever(&self, hub: &Hub) {
         let mut pauses = backoff();
         loop {
-            let lost = self.serve(shared).await;
+            let lost = self.serve(hub).await;
             if self.caught_up.swap(false, Ordering::Relaxed) {
                 pauses = backoff();
             }
             self.outbox.set_open(false);
-            shared.engine().source_lost(REDIS);
+            hub.source_lost(&KIND);
             // What it holds cannot be said now.
-            shared.set_redis_agreement(None);
+            self.note_agreement(hub, None);
             let pause = pauses.next().unwrap_or(BACKOFF_MAX);
             let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             warn!(source = REDIS, part = "stream", cause = %lost, retry_ms, "source lost");
@@ -66,12 +67,12 @@ impl RedisSource {
         }
     }
 
-    async fn serve(&self, shared: &Shared) -> Lost {
+    async fn serve(&self, hub: &Hub) -> Lost {
         // Listening comes first: what is published while we read is heard. If it cannot be had,
         // the stream alone is better than nothing.
         let mut listening = self.listening.subscribe();
         let _ = timeout(self.config.dead_after, listening.wait_for(|listening| *listening)).await;
-        match self.connect(shared).await {
+        match self.connect(hub).await {
             Ok((session, stream, look, why)) => {
                 self.outbox.set_open(true);
                 tokio::select! {
@@ -91,15 +92,15 @@ impl RedisSource {
 
     async fn connect<'a>(
         &'a self,
-        shared: &'a Shared,
+        hub: &'a Hub,
     ) -> Result<(Session<'a>, Link, Look, Option<Why>), Lost> {
         let mut link = self.servers.connect(self.config.dead_after).await?;
         // Of its own, since a command that waits for news holds up all others.
         let stream = self.servers.connect(self.config.dead_after).await?;
-        let asked = shared.now().mono;
+        let asked = hub.now().mono;
         let look = self.scripts.look(&mut link).await?;
-        self.note_look(shared, asked, &look);
-        self.note_policy(shared, &mut link).await;
+        self.note_look(hub, asked, &look);
+        self.note_policy(&mut link).await;
         let position = *locked(&self.position);
         let why = before_following(position, &look);
         let from = match (why, position) {
@@ -108,7 +109,7 @@ impl RedisSource {
         };
         let session = Session {
             source: self,
-            shared,
+            hub,
             link,
             reached: watch::Sender::new(from),
             complete: AtomicBool::new(false),
@@ -123,7 +124,7 @@ impl Session<'_> {
         if self.complete.load(Ordering::Relaxed) {
             let reached = *self.reached.borrow();
             *locked(&self.source.position) = Some(reached);
-            self.shared.keeper().set_position(REDIS, &reached.to_string());
+            self.hub.set_position(&KIND, &reached.to_string());
         }
     }
 
@@ -157,7 +158,7 @@ impl Session<'_> {
         }
         self.remember_recent().await?;
         self.source.caught_up.store(true, Ordering::Relaxed);
-        self.source.note_alive(self.shared);
+        self.source.note_alive(self.hub);
         info!(source = REDIS, position = %*self.reached.borrow(), "source connected: caught up");
         if doubt.is_some()
             && let Some(why) = self.first_comparison(FIRST_TRIES).await?
@@ -175,7 +176,7 @@ impl Session<'_> {
         let mut told = false;
         while locked(&self.source.hole).is_some() {
             if !std::mem::replace(&mut told, true) {
-                self.shared.engine().source_trouble(REDIS, Some(HOLE));
+                self.hub.source_trouble(&KIND, Some(HOLE));
                 error!(source = REDIS, "{HOLE}");
             }
             self.source.scripts.doubt(&mut self.link.clone()).await?;
@@ -184,7 +185,7 @@ impl Session<'_> {
             self.read(Why::Differs, false).await?;
         }
         if told {
-            self.shared.engine().source_trouble(REDIS, None);
+            self.hub.source_trouble(&KIND, None);
         }
         Ok(())
     }
@@ -220,14 +221,14 @@ impl Session<'_> {
             if tried >= tries || locked(&self.source.watch).is_same(&seen).is_some() {
                 return Ok((look, before));
             }
-            self.source.note_alive(self.shared);
+            self.source.note_alive(self.hub);
             sleep(SETTLE_INTERVAL).await;
         }
     }
 
     /// The regular look: a thorough one when it is time to compare.
     async fn next_look(&self) -> Result<(Look, (Digest, bool)), Lost> {
-        let now = self.shared.now().mono;
+        let now = self.hub.now().mono;
         let due = locked(&self.source.watch).is_due(now);
         if due {
             return self.settled_look(SETTLE_TRIES).await;
@@ -245,7 +246,7 @@ impl Session<'_> {
                 Ok(looked) => looked,
                 Err(lost) => return lost,
             };
-            self.source.note_alive(self.shared);
+            self.source.note_alive(self.hub);
             let (same, why) = {
                 let seen = self.weigh(&look, before);
                 let mut watch = locked(&self.source.watch);
@@ -253,7 +254,7 @@ impl Session<'_> {
             };
             if same == Some(true) {
                 let passing = locked(&self.source.refused).passing() > 0;
-                self.shared.engine().source_trouble(REDIS, passing.then_some(REFUSED));
+                self.hub.source_trouble(&KIND, passing.then_some(REFUSED));
             }
             if locked(&self.source.watch).is_doubted(&look)
                 && let Err(lost) = self.sample_all().await
@@ -272,10 +273,10 @@ impl Session<'_> {
         let config = &self.source.config;
         let patience = config.dead_after.saturating_sub(config.ping_interval);
         let mut link = self.link.clone();
-        let asked = self.shared.now().mono;
+        let asked = self.hub.now().mono;
         let look = timeout(patience, self.source.scripts.look(&mut link)).await;
         let look = look.map_err(|_| Lost::Silent)??;
-        self.source.note_look(self.shared, asked, &look);
+        self.source.note_look(self.hub, asked, &look);
         Ok(look)
     }
 
@@ -303,22 +304,22 @@ impl Session<'_> {
             let (here, there) = (seen.ours.count, look.digest.unwrap_or_default().count);
             error!(source = REDIS, here, there, "Redis differs, and nothing is under way");
         }
-        self.shared.set_redis_agreement(agreement);
+        self.source.note_agreement(self.hub, agreement);
         seen
     }
 
     /// From now on both differ for a while, and why is known.
     fn unsettle(&self) {
-        let (here, now) = (self.shared.engine().digest(), self.shared.now().mono);
+        let (here, now) = (self.hub.engine().digest(), self.hub.now().mono);
         let mut follower = locked(&self.source.follower);
         follower.unsettle(here, now, wall_clock());
-        self.shared.set_redis_agreement(follower.agreement(now));
+        self.source.note_agreement(self.hub, follower.agreement(now));
     }
 
     /// The events known here, and whether something is on its way to Redis.
     fn known(&self) -> (Digest, bool) {
         let source = self.source;
-        let ours = self.shared.engine().digest();
+        let ours = self.hub.engine().digest();
         let busy = source.outbox.queue().is_busy()
             || !locked(&source.unseen).is_empty()
             || !locked(&source.chores).is_idle();
@@ -329,7 +330,7 @@ impl Session<'_> {
     fn seen<'a>(&self, look: &'a Look, before: (Digest, bool)) -> Seen<'a> {
         let (ours, busy) = self.known();
         let busy = busy || before != (ours, false);
-        let (position, now) = (*self.reached.borrow(), self.shared.now().mono);
+        let (position, now) = (*self.reached.borrow(), self.hub.now().mono);
         Seen { look, ours, position, busy, now }
     }
 
@@ -339,17 +340,17 @@ impl Session<'_> {
             self.alarm();
         }
         self.unsettle();
-        self.shared.metrics.redis.read(why.as_str());
+        self.source.metrics.read(why.as_str());
         info!(source = REDIS, why = why.as_str(), "reading everything");
         let before = self.look().await?;
         let found = self.read_everything(paced).await?;
         let (taken, written) = (found.taken, found.written);
         *locked(&self.source.hole) = Some(found.hole).filter(|hole| *hole > 0);
         if why != Why::NoPosition {
-            self.shared.metrics.redis.repaired_here(taken);
+            self.source.metrics.repaired_here(taken);
         }
         // What was lost while it was read is seen at the next look.
-        let now = self.shared.now().mono;
+        let now = self.hub.now().mono;
         locked(&self.source.watch).has_read(found.foreign, &before.since, now);
         let foreign = found.foreign.count;
         info!(source = REDIS, taken, written, foreign, "everything has been read");
@@ -357,8 +358,8 @@ impl Session<'_> {
     }
 
     fn alarm(&self) {
-        self.shared.metrics.redis.data_lost();
-        self.shared.engine().source_trouble(REDIS, Some(DATA_LOST));
+        self.source.metrics.data_lost();
+        self.hub.source_trouble(&KIND, Some(DATA_LOST));
         error!(source = REDIS, "{DATA_LOST}");
     }
 }

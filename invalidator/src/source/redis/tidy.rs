@@ -40,8 +40,8 @@ impl Session<'_> {
     }
 
     fn note_dropped(&self) {
-        let dropped = self.shared.engine().take_dropped(REPORTS_AT_ONCE);
-        let (now, wall) = (self.shared.now().mono, self.shared.common_time());
+        let dropped = self.hub.engine().take_dropped(REPORTS_AT_ONCE);
+        let (now, wall) = (self.hub.now().mono, self.hub.common_time());
         let mut chores = locked(&self.source.chores);
         for dropped in dropped {
             chores.add(dropped, now, wall, random());
@@ -51,14 +51,14 @@ impl Session<'_> {
     /// Forgets what need not wait any longer, before a comparison.
     pub(super) async fn forget_now(&self) -> Result<(), Lost> {
         self.note_dropped();
-        locked(&self.source.chores).hurry(self.shared.now().mono);
+        locked(&self.source.chores).hurry(self.hub.now().mono);
         self.forget_due().await.map(|_| ())
     }
 
     /// Forgets what is due of some subjects; answers of how many.
     async fn forget_due(&self) -> Result<usize, Lost> {
         self.note_dropped();
-        let now = self.shared.now().mono;
+        let now = self.hub.now().mono;
         let due = locked(&self.source.chores).due(now, SUBJECTS_AT_ONCE);
         let looked_at = due.len();
         if due.is_empty() {
@@ -75,7 +75,7 @@ impl Session<'_> {
             let text = |id: &Vec<u8>| std::str::from_utf8(id).ok().and_then(EventId::parse);
             let held: Vec<_> = held.iter().filter_map(text).collect();
             let dropped = &chore.dropped;
-            let known = self.shared.engine().events_of(&dropped.subject);
+            let known = self.hub.engine().events_of(&dropped.subject);
             // What has come back into force since is not to be forgotten.
             let here = |id: &&EventId| held.contains(id) && !known.contains(id);
             let events: Vec<_> = dropped.event_ids.iter().filter(here).cloned().collect();
@@ -89,7 +89,7 @@ impl Session<'_> {
             let events: Vec<_> =
                 events.into_iter().map(|event_id| (event_id, dropped.not_before)).collect();
             let forgotten = scripts.forget(&mut link, &dropped.subject, &events).await?;
-            self.shared.metrics.redis.forgotten(forgotten);
+            self.source.metrics.forgotten(forgotten);
         }
         if locked(&self.source.chores).take_left_out() {
             locked(&self.source.watch).has_left_out();
@@ -102,7 +102,7 @@ impl Session<'_> {
         let scripts = &self.source.scripts;
         let mut link = self.link.clone();
         if scripts.put_aside(&mut link, subject.to_text().as_bytes()).await? {
-            self.shared.metrics.redis.put_aside(1);
+            self.source.metrics.put_aside(1);
             return Ok(1);
         }
         let fields: Vec<(Vec<u8>, Vec<u8>)> =

@@ -8,7 +8,7 @@ use std::time::Duration;
 use model::subject::Subject;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::Lost;
+use super::{KIND, Lost};
 use super::session::Session;
 
 /// How often some subjects are looked at.
@@ -21,7 +21,7 @@ const PASSES: u32 = 8;
 impl Session<'_> {
     /// Gives our word, for as long as the connection lasts.
     pub(super) async fn vouch(&self) -> Lost {
-        let Some(lasts) = self.shared.intake().vouches_after() else {
+        let Some(lasts) = self.hub.intake().vouches_after(&KIND) else {
             return std::future::pending().await;
         };
         let mut ticks = interval(INTERVAL);
@@ -43,13 +43,13 @@ impl Session<'_> {
 
     /// Gives it for the next subjects, and answers the last of them.
     async fn vouch_some(&self, after: Option<&Subject>) -> Result<Option<Subject>, Lost> {
-        let ours = self.shared.engine().events_after(after, SUBJECTS_AT_ONCE);
-        let now = self.shared.now().wall;
+        let ours = self.hub.engine().events_after(after, SUBJECTS_AT_ONCE);
+        let now = self.hub.now().wall;
         let mut link = self.link.clone();
         for (subject, events) in &ours {
             let word = |id| {
-                let record = self.shared.keeper().event(subject, id)?;
-                Some((id.clone(), self.shared.intake().vouch(&record, now)?))
+                let record = self.hub.keeper().event(subject, id)?;
+                Some((id.clone(), self.hub.intake().vouch(&KIND, &record, now)?))
             };
             let words: Vec<_> = events.iter().filter_map(word).collect();
             if !words.is_empty() {

@@ -98,7 +98,7 @@ impl Session<'_> {
                 if !scripts.put_aside(&mut link, name.as_bytes()).await? {
                     return Err(error);
                 }
-                self.shared.metrics.redis.put_aside(1);
+                self.source.metrics.put_aside(1);
                 error!(source = REDIS, cause = %error, "the state of a subject was damaged");
                 scripts.publish(&mut link, new, tell).await
             }
@@ -109,9 +109,12 @@ impl Session<'_> {
     fn note_written(&self, entry: Entry, written: Written) {
         self.source.outbox.queue().written(&entry);
         if let Some(id) = written.event_id.filter(|id| *id != entry.event_id) {
-            self.shared.rename((&entry.subject, &entry.event_id), id);
+            let event_id = &entry.event_id;
+            if self.hub.rename((&entry.subject, event_id), &id) {
+                warn!(%event_id, own = %id, "another event has this id in Redis: ours counts as its own");
+            }
         }
-        let metrics = &self.shared.metrics.redis;
+        let metrics = &self.source.metrics;
         metrics.wrote(if written.duplicate { "duplicate" } else { "written" });
         match entry.purpose {
             _ if written.duplicate => {}
@@ -131,13 +134,13 @@ impl Session<'_> {
     /// It stays in our own store, and in force here.
     fn give_up(&self, entry: &Entry, cause: &RedisError) {
         self.source.outbox.queue().written(entry);
-        self.shared.metrics.redis.wrote("failed");
+        self.source.metrics.wrote("failed");
         let event_id = &entry.event_id;
         warn!(source = REDIS, %event_id, %cause, "event not written");
     }
 
     fn complain(&self, error: &RedisError, pause: Duration) {
-        self.shared.metrics.redis.wrote("failed");
+        self.source.metrics.wrote("failed");
         let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         warn!(source = REDIS, cause = %error, retry_ms, "Redis does not write events");
     }

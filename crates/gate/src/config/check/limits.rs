@@ -12,21 +12,26 @@ use super::routes::{group_index, matcher};
 use super::{Checked, answer, fail, header, name};
 use crate::path::Paths;
 
-pub(super) fn limits(
-    raw: Vec<raw::Limit>,
-    groups: &[Name],
-    paths: Paths,
-    identity: &Identity,
-    has_signatures: bool,
-    shadow: bool,
-) -> Checked<Vec<Limit>> {
+/// What the rest of the configuration says that bears on limits.
+#[derive(Clone, Copy)]
+pub(super) struct Rest<'a> {
+    pub(super) groups: &'a [Name],
+    pub(super) paths: Paths,
+    pub(super) identity: &'a Identity,
+    /// Whether any integration verifies signatures.
+    pub(super) has_signatures: bool,
+    /// Whether everything is in shadow.
+    pub(super) shadow: bool,
+}
+
+pub(super) fn limits(raw: Vec<raw::Limit>, rest: &Rest<'_>) -> Checked<Vec<Limit>> {
     if raw.len() > LIMITS_MAX {
         return fail("limits", "must be at most 32 limits");
     }
     let mut limits: Vec<Limit> = Vec::with_capacity(raw.len());
     for (i, raw) in raw.into_iter().enumerate() {
         let field = format!("limits[{i}]");
-        let limit = limit(&field, raw, groups, paths, identity, has_signatures, shadow)?;
+        let limit = limit(&field, raw, rest)?;
         if limits.iter().any(|known| known.id == limit.id) {
             return fail(format!("{field}.name"), "must not be the name of another limit");
         }
@@ -35,15 +40,8 @@ pub(super) fn limits(
     Ok(limits)
 }
 
-fn limit(
-    field: &str,
-    raw: raw::Limit,
-    groups: &[Name],
-    paths: Paths,
-    identity: &Identity,
-    has_signatures: bool,
-    shadow: bool,
-) -> Checked<Limit> {
+fn limit(field: &str, raw: raw::Limit, rest: &Rest<'_>) -> Checked<Limit> {
+    let Rest { groups, paths, identity, has_signatures, shadow } = *rest;
     let name = name(&format!("{field}.name"), &raw.name)?;
     let key = key(&format!("{field}.key"), raw.key, identity, has_signatures)?;
     let interval = parse_duration(&raw.fill_interval)

@@ -13,24 +13,18 @@ fn config() -> Value {
 
 impl Bench {
     fn hold(&mut self, request: &Plain, freshness: Freshness) -> Box<Pending> {
-        let mut worker = WorkerMemo::new(self.gate.config());
-        let decided =
-            self.gate.decide_headers(request, &mut self.memory, &self.time, freshness, &mut worker);
+        let decided = self.anew(|gate, context| gate.decide_headers(request, freshness, context));
         let HeadersDecision::NeedBody(pending) = decided else { panic!("not held") };
         pending
     }
 
     fn release(&mut self, pending: Box<Pending>, freshness: Option<Freshness>) -> String {
-        let mut worker = WorkerMemo::new(self.gate.config());
-        let decision = pending.finish(
-            &self.gate,
-            &mut self.memory,
-            &self.time,
-            freshness,
-            &mut worker,
-            &mut |_, _| Vec::new(),
-        );
+        let decision = self.finish_at(pending, freshness);
         line(&self.gate, &decision)
+    }
+
+    fn finish_at(&mut self, pending: Box<Pending>, freshness: Option<Freshness>) -> Decision {
+        self.anew(|gate, context| pending.finish(gate, freshness, context, &mut |_, _| Vec::new()))
     }
 
     /// The line of a request by Alice, during which this became known.
@@ -50,13 +44,8 @@ fn a_block_that_comes_meanwhile_holds() {
     assert_eq!(bench.meanwhile("/other", event("b", 0, elsewhere)), "ok", "out of its scope");
     let pending = bench.hold(&alice("/other"), Freshness::Fresh);
     bench.push(&user("alice"), [blocked("fraud")]);
-    let decision = pending.abandon(
-        Cause::BodyNotHeld,
-        &bench.gate,
-        &mut bench.memory,
-        &bench.time,
-        Freshness::Fresh,
-    );
+    let decision = bench
+        .anew(|gate, context| pending.abandon(Cause::BodyNotHeld, gate, Freshness::Fresh, context));
     assert_eq!(line(&bench.gate, &decision), "rule=block:fraud event=evt-fraud");
 }
 
@@ -113,16 +102,7 @@ fn a_node_that_has_become_stale_meanwhile_says_so() {
     let mut bench = Bench::new(&open);
     for before in [Freshness::Fresh, Freshness::Stale] {
         let pending = bench.hold(&alice("/"), before);
-        let mut worker = WorkerMemo::new(bench.gate.config());
-        let stale = Some(Freshness::Stale);
-        let decision = pending.finish(
-            &bench.gate,
-            &mut bench.memory,
-            &bench.time,
-            stale,
-            &mut worker,
-            &mut |_, _| Vec::new(),
-        );
+        let decision = bench.finish_at(pending, Some(Freshness::Stale));
         assert_eq!(line(&bench.gate, &decision), "fail_open=stale");
         assert_eq!(decision.notes.len(), 1, "noted once");
     }
@@ -136,16 +116,7 @@ fn what_is_only_counted_is_counted_once() {
     bench.push(&user("alice"), [blocked("fraud")]);
     let pending = bench.hold(&alice("/"), Freshness::Fresh);
     bench.push(&user("alice"), [blocked("kyc")]);
-    let mut worker = WorkerMemo::new(bench.gate.config());
-    let fresh = Some(Freshness::Fresh);
-    let decision = pending.finish(
-        &bench.gate,
-        &mut bench.memory,
-        &bench.time,
-        fresh,
-        &mut worker,
-        &mut |_, _| Vec::new(),
-    );
+    let decision = bench.finish_at(pending, Some(Freshness::Fresh));
     let events: Vec<_> = decision.notes.iter().filter_map(|n| n.denial.event.as_ref()).collect();
     assert_eq!(events.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["evt-fraud", "evt-kyc"]);
 }

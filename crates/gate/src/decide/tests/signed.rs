@@ -49,9 +49,7 @@ fn signed(nonce: &str) -> Plain {
 
 impl Bench {
     fn headers(&mut self, request: &Plain) -> HeadersDecision {
-        let mut worker = WorkerMemo::new(self.gate.config());
-        let fresh = Freshness::Fresh;
-        self.gate.decide_headers(request, &mut self.memory, &self.time, fresh, &mut worker)
+        self.anew(|gate, context| gate.decide_headers(request, Freshness::Fresh, context))
     }
 
     /// What comes of a request with a body.
@@ -70,21 +68,13 @@ impl Bench {
     }
 
     fn finish(&mut self, pending: Box<Pending>) -> Decision {
-        let mut worker = WorkerMemo::new(self.gate.config());
         let fresh = Some(Freshness::Fresh);
-        pending.finish(&self.gate, &mut self.memory, &self.time, fresh, &mut worker, &mut |_, _| {
-            Vec::new()
-        })
+        self.anew(|gate, context| pending.finish(gate, fresh, context, &mut |_, _| Vec::new()))
     }
 
     fn abandon(&mut self, pending: Box<Pending>) -> Decision {
-        pending.abandon(
-            Cause::BodyNotHeld,
-            &self.gate,
-            &mut self.memory,
-            &self.time,
-            Freshness::Fresh,
-        )
+        let (cause, fresh) = (Cause::BodyNotHeld, Freshness::Fresh);
+        self.anew(|gate, context| pending.abandon(cause, gate, fresh, context))
     }
 
     fn sends(&mut self, request: &Plain, body: &[u8]) -> String {

@@ -16,12 +16,13 @@ use redis::{
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
+use system::ConfigError;
 
 use super::super::connect::{Link, Servers};
 use super::super::layout::Layout;
 use super::super::write::ends_connection;
 use super::super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff};
-use crate::config::{self, ConfigError};
+use super::super::config::Config;
 
 /// The pause after Redis has said that it does not ring for us.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
@@ -37,8 +38,8 @@ pub(in super::super) struct Bell {
 }
 
 impl Bell {
-    pub(in super::super) fn new(config: &config::Redis, layout: &Layout) -> Self {
-        let key = |inbox: &crate::access::Inbox| layout.inbox(&inbox.name).inbox.into_bytes();
+    pub(in super::super) fn new(config: &Config, layout: &Layout) -> Self {
+        let key = |inbox: &access::Inbox| layout.inbox(&inbox.name).inbox.into_bytes();
         let lines = config.inboxes.iter().map(|inbox| (key(inbox), Notify::new()));
         Self { lines: lines.collect(), hears: AtomicBool::new(false) }
     }
@@ -74,7 +75,7 @@ impl Bell {
 }
 
 /// Servers that push news, if there are inboxes that news can be about.
-pub(in super::super) fn servers(config: &config::Redis) -> Result<Option<Servers>, ConfigError> {
+pub(in super::super) fn servers(config: &Config) -> Result<Option<Servers>, ConfigError> {
     let any = !config.inboxes.is_empty();
     any.then(|| Servers::new(config, ProtocolVersion::RESP3)).transpose()
 }

@@ -7,7 +7,7 @@ use events::{CLOCK_AHEAD_MAX, EventErrorKind};
 use model::time::UnixMicros;
 
 use super::super::refused::may_pass;
-use crate::shared::Refusal;
+use crate::intake::Refusal;
 
 /// For how long what a daemon has taken is left to it. Then it counts as dead, and others take it.
 pub(super) const LEASE: Duration = Duration::from_secs(5);
@@ -96,7 +96,7 @@ mod tests {
     use events::EventError;
 
     use super::*;
-    use crate::engine::IngestError;
+    use engine::IngestError;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

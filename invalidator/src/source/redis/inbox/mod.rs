@@ -9,6 +9,7 @@
 
 pub(super) mod bell;
 mod decide;
+pub(super) mod metrics;
 mod scripts;
 
 use std::collections::BTreeSet;
@@ -16,11 +17,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use model::time::UnixMicros;
 use redis::{RedisError, RedisResult};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{error, info, warn};
+use access::Inbox;
 
 use self::decide::{
     Backlog, Change, Fate, WRITTEN_WITHIN, after_refusal, counts_from, tried_again,
@@ -29,8 +32,8 @@ use self::scripts::{Batch, Outcome, TAKEN_MAX, Taken};
 use super::layout::InboxKeys;
 use super::session::Session;
 use super::write::ends_connection;
-use super::{BACKOFF_MAX, Lost, REDIS, backoff};
-use crate::access::Inbox;
+use super::{BACKOFF_MAX, KIND, Lost, REDIS, backoff};
+use crate::intake::{self, Origin, Path};
 pub(super) use bell::Bell;
 pub(super) use scripts::Scripts;
 
@@ -78,6 +81,10 @@ enum Step {
     Writing(oneshot::Receiver<()>),
 }
 
+fn out_of(inbox: &Inbox, at: UnixMicros) -> Origin {
+    Origin::new(&KIND, Path::Heard(at)).by(intake::inbox(&inbox.name))
+}
+
 impl Session<'_> {
     /// Takes events out of all inboxes, for as long as the connection lasts.
     pub(super) async fn serve_inboxes(&self) -> Lost {
@@ -97,7 +104,7 @@ impl Session<'_> {
             keys: self.source.scripts.layout.inbox(&inbox.name),
             backlog: Backlog::default(),
             resting: BTreeSet::new(),
-            keys_version: self.shared.intake().keys_version(),
+            keys_version: self.hub.intake().keys_version(),
             failing: false,
         };
         let mut pauses = backoff();
@@ -140,7 +147,7 @@ impl Session<'_> {
 
     /// With other keys, what was refused may be accepted: it is looked at again at once.
     async fn wake_resting(&self, served: &mut Served<'_>) -> RedisResult<()> {
-        let keys = self.shared.intake().keys_version();
+        let keys = self.hub.intake().keys_version();
         if std::mem::replace(&mut served.keys_version, keys) == keys || served.resting.is_empty() {
             return Ok(());
         }
@@ -184,32 +191,32 @@ impl Session<'_> {
     /// Waits until the dead letters of what was refused are on the disk, since Redis is to forget it. A disk that
     /// takes nothing holds up nobody's events for long: it has an alarm of its own.
     async fn keep_letters(&self) {
-        let letters = self.shared.dead_letters.clone();
+        let letters = self.hub.dead_letters.clone();
         let _ = spawn_blocking(move || letters.flush(LETTERS_WITHIN)).await;
     }
 
     /// Since when an event has been taken out of its inbox, as far as that is believed.
     fn age_of(&self, taken: &Taken) -> Duration {
-        let now = self.shared.common_time();
+        let now = self.hub.common_time();
         now.since(counts_from(&taken.stamp, now))
     }
 
     fn take_in_taken(&self, served: &Served<'_>, held: usize, taken: &Taken) -> Step {
-        let at = counts_from(&taken.stamp, self.shared.common_time());
+        let at = counts_from(&taken.stamp, self.hub.common_time());
         let age = self.age_of(taken);
         // Its refusal is noted already: once is enough.
         if served.resting.contains(&taken.stamp)
             && let again @ Fate::Later(_) = tried_again(age)
-            && !self.shared.would_take_from_inbox(served.inbox, at, &taken.event)
+            && !self.hub.would_take(out_of(served.inbox, at), &taken.event)
         {
             return Step::Known(again);
         }
         let name = &served.inbox.name;
-        let metrics = &self.shared.metrics.inboxes;
-        match self.shared.ingest_from_inbox(served.inbox, at, &taken.event) {
+        let metrics = &self.source.inbox_metrics;
+        match self.hub.ingest_from_inbox(out_of(served.inbox, at), served.inbox, &taken.event) {
             Ok(accepted) => {
                 metrics.took(name, accepted.ingested.verdict.as_str());
-                match self.shared.write_to_redis(&accepted) {
+                match self.hub.write_to_replica(&accepted) {
                     Some(answered) => Step::Writing(answered),
                     None => Step::Known(Fate::Done),
                 }
@@ -225,10 +232,10 @@ impl Session<'_> {
 
     fn note_batch(&self, served: &mut Served<'_>, batch: &Batch) {
         let name = &served.inbox.name;
-        let metrics = &self.shared.metrics.inboxes;
+        let metrics = &self.source.inbox_metrics;
         metrics.waiting(name, batch.waiting, batch.held);
         if batch.aside > 0 {
-            self.shared.metrics.redis.put_aside(batch.aside);
+            self.source.metrics.put_aside(batch.aside);
             let keys = batch.aside;
             error!(source = REDIS, inbox = %name, keys, "keys of an inbox were damaged, and are put aside");
         }
@@ -247,7 +254,7 @@ impl Session<'_> {
     fn note_failing(&self, served: &mut Served<'_>, cause: &RedisError) {
         if !std::mem::replace(&mut served.failing, true) {
             let name = &served.inbox.name;
-            self.shared.metrics.inboxes.failing(name, true);
+            self.source.inbox_metrics.failing(name, true);
             error!(source = REDIS, inbox = %name, %cause, "nothing can be taken out of an inbox");
         }
     }
@@ -255,7 +262,7 @@ impl Session<'_> {
     fn note_working(&self, served: &mut Served<'_>) {
         if std::mem::replace(&mut served.failing, false) {
             let name = &served.inbox.name;
-            self.shared.metrics.inboxes.failing(name, false);
+            self.source.inbox_metrics.failing(name, false);
             warn!(source = REDIS, inbox = %name, "an inbox can be used again");
         }
     }

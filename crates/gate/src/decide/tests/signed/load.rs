@@ -27,7 +27,8 @@ impl Worked {
 
     fn begin(&mut self, request: &Plain) -> HeadersDecision {
         let Self(Bench { gate, memory, time }, worker) = self;
-        gate.decide_headers(request, memory, time, Freshness::Fresh, worker)
+        let mut context = Context { shared: memory, clock: time, worker };
+        gate.decide_headers(request, Freshness::Fresh, &mut context)
     }
 
     /// What comes of it, and how many bytes were read again.
@@ -48,7 +49,8 @@ impl Worked {
             body.get(start..start + size).unwrap_or_default().to_vec()
         };
         let fresh = Some(Freshness::Fresh);
-        let decision = pending.finish(gate, memory, time, fresh, worker, &mut read);
+        let mut context = Context { shared: memory, clock: time, worker };
+        let decision = pending.finish(gate, fresh, &mut context, &mut read);
         (line(gate, &decision), again)
     }
 }
@@ -91,7 +93,8 @@ fn what_cannot_be_read_again_is_not_verified() {
     assert_eq!(pending.on_data(b"body"), BodyProgress::More);
     let Worked(Bench { gate, memory, time }, worker) = &mut worked;
     let fresh = Some(Freshness::Fresh);
-    let decision = pending.finish(gate, memory, time, fresh, worker, &mut |_, _| b"bod".to_vec());
+    let mut context = Context { shared: memory, clock: time, worker };
+    let decision = pending.finish(gate, fresh, &mut context, &mut |_, _| b"bod".to_vec());
     assert_eq!(line(gate, &decision), "rule=body_not_held integration=payments");
 }
 

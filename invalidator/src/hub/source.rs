@@ -1,0 +1,70 @@
+//! What a source of events is to the daemon: one trait, which says all that a source may differ in while it runs.
+//! How one is made from its section of the configuration, and which kinds there are, is in
+//! [`crate::source`].
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::Inbox;
+use engine::Now;
+use model::name::EventId;
+use model::subject::Subject;
+use model::time::UnixMicros;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::Hub;
+use crate::intake::SourceKind;
+use crate::overview::Report;
+
+/// A source at work.
+pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A source of events, ready to run.
+///
+/// It hears events and hands them to the [`Hub`] with an origin of its kind; it says there when it is alive
+/// ([`Hub::source_alive`]), lost, or in trouble, and keeps its position with the store
+/// ([`Hub::position`]), where it is written in one commit with the events that it covers.
+/// It only moves bytes: what an event means and whether it may be taken in is decided elsewhere.
+pub trait Source: fmt::Debug + Send + Sync {
+    /// What kind it is: its name, who sends events through it, and what its loss means.
+    fn kind(&self) -> &'static SourceKind;
+
+    /// Hears events until `stop` is cancelled, and ends soon after. Losing what it hears from is no reason to end:
+    /// it says so to the hub, and tries again.
+    fn run(self: Arc<Self>, hub: Arc<Hub>, stop: CancellationToken) -> Running;
+
+    /// Where events that came another way are to be written, for others to hear; nothing if that is not here. The hub
+    /// writes to the first that there is.
+    fn replica(&self) -> Option<Arc<dyn Replica>>;
+
+    /// The inboxes that events come out of here, each with what its publisher may do.
+    fn inboxes(&self) -> &[Inbox];
+
+    /// What it says of itself; `mono` is the daemon's steady clock. Nothing but the default if its kind does
+    /// not report.
+    fn report(&self, mono: Duration) -> Report;
+
+    /// Brings gauges of its own up to date, before they are read.
+    fn measure(&self, mono: Duration);
+}
+
+/// A place where events are written for other daemons, and whose clock all of them order events by.
+pub trait Replica: fmt::Debug + Send + Sync {
+    /// Hands over an event that first came at the instant, to be written, and told to everybody who listens. The
+    /// answer comes once it is written; it never comes if there is no room.
+    fn offer(
+        &self,
+        identity: (Subject, EventId),
+        event: (Vec<u8>, UnixMicros),
+        urgent: bool,
+    ) -> oneshot::Receiver<()>;
+
+    /// The time by its clock; by ours while nothing is known of that.
+    fn time(&self, now: Now) -> UnixMicros;
+
+    /// Whether there is a connection, so that it is worth while to wait for an answer.
+    fn is_open(&self) -> bool;
+}

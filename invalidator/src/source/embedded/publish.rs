@@ -1,0 +1,107 @@
+//! `POST /v1/invalidations`: an event is taken in, and its publisher waits for the nodes and for the disk.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use events::EVENT_BYTES_MAX;
+use tokio::time::{Instant, sleep_until};
+use access::Caller;
+use engine::{Receipt, WaiterId};
+
+use super::KIND;
+use super::form::Form;
+use super::written::{NOT_IN_REDIS, Written};
+use crate::hub::{Accepted, Hub};
+use crate::intake::{self, Origin};
+use crate::server::api::Door;
+use crate::server::audit::Noted;
+use crate::server::body::{self, BodyError};
+use crate::server::problem::Problem;
+use crate::wire::Published;
+
+/// A waiter that is ended whatever becomes of the request that owns it.
+struct Waiting<'a> {
+    hub: &'a Hub,
+    waiter: WaiterId,
+}
+
+impl Waiting<'_> {
+    fn finish(self) -> Receipt {
+        self.hub.engine().finish(self.waiter).unwrap_or_default()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // Nothing to do any more if it was finished.
+        let _ = self.hub.engine().finish(self.waiter);
+    }
+}
+
+pub(super) async fn publish(
+    State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if !door.hub.has_source(&KIND) {
+        let title = "The embedded source is not enabled";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "source_disabled", title)
+            .broken("sources.embedded.enabled", "is false in the daemon's configuration"));
+    }
+    let form = Form::of(&headers)?;
+    let origin = Origin::live(&KIND).by(intake::caller(&caller.name));
+    let bytes = match body::read(body, EVENT_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(BodyError::TooLarge(_)) => return Err(door.hub.refuse_too_large(origin).into()),
+        Err(error) => return Err(error.into()),
+    };
+    form.require(&bytes).map_err(|error| door.hub.refuse(origin, error))?;
+    // Subscribed before the event is taken in, so that no acknowledgement is missed.
+    let mut acknowledgements = door.hub.acknowledgements();
+    let mut durable = door.hub.keeper().durable();
+    let deadline = Instant::now() + door.ack_timeout;
+    let (accepted, waiter) = door.hub.ingest_and_wait(origin, &caller, &bytes)?;
+    let waiting = Waiting { hub: &door.hub, waiter };
+    let written = Written::offer(&door.hub, &accepted);
+    let is_durable = || door.hub.keeper().is_durable(accepted.ticket);
+    while !(door.hub.engine().is_complete(waiter) && is_durable()) {
+        tokio::select! {
+            // Both senders live in `hub`, so this cannot fail.
+            _ = acknowledgements.changed() => {}
+            _ = durable.changed() => {}
+            () = sleep_until(deadline) => break,
+        }
+    }
+    let mut receipt = waiting.finish();
+    receipt.leave_out(&accepted.ingested.idle);
+    let redis = written.finish(&door.hub, deadline).await;
+    let durable = is_durable();
+    let Accepted { subject, event_id, mut ingested, .. } = accepted;
+    if redis == Some(false) {
+        ingested.warnings.push(NOT_IN_REDIS.to_owned());
+    }
+    door.hub.engine().renew(&subject, &mut ingested, door.hub.now());
+    let all_done = receipt.enforced && durable && redis != Some(false);
+    let status = if all_done { StatusCode::OK } else { StatusCode::ACCEPTED };
+    // What nodes have applied is what is in effect: of an event that is not, they enforce nothing.
+    receipt.enforced &= ingested.in_effect;
+    let published = Published {
+        event_id: event_id.to_string(),
+        result: ingested.verdict.as_str().to_owned(),
+        in_effect: Some(ingested.in_effect),
+        overruled_by: ingested.overruled_by,
+        sequence: ingested.sequence,
+        receipt,
+        durable,
+        redis,
+        warnings: ingested.warnings,
+    };
+    let mut response = (status, Json(published)).into_response();
+    let event_id = Some(event_id.clone().into());
+    let noted = Noted { event_id, about: Some(subject), ..Noted::default() };
+    response.extensions_mut().insert(noted);
+    Ok(response)
+}
