@@ -1,22 +1,20 @@
 //! The Portcullis filter: the module that Envoy loads.
 //!
-//! **For**: translating between Envoy and the crate `gate`. `root` is one plugin in one VM, `plugin` what its
-//! requests share, `stream` one request, `held` the requests that wait for their bodies, `host` every call
-//! into the proxy, `metrics` the names of counters.
+//! **For**: translating between Envoy's plugin ABI and the crate `edge`. `host` has every call into the proxy, `root`
+//! and `stream` the calls out of it, and `vm` what they share.
 //!
-//! **Not for**: decisions, which are `gate`'s. Every rule that can be tested without Envoy belongs there.
+//! **Not for**: decisions, which are `gate`'s, and what comes of them, which is `edge`'s. Whatever can be tested
+//! without Envoy belongs there.
 //!
-//! **Begin with** `stream`, which follows one request. A panic here is a trap, and a trap is an outage, so nothing
+//! **Begin with** `stream`, which hands one request on. A panic here is a trap, and a trap is an outage, so nothing
 //! on a request's path may panic.
 
-mod held;
 mod host;
-mod metrics;
-mod plugin;
 mod root;
 mod stream;
 #[cfg(feature = "trap")]
 mod trap;
+mod vm;
 
 // The macro makes a public function without a description.
 #[allow(missing_docs)]

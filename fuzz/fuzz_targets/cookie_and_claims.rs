@@ -2,7 +2,7 @@
 #![no_main]
 
 use gate::claim::Claim;
-use gate::decide::{Context, Freshness, HeadersDecision, Verdict, Worker};
+use gate::decide::{Context, Freshness, HeadersDecision, Verdict, WorkerMemo};
 use gate::request::Request;
 use gate::response;
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(can_be_in_request(std::str::from_utf8(id).expect("an id is text")));
     }
     for _ in 0..4 {
-        let (clock, mut worker) = (fuzz::Stopped, Worker::default());
+        let (clock, mut worker) = (fuzz::Stopped, WorkerMemo::default());
         let mut context = Context { shared: &mut memory, clock: &clock, worker: &mut worker };
         let decision = gate.decide_headers(&request, Freshness::Fresh, &mut context);
         let HeadersDecision::Done(decision) = decision else { panic!("nothing is signed here") };

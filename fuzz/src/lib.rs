@@ -8,7 +8,7 @@ use gate::config::Config;
 use gate::decide::Gate;
 use gate::request::Request;
 use model::hash::HashKey;
-use model::memory::{Key, Mark, Mismatch, Shared};
+use model::memory::{MemoryKey, Mark, Mismatch, SharedMemory};
 use model::time::{Clock, MonotonicNanos, UnixMicros};
 use signing::headers::Headers;
 
@@ -33,17 +33,17 @@ impl Clock for Stopped {
 
 /// Shared memory in a map.
 #[derive(Default)]
-pub struct Memory(HashMap<Key, (Vec<u8>, u32)>);
+pub struct Memory(HashMap<MemoryKey, (Vec<u8>, u32)>);
 
-impl Shared for Memory {
-    fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark) {
+impl SharedMemory for Memory {
+    fn read(&mut self, key: MemoryKey) -> (Option<Vec<u8>>, Mark) {
         match self.0.get(&key) {
             Some((value, mark)) => (Some(value.clone()), Mark::Present(*mark)),
             None => (None, Mark::Absent),
         }
     }
 
-    fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+    fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
         let (present, next) = match self.0.get(&key) {
             Some((_, mark)) => (Mark::Present(*mark), mark + 1),
             None => (Mark::Absent, 1),

@@ -97,7 +97,7 @@ impl StoreError {
     pub fn of(path: &Path, cause: impl Into<redb::Error>) -> Self {
         match cause.into() {
             redb::Error::DatabaseAlreadyOpen => {
-                Self::InUse { path: path.to_owned(), pid: crate::lock::holder_of(path) }
+                Self::InUse { path: path.to_owned(), pid: crate::holder::holder_of(path) }
             }
             redb::Error::Io(cause)
                 if cause.kind() != io::ErrorKind::InvalidData

@@ -9,9 +9,11 @@ pub mod directory;
 mod error;
 pub mod file;
 mod held;
+mod holder;
 mod lock;
 
 pub use anchor::{Anchor, Look, Standing, give_name};
 pub use error::StoreError;
 pub use held::Held;
-pub use lock::{DirectoryLock, holder_of, is_locked};
+pub use holder::holder_of;
+pub use lock::{DirectoryLock, is_locked};

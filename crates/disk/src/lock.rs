@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::StoreError;
+use super::holder::holder_of;
 
 /// Held as long as this lives; the system lets go of it when the process ends in whatever way.
 #[derive(Debug)]
@@ -46,20 +47,4 @@ impl DirectoryLock {
 pub fn is_locked(path: &Path) -> bool {
     let asked = File::open(path).map(|file| file.try_lock_shared());
     matches!(asked, Ok(Err(TryLockError::WouldBlock)))
-}
-
-/// The process that holds a lock on a file, as Linux tells it.
-pub fn holder_of(path: &Path) -> Option<u32> {
-    let inode = std::fs::metadata(path).ok()?.ino().to_string();
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    // 1: FLOCK  ADVISORY  WRITE 4711 fe:01:393217 0 EOF
-    locks.lines().find_map(|line| {
-        let mut words = line.split_ascii_whitespace().skip(4);
-        let pid = words.next()?;
-        let file = words.next()?;
-        if file.rsplit(':').next() != Some(inode.as_str()) {
-            return None;
-        }
-        pid.parse().ok().filter(|pid| *pid != 0 && *pid != std::process::id())
-    })
 }

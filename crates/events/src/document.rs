@@ -11,7 +11,10 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, json};
 
-use super::{EVENT_BYTES_MAX, EventError, EventErrorKind, invalid};
+use crate::error::{EventError, EventErrorKind, invalid};
+
+/// The longest event, in bytes.
+pub const EVENT_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest path of a field that an error shows, in bytes: names of members can be anything.
 const PATH_BYTES_MAX: usize = 128;

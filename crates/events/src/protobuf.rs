@@ -10,8 +10,9 @@ use generated::{Action, Event, Key, Limit, Payload, Signature};
 use prost::Message;
 use serde_json::{Map, Value, json};
 
-use super::document::Document;
-use super::{EVENT_BYTES_MAX, EventError, EventErrorKind, invalid};
+use crate::document::Document;
+use crate::document::EVENT_BYTES_MAX;
+use crate::error::{EventError, EventErrorKind, invalid};
 
 /// Content type of this form, for HTTP.
 pub const CONTENT_TYPE: &str = "application/x-protobuf";

@@ -2,9 +2,14 @@
 
 use serde::Deserialize;
 
-use super::document::Document;
-use super::{EventError, EventErrorKind, SCHEMA_MAJOR, invalid};
+use crate::document::Document;
+use crate::error::{EventError, EventErrorKind, invalid};
 use crate::signature::Signature;
+
+/// The `schema_version` that is understood: any minor version of this major one.
+pub const SCHEMA_MAJOR: u32 = 1;
+/// The newest minor version of which every member is known.
+pub const SCHEMA_MINOR: u32 = 0;
 
 /// The whole event; fields that are not known are ignored.
 #[derive(Deserialize)]
@@ -86,8 +91,7 @@ impl Event {
 
 impl Sig {
     pub(super) fn check(self) -> Result<Signature, EventError> {
-        Signature::new(&self.algo, &self.kid, self.ts, &self.mac)
-            .map_err(|(field, rule)| invalid(field, rule))
+        Signature::new(&self.algo, &self.kid, self.ts, &self.mac).map_err(EventError::from)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use model::violation::Violation;
 use signing::Profile;
 use signing::key::{ALGORITHM, KeyId, Secret};
 use signing::mac::{Claimed, Running};
@@ -35,23 +36,19 @@ impl Signature {
     ///
     /// # Errors
     /// The member at fault, and its rule.
-    pub fn new(
-        algo: &str,
-        kid: &str,
-        ts: u64,
-        mac: &str,
-    ) -> Result<Self, (&'static str, &'static str)> {
+    pub fn new(algo: &str, kid: &str, ts: u64, mac: &str) -> Result<Self, Violation> {
         if algo != ALGORITHM {
-            return Err(("sig.algo", "must be \"hmac-sha256\""));
+            return Err(Violation::new("sig.algo", "must be \"hmac-sha256\""));
         }
         if ts > SIGNED_AT_MAX {
-            return Err(("sig.ts", "must be Unix seconds"));
+            return Err(Violation::new("sig.ts", "must be Unix seconds"));
         }
         let rule = "must be 64 lower-case hexadecimal digits";
         Ok(Self {
-            key: KeyId::parse(kid).ok_or(("sig.kid", KeyId::RULE))?,
+            key: KeyId::parse(kid).ok_or_else(|| Violation::new("sig.kid", KeyId::RULE))?,
             signed_at_s: ts,
-            claimed: Claimed::from_hex(mac.as_bytes()).ok_or(("sig.mac", rule))?,
+            claimed: Claimed::from_hex(mac.as_bytes())
+                .ok_or_else(|| Violation::new("sig.mac", rule))?,
         })
     }
 
@@ -109,7 +106,8 @@ mod tests {
     #[test]
     fn every_member_has_its_rule() {
         let mac = "0".repeat(64);
-        let wrong = |algo, kid, ts, mac: &str| Signature::new(algo, kid, ts, mac).unwrap_err().0;
+        let wrong =
+            |algo, kid, ts, mac: &str| Signature::new(algo, kid, ts, mac).unwrap_err().field;
         assert_eq!(wrong("hmac-sha1", "k", 1, &mac), "sig.algo");
         assert_eq!(wrong("hmac-sha256", "a key", 1, &mac), "sig.kid");
         assert_eq!(wrong("hmac-sha256", "k", u64::MAX, &mac), "sig.ts");

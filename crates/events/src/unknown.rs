@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::document::Document;
-use super::{SCHEMA_MAJOR, SCHEMA_MINOR};
+use crate::document::Document;
+use crate::raw::{SCHEMA_MAJOR, SCHEMA_MINOR};
 
 /// Most of each sort that are told: an event can have thousands.
 const TOLD_MAX: usize = 4;

@@ -22,6 +22,7 @@ use std::time::Duration;
 use model::bucket::Rate;
 use model::name::Name;
 use model::subject::Kind;
+use model::violation::Violation;
 use signing::key::KeySet;
 use signing::replay::ReplayStorage;
 
@@ -32,7 +33,7 @@ use read::FromJson;
 pub use fail::{Answer, AnswerByRoute, FailPolicy};
 pub use integration::{Integration, Wanted};
 pub use route::{Groups, LimitMatch, Matcher, PathMatch, RouteGroup};
-pub use worker::{Held, Unverified};
+pub use worker::{HeldBounds, Unverified};
 
 /// The longest configuration, in bytes.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
@@ -52,29 +53,8 @@ pub const SECRET_BYTES_MIN: usize = 16;
 /// The longest such secret: it has to fit in a header.
 pub const SECRET_BYTES_MAX: usize = 256;
 
-/// A mistake in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    /// Path of the field at fault, such as `limits[0].max_tokens`; empty for the whole.
-    pub field: String,
-    /// What it must be.
-    pub rule: String,
-}
-
-impl ConfigError {
-    fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { field: field.into(), rule: rule.into() }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let field = if self.field.is_empty() { "configuration" } else { &self.field };
-        write!(f, "{field}: {}", self.rule)
-    }
-}
-
-impl std::error::Error for ConfigError {}
+/// What errors call the configuration as a whole.
+const WHOLE: &str = "configuration";
 
 /// Everything the gate needs to know.
 #[derive(Debug)]
@@ -110,7 +90,7 @@ pub struct Config {
     /// How the memory of used requests is laid out; none if nothing needs to be signed.
     pub replay: Option<ReplayStorage>,
     /// How much of requests one worker holds for their bodies.
-    pub held: Held,
+    pub held: HeldBounds,
     /// How much one worker hashes for one client address in vain.
     pub unverified: Unverified,
     /// The longest path that there may be, because regular expressions have to look at all of it; none
@@ -122,11 +102,11 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Identity {
     /// Where the user's id is, most trusted first.
-    pub user: Vec<Source>,
+    pub user: Vec<IdSource>,
     /// Where the session's id is.
-    pub session: Vec<Source>,
+    pub session: Vec<IdSource>,
     /// Where the partner's id is.
-    pub partner: Vec<Source>,
+    pub partner: Vec<IdSource>,
     /// What to answer when `user` is configured and finds nobody.
     pub missing_user: Answer,
     /// Whether a comma is a part of an id in a header. Otherwise a header that has one is ambiguous.
@@ -141,7 +121,7 @@ pub struct Identity {
 
 /// A place in a request where an id may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum IdSource {
     /// A claim of the token that Envoy's `jwt_authn` has verified.
     JwtClaim {
         /// The provider's `payload_in_metadata`.
@@ -234,12 +214,12 @@ impl Config {
     ///
     /// # Errors
     /// The first rule that the configuration breaks, with the field at fault.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, Violation> {
         if bytes.len() > CONFIG_BYTES_MAX {
-            return Err(ConfigError::new("", "must be at most 1 MiB"));
+            return Err(Violation::new(WHOLE, "must be at most 1 MiB"));
         }
         if bytes.trim_ascii().is_empty() {
-            return Err(ConfigError::new("", "must not be empty"));
+            return Err(Violation::new(WHOLE, "must not be empty"));
         }
         // An encoded Struct can begin like JSON (its first byte is a line feed), but it is never
         // JSON as a whole: that has no bytes of lengths and tags in it.
@@ -248,10 +228,13 @@ impl Config {
                 true => format!("must be JSON: {error}"),
                 false => "must be a JSON object or a google.protobuf.Struct".to_owned(),
             };
-            structure::to_json(bytes).ok_or_else(|| ConfigError::new("", neither()))
+            structure::to_json(bytes).ok_or_else(|| Violation::new(WHOLE, neither()))
         })?;
         let mut raw = raw::Config::default();
-        raw.read(json)?;
+        raw.read(json).map_err(|error| match error.field.is_empty() {
+            true => error.within(WHOLE),
+            false => error,
+        })?;
         check::config(raw)
     }
 

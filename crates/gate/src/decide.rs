@@ -15,6 +15,7 @@
 //! This module reads and writes shared memory and asks the request what it needs; what a rejection
 //! looks like is in [`crate::response`], and how states are kept fresh in [`crate::node`].
 
+mod cause;
 mod context;
 mod decision;
 mod evaluate;
@@ -23,27 +24,28 @@ mod kept;
 mod keys;
 mod load;
 mod pending;
+mod plan;
 mod recheck;
 mod take;
 mod worker;
 
+pub use cause::Cause;
 pub use context::Context;
-pub use decision::{Cause, Decision, Denial, Note, Verdict, Why};
+pub use decision::{Decision, Denial, Note, Verdict, Why};
 pub use keys::KeyCache;
 pub use load::Load;
-pub use pending::{HeadersDecision, Pending, Progress};
-pub use worker::Worker;
+pub use pending::{BodyProgress, HeadersDecision, Pending};
+pub use worker::WorkerMemo;
 
-use std::borrow::Cow;
-
-use model::hash::{HashKey, SubjectHash};
-use model::memory::Shared;
-use model::subject::{Kind, SubjectRef};
+use model::hash::HashKey;
+use model::memory::SharedMemory;
+use model::subject::Kind;
 use model::time::Clock;
 
-use crate::config::{Answer, Config, Groups, Limit, LimitMatch, Source};
+use crate::config::{Config, Groups, Limit, LimitMatch};
 use crate::path::Canonical;
-use crate::request::{Fault, Found, Identified, Request, identify, in_limit_header};
+use crate::request::Request;
+use plan::Plans;
 use recheck::Recheck;
 
 /// How much this node knows about blocks.
@@ -63,29 +65,6 @@ pub struct Gate {
     config: Config,
     hash_key: HashKey,
     reads_route: bool,
-}
-
-/// The subjects of a request, each once, and what has to be looked at for each. They are few.
-#[derive(Default)]
-struct Plans<'a>(Vec<Plan<'a>>);
-
-impl<'a> Plans<'a> {
-    fn extend(&mut self, hash: SubjectHash, extend: impl FnOnce(&mut Plan<'a>)) {
-        if let Some(plan) = self.0.iter_mut().find(|plan| plan.hash == hash) {
-            return extend(plan);
-        }
-        let mut plan = Plan { hash, has_status: false, limits: Vec::new() };
-        extend(&mut plan);
-        self.0.push(plan);
-    }
-}
-
-/// One subject of a request.
-struct Plan<'a> {
-    hash: SubjectHash,
-    /// Whether events can name it.
-    has_status: bool,
-    limits: Vec<(usize, &'a Limit)>,
 }
 
 impl Gate {
@@ -116,7 +95,7 @@ impl Gate {
         &self,
         request: &impl Request,
         freshness: Freshness,
-        context: &mut Context<'_, impl Shared, impl Clock>,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
     ) -> HeadersDecision {
         let mut decision = Decision::default();
         match self.check(request, freshness, context, &mut decision) {
@@ -143,7 +122,7 @@ impl Gate {
         &self,
         request: &impl Request,
         freshness: Freshness,
-        context: &mut Context<'_, impl Shared, impl Clock>,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &mut Decision,
     ) -> Result<Option<Pending>, Denial> {
         let (mut method, mut path) = (&[][..], Canonical::default());
@@ -235,92 +214,6 @@ impl Gate {
             let matchers = &limit.matchers;
             matchers.is_empty() || LimitMatch::any(matchers, groups, method, path)
         })
-    }
-
-    /// The subjects of a request that anything depends on, each once. Partners come later.
-    fn plans<'a>(
-        &self,
-        request: &impl Request,
-        limits: Vec<(usize, &'a Limit)>,
-        decision: &mut Decision,
-    ) -> Result<Plans<'a>, Denial> {
-        let identity = &self.config.identity;
-        let mut plans = Plans::default();
-        let users = self.identify(request, &Kind::User, &identity.user, decision)?;
-        if users.is_empty() && identity.missing_user == Answer::Deny {
-            decision.rule(Cause::MissingIdentity, identity.shadow)?;
-        }
-        let sessions = self.identify(request, &Kind::Session, &identity.session, decision)?;
-        if self.config.invalidator.is_some() {
-            for found in users.iter().chain(&sessions) {
-                plans.extend(self.hash(found), |plan| plan.has_status = true);
-            }
-        }
-        for (index, limit) in limits {
-            let found = match &limit.key {
-                Kind::User => Cow::Borrowed(&users),
-                Kind::Session => Cow::Borrowed(&sessions),
-                Kind::Partner | Kind::KeyId => continue,
-                kind @ Kind::ClientIp => {
-                    Cow::Owned(self.identify(request, kind, &[Source::ClientIp], decision)?)
-                }
-                kind @ Kind::Header(name) => {
-                    Cow::Owned(self.seen(in_limit_header(request, kind, name), decision)?)
-                }
-            };
-            for found in found.iter() {
-                plans.extend(self.hash(found), |plan| plan.limits.push((index, limit)));
-            }
-        }
-        Ok(plans)
-    }
-
-    /// Whom the sources name.
-    fn identify(
-        &self,
-        request: &impl Request,
-        kind: &Kind,
-        sources: &[Source],
-        decision: &mut Decision,
-    ) -> Result<Vec<Found>, Denial> {
-        self.seen(identify(request, kind, sources, &self.config.identity), decision)
-    }
-
-    /// Everybody who was found, if nothing is wrong with how. In shadow also if something is: what
-    /// is said elsewhere of those who can be seen holds all the same.
-    fn seen(&self, identified: Identified, decision: &mut Decision) -> Result<Vec<Found>, Denial> {
-        let Identified { found, fault } = identified;
-        let shadow = self.config.identity.shadow;
-        match fault {
-            None => {}
-            Some(Fault::TooMany) => decision.rule(Cause::TooManyIdentities, shadow)?,
-            // Who was not seen may be blocked: only where everything is in shadow may they pass.
-            Some(Fault::Crowd) => {
-                decision.rule(Cause::TooManyIdentities, self.config.shadow)?;
-            }
-            Some(Fault::Ambiguous) => decision.rule(Cause::AmbiguousIdentity, shadow)?,
-            Some(Fault::UnusableClaim) => decision.rule(Cause::UnusableClaim, shadow)?,
-        }
-        Ok(found)
-    }
-
-    /// Adds the limits of this kind to the plans of these signers.
-    fn plan_signers<'a>(
-        &self,
-        plans: &mut Plans<'a>,
-        kind: &Kind,
-        signers: &[Found],
-        limits: &[(usize, &'a Limit)],
-    ) {
-        for limit in limits.iter().filter(|(_, limit)| limit.key == *kind) {
-            for signer in signers {
-                plans.extend(self.hash(signer), |plan| plan.limits.push(*limit));
-            }
-        }
-    }
-
-    fn hash(&self, found: &Found) -> SubjectHash {
-        self.hash_key.subject(SubjectRef { kind: &found.kind, id: &found.id })
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! **For**: reading the plugin configuration ([`config`]), deciding on a request ([`decide`]), what a rejection looks like
 //! ([`response`]), and keeping the node up to date ([`node`]). Plain computation on arguments: there is no clock, no
-//! I/O, no async and no host call. A host brings those by the traits [`request::Request`], [`model::memory::Shared`] and
+//! I/O, no async and no host call. A host brings those by the traits [`request::Request`], [`model::memory::SharedMemory`] and
 //! [`model::time::Clock`], so every decision can be tested natively and is the same in every host.
 //!
 //! **Not for**: calls into a proxy, counters and logs, which belong to the host, and the signatures

@@ -19,7 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 use model::hash::HashKey;
-use model::memory::{Contention, Key, Shared, Step, update};
+use model::memory::{Contention, MemoryKey, SharedMemory, Step, update};
 use model::push::Message;
 use model::time::MonotonicNanos;
 use signing::replay::{ReplayStorage, change_horizon};
@@ -28,10 +28,10 @@ use crate::config::Storage;
 use crate::decide::Freshness;
 
 #[cfg(test)]
-pub(crate) use apply::{Applied, Place};
+pub(crate) use apply::{Applied, Applier};
 pub use lease::{LEASE, Rank};
 pub use news::news;
-pub use poller::{Failure, Poller, Report, Vm};
+pub use poller::{PollFailure, Poller, Report, Vm};
 
 use messages::Progress;
 
@@ -82,32 +82,32 @@ impl From<Contention> for JoinError {
 /// # Errors
 /// [`JoinError`]; the configuration must then be refused.
 pub fn join(
-    shared: &mut impl Shared,
+    shared: &mut impl SharedMemory,
     storage: Storage,
     replay: Option<ReplayStorage>,
     random: [u8; 32],
 ) -> Result<HashKey, JoinError> {
-    agree_on_slabs(shared, Key::Geometry, "storage.slabs", storage.slabs)?;
+    agree_on_slabs(shared, MemoryKey::Geometry, "storage.slabs", storage.slabs)?;
     if let Some(replay) = replay {
-        agree_on_slabs(shared, Key::ReplayGeometry, "replay.slabs", replay.slabs)?;
+        agree_on_slabs(shared, MemoryKey::ReplayGeometry, "replay.slabs", replay.slabs)?;
         raise_tolerance(shared, replay.tolerance)?;
     }
     let (key, boot) = random.split_at(HashKey::BYTES);
     let boot_id = base16ct::lower::encode_string(boot);
     let progress = Progress { boot_id, ..Progress::default() };
-    agree(shared, Key::Progress, &progress.encode_to_vec())?;
-    let key = agree(shared, Key::HashKey, key)?;
+    agree(shared, MemoryKey::Progress, &progress.encode_to_vec())?;
+    let key = agree(shared, MemoryKey::HashKey, key)?;
     key.as_slice().try_into().map(HashKey::new).map_err(|_| JoinError::Unreadable)
 }
 
 /// Nobody who shares the memory forgets a used request before it is too old for all of them.
-fn raise_tolerance(shared: &mut impl Shared, tolerance: Duration) -> Result<(), Contention> {
+fn raise_tolerance(shared: &mut impl SharedMemory, tolerance: Duration) -> Result<(), Contention> {
     change_horizon(shared, |horizon| horizon.tolerance = horizon.tolerance.max(tolerance))
 }
 
 fn agree_on_slabs(
-    shared: &mut impl Shared,
-    key: Key,
+    shared: &mut impl SharedMemory,
+    key: MemoryKey,
     field: &'static str,
     configured: u32,
 ) -> Result<(), JoinError> {
@@ -121,7 +121,11 @@ fn agree_on_slabs(
 }
 
 /// What stands at the key, which is `first` if nothing did.
-fn agree(shared: &mut impl Shared, key: Key, first: &[u8]) -> Result<Vec<u8>, Contention> {
+fn agree(
+    shared: &mut impl SharedMemory,
+    key: MemoryKey,
+    first: &[u8],
+) -> Result<Vec<u8>, Contention> {
     update(shared, key, |present| match present {
         Some(value) if !value.is_empty() => Step::Keep(value.to_vec()),
         _ => Step::Write(first.to_vec(), first.to_vec()),
@@ -147,7 +151,7 @@ impl FreshnessCache {
     }
 
     /// How fresh the node is now.
-    pub fn get(&mut self, shared: &mut impl Shared, now: MonotonicNanos) -> Freshness {
+    pub fn get(&mut self, shared: &mut impl SharedMemory, now: MonotonicNanos) -> Freshness {
         if now < self.fresh_until {
             return Freshness::Fresh;
         }
@@ -165,8 +169,8 @@ impl FreshnessCache {
 }
 
 /// Unreadable progress is no progress: the node then asks for a snapshot.
-fn read_progress(shared: &mut impl Shared) -> Progress {
-    let (value, _) = shared.read(Key::Progress);
+fn read_progress(shared: &mut impl SharedMemory) -> Progress {
+    let (value, _) = shared.read(MemoryKey::Progress);
     value.and_then(|value| Progress::decode(value.as_slice()).ok()).unwrap_or_default()
 }
 

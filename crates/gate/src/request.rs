@@ -18,7 +18,7 @@ use model::subject::Kind;
 use signing::headers::{Headers, is_alias};
 
 use crate::claim::Claim;
-use crate::config::{Identity, Source};
+use crate::config::{IdSource, Identity};
 use crate::network::Networks;
 use ids::Ids;
 
@@ -46,29 +46,29 @@ pub trait Request {
 pub(crate) fn identify(
     request: &impl Request,
     kind: &Kind,
-    sources: &[Source],
+    sources: &[IdSource],
     rules: &Identity,
 ) -> Identified {
     let mut ids = Ids::default();
     for source in sources {
         match source {
-            Source::JwtClaim { payload, claim } => match request.jwt_claim(payload, claim) {
+            IdSource::JwtClaim { payload, claim } => match request.jwt_claim(payload, claim) {
                 Claim::Id(id) => ids.add(kind, &id),
                 Claim::Unusable if !rules.ignores_unusable_claims => {
                     ids.fault(Fault::UnusableClaim);
                 }
                 Claim::Unusable | Claim::Absent => {}
             },
-            Source::Header(name) => {
+            IdSource::Header(name) => {
                 in_header(request.headers(), name, rules.keeps_commas, kind, &mut ids);
             }
-            Source::Cookie(name) => {
+            IdSource::Cookie(name) => {
                 for line in request.headers().all("cookie") {
                     cookie::read(line, name, |reading| in_cookie(reading, kind, &mut ids));
                 }
             }
             // An address is never taken for a user's id, whatever the id looks like.
-            Source::ClientIp => {
+            IdSource::ClientIp => {
                 if let Some(address) = client_network(request, rules.client_ip) {
                     ids.add(&Kind::ClientIp, &address);
                 }

@@ -114,12 +114,18 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
 /// One answer for everything that can be wrong with a signature: what it was helps only a forger.
 /// That a request was used before, its sender knows.
 fn signature(failure: Failure, replay_status: u16) -> (u32, &'static str, Option<&'static str>) {
-    match (failure, replay_status) {
-        (Failure::ReplayFull, _) => {
-            (503, "Service Unavailable", Some("temporary-reduced-capacity"))
-        }
-        (Failure::Replay, 409) => (409, "Conflict", None),
-        _ => (401, "Unauthorized", None),
+    match failure {
+        Failure::ReplayFull => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
+        Failure::Replay if replay_status == 409 => (409, "Conflict", None),
+        Failure::Replay
+        | Failure::Missing { .. }
+        | Failure::Malformed { .. }
+        | Failure::UnknownKey
+        | Failure::ExpiredKey
+        | Failure::OutOfScope
+        | Failure::Mismatch
+        | Failure::Stale
+        | Failure::Future => (401, "Unauthorized", None),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Slabs: how subjects stand in shared memory.
 //!
-//! Shared data never frees a key, so there is no key per user. A fixed number of slabs each hold
+//! SharedMemory data never frees a key, so there is no key per user. A fixed number of slabs each hold
 //! the subjects that hash to them. One entry holds everything about its subject, buckets and status
 //! both: a request reads once and writes once, and whoever takes a token cannot overwrite a block
 //! that arrived meanwhile, because the compare-and-swap fails.
@@ -46,14 +46,14 @@ pub struct BucketRecord {
 
 /// One subject, as it stands in a slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct SubjectEntry<'a> {
     hash: SubjectHash,
     buckets: &'a [u8],
     /// The encoded status; empty if there is none.
     pub status: &'a [u8],
 }
 
-impl<'a> Entry<'a> {
+impl<'a> SubjectEntry<'a> {
     /// Its buckets.
     pub fn buckets(&self) -> impl Iterator<Item = BucketRecord> + use<'a> {
         self.buckets.chunks_exact(BUCKET_BYTES).filter_map(|chunk| {
@@ -99,7 +99,7 @@ pub enum SlabError {
 ///
 /// # Errors
 /// [`Unreadable`], from the iterator, at the first entry that is not whole.
-pub fn entries(slab: Option<&[u8]>) -> impl Iterator<Item = Result<Entry<'_>, Unreadable>> {
+pub fn entries(slab: Option<&[u8]>) -> impl Iterator<Item = Result<SubjectEntry<'_>, Unreadable>> {
     let (mut rest, mut broken) = match slab {
         None | Some([]) => (&[][..], false),
         Some([VERSION, rest @ ..]) => (rest, false),
@@ -126,7 +126,10 @@ pub fn entries(slab: Option<&[u8]>) -> impl Iterator<Item = Result<Entry<'_>, Un
 ///
 /// # Errors
 /// [`Unreadable`].
-pub fn find(slab: Option<&[u8]>, hash: SubjectHash) -> Result<Option<Entry<'_>>, Unreadable> {
+pub fn find(
+    slab: Option<&[u8]>,
+    hash: SubjectHash,
+) -> Result<Option<SubjectEntry<'_>>, Unreadable> {
     for entry in entries(slab) {
         let entry = entry?;
         if entry.hash == hash {
@@ -178,7 +181,7 @@ pub fn with_buckets(
         encoded.extend_from_slice(&record.bucket.full_at.to_le_bytes());
     }
     let status = known.map_or(&[][..], |entry| entry.status);
-    let entry = Entry { hash, buckets: &encoded, status };
+    let entry = SubjectEntry { hash, buckets: &encoded, status };
     let slab = rewrite(slab, entry, now, |_| false, usize::MAX)?;
     Ok(Written { slab, without_room })
 }
@@ -214,7 +217,7 @@ pub fn with_status(
     is_over: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<u8>, SlabError> {
     let buckets = find(slab, hash)?.map_or(&[][..], |entry| entry.buckets);
-    let entry = Entry { hash, buckets, status };
+    let entry = SubjectEntry { hash, buckets, status };
     rewrite(slab, entry, now, is_over, STATUS_BYTES_MAX)
 }
 
@@ -227,7 +230,7 @@ impl From<Unreadable> for SlabError {
 /// Copies everything that may not be dropped, with one entry replaced or added.
 fn rewrite(
     slab: Option<&[u8]>,
-    new: Entry<'_>,
+    new: SubjectEntry<'_>,
     now: MonotonicNanos,
     is_over: impl Fn(&[u8]) -> bool,
     status_bytes_max: usize,
@@ -256,11 +259,11 @@ fn rewrite(
     if status_bytes <= status_bytes_max { Ok(out) } else { Err(SlabError::Full) }
 }
 
-fn status_cost(entry: &Entry<'_>) -> usize {
+fn status_cost(entry: &SubjectEntry<'_>) -> usize {
     if entry.status.is_empty() { 0 } else { HEAD_BYTES + entry.status.len() }
 }
 
-fn push_entry(out: &mut Vec<u8>, entry: &Entry<'_>) -> Result<(), SlabError> {
+fn push_entry(out: &mut Vec<u8>, entry: &SubjectEntry<'_>) -> Result<(), SlabError> {
     let count = u8::try_from(entry.buckets.len() / BUCKET_BYTES).map_err(|_| SlabError::Full)?;
     let status = u16::try_from(entry.status.len()).map_err(|_| SlabError::Full)?;
     out.extend_from_slice(&entry.hash.0);
@@ -271,13 +274,13 @@ fn push_entry(out: &mut Vec<u8>, entry: &Entry<'_>) -> Result<(), SlabError> {
     Ok(())
 }
 
-fn split_entry(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
+fn split_entry(bytes: &[u8]) -> Option<(SubjectEntry<'_>, &[u8])> {
     let (hash, rest) = bytes.split_first_chunk::<{ SubjectHash::BYTES }>()?;
     let (count, rest) = rest.split_first()?;
     let (status, rest) = rest.split_first_chunk::<2>()?;
     let (buckets, rest) = rest.split_at_checked(usize::from(*count) * BUCKET_BYTES)?;
     let (status, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*status)))?;
-    Some((Entry { hash: SubjectHash(*hash), buckets, status }, rest))
+    Some((SubjectEntry { hash: SubjectHash(*hash), buckets, status }, rest))
 }
 
 #[cfg(test)]

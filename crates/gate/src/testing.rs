@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use model::bucket::Rate;
 use model::hash::HashKey;
-use model::memory::Shared;
+use model::memory::SharedMemory;
 use model::state::{Override, State};
 use model::subject::Subject;
 use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::decide::Gate;
-use crate::node::{Applied, Place};
+use crate::node::{Applied, Applier};
 pub(crate) use model::testing::*;
 use model::time::Clock;
 
@@ -60,12 +60,12 @@ pub(crate) fn rate_of(max_tokens: u32) -> Override {
 /// Writes a state into memory as the poller does.
 pub(crate) fn apply(
     gate: &Gate,
-    shared: &mut impl Shared,
+    shared: &mut impl SharedMemory,
     clock: &impl Clock,
     subject: &Subject,
     state: &State,
 ) -> Result<Applied, String> {
-    let place = Place {
+    let place = Applier {
         hash_key: gate.hash_key(),
         slabs: gate.config().storage.slabs,
         now: clock.monotonic(),

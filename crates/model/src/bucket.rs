@@ -7,10 +7,10 @@
 
 mod tag;
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::time::MonotonicNanos;
+use crate::violation::Violation;
 
 pub use tag::RateTag;
 
@@ -34,31 +34,14 @@ pub struct Rate {
     tag: RateTag,
 }
 
-/// A rate that cannot be, with the field at fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateError {
-    /// The name of the field, as configuration and events spell it.
-    pub field: &'static str,
-    /// What it must be.
-    pub rule: &'static str,
-}
-
-impl fmt::Display for RateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.rule)
-    }
-}
-
-impl std::error::Error for RateError {}
-
 impl Rate {
     /// Checks the three numbers.
     ///
     /// # Errors
     /// Zero tokens, a rate above one token in [`TOKEN_INTERVAL_MIN`], or a bucket that takes longer
     /// than [`REFILL_MAX`] to fill.
-    pub fn new(max: u32, per_fill: u32, fill_interval: Duration) -> Result<Self, RateError> {
-        let fail = |field, rule| Err(RateError { field, rule });
+    pub fn new(max: u32, per_fill: u32, fill_interval: Duration) -> Result<Self, Violation> {
+        let fail = |field, rule| Err(Violation::new(field, rule));
         if max == 0 {
             return fail("max_tokens", "must be at least 1");
         }

@@ -30,8 +30,8 @@ impl HashKey {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         // The kind's tag is a prefix of its own length: no header name or id can imitate another.
         hasher.write(&[subject.kind.tag()]);
-        if let Some(name) = subject.kind.header_name() {
-            hasher.write(name.as_bytes());
+        if let Some(qualifier) = subject.kind.qualifier() {
+            hasher.write(qualifier.as_bytes());
             hasher.write(&[0]);
         }
         hasher.write(subject.id);
@@ -114,6 +114,8 @@ mod tests {
         assert_ne!(alice, hash(&key, &Kind::Session, "alice"));
         assert_ne!(alice, hash(&key, &header, "alice"));
         assert_ne!(alice, hash(&HashKey::new([2; 16]), &Kind::User, "alice"));
+        let other = Kind::Header("x-api-token".into());
+        assert_ne!(hash(&key, &other, "alice"), hash(&key, &header, "alice"));
         assert_ne!(hash(&key, &Kind::Header("a".into()), "b"), hash(&key, &Kind::User, "a\0b"));
     }
 

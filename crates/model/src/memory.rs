@@ -1,11 +1,11 @@
 //! Shared memory, as decisions see it: keys, values, and compare-and-swap.
 //!
-//! The filter implements [`Shared`] with the proxy's shared data; tests implement it with a map.
+//! The filter implements [`SharedMemory`] with the proxy's shared data; tests implement it with a map.
 //! All writes are compare-and-swap: there is no way to overwrite what another worker just wrote.
 
 /// What stands in shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
+pub enum MemoryKey {
     /// Buckets and status of the subjects that hash here.
     Slab(u32),
     /// The random key of subject hashes.
@@ -42,15 +42,15 @@ pub enum Mark {
 pub struct Mismatch;
 
 /// Memory shared by all workers of a node.
-pub trait Shared {
+pub trait SharedMemory {
     /// The value, if there is one, and its mark.
-    fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark);
+    fn read(&mut self, key: MemoryKey) -> (Option<Vec<u8>>, Mark);
 
     /// Replaces the value that has this mark.
     ///
     /// # Errors
     /// The value has another mark by now, and stays as it is.
-    fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch>;
+    fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch>;
 }
 
 /// How often a write is tried before giving up. Each failure means that another worker succeeded,
@@ -75,8 +75,8 @@ pub enum Step<T> {
 /// # Errors
 /// [`Contention`].
 pub fn update<T>(
-    shared: &mut impl Shared,
-    key: Key,
+    shared: &mut impl SharedMemory,
+    key: MemoryKey,
     mut step: impl FnMut(Option<&[u8]>) -> Step<T>,
 ) -> Result<T, Contention> {
     for _ in 0..ATTEMPTS_MAX {

@@ -12,8 +12,8 @@ pub use prost::Message;
 use std::fmt;
 use std::time::Duration;
 
-use crate::state::WireError;
 use crate::subject::Subject as DomainSubject;
+use crate::violation::Violation;
 
 /// Version of the protocol: a peer of another one is refused.
 pub const PROTOCOL: u32 = 1;
@@ -82,14 +82,14 @@ impl From<&DomainSubject> for Subject {
 }
 
 impl TryFrom<Subject> for DomainSubject {
-    type Error = WireError;
+    type Error = Violation;
 
-    fn try_from(wire: Subject) -> Result<Self, WireError> {
+    fn try_from(wire: Subject) -> Result<Self, Violation> {
         let subject = match &wire.id {
             Some(subject::Id::User(id)) => DomainSubject::user(id),
             Some(subject::Id::Session(id)) => DomainSubject::session(id),
             None => None,
         };
-        subject.ok_or(WireError { field: "subject", rule: DomainSubject::RULE })
+        subject.ok_or_else(|| Violation::new("subject", DomainSubject::RULE))
     }
 }

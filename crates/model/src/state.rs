@@ -16,7 +16,6 @@ mod packed;
 mod register;
 mod room;
 
-pub use codec::WireError;
 pub use packed::PACKED_FORM;
 pub use register::{
     Block, CLOCK_ERROR_MAX, Effect, Lane, Override, Register, SCOPE_NAMES_MAX, Scope, Sequence,
@@ -214,7 +213,7 @@ impl State {
     pub fn blocks(&self, now: UnixMicros) -> impl Iterator<Item = (&Block, &Version)> {
         self.in_effect(now).filter_map(|register| match &register.effect {
             Effect::Block(block) => Some((block, &register.version)),
-            _ => None,
+            Effect::Lift { .. } | Effect::Zero(_) | Effect::Override(_) => None,
         })
     }
 
@@ -222,7 +221,7 @@ impl State {
     pub fn zeros(&self, now: UnixMicros) -> impl Iterator<Item = (&Zero, &Version)> {
         self.in_effect(now).filter_map(|register| match &register.effect {
             Effect::Zero(zero) => Some((zero, &register.version)),
-            _ => None,
+            Effect::Block(_) | Effect::Lift { .. } | Effect::Override(_) => None,
         })
     }
 

@@ -7,7 +7,12 @@ use crate::id::can_be_in_request;
 /// Longest id of a subject that an event can name, in bytes. In requests ids have any length.
 pub const SUBJECT_ID_BYTES_MAX: usize = 256;
 
-/// What sort of thing an id identifies. The same id under two kinds is two subjects.
+/// What sort of thing an id identifies, and so what a limit can be by: one bucket for each id. The same id
+/// under two kinds is two subjects.
+///
+/// Everything that depends on the kind alone stands here, without a default: a new kind has to answer
+/// every question. Where requests have it is in `gate::decide`, what must be configured for it in
+/// `gate::config`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A person's account.
@@ -25,6 +30,28 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every name that [`Kind::named`] knows.
+    pub const NAMES: [&'static str; 6] =
+        ["user", "session", "partner", "key_id", "client_ip", "header"];
+
+    /// The kinds that [a verified signature](Kind::is_of_signer) names, in the order in which they are
+    /// looked at.
+    pub const OF_SIGNERS: [Self; 2] = [Self::Partner, Self::KeyId];
+
+    /// The kind that configuration spells so: of a header with its name, of all others without any.
+    #[must_use]
+    pub fn named(name: &str, of: Option<&str>) -> Option<Self> {
+        match (name, of) {
+            ("user", None) => Some(Self::User),
+            ("session", None) => Some(Self::Session),
+            ("partner", None) => Some(Self::Partner),
+            ("key_id", None) => Some(Self::KeyId),
+            ("client_ip", None) => Some(Self::ClientIp),
+            ("header", Some(of)) => Some(Self::Header(of.into())),
+            _ => None,
+        }
+    }
+
     /// The kind as one byte, for hashing: fixed for good.
     #[must_use]
     pub fn tag(&self) -> u8 {
@@ -38,18 +65,53 @@ impl Kind {
         }
     }
 
+    /// What tells kinds of one [tag](Kind::tag) apart, for hashing: fixed for good. Without it, two of
+    /// them would share their subjects, and so their buckets.
+    #[must_use]
+    pub fn qualifier(&self) -> Option<&str> {
+        match self {
+            Self::Header(name) => Some(name),
+            Self::User | Self::Session | Self::Partner | Self::KeyId | Self::ClientIp => None,
+        }
+    }
+
     /// Whether a verified signature says who it is.
     #[must_use]
     pub fn is_of_signer(&self) -> bool {
-        matches!(self, Self::Partner | Self::KeyId)
+        match self {
+            Self::Partner | Self::KeyId => true,
+            Self::User | Self::Session | Self::ClientIp | Self::Header(_) => false,
+        }
     }
 
-    /// The header's name, if that is what the kind is.
+    /// Whether one subject is a network, and which addresses are one is configured.
+    #[must_use]
+    pub fn is_network(&self) -> bool {
+        match self {
+            Self::ClientIp => true,
+            Self::User | Self::Session | Self::Partner | Self::KeyId | Self::Header(_) => false,
+        }
+    }
+
+    /// The request header that has the id, if the kind says which.
     #[must_use]
     pub fn header_name(&self) -> Option<&str> {
         match self {
             Self::Header(name) => Some(name),
-            _ => None,
+            Self::User | Self::Session | Self::Partner | Self::KeyId | Self::ClientIp => None,
+        }
+    }
+
+    /// What several of its subjects are called, in words for an operator.
+    #[must_use]
+    pub fn plural(&self) -> &'static str {
+        match self {
+            Self::User => "users",
+            Self::Session => "sessions",
+            Self::Partner => "partners",
+            Self::KeyId => "keys",
+            Self::ClientIp => "networks of clients",
+            Self::Header(_) => "values of its header",
         }
     }
 }
@@ -158,6 +220,21 @@ fn fits(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_have_names_and_nothing_in_common() {
+        let of = |name: &str| Kind::named(name, None).or_else(|| Kind::named(name, Some("x")));
+        let kinds = Kind::NAMES.map(|name| of(name).unwrap());
+        let mut told: Vec<_> = kinds.iter().map(|kind| (kind.tag(), kind.plural())).collect();
+        told.sort_unstable();
+        told.dedup_by(|a, b| a.0 == b.0 || a.1 == b.1);
+        assert_eq!(told.len(), Kind::NAMES.len());
+        let signers: Vec<_> = kinds.iter().filter(|kind| kind.is_of_signer()).cloned().collect();
+        assert_eq!(signers, Kind::OF_SIGNERS);
+        assert_eq!(Kind::named("header", None), None);
+        assert_eq!(Kind::named("user", Some("x")), None);
+        assert_eq!(Kind::named("nobody", None), None);
+    }
 
     #[test]
     fn a_subject_survives_as_text() {

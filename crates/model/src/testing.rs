@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::memory::{Key, Mark, Mismatch, Shared};
+use crate::memory::{Mark, MemoryKey, Mismatch, SharedMemory};
 use crate::name::{EventId, Name};
 use crate::push;
 use crate::state::{Block, Effect, Register, Scope, State, Version, Zero};
@@ -108,13 +108,13 @@ pub fn change(sequence: u64, subject: &Subject, state: &State) -> push::Change {
 }
 
 /// Another worker, which gets in before a write.
-pub type Intruder = Box<dyn FnMut(&mut HashMap<Key, (Vec<u8>, u32)>)>;
+pub type Intruder = Box<dyn FnMut(&mut HashMap<MemoryKey, (Vec<u8>, u32)>)>;
 
 /// Shared memory in a map, which can let another worker in between a read and a write.
 #[derive(Default)]
 pub struct Memory {
     /// What is there, each with its mark.
-    pub values: HashMap<Key, (Vec<u8>, u32)>,
+    pub values: HashMap<MemoryKey, (Vec<u8>, u32)>,
     /// The mark that was given last.
     pub next: u32,
     /// This many of the next writes meet another writer.
@@ -123,15 +123,15 @@ pub struct Memory {
     pub intruder: Option<Intruder>,
 }
 
-impl Shared for Memory {
-    fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark) {
+impl SharedMemory for Memory {
+    fn read(&mut self, key: MemoryKey) -> (Option<Vec<u8>>, Mark) {
         match self.values.get(&key) {
             Some((value, mark)) => (Some(value.clone()), Mark::Present(*mark)),
             None => (None, Mark::Absent),
         }
     }
 
-    fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+    fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
         if self.lose_next > 0 {
             self.lose_next -= 1;
             return Err(Mismatch);

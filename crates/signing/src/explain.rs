@@ -12,7 +12,7 @@ use crate::headers::Headers;
 
 /// One step of verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ExplainedStep {
     /// What was looked at.
     pub name: &'static str,
     /// Whether it is right.
@@ -21,7 +21,7 @@ pub struct Step {
     pub detail: String,
 }
 
-impl Step {
+impl ExplainedStep {
     fn right(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, ok: true, detail: detail.into() }
     }
@@ -53,38 +53,42 @@ impl Endpoint<'_> {
 /// All steps up to the first that fails; the request is accepted if none does. Whether it was used
 /// before only a node knows.
 #[must_use]
-pub fn explain(endpoint: Endpoint<'_>, headers: &Headers, body: &[u8]) -> Vec<Step> {
+pub fn explain(endpoint: Endpoint<'_>, headers: &Headers, body: &[u8]) -> Vec<ExplainedStep> {
     let Endpoint { signature, integration, .. } = endpoint;
     let mut steps = Vec::new();
     match presented::read(signature.profile, headers) {
-        Ok(claims) => steps.push(Step::right("headers", describe(signature.profile, &claims))),
-        Err(failure) => return vec![Step::wrong("headers", failure.to_string())],
+        Ok(claims) => {
+            steps.push(ExplainedStep::right("headers", describe(signature.profile, &claims)))
+        }
+        Err(failure) => return vec![ExplainedStep::wrong("headers", failure.to_string())],
     }
     let verifier = match endpoint.begin(headers) {
         Ok(verifier) => verifier,
         Err(failure) => {
             let is_of_time = matches!(failure, Failure::Stale | Failure::Future);
             if is_of_time {
-                steps.push(Step::right("key", "there is a key that may have been used"));
+                steps.push(ExplainedStep::right("key", "there is a key that may have been used"));
             }
             let name = if is_of_time { "time" } else { "key" };
-            steps.push(Step::wrong(name, reason(failure, signature, integration)));
+            steps.push(ExplainedStep::wrong(name, reason(failure, signature, integration)));
             return steps;
         }
     };
-    steps.push(Step::right("key", format!("tried: {}", verifier.key_ids())));
+    steps.push(ExplainedStep::right("key", format!("tried: {}", verifier.key_ids())));
     if let Some(skew_ms) = verifier.skew_ms() {
         let tolerance = signature.tolerance.as_secs();
         let detail = format!("signed {skew_ms} ms before now, and {tolerance} s are tolerated");
-        steps.push(Step::right("time", detail));
+        steps.push(ExplainedStep::right("time", detail));
     }
     steps.push(match verifier.verify(body) {
-        Ok(_) => Step::right("signature", format!("right for a body of {} bytes", body.len())),
+        Ok(_) => {
+            ExplainedStep::right("signature", format!("right for a body of {} bytes", body.len()))
+        }
         Err(_) => {
             let hint = hint(endpoint, headers, body);
             let hint = hint.unwrap_or("method, path, headers, body or secret are others");
             let detail = format!("wrong for a body of {} bytes: {hint}", body.len());
-            Step::wrong("signature", detail)
+            ExplainedStep::wrong("signature", detail)
         }
     });
     steps

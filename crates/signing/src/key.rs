@@ -1,5 +1,7 @@
 //! The keys that partners sign with.
 
+mod wire;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -8,8 +10,6 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use model::name::{NAME_BYTES_MAX, Name};
-use model::push;
-use model::state::WireError;
 use model::time::UnixMicros;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -104,13 +104,13 @@ impl Secret {
     /// otherwise the secret as it is. None if that rest is not Base64 of at least 16 bytes.
     #[must_use]
     pub fn bytes_for(&self, profile: Profile) -> Option<Cow<'_, [u8]>> {
-        match self.0.strip_prefix(BASE64_PREFIX) {
-            Some(encoded) if profile == Profile::StandardWebhooks => {
-                let decoded = SECRET_BASE64.decode(encoded).ok()?;
-                (decoded.len() >= SECRET_BYTES_MIN).then_some(Cow::Owned(decoded))
-            }
-            _ => Some(Cow::Borrowed(&self.0)),
-        }
+        let encoded = match profile {
+            Profile::StandardWebhooks => self.0.strip_prefix(BASE64_PREFIX),
+            Profile::Portcullis | Profile::Body | Profile::Stripe | Profile::Github => None,
+        };
+        let Some(encoded) = encoded else { return Some(Cow::Borrowed(&self.0)) };
+        let decoded = SECRET_BASE64.decode(encoded).ok()?;
+        (decoded.len() >= SECRET_BYTES_MIN).then_some(Cow::Owned(decoded))
     }
 
     /// Whether it is this secret. By digests: how long that takes says nothing of either.
@@ -275,54 +275,4 @@ impl KeySet {
         };
         Self(self.iter().map(bound).collect())
     }
-
-    /// The set as it is pushed to nodes.
-    #[must_use]
-    pub fn to_wire(&self, version: u64) -> push::KeySet {
-        let key = |key: &Arc<Key>| push::SigningKey {
-            id: key.id.to_string(),
-            partner: key.partner.to_string(),
-            secret: key.secret.expose().to_vec(),
-            not_before: key.not_before.map(|at| at.0),
-            not_after: key.not_after.map(|at| at.0),
-            integrations: key.integrations.iter().map(Name::to_string).collect(),
-            algorithms: vec![ALGORITHM.to_owned()],
-            profile: key.profile.map_or_else(String::new, |profile| profile.as_str().to_owned()),
-        };
-        push::KeySet { version, keys: self.iter().map(key).collect() }
-    }
-}
-
-impl TryFrom<push::KeySet> for KeySet {
-    type Error = WireError;
-
-    /// Keys for other algorithms and profiles are left out: this version could not use them.
-    fn try_from(wire: push::KeySet) -> Result<Self, WireError> {
-        let mut keys = Self::default();
-        for wire in wire.keys {
-            let is_usable = wire.algorithms.is_empty()
-                || wire.algorithms.iter().any(|algorithm| algorithm == ALGORITHM);
-            let profile = Profile::parse(&wire.profile);
-            if is_usable && (profile.is_some() || wire.profile.is_empty()) {
-                let rule = "must be at most 256 keys, no two with the same id";
-                keys.add(key(wire, profile)?).map_err(|_| WireError { field: "keys", rule })?;
-            }
-        }
-        Ok(keys)
-    }
-}
-
-fn key(wire: push::SigningKey, profile: Option<Profile>) -> Result<Key, WireError> {
-    let name = |text: &str, field| Name::parse(text).ok_or(WireError { field, rule: Name::RULE });
-    let integrations = wire.integrations.iter().map(|text| name(text, "integrations"));
-    Ok(Key {
-        id: KeyId::parse(&wire.id).ok_or(WireError { field: "id", rule: KeyId::RULE })?,
-        partner: name(&wire.partner, "partner")?,
-        secret: Secret::new(wire.secret)
-            .ok_or(WireError { field: "secret", rule: Secret::RULE })?,
-        not_before: wire.not_before.map(UnixMicros),
-        not_after: wire.not_after.map(UnixMicros),
-        integrations: integrations.collect::<Result<_, _>>()?,
-        profile,
-    })
 }

@@ -86,13 +86,19 @@ impl Profile {
     /// Whether a request says when it was signed.
     #[must_use]
     pub fn has_time(self) -> bool {
-        self != Self::Github
+        match self {
+            Self::Portcullis | Self::Body | Self::StandardWebhooks | Self::Stripe => true,
+            Self::Github => false,
+        }
     }
 
     /// Whether a request says by which key it was signed.
     #[must_use]
     pub fn names_key(self) -> bool {
-        matches!(self, Self::Portcullis | Self::Body)
+        match self {
+            Self::Portcullis | Self::Body => true,
+            Self::StandardWebhooks | Self::Stripe | Self::Github => false,
+        }
     }
 }
 
@@ -173,7 +179,14 @@ impl fmt::Display for Failure {
         match self {
             Self::Missing { header } => write!(f, "{header}: is required"),
             Self::Malformed { header, rule } => write!(f, "{header}: {rule}"),
-            _ => f.write_str(self.as_str()),
+            Self::UnknownKey
+            | Self::ExpiredKey
+            | Self::OutOfScope
+            | Self::Mismatch
+            | Self::Stale
+            | Self::Future
+            | Self::Replay
+            | Self::ReplayFull => f.write_str(self.as_str()),
         }
     }
 }

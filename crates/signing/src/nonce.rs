@@ -14,7 +14,9 @@ impl Nonce {
     pub(super) fn new(profile: Profile, key: &Key, used: Used<'_>) -> Self {
         let (scope, owner) = match profile {
             Profile::Portcullis => (b'k', key.id.as_str()),
-            _ => (b'p', key.partner.as_str()),
+            Profile::Body | Profile::StandardWebhooks | Profile::Stripe | Profile::Github => {
+                (b'p', key.partner.as_str())
+            }
         };
         let (sort, value) = match used {
             Used::Sent(text) => (b's', text.as_bytes()),

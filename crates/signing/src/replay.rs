@@ -18,7 +18,7 @@
 use std::time::Duration;
 
 use model::hash::{HashKey, SubjectHash};
-use model::memory::{Contention, Key, Shared, Step, update};
+use model::memory::{Contention, MemoryKey, SharedMemory, Step, update};
 use model::subject::{Kind, SubjectRef};
 use model::time::{Clock, UnixMicros};
 
@@ -121,7 +121,10 @@ impl Use {
         let since = match (verified.signed_at, verified.profile) {
             (None, _) => Since::Until(now.saturating_add(verified.remember_for)),
             (Some(at), Profile::Body) => Since::Claimed(at),
-            (Some(at), _) => Since::Signed(at),
+            (
+                Some(at),
+                Profile::Portcullis | Profile::StandardWebhooks | Profile::Stripe | Profile::Github,
+            ) => Since::Signed(at),
         };
         let id = verified.partner.as_str().as_bytes();
         let partner = hash_key.subject(SubjectRef { kind: &Kind::Partner, id });
@@ -139,17 +142,17 @@ impl Use {
 /// # Errors
 /// [`Failure::Replay`], [`Failure::Stale`], or [`Failure::ReplayFull`] if it cannot be remembered.
 pub fn admit(
-    shared: &mut impl Shared,
+    shared: &mut impl SharedMemory,
     verified: &Verified,
     hash_key: &HashKey,
     storage: ReplayStorage,
     clock: &impl Clock,
 ) -> Result<(), Failure> {
     let Horizon { tolerance, begun } =
-        Horizon::decode(shared.read(Key::ReplayHorizon).0.as_deref());
+        Horizon::decode(shared.read(MemoryKey::ReplayHorizon).0.as_deref());
     let tolerance = tolerance.max(storage.tolerance);
     let slab = hash_key.nonce(verified.nonce.as_bytes()).slab(storage.slabs);
-    let admitted = update(shared, Key::Replay(slab), |slab| {
+    let admitted = update(shared, MemoryKey::Replay(slab), |slab| {
         let now = clock.wall();
         if verified.valid_until.is_some_and(|end| end < now) {
             return Step::Keep(Err(Failure::Stale));
@@ -280,7 +283,10 @@ fn entry(bytes: &[u8]) -> Option<Use> {
 ///
 /// # Errors
 /// [`Contention`].
-pub fn distrust_before(shared: &mut impl Shared, begun: UnixMicros) -> Result<(), Contention> {
+pub fn distrust_before(
+    shared: &mut impl SharedMemory,
+    begun: UnixMicros,
+) -> Result<(), Contention> {
     change_horizon(shared, |horizon| horizon.begun = horizon.begun.max(begun))
 }
 
@@ -289,10 +295,10 @@ pub fn distrust_before(shared: &mut impl Shared, begun: UnixMicros) -> Result<()
 /// # Errors
 /// [`Contention`].
 pub fn change_horizon(
-    shared: &mut impl Shared,
+    shared: &mut impl SharedMemory,
     change: impl Fn(&mut Horizon),
 ) -> Result<(), Contention> {
-    update(shared, Key::ReplayHorizon, |present| {
+    update(shared, MemoryKey::ReplayHorizon, |present| {
         let known = Horizon::decode(present);
         let mut changed = known;
         change(&mut changed);

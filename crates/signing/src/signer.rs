@@ -63,14 +63,20 @@ pub fn sign(
     request: &Unsigned<'_>,
 ) -> Result<Vec<(&'static str, String)>, SignError> {
     let Unsigned { method, path, body, timestamp, nonce } = *request;
-    let has_nonce = !matches!(profile, Profile::Body | Profile::Stripe);
+    let (has_nonce, is_required) = match profile {
+        Profile::Body | Profile::Stripe => (false, false),
+        Profile::Portcullis => (true, false),
+        Profile::StandardWebhooks | Profile::Github => (true, true),
+    };
     let nonce = nonce.filter(|_| has_nonce);
-    if nonce.is_none() && matches!(profile, Profile::StandardWebhooks | Profile::Github) {
+    if nonce.is_none() && is_required {
         return Err(SignError::NonceRequired);
     }
     let is_allowed = match profile {
         Profile::StandardWebhooks => presented::is_webhook_id,
-        _ => presented::is_nonce,
+        Profile::Portcullis | Profile::Body | Profile::Stripe | Profile::Github => {
+            presented::is_nonce
+        }
     };
     if !nonce.is_none_or(is_allowed) {
         return Err(SignError::Nonce);

@@ -6,6 +6,11 @@
 //! hash however many keys there are, and a bad one as many as [`SignatureRules::keys_max`] allows. Whether a
 //! request was used before is the next question: see [`super::replay`].
 
+mod choice;
+mod times;
+
+pub use choice::newest;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +24,11 @@ use super::key::{Key, KeyId, KeySet};
 use super::mac::{Claimed, Running};
 use super::nonce::{Nonce, Used};
 use super::presented::{self, Claims};
-use super::rules::CANDIDATES_MAX;
 use super::{Failure, Profile};
 use crate::SignatureRules;
 use crate::headers::Headers;
+use choice::usable_keys;
+use times::{check_time, instant, latest, skew_ms};
 
 /// A body that is complete this soon after its headers is verified with the keys of that time.
 pub const RECHECK_AFTER: Duration = Duration::from_millis(10);
@@ -281,53 +287,6 @@ fn route(profile: Profile, headers: &Headers) -> Result<(&[u8], &[u8]), Failure>
     Ok((line(":method")?, line(":path")?))
 }
 
-/// The keys that the request may be signed with; at least one.
-fn usable_keys(
-    signature: &SignatureRules,
-    integration: Option<&Name>,
-    claims: &Claims,
-    keys: &KeySet,
-    now: UnixMicros,
-) -> Result<Vec<Arc<Key>>, Failure> {
-    let is_in_scope = |key: &Key| key.is_for(integration, signature);
-    let is_readable = |key: &Key| key.secret.bytes_for(signature.profile).is_some();
-    if let Some(id) = &claims.key_id {
-        let key = keys.get(id).ok_or(Failure::UnknownKey)?;
-        if !is_in_scope(key) {
-            return Err(Failure::OutOfScope);
-        }
-        let usable = key.is_valid_at(now).then(|| vec![key.clone()]);
-        return usable.ok_or(Failure::ExpiredKey);
-    }
-    let mut in_scope = keys.iter().filter(|key| is_in_scope(key) && is_readable(key)).peekable();
-    let is_known = in_scope.peek().is_some();
-    let usable = newest(&mut in_scope, now, signature.keys_max.min(CANDIDATES_MAX));
-    match usable.is_empty() {
-        false => Ok(usable),
-        true if is_known => Err(Failure::ExpiredKey),
-        true => Err(Failure::UnknownKey),
-    }
-}
-
-/// Of those keys that are valid then, at most so many: those that last longest, since a key that was
-/// replaced has an end; of those that last as long the ones that began last; and then the first by id,
-/// which is the order they come in.
-pub fn newest(
-    keys: &mut dyn Iterator<Item = &Arc<Key>>,
-    now: UnixMicros,
-    max: usize,
-) -> Vec<Arc<Key>> {
-    // Few are kept, so each is put in its place: a sort would be as much code as the rest of this file.
-    let mut newest: Vec<Arc<Key>> = Vec::new();
-    let rank = |key: &Key| (key.not_after.is_none(), key.not_after, key.not_before);
-    for key in keys.filter(|key| key.is_valid_at(now)) {
-        let place = newest.partition_point(|known| rank(known) >= rank(key));
-        newest.insert(place, Arc::clone(key));
-        newest.truncate(max);
-    }
-    newest
-}
-
 /// The nonces that may have been signed. Proxies give requests an `X-Request-Id` that their signer
 /// knows nothing of, so unless one is required, it may also have been signed without.
 fn nonces<'a>(
@@ -338,33 +297,4 @@ fn nonces<'a>(
     let is_optional = signature.profile == Profile::Portcullis && !signature.is_nonce_required;
     let without = (sent.is_none() || is_optional).then_some(None);
     sent.map(Some).into_iter().chain(without)
-}
-
-fn check_time(
-    signature: &SignatureRules,
-    timestamp: Option<u64>,
-    now: UnixMicros,
-) -> Result<(), Failure> {
-    let Some(seconds) = timestamp else { return Ok(()) };
-    if latest(signature, seconds) < now {
-        return Err(Failure::Stale);
-    }
-    if now.saturating_add(signature.tolerance) < instant(seconds) {
-        return Err(Failure::Future);
-    }
-    Ok(())
-}
-
-/// When a request that was signed at this time is used at the latest.
-fn latest(signature: &SignatureRules, seconds: u64) -> UnixMicros {
-    instant(seconds).saturating_add(signature.tolerance)
-}
-
-fn instant(seconds: u64) -> UnixMicros {
-    UnixMicros(seconds.saturating_mul(1_000_000))
-}
-
-fn skew_ms(seconds: u64, now: UnixMicros) -> i64 {
-    let ms = |at: UnixMicros| i64::try_from(at.0 / 1_000).unwrap_or(i64::MAX);
-    ms(now).saturating_sub(ms(instant(seconds)))
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use model::bucket::{Bucket, Rate, RateError};
+use model::bucket::{Bucket, Rate};
 
 pub use folds::{Folded, Folds};
 pub use pace::Pace;
@@ -50,7 +50,7 @@ impl Throttle {
     }
 }
 
-fn rate() -> Result<Rate, RateError> {
+fn rate() -> Result<Rate, model::violation::Violation> {
     Rate::new(BURST, 1, INTERVAL)
 }
 

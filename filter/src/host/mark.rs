@@ -4,24 +4,17 @@
 //! that Envoy sends through the chain once more (an internal redirect) is a new one. It is declared to be
 //! written once, so that leaving it and finding it are one call.
 
+use edge::host::Marked;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::Status;
 
-use super::property;
+use super::wire::property;
 
 /// Its name; Envoy puts `wasm.` before it.
 const NAME: &str = "portcullis_gate";
 
-/// What leaving the mark has found.
-pub(crate) enum Marked {
-    /// No gate was here before.
-    First,
-    /// A gate was, and has left this.
-    Again(Option<u32>),
-}
-
 /// Tells the proxy that the mark is written once for each chain. False if it cannot be told.
-pub(crate) fn declare() -> bool {
+pub(super) fn declare() -> bool {
     let declared = hostcalls::call_foreign_function("declare_property", Some(&declaration()));
     // A bad argument: this plugin has declared it before.
     matches!(declared, Ok(_) | Err(Status::BadArgument))
@@ -36,7 +29,7 @@ fn declaration() -> Vec<u8> {
 }
 
 /// Leaves the mark of a gate with this configuration on the current stream.
-pub(crate) fn leave(configuration: u32) -> Marked {
+pub(super) fn leave(configuration: u32) -> Marked {
     #[allow(unsafe_code)]
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {

@@ -8,7 +8,7 @@ use signing::headers::Headers;
 ///
 /// The SDK's own call has no details. To leave them in the filter state would be a second call, and
 /// dearer than this one.
-pub(crate) fn respond(response: &Response, details: &str) {
+pub(super) fn respond(response: &Response, details: &str) {
     #[allow(unsafe_code)]
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {

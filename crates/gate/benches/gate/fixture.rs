@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use gate::claim::Claim;
 use gate::config::Config;
-use gate::decide::{Context, Decision, Freshness, Gate, HeadersDecision, Worker};
+use gate::decide::{Context, Decision, Freshness, Gate, HeadersDecision, WorkerMemo};
 use gate::node::{Poller, Rank, Vm, join};
 use gate::request::Request;
 use model::hash::HashKey;
-use model::memory::{Key, Mark, Mismatch, Shared};
+use model::memory::{Mark, MemoryKey, Mismatch, SharedMemory};
 use model::push::{self, Batch, Change, Message};
 use model::state::State;
 use model::subject::Subject;
@@ -56,17 +56,17 @@ impl Clock for Ticking {
 
 /// Shared memory in a map.
 #[derive(Default)]
-pub(crate) struct Memory(HashMap<Key, (Vec<u8>, u32)>);
+pub(crate) struct Memory(HashMap<MemoryKey, (Vec<u8>, u32)>);
 
-impl Shared for Memory {
-    fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark) {
+impl SharedMemory for Memory {
+    fn read(&mut self, key: MemoryKey) -> (Option<Vec<u8>>, Mark) {
         match self.0.get(&key) {
             Some((value, mark)) => (Some(value.clone()), Mark::Present(*mark)),
             None => (None, Mark::Absent),
         }
     }
 
-    fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+    fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
         let (present, next) = match self.0.get(&key) {
             Some((_, mark)) => (Mark::Present(*mark), mark.wrapping_add(1)),
             None => (Mark::Absent, 1),
@@ -123,7 +123,7 @@ pub(crate) struct Node {
     gate: Gate,
     memory: Memory,
     clock: Ticking,
-    worker: Worker,
+    worker: WorkerMemo,
     poller: Poller,
 }
 
@@ -133,7 +133,7 @@ impl Node {
         let gate = Gate::new(Config::parse(CONFIG.as_bytes()).unwrap(), HashKey::new([7; 16]));
         let mut memory = Memory::default();
         join(&mut memory, gate.config().storage, None, [5; 32]).unwrap();
-        let worker = Worker::new(gate.config());
+        let worker = WorkerMemo::new(gate.config());
         let poller = Poller::new(1, "edge-1".into());
         Self { gate, memory, clock: Ticking::default(), worker, poller }
     }

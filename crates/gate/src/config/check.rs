@@ -11,11 +11,12 @@ use std::time::Duration;
 use model::name::Name;
 use model::push;
 use model::time::{DURATION_RULE, parse_duration};
+use model::violation::Violation;
 
 use super::fail::{Answer, AnswerByRoute, FailPolicy};
 use super::{
-    Config, ConfigError, Identity, Invalidator, LimitMatch, Matcher, RateLimitHeaders, Responses,
-    SECRET_BYTES_MAX, SECRET_BYTES_MIN, SOURCES_MAX, Source, Storage, raw,
+    Config, IdSource, Identity, Invalidator, LimitMatch, Matcher, RateLimitHeaders, Responses,
+    SECRET_BYTES_MAX, SECRET_BYTES_MIN, SOURCES_MAX, Storage, raw,
 };
 use crate::network::Networks;
 use crate::path::Paths;
@@ -25,7 +26,7 @@ use routes::{group_index, route_groups};
 /// Longer than any poll is held, so that a node which hears every heartbeat is fresh.
 const STALE_AFTER_MIN: Duration = Duration::from_secs(3);
 
-type Checked<T> = Result<T, ConfigError>;
+type Checked<T> = Result<T, Violation>;
 
 const SLABS_DEFAULT: u32 = 65_536;
 const SLABS_MIN: u32 = 16;
@@ -35,7 +36,7 @@ const SLAB_BYTES_MIN: u32 = 64;
 const SLAB_BYTES_MAX: u32 = 65_536;
 
 fn fail<T>(field: impl Into<String>, rule: impl Into<String>) -> Checked<T> {
-    Err(ConfigError::new(field, rule))
+    Err(Violation::new(field, rule))
 }
 
 pub(super) fn config(raw: raw::Config) -> Checked<Config> {
@@ -112,7 +113,7 @@ fn networks(raw: &raw::Networks) -> Checked<Networks> {
         let given = given.map_or(Some(default), |given| u8::try_from(given).ok());
         given.filter(|bits| range.contains(bits)).ok_or_else(|| {
             let rule = format!("must be from {least} to {most}");
-            ConfigError::new(format!("identity.client_ip.{name}"), rule)
+            Violation::new(format!("identity.client_ip.{name}"), rule)
         })
     };
     let Networks { ipv4_prefix, ipv6_prefix } = Networks::default();
@@ -132,7 +133,7 @@ fn paths(raw: &raw::Paths, shadow: bool) -> Paths {
     }
 }
 
-fn sources(field: &str, raw: Vec<raw::Source>) -> Checked<Vec<Source>> {
+fn sources(field: &str, raw: Vec<raw::Source>) -> Checked<Vec<IdSource>> {
     if raw.len() > SOURCES_MAX {
         return fail(field, "must be at most 8 sources");
     }
@@ -140,21 +141,21 @@ fn sources(field: &str, raw: Vec<raw::Source>) -> Checked<Vec<Source>> {
     numbered.map(|(i, raw)| source(&format!("{field}[{i}]"), raw)).collect()
 }
 
-fn source(field: &str, raw: raw::Source) -> Checked<Source> {
+fn source(field: &str, raw: raw::Source) -> Checked<IdSource> {
     Ok(match raw {
-        raw::Source::JwtClaim(jwt) => Source::JwtClaim {
+        raw::Source::JwtClaim(jwt) => IdSource::JwtClaim {
             payload: text(&format!("{field}.jwt_claim.payload"), jwt.payload)?,
             claim: text(&format!("{field}.jwt_claim.claim"), jwt.claim)?,
         },
-        raw::Source::Header(name) => Source::Header(header(&format!("{field}.header"), &name)?),
+        raw::Source::Header(name) => IdSource::Header(header(&format!("{field}.header"), &name)?),
         raw::Source::Cookie(name) => {
             let field = format!("{field}.cookie");
             if !is_token(&name) {
                 return fail(field, "must be a cookie's name");
             }
-            Source::Cookie(name)
+            IdSource::Cookie(name)
         }
-        raw::Source::ClientIp(true) => Source::ClientIp,
+        raw::Source::ClientIp(true) => IdSource::ClientIp,
         raw::Source::ClientIp(false) => {
             return fail(format!("{field}.client_ip"), "must be true, or left out");
         }
@@ -178,7 +179,7 @@ fn invalidator(raw: raw::Invalidator, shadow: bool) -> Checked<Invalidator> {
         return fail("invalidator.secret", "must be 16 to 256 visible ASCII characters");
     }
     let stale_after = parse_duration(&raw.stale_after)
-        .ok_or_else(|| ConfigError::new("invalidator.stale_after", DURATION_RULE))?;
+        .ok_or_else(|| Violation::new("invalidator.stale_after", DURATION_RULE))?;
     if stale_after < STALE_AFTER_MIN {
         let rule = "must be at least 3s: a heartbeat may take 2s";
         return fail("invalidator.stale_after", rule);
@@ -259,7 +260,7 @@ fn node(name: String) -> Checked<String> {
 }
 
 fn name(field: &str, text: &str) -> Checked<Name> {
-    Name::parse(text).ok_or_else(|| ConfigError::new(field, Name::RULE))
+    Name::parse(text).ok_or_else(|| Violation::new(field, Name::RULE))
 }
 
 fn text(field: &str, text: String) -> Checked<String> {

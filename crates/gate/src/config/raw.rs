@@ -2,6 +2,8 @@
 
 mod signed;
 
+use model::subject::Kind;
+
 use super::json::Json;
 use super::read::{ByName, FromJson, Read, Variant, choice, must_be, object, unknown_variant};
 pub(super) use signed::{
@@ -138,7 +140,8 @@ impl FromJson for Source {
             "jwt_claim" => Self::JwtClaim(source.value()?),
             "header" => Self::Header(source.value()?),
             "cookie" => Self::Cookie(source.value()?),
-            _ => Self::ClientIp(source.value()?),
+            "client_ip" => Self::ClientIp(source.value()?),
+            other => return Err(unknown_variant(other, &names)),
         };
         Ok(())
     }
@@ -194,11 +197,13 @@ impl Default for Path {
 
 impl FromJson for Path {
     fn read(&mut self, json: Json) -> Read<()> {
-        let path = Variant::of(json, &["exact", "prefix", "regex"])?;
+        let names = ["exact", "prefix", "regex"];
+        let path = Variant::of(json, &names)?;
         *self = match path.name {
             "exact" => Self::Exact(path.value()?),
             "prefix" => Self::Prefix(path.value()?),
-            _ => Self::Regex(path.value()?),
+            "regex" => Self::Regex(path.value()?),
+            other => return Err(unknown_variant(other, &names)),
         };
         Ok(())
     }
@@ -217,36 +222,37 @@ object! {
     }
 }
 
-#[derive(Default)]
-pub(super) enum LimitKey {
-    #[default]
-    User,
-    Session,
-    Partner,
-    KeyId,
-    ClientIp,
-    Header(String),
+/// Whose requests share a bucket; what its kind is of is not checked yet.
+pub(super) struct LimitKey(pub(super) Kind);
+
+impl Default for LimitKey {
+    /// A place for what is read: the field is required.
+    fn default() -> Self {
+        Self(Kind::User)
+    }
 }
 
 impl FromJson for LimitKey {
     fn read(&mut self, json: Json) -> Read<()> {
-        let names = ["user", "session", "partner", "key_id", "client_ip", "header"];
-        *self = match json {
-            Json::Text(word) => match word.as_str() {
-                "user" => Self::User,
-                "session" => Self::Session,
-                "partner" => Self::Partner,
-                "key_id" => Self::KeyId,
-                "client_ip" => Self::ClientIp,
-                "header" => return must_be("an object such as {\"header\": \"x-api-key\"}"),
-                _ => return Err(unknown_variant(&word, &names)),
+        let plain = |name: &str| Kind::named(name, None);
+        let kind = match json {
+            Json::Text(word) if !Kind::NAMES.contains(&word.as_str()) => {
+                return Err(unknown_variant(&word, &Kind::NAMES));
+            }
+            Json::Text(word) => match plain(&word) {
+                Some(kind) => Some(kind),
+                None => return must_be("an object such as {\"header\": \"x-api-key\"}"),
             },
-            Json::Object(_) => match Variant::of(json, &names)? {
-                key if key.name == "header" => Self::Header(key.value()?),
-                key => return must_be(&format!("just \"{}\", not an object", key.name)),
+            Json::Object(_) => match Variant::of(json, &Kind::NAMES)? {
+                key if plain(key.name).is_some() => {
+                    return must_be(&format!("just \"{}\", not an object", key.name));
+                }
+                key => Kind::named(key.name, Some(&key.value::<String>()?)),
             },
-            _ => return must_be("a string or an object"),
+            _ => None,
         };
+        let Some(kind) = kind else { return must_be("a string or an object") };
+        self.0 = kind;
         Ok(())
     }
 }

@@ -4,10 +4,11 @@
 //! before the field at fault. It never repeats a value, which may be a secret; of names it repeats
 //! those that are not known.
 
-use super::ConfigError;
+use model::violation::Violation;
+
 use super::json::Json;
 
-pub(super) type Read<T> = Result<T, ConfigError>;
+pub(super) type Read<T> = Result<T, Violation>;
 
 /// What can be read from JSON, into a place that holds some default until then: one function for all
 /// objects then does what derived code would do for each of them at length.
@@ -126,13 +127,13 @@ pub(super) fn fill(fields: &mut [Field<'_>], json: Json) -> Read<()> {
             return Err(unknown("field", &name, &known).within(&name));
         };
         if field.json.replace(json).is_some() {
-            return Err(ConfigError::new(name.as_str(), format!("duplicate field `{name}`")));
+            return Err(Violation::new(name.clone(), format!("duplicate field `{name}`")));
         }
     }
     for field in fields {
         match field.json.take() {
             Some(json) => field.place.read(json).map_err(|e| e.within(field.name))?,
-            None if field.is_required => return Err(ConfigError::new(field.name, "is required")),
+            None if field.is_required => return Err(Violation::new(field.name, "is required")),
             None => {}
         }
     }
@@ -186,24 +187,15 @@ fn members(json: Json) -> Read<Vec<(String, Json)>> {
 }
 
 pub(super) fn must_be<T>(what: &str) -> Read<T> {
-    Err(ConfigError::new("", format!("must be {what}")))
+    Err(Violation::new("", format!("must be {what}")))
 }
 
-pub(super) fn unknown_variant(name: &str, known: &[&str]) -> ConfigError {
+pub(super) fn unknown_variant(name: &str, known: &[&str]) -> Violation {
     unknown("variant", name, known)
 }
 
-fn unknown(what: &str, name: &str, known: &[&str]) -> ConfigError {
+fn unknown(what: &str, name: &str, known: &[&str]) -> Violation {
     let list = known.join("`, `");
     let one_of = if known.len() > 1 { "one of " } else { "" };
-    ConfigError::new("", format!("unknown {what} `{name}`, expected {one_of}`{list}`"))
-}
-
-impl ConfigError {
-    /// It, seen from what the field at fault is a part of.
-    fn within(mut self, place: &str) -> Self {
-        let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
-        self.field = [place, dot, &self.field].concat();
-        self
-    }
+    Violation::new("", format!("unknown {what} `{name}`, expected {one_of}`{list}`"))
 }

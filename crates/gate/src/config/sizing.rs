@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use model::subject::Kind;
 use signing::Profile;
 use signing::replay::ENTRY_BYTES;
 
@@ -34,14 +33,7 @@ impl Config {
             return None;
         }
         let name = &limit.name;
-        let subjects = match &limit.key {
-            Kind::User => "users",
-            Kind::Session => "sessions",
-            Kind::Partner => "partners",
-            Kind::KeyId => "keys",
-            Kind::ClientIp => "networks of clients",
-            Kind::Header(_) => "values of its header",
-        };
+        let subjects = limit.key.plural();
         Some(format!(
             "limit {name}: storage.slabs and storage.slab_bytes_max give room for about {room} {subjects} \
              with tokens taken, and an empty bucket fills in {refill_s} s: if more come in that time, new \
@@ -55,7 +47,9 @@ impl Config {
         let counts_s = seconds(match signature.profile {
             Profile::Github => signature.remember_for,
             Profile::Body => replay.tolerance.saturating_mul(3),
-            _ => replay.tolerance.saturating_mul(2),
+            Profile::Portcullis | Profile::StandardWebhooks | Profile::Stripe => {
+                replay.tolerance.saturating_mul(2)
+            }
         });
         let name = &integration.name;
         (room < counts_s.saturating_mul(REQUESTS_PER_S_MIN)).then(|| {

@@ -68,7 +68,7 @@ fn minimal() -> Value {
     json!({"fail_policy": {"slab_full": "deny", "contention": "allow"}})
 }
 
-fn parse(config: &Value) -> Result<Config, ConfigError> {
+fn parse(config: &Value) -> Result<Config, Violation> {
     Config::parse(config.to_string().as_bytes())
 }
 
@@ -90,11 +90,11 @@ fn a_full_configuration_is_read_whole() {
     let config = parse(&full()).unwrap();
     assert_eq!(config.node.as_deref(), Some("edge-1"));
     assert_eq!(config.stat_prefix.as_str(), "gate");
-    let payload = Source::JwtClaim { payload: "jwt_payload".into(), claim: "sub".into() };
-    let (header, cookie) = (Source::Header("x-user-id".into()), Source::Cookie("uid".into()));
-    assert_eq!(config.identity.user, [payload, header, cookie, Source::ClientIp]);
-    assert_eq!(config.identity.session, [Source::Cookie("sid".into())]);
-    assert_eq!(config.identity.partner, [Source::Header("x-partner".into())]);
+    let payload = IdSource::JwtClaim { payload: "jwt_payload".into(), claim: "sub".into() };
+    let (header, cookie) = (IdSource::Header("x-user-id".into()), IdSource::Cookie("uid".into()));
+    assert_eq!(config.identity.user, [payload, header, cookie, IdSource::ClientIp]);
+    assert_eq!(config.identity.session, [IdSource::Cookie("sid".into())]);
+    assert_eq!(config.identity.partner, [IdSource::Header("x-partner".into())]);
     assert_eq!(config.identity.missing_user, Answer::Deny);
     assert!(config.identity.shadow && config.blocks_shadow);
     let [user, key] = config.limits.as_slice() else { panic!("not two limits") };
@@ -244,7 +244,14 @@ fn where_groups_disagree_the_answer_is_deny() {
 
 #[test]
 fn errors_read_well() {
-    let shown = |field: &str| ConfigError::new(field, "must be right").to_string();
-    assert_eq!(shown("limits[0].name"), "limits[0].name: must be right");
-    assert_eq!(shown(""), "configuration: must be right");
+    let said = |text: &[u8]| Config::parse(text).unwrap_err().to_string();
+    let wrong = with("/limits/0/name", Some(json!(1)));
+    assert_eq!(said(wrong.to_string().as_bytes()), "limits[0].name: must be a string");
+    assert_eq!(said(b" "), "configuration: must not be empty");
+    assert_eq!(said(b"{}"), "fail_policy: is required");
+    assert_eq!(
+        said(b"1"),
+        "configuration: must be an object",
+        "what is wrong as a whole has a name all the same"
+    );
 }

@@ -6,7 +6,7 @@ use super::Config;
 
 /// How much of requests may be held for their bodies, by one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldBounds {
     /// The most requests, of all integrations together.
     pub requests: usize,
     /// The most bytes, of all integrations together.

@@ -1,6 +1,6 @@
 //! What a decision is made with, beside the request.
 
-use super::Worker;
+use super::WorkerMemo;
 
 /// What a host lends to a decision: what is shared, what time it is, and what the worker has for itself.
 #[derive(Debug)]
@@ -10,5 +10,5 @@ pub struct Context<'a, S, C> {
     /// The clocks: one for buckets, one for expiries and signatures.
     pub clock: &'a C,
     /// What this worker remembers for itself.
-    pub worker: &'a mut Worker,
+    pub worker: &'a mut WorkerMemo,
 }

@@ -5,11 +5,13 @@ use model::name::{EventId, Name};
 use model::state::State;
 use model::time::{Clock, MonotonicNanos, UnixMicros};
 
-use super::decision::{Cause, Denial, Note, Why};
+use super::Gate;
+use super::cause::Cause;
+use super::decision::{Denial, Note, Why};
 use super::kept::{Kept, forget_full};
-use super::{Gate, Plan};
+use super::plan::Plan;
 use crate::config::{Answer, FailPolicy, Groups, Limit};
-use crate::slab::{self, BucketRecord, Entry, SlabError, Written};
+use crate::slab::{self, BucketRecord, SlabError, SubjectEntry, Written};
 
 /// What a look at one subject found.
 #[derive(Default)]
@@ -70,7 +72,7 @@ pub(super) struct Known<'a> {
 
 /// What was read of a subject whose tokens are taken.
 struct Read<'a> {
-    entry: Option<Entry<'a>>,
+    entry: Option<SubjectEntry<'a>>,
     known: Option<Known<'a>>,
     now: MonotonicNanos,
 }
@@ -89,7 +91,7 @@ impl Gate {
         let policy = &self.config.fail_policy;
         let mut found = Evaluation::default();
         let entry = slab::find(slab, plan.hash).map_err(|_| ());
-        let parts = entry.and_then(|entry: Option<Entry<'_>>| {
+        let parts = entry.and_then(|entry: Option<SubjectEntry<'_>>| {
             Ok((entry, status(entry.filter(|_| plan.has_status))?))
         });
         let Ok((entry, status)) = parts else {
@@ -274,7 +276,7 @@ pub(super) fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial
 }
 
 /// What is known of a subject, if anything is.
-pub(super) fn status(entry: Option<Entry<'_>>) -> Result<Option<State>, ()> {
+pub(super) fn status(entry: Option<SubjectEntry<'_>>) -> Result<Option<State>, ()> {
     let bytes = entry.map_or(&[][..], |entry| entry.status);
     if bytes.is_empty() {
         return Ok(None);
@@ -284,14 +286,14 @@ pub(super) fn status(entry: Option<Entry<'_>>) -> Result<Option<State>, ()> {
 
 /// All of a subject's buckets after this request; full ones need not be kept.
 fn merge_records(
-    entry: Option<&Entry<'_>>,
+    entry: Option<&SubjectEntry<'_>>,
     touched: Vec<Touched>,
     is_taken: bool,
     now: MonotonicNanos,
 ) -> Vec<BucketRecord> {
     let untouched = |record: &BucketRecord| touched.iter().all(|one| !one.kept.is_of(record));
     let mut records: Vec<_> =
-        entry.into_iter().flat_map(Entry::buckets).filter(untouched).collect();
+        entry.into_iter().flat_map(SubjectEntry::buckets).filter(untouched).collect();
     for Touched { kept, taken } in touched {
         records.extend(kept.after(taken.filter(|_| is_taken), now));
     }

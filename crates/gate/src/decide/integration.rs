@@ -1,11 +1,12 @@
 //! What a partner's endpoint demands, as far as the headers show it.
 
-use model::memory::Shared;
+use model::memory::SharedMemory;
 use model::time::Clock;
 use signing::headers::Headers;
 use signing::verify::Verifier;
 
-use super::decision::{Cause, Decision, Denial};
+use super::cause::Cause;
+use super::decision::{Decision, Denial};
 use super::load::Hold;
 use super::{Context, Gate};
 use crate::config::Integration;
@@ -33,7 +34,7 @@ impl Gate {
         &self,
         (index, integration): (usize, &Integration),
         request: &impl Request,
-        context: &mut Context<'_, impl Shared, impl Clock>,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &mut Decision,
     ) -> Result<Option<(Awaited, Hold)>, Denial> {
         decision.integration = Some(index);
@@ -55,7 +56,7 @@ impl Gate {
 fn check_headers(
     (index, integration): (usize, &Integration),
     request: &impl Request,
-    context: &mut Context<'_, impl Shared, impl Clock>,
+    context: &mut Context<'_, impl SharedMemory, impl Clock>,
 ) -> Result<Awaited, Cause> {
     if !integration.allow_ips.is_empty() && !integration.allows_ip(client_address(request)) {
         return Err(Cause::IpNotAllowed);

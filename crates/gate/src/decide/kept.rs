@@ -13,7 +13,7 @@
 use model::bucket::{Bucket, Rate, RateTag};
 use model::time::MonotonicNanos;
 
-use crate::slab::{BucketRecord, Entry};
+use crate::slab::{BucketRecord, SubjectEntry};
 
 /// The most buckets of one limit beside that of the rate that holds now: for an override, and for a few
 /// changes of the configuration within the time that Envoy drains connections.
@@ -34,14 +34,14 @@ pub(super) struct Kept {
 impl Kept {
     /// What an entry has of a limit whose rate is this one now.
     pub(super) fn find(
-        entry: Option<&Entry<'_>>,
+        entry: Option<&SubjectEntry<'_>>,
         limit: u32,
         rate: &Rate,
         now: MonotonicNanos,
     ) -> Self {
         let tag = rate.tag();
         let (mut own, mut made, mut others) = (None, None, Vec::new());
-        let records = entry.into_iter().flat_map(Entry::buckets);
+        let records = entry.into_iter().flat_map(SubjectEntry::buckets);
         for record in records.filter(|record| record.limit == limit) {
             if record.rate == tag {
                 own = Some(record.bucket);

@@ -1,6 +1,6 @@
 //! The keys of signed requests that hold now, as far as one worker remembers.
 
-use model::memory::{Key, Mark, Shared};
+use model::memory::{Mark, MemoryKey, SharedMemory};
 use model::push::{self, Message};
 use signing::Profile;
 use signing::key::{KeyId, KeySet};
@@ -28,11 +28,11 @@ impl KeyCache {
     }
 
     /// The keys that hold now. Of two with the same id, the pushed one.
-    pub fn get(&mut self, shared: &mut impl Shared) -> &KeySet {
+    pub fn get(&mut self, shared: &mut impl SharedMemory) -> &KeySet {
         if !self.follows {
             return &self.configured;
         }
-        let (value, mark) = shared.read(Key::Keys);
+        let (value, mark) = shared.read(MemoryKey::Keys);
         if self.pushed.as_ref().is_none_or(|(known, _)| *known != mark) {
             // What cannot be read hands out no keys; the poller stores nothing of the kind.
             let pushed = value.as_deref().and_then(decode).unwrap_or_default();

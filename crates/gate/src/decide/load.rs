@@ -1,7 +1,7 @@
 //! What one worker spends on requests before it knows who has sent them: the bodies that it holds, and
 //! the bytes that it hashes in vain.
 //!
-//! Anybody can make a worker do both, so both are bounded by whom they are for. Held bodies have a share
+//! Anybody can make a worker do both, so both are bounded by whom they are for. HeldBounds bodies have a share
 //! per integration, since nobody may take what another partner needs, and a part of it per client
 //! address. Hashing in vain has a budget per client address, which good requests never touch. All of it is
 //! of one worker, and nothing of it is in shared memory: it costs no call into the proxy.
@@ -23,7 +23,7 @@ const REQUEST_BYTES: usize = 8 * 1024;
 
 /// Why a request is not taken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum LoadRefusal {
     /// Too much from its address was hashed in vain: how long until that is forgotten.
     Unverified(Duration),
     /// There is no room for its body: the address has taken its part.
@@ -99,18 +99,20 @@ impl Load {
     /// Takes a request on, whose body may be of the `announced` size.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// [`LoadRefusal`].
     pub(super) fn hold(
         &self,
         integration: usize,
         address: SubjectHash,
         announced: Option<usize>,
         is_signed: bool,
-    ) -> Result<Hold, Refusal> {
+    ) -> Result<Hold, LoadRefusal> {
         // Never borrowed while anything else is called.
-        let Ok(mut inner) = self.0.try_borrow_mut() else { return Err(Refusal::IntegrationFull) };
+        let Ok(mut inner) = self.0.try_borrow_mut() else {
+            return Err(LoadRefusal::IntegrationFull);
+        };
         if is_signed {
-            inner.unverified.check(address, inner.now).map_err(Refusal::Unverified)?;
+            inner.unverified.check(address, inner.now).map_err(LoadRefusal::Unverified)?;
         }
         inner.check(integration, address, 1, announced.unwrap_or(0))?;
         inner.add(integration, address, 1, 0);
@@ -136,16 +138,16 @@ impl Inner {
         address: SubjectHash,
         requests: usize,
         bytes: usize,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), LoadRefusal> {
         let place = self.addresses.binary_search_by_key(&address, |(known, _)| *known);
         let mine = place.ok().and_then(|at| self.addresses.get(at));
         let mine = mine.map_or_else(Room::default, |(_, room)| *room);
         if !mine.fits(requests, bytes, self.address_max) {
-            return Err(Refusal::AddressFull);
+            return Err(LoadRefusal::AddressFull);
         }
         match self.integrations.get(integration) {
             Some((held, max)) if held.fits(requests, bytes, *max) => Ok(()),
-            _ => Err(Refusal::IntegrationFull),
+            _ => Err(LoadRefusal::IntegrationFull),
         }
     }
 
@@ -194,9 +196,9 @@ pub(super) struct Hold {
 
 impl Hold {
     /// Takes room for so many more bytes.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), LoadRefusal> {
         let Ok(mut inner) = self.load.0.try_borrow_mut() else {
-            return Err(Refusal::IntegrationFull);
+            return Err(LoadRefusal::IntegrationFull);
         };
         let checked = inner.check(self.integration, self.address, 0, bytes);
         match checked {
@@ -205,8 +207,8 @@ impl Hold {
                 self.bytes = self.bytes.saturating_add(bytes);
             }
             // What others have taken is not to be paid for here.
-            Err(Refusal::IntegrationFull) => self.is_charged = false,
-            Err(_) => {}
+            Err(LoadRefusal::IntegrationFull) => self.is_charged = false,
+            Err(LoadRefusal::AddressFull | LoadRefusal::Unverified(_)) => {}
         }
         checked
     }
@@ -224,9 +226,9 @@ impl Hold {
 
     /// Whether more may be hashed for the same request, after it was in vain. If not, how long until
     /// it may.
-    pub(super) fn may_try_again(&self) -> Result<(), Refusal> {
+    pub(super) fn may_try_again(&self) -> Result<(), LoadRefusal> {
         let Ok(inner) = self.load.0.try_borrow() else { return Ok(()) };
-        inner.unverified.check(self.address, inner.now).map_err(Refusal::Unverified)
+        inner.unverified.check(self.address, inner.now).map_err(LoadRefusal::Unverified)
     }
 
     /// Notes that it was not in vain.

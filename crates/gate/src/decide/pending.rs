@@ -1,16 +1,18 @@
 //! A request that is held until its body has been seen.
 
-use model::memory::Shared;
+use model::memory::SharedMemory;
 use model::subject::Kind;
 use model::time::Clock;
 use signing::verify::Verifier;
 use signing::{Failure, replay};
 
-use super::decision::{Cause, Decision, Denial, Verdict};
+use super::cause::Cause;
+use super::decision::{Decision, Denial, Verdict};
 use super::integration::Awaited;
-use super::load::{Hold, Refusal};
+use super::load::{Hold, LoadRefusal};
+use super::plan::{Plans, signer};
 use super::recheck::Recheck;
-use super::{Context, Freshness, Gate, Plans};
+use super::{Context, Freshness, Gate};
 use crate::config::Integration;
 use crate::request::Found;
 
@@ -27,7 +29,7 @@ pub enum HeadersDecision {
 
 /// Whether more of the body is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum BodyProgress {
     /// Hold the request, and hand over the next chunk.
     More,
     /// Finish now: the rest of the body changes nothing.
@@ -45,7 +47,7 @@ pub struct Pending {
     recheck: Recheck,
     size: usize,
     /// Why it cannot be held any longer.
-    refusal: Option<Refusal>,
+    refusal: Option<LoadRefusal>,
     /// The limits per partner and key, by their index: taken from once the signature is verified.
     signer_limits: Vec<usize>,
     /// Whom the request calls its partner: believed if a signature in shadow is not right.
@@ -74,27 +76,27 @@ impl Pending {
     }
 
     /// Takes the next part of the body, each byte once.
-    pub fn on_data(&mut self, chunk: &[u8]) -> Progress {
+    pub fn on_data(&mut self, chunk: &[u8]) -> BodyProgress {
         self.size = self.size.saturating_add(chunk.len());
         if self.is_too_large() || self.refusal.is_some() {
-            return Progress::Done;
+            return BodyProgress::Done;
         }
         if let Err(refusal) = self.hold.grow(chunk.len()) {
             self.refusal = Some(refusal);
-            return Progress::Done;
+            return BodyProgress::Done;
         }
         if let Some(verifier) = &mut self.awaited.verifier {
             verifier.update(chunk);
             self.hold.hashed(chunk.len());
         }
-        Progress::More
+        BodyProgress::More
     }
 
     fn is_too_large(&self) -> bool {
         self.awaited.bytes_max.is_some_and(|max| self.size > max)
     }
 
-    /// Decides, once the body is complete or [`Progress::Done`]. `gate` must be the one that this
+    /// Decides, once the body is complete or [`BodyProgress::Done`]. `gate` must be the one that this
     /// comes from. `freshness` is how much the node knows by now; none if no time has passed since the
     /// headers, so that nothing can be known that was not known then. `body` reads a part of the body
     /// once more: from where, and how many bytes.
@@ -103,7 +105,7 @@ impl Pending {
         mut self: Box<Self>,
         gate: &Gate,
         freshness: Option<Freshness>,
-        context: &mut Context<'_, impl Shared, impl Clock>,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
     ) -> Decision {
         let mut decision = std::mem::take(&mut self.decision);
@@ -125,7 +127,7 @@ impl Pending {
         cause: Cause,
         gate: &Gate,
         freshness: Freshness,
-        context: &mut Context<'_, impl Shared, impl Clock>,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
     ) -> Decision {
         let mut decision = std::mem::take(&mut self.decision);
         let shadow = gate.integration_of(&decision).is_some_and(|integration| integration.shadow);
@@ -139,7 +141,7 @@ impl Pending {
     fn check(
         &mut self,
         gate: &Gate,
-        context: &mut Context<'_, impl Shared, impl Clock>,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
@@ -149,21 +151,19 @@ impl Pending {
         if let Err(denial) = self.check_body(integration, context, body, decision) {
             decision.reject(denial, integration.shadow)?;
         }
-        let signer = |kind: Kind, id: &str| vec![Found { kind, id: id.into() }];
-        // Without a signature to wait for, the limits have had their turn.
-        let (partners, key_ids) = match &decision.verified {
-            Some(one) => (
-                signer(Kind::Partner, one.partner.as_str()),
-                signer(Kind::KeyId, one.key_id.as_str()),
-            ),
-            None => (std::mem::take(&mut self.claimed_partners), Vec::new()),
-        };
         let limits = self.signer_limits.iter();
         let limits = limits.filter_map(|at| Some((*at, gate.config.limits.get(*at)?)));
         let limits: Vec<_> = limits.collect();
         let mut plans = Plans::default();
-        gate.plan_signers(&mut plans, &Kind::Partner, &partners, &limits);
-        gate.plan_signers(&mut plans, &Kind::KeyId, &key_ids, &limits);
+        for kind in &Kind::OF_SIGNERS {
+            let signers = match &decision.verified {
+                Some(verified) => signer(kind, verified).into_iter().collect(),
+                // Without a signature to wait for, the limits have had their turn.
+                None if *kind == Kind::Partner => std::mem::take(&mut self.claimed_partners),
+                None => Vec::new(),
+            };
+            gate.plan_signers(&mut plans, kind, &signers, &limits);
+        }
         // No status is looked at, so no scope matters.
         let looks = gate.look(plans, Default::default(), context);
         // Who is over a limit may send the request again, and must not fill the memory of used ones,
@@ -182,7 +182,7 @@ impl Pending {
     fn check_body(
         &mut self,
         integration: &Integration,
-        context: &mut Context<'_, impl Shared, impl Clock>,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
@@ -244,7 +244,7 @@ impl Gate {
     fn admit(
         &self,
         integration: &Integration,
-        context: &mut Context<'_, impl Shared, impl Clock>,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &Decision,
     ) -> Result<(), Cause> {
         let signed = integration.signature.as_ref().zip(decision.verified.as_ref());

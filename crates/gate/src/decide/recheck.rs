@@ -4,7 +4,7 @@
 //! for the request, since nothing of it has reached the upstream yet.
 
 use model::hash::SubjectHash;
-use model::memory::Shared;
+use model::memory::SharedMemory;
 use model::time::Clock;
 
 use super::decision::{Decision, Denial, Note};
@@ -46,7 +46,7 @@ impl Gate {
         &self,
         recheck: &Recheck,
         freshness: Freshness,
-        context: &mut Context<'_, impl Shared, impl Clock>,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
         // What was decided on less than fresh knowledge was noted then.

@@ -2,12 +2,14 @@
 
 use model::bucket::Quota;
 use model::hash::SubjectHash;
-use model::memory::{ATTEMPTS_MAX, Key, Mark, Shared};
+use model::memory::{ATTEMPTS_MAX, Mark, MemoryKey, SharedMemory};
 use model::time::Clock;
 
-use super::decision::{Cause, Decision, Denial};
+use super::cause::Cause;
+use super::decision::{Decision, Denial};
 use super::evaluate::Evaluation;
-use super::{Context, Gate, Plan, Plans};
+use super::plan::{Plan, Plans};
+use super::{Context, Gate};
 use crate::config::Groups;
 
 /// A subject, and what was found when its slab was read.
@@ -23,7 +25,7 @@ impl Gate {
         &self,
         plans: Plans<'a>,
         groups: Groups,
-        context: &mut Context<'_, impl Shared, impl Clock>,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
     ) -> Vec<Look<'a>> {
         let look = |plan: Plan<'a>| {
             let (slab, mark) = context.shared.read(self.slab(plan.hash));
@@ -33,8 +35,8 @@ impl Gate {
         plans.0.into_iter().map(look).collect()
     }
 
-    pub(super) fn slab(&self, hash: SubjectHash) -> Key {
-        Key::Slab(hash.slab(self.config.storage.slabs))
+    pub(super) fn slab(&self, hash: SubjectHash) -> MemoryKey {
+        MemoryKey::Slab(hash.slab(self.config.storage.slabs))
     }
 
     /// Takes a token from every bucket, if nothing rejects.
@@ -42,7 +44,7 @@ impl Gate {
         &self,
         looks: Vec<Look<'_>>,
         groups: Groups,
-        context: &mut Context<'_, impl Shared, impl Clock>,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
         let denials = looks.iter().filter_map(|look| look.evaluation.denial.as_ref());

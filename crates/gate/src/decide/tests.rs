@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use model::memory::Key;
+use model::memory::MemoryKey;
 use model::state::{Block, Effect, Register};
 use model::subject::Subject;
 use model::testing::Memory;
@@ -27,11 +27,11 @@ impl Gate {
     fn decide(
         &self,
         request: &impl Request,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         clock: &impl Clock,
         freshness: Freshness,
     ) -> Decision {
-        let mut context = Context { shared, clock, worker: &mut Worker::new(&self.config) };
+        let mut context = Context { shared, clock, worker: &mut WorkerMemo::new(&self.config) };
         match self.decide_headers(request, freshness, &mut context) {
             HeadersDecision::Done(decision) => decision,
             HeadersDecision::NeedBody(pending) => {
@@ -52,7 +52,7 @@ impl Bench {
     /// Calls the gate with a worker that has seen nothing yet.
     fn anew<T>(&mut self, ask: impl FnOnce(&Gate, &mut Context<'_, Memory, Time>) -> T) -> T {
         let Self { gate, memory, time } = self;
-        let worker = &mut Worker::new(gate.config());
+        let worker = &mut WorkerMemo::new(gate.config());
         ask(gate, &mut Context { shared: memory, clock: time, worker })
     }
 

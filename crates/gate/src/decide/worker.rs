@@ -8,7 +8,7 @@ use crate::config::Config;
 
 /// What one worker remembers for itself.
 #[derive(Debug, Default)]
-pub struct Worker {
+pub struct WorkerMemo {
     /// The keys of signed requests.
     pub keys: KeyCache,
     /// What it holds, and hashes in vain.
@@ -17,7 +17,7 @@ pub struct Worker {
     preferred: Vec<Option<KeyId>>,
 }
 
-impl Worker {
+impl WorkerMemo {
     /// One that has seen nothing yet.
     #[must_use]
     pub fn new(config: &Config) -> Self {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use model::hash::HashKey;
-use model::memory::{Key, Shared, Step, update};
+use model::memory::{MemoryKey, SharedMemory, Step, update};
 use model::push::{self, Refusal};
 use model::state::{Effect, Merge, Register, State};
 use model::subject::Subject;
@@ -22,7 +22,7 @@ pub(super) const RETENTION: Duration = Duration::from_secs(60 * 60);
 const ZERO_NEWS_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where and when a change is applied.
-pub(crate) struct Place<'a> {
+pub(crate) struct Applier<'a> {
     pub(crate) hash_key: &'a HashKey,
     pub(crate) slabs: u32,
     pub(crate) now: MonotonicNanos,
@@ -54,11 +54,11 @@ pub(super) struct Outcome {
     pub(super) refused: Vec<Refusal>,
 }
 
-impl Place<'_> {
+impl Applier<'_> {
     /// Applies changes, each by itself.
     pub(super) fn apply_all(
         &self,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         changes: impl IntoIterator<Item = push::Change>,
     ) -> Outcome {
         let mut outcome = Outcome::default();
@@ -82,7 +82,7 @@ impl Place<'_> {
     /// Why it could not be stored, in words for an operator.
     pub(crate) fn apply(
         &self,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         mut change: push::Change,
     ) -> Result<Applied, String> {
         let subject = change.subject.take().unwrap_or_default();
@@ -95,7 +95,7 @@ impl Place<'_> {
         } else {
             new.pack()
         };
-        let written = update(shared, Key::Slab(hash.slab(self.slabs)), |slab| {
+        let written = update(shared, MemoryKey::Slab(hash.slab(self.slabs)), |slab| {
             let entry = match slab::find(slab, hash) {
                 Ok(entry) => entry,
                 Err(slab::Unreadable) => return Step::Keep(Err("the slab is of another version")),
@@ -156,7 +156,7 @@ impl Place<'_> {
     /// A node that follows the invalidator hears of a zero when it happens, so then it counts from now; of
     /// one that it knows already, what it knows stays. A node that has just started learns of old ones,
     /// too, and takes their word for it, as long as that is not in the future.
-    fn with_zeros_by_our_clock(&self, state: State, shared: &mut impl Shared) -> State {
+    fn with_zeros_by_our_clock(&self, state: State, shared: &mut impl SharedMemory) -> State {
         let is_zero = |register: &Register| matches!(register.effect, Effect::Zero(_));
         if !state.registers().iter().any(is_zero) {
             return state;

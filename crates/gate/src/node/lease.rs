@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::memory::{Key, Shared, Step, update};
+use model::memory::{MemoryKey, SharedMemory, Step, update};
 use model::push::Message;
 use model::time::MonotonicNanos;
 
@@ -24,11 +24,16 @@ pub enum Rank {
 }
 
 /// Takes or renews the lease if nobody better has it; says whether this VM has it now.
-pub(super) fn hold(shared: &mut impl Shared, holder: u64, rank: Rank, now: MonotonicNanos) -> bool {
+pub(super) fn hold(
+    shared: &mut impl SharedMemory,
+    holder: u64,
+    rank: Rank,
+    now: MonotonicNanos,
+) -> bool {
     let duration = u64::try_from(LEASE.as_nanos()).unwrap_or(u64::MAX);
     let rank = rank as u32;
     let mine = Lease { holder, rank, expires_at: now.saturating_add(duration) };
-    let held = update(shared, Key::Lease, |present| {
+    let held = update(shared, MemoryKey::Lease, |present| {
         let current = present.and_then(|value| Lease::decode(value).ok()).unwrap_or_default();
         let is_free = current.holder == holder || current.expires_at <= now || current.rank < rank;
         if is_free { Step::Write(mine.encode_to_vec(), true) } else { Step::Keep(false) }

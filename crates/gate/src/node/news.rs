@@ -3,7 +3,7 @@
 use std::hash::Hash;
 
 use model::hash::fingerprint;
-use model::memory::{Key, Shared, Step, update};
+use model::memory::{MemoryKey, SharedMemory, Step, update};
 use model::subject::Kind;
 
 use crate::config::{Config, Limit};
@@ -13,11 +13,11 @@ const KNOWN_MAX: usize = 1_024;
 
 /// What has not been told yet in this memory: how little fills it, and which limits begin with full
 /// buckets although others have been in use. A limit is known by its name and by what it counts.
-pub fn news(shared: &mut impl Shared, config: &Config) -> Vec<String> {
+pub fn news(shared: &mut impl SharedMemory, config: &Config) -> Vec<String> {
     let sizing: Vec<(u32, String)> =
         config.sizing().into_iter().map(|text| (fingerprint(&text), text)).collect();
     let limits: Vec<u32> = config.limits.iter().map(|limit| identity(limit, config)).collect();
-    let told = update(shared, Key::Known, |known| {
+    let told = update(shared, MemoryKey::Known, |known| {
         let is_first = known.is_none();
         let known = known.unwrap_or_default();
         let (whole, _) = known.as_chunks();
@@ -56,7 +56,7 @@ fn identity(limit: &Limit, config: &Config) -> u32 {
     struct Counted<'a>(&'a str, &'a Kind, Option<(u8, u8)>);
     let networks = config.identity.client_ip;
     let networks = (networks.ipv4_prefix, networks.ipv6_prefix);
-    let networks = (limit.key == Kind::ClientIp).then_some(networks);
+    let networks = limit.key.is_network().then_some(networks);
     fingerprint(&Counted(limit.name.as_str(), &limit.key, networks))
 }
 

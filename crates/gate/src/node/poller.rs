@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use model::hash::fingerprint;
-use model::memory::{Key, Shared, Step, update};
+use model::memory::{MemoryKey, SharedMemory, Step, update};
 use model::push::batch::Kind;
 use model::push::{
     BATCH_BYTES_MAX, Batch, HOLD_MAX, Message, PROTOCOL, Poll, REFUSALS_MAX, Refusal,
@@ -12,7 +12,7 @@ use model::push::{
 use model::state::PACKED_FORM;
 use model::time::{Clock, MonotonicNanos};
 
-use super::apply::{Outcome, Place};
+use super::apply::{Applier, Outcome};
 use super::lease::{self, Rank};
 use super::messages::Progress;
 use super::{keys, read_progress};
@@ -40,7 +40,7 @@ pub struct Poller {
 
 /// Why a poll has no answer that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum PollFailure {
     /// There is no connection, no answer in time, or no such cluster.
     Unreachable,
     /// The HTTP status was not 200.
@@ -49,7 +49,7 @@ pub enum Failure {
     Malformed,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for PollFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable => f.write_str("it cannot be reached"),
@@ -60,7 +60,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for PollFailure {}
 
 /// What an answer brought, for metrics and logs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -115,7 +115,7 @@ impl Poller {
     pub fn on_tick(
         &mut self,
         config: &Config,
-        shared: &mut impl Shared,
+        shared: &mut impl SharedMemory,
         rank: Rank,
         now: MonotonicNanos,
     ) -> Option<Poll> {
@@ -126,7 +126,12 @@ impl Poller {
         Some(self.poll(config, shared, now))
     }
 
-    fn poll(&mut self, config: &Config, shared: &mut impl Shared, now: MonotonicNanos) -> Poll {
+    fn poll(
+        &mut self,
+        config: &Config,
+        shared: &mut impl SharedMemory,
+        now: MonotonicNanos,
+    ) -> Poll {
         let progress = read_progress(shared);
         let poll = Poll {
             protocol: PROTOCOL,
@@ -166,17 +171,17 @@ impl Poller {
     /// Applies the answer to the poll that is on its way.
     ///
     /// # Errors
-    /// [`Failure::Malformed`]; the poll is then tried again later.
+    /// [`PollFailure::Malformed`]; the poll is then tried again later.
     pub fn on_answer(
         &mut self,
         body: &[u8],
-        vm: Vm<'_, impl Shared, impl Clock>,
-    ) -> Result<Report, Failure> {
+        vm: Vm<'_, impl SharedMemory, impl Clock>,
+    ) -> Result<Report, PollFailure> {
         let Vm { gate, shared, clock, rank } = vm;
         let now = clock.monotonic();
         let Some(batch) = read(body) else {
             self.on_failure(now);
-            return Err(Failure::Malformed);
+            return Err(PollFailure::Malformed);
         };
         let Some((sent_at, poll)) = self.sent.take() else {
             return Ok(Report::default());
@@ -186,7 +191,7 @@ impl Poller {
         if !self.is_holder {
             return Ok(Report { is_superseded: true, ..Report::default() });
         }
-        let place = Place {
+        let place = Applier {
             hash_key: gate.hash_key(),
             slabs: gate.config().storage.slabs,
             now,
@@ -245,10 +250,10 @@ struct News<'a> {
 
 /// Records what the node has applied and what it could not store, unless another VM has got further
 /// meanwhile. What the poll reported is delivered by now. Says whether the node got further.
-fn advance(shared: &mut impl Shared, poll: &Poll, news: &News<'_>) -> bool {
+fn advance(shared: &mut impl SharedMemory, poll: &Poll, news: &News<'_>) -> bool {
     let News { batch, refused, repaired, said_at } = news;
     let repaired = u64::try_from(*repaired).unwrap_or(u64::MAX);
-    let advanced = update(shared, Key::Progress, |value| {
+    let advanced = update(shared, MemoryKey::Progress, |value| {
         let current = value.and_then(|value| Progress::decode(value).ok()).unwrap_or_default();
         let place = (&*poll.epoch, poll.applied, poll.in_snapshot, &*poll.cursor);
         if position(&current) != (place, poll.batch) {

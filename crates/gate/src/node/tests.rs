@@ -153,7 +153,7 @@ impl Node {
     /// What stands in memory about a subject.
     fn stored(&mut self, subject: &Subject) -> State {
         let hash = self.gate.hash_key().subject(subject.as_ref());
-        let (slab, _) = self.memory.read(Key::Slab(hash.slab(16)));
+        let (slab, _) = self.memory.read(MemoryKey::Slab(hash.slab(16)));
         let status = slab::find(slab.as_deref(), hash).unwrap().map(|e| e.status.to_vec());
         State::unpack(&status.unwrap_or_default()).unwrap()
     }

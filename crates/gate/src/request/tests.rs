@@ -18,14 +18,14 @@ fn found(identified: Identified) -> Vec<(Kind, String)> {
     identified.found.into_iter().map(text).collect()
 }
 
-fn users(request: &Plain, sources: &[Source]) -> Vec<(Kind, String)> {
+fn users(request: &Plain, sources: &[IdSource]) -> Vec<(Kind, String)> {
     let identified = identify(request, &Kind::User, sources, &RULES);
     assert_eq!(identified.fault, None);
     found(identified)
 }
 
 /// The ids, and what is wrong.
-fn faulty(request: &Plain, sources: &[Source], rules: &Identity) -> (Vec<String>, Option<Fault>) {
+fn faulty(request: &Plain, sources: &[IdSource], rules: &Identity) -> (Vec<String>, Option<Fault>) {
     let identified = identify(request, &Kind::User, sources, rules);
     let fault = identified.fault;
     (found(identified).into_iter().map(|(_, id)| id).collect(), fault)
@@ -35,21 +35,21 @@ fn user(id: &str) -> (Kind, String) {
     (Kind::User, id.to_owned())
 }
 
-fn sources() -> [Source; 4] {
+fn sources() -> [IdSource; 4] {
     let [claim, header, cookie] = [by_claim(), by_header(), by_cookie()];
-    [claim, header, cookie, Source::ClientIp]
+    [claim, header, cookie, IdSource::ClientIp]
 }
 
-fn by_claim() -> Source {
-    Source::JwtClaim { payload: "p".into(), claim: "sub".into() }
+fn by_claim() -> IdSource {
+    IdSource::JwtClaim { payload: "p".into(), claim: "sub".into() }
 }
 
-fn by_header() -> Source {
-    Source::Header("x-user-id".into())
+fn by_header() -> IdSource {
+    IdSource::Header("x-user-id".into())
 }
 
-fn by_cookie() -> Source {
-    Source::Cookie("uid".into())
+fn by_cookie() -> IdSource {
+    IdSource::Cookie("uid".into())
 }
 
 #[test]

@@ -4,10 +4,9 @@
 //! But some servers put them among the headers, once the body is there. So a line that means something to
 //! the gate, or that only the gate may write, must not come in at the back.
 
-use model::subject::Kind;
 use signing::headers::is_alias;
 
-use crate::config::{Config, Source};
+use crate::config::{Config, IdSource};
 
 /// Whether a trailer, by its name in lower case, could be taken for a header that says who the request is
 /// from: one that only the gate may set, one that names somebody, or one that a limit counts.
@@ -16,14 +15,13 @@ pub fn is_forged_trailer(name: &[u8], config: &Config) -> bool {
     let is_same = |known: &str| name == known.as_bytes() || is_alias(name, known);
     let identity = &config.identity;
     let mut sources = identity.user.iter().chain(&identity.session).chain(&identity.partner);
-    let is_source = |source: &Source| match source {
-        Source::Header(header) => is_same(header),
-        Source::Cookie(_) => name == b"cookie",
-        Source::JwtClaim { .. } | Source::ClientIp => false,
+    let is_source = |source: &IdSource| match source {
+        IdSource::Header(header) => is_same(header),
+        IdSource::Cookie(_) => name == b"cookie",
+        IdSource::JwtClaim { .. } | IdSource::ClientIp => false,
     };
-    signing::is_reserved(name)
-        || sources.any(is_source)
-        || config.limits.iter().any(|limit| matches!(&limit.key, Kind::Header(one) if is_same(one)))
+    let mut counted = config.limits.iter().filter_map(|limit| limit.key.header_name());
+    signing::is_reserved(name) || sources.any(is_source) || counted.any(is_same)
 }
 
 #[cfg(test)]

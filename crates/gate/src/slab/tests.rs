@@ -165,7 +165,7 @@ proptest! {
                 statuses.insert(id, len);
             } else {
                 let entry = find(slab.as_deref(), hash(id)).unwrap();
-                let mut records: Vec<_> = entry.iter().flat_map(Entry::buckets).collect();
+                let mut records: Vec<_> = entry.iter().flat_map(SubjectEntry::buckets).collect();
                 let has_one = records.iter().any(|record| record.limit == limit);
                 let known = truth.get(&(id, limit)).copied().unwrap_or_default();
                 let full_at = known.max(now + ahead);

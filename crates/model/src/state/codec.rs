@@ -1,6 +1,5 @@
 //! States as push messages: the form on the wire, and in a node's memory.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::{
@@ -10,23 +9,7 @@ use crate::bucket::Rate;
 use crate::name::{EventId, Name};
 use crate::push;
 use crate::time::UnixMicros;
-
-/// A message from the wire, or from memory, that breaks a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WireError {
-    /// The field at fault, as the `.proto` file spells it.
-    pub field: &'static str,
-    /// What it must be.
-    pub rule: &'static str,
-}
-
-impl fmt::Display for WireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.rule)
-    }
-}
-
-impl std::error::Error for WireError {}
+use crate::violation::Violation;
 
 impl From<&State> for push::State {
     fn from(state: &State) -> Self {
@@ -89,37 +72,37 @@ impl From<&Rate> for push::Rate {
 }
 
 impl TryFrom<push::Change> for State {
-    type Error = WireError;
+    type Error = Violation;
 
     /// The state that a change carries, in either form.
-    fn try_from(change: push::Change) -> Result<Self, WireError> {
+    fn try_from(change: push::Change) -> Result<Self, Violation> {
         if change.packed.is_empty() {
             return change.state.unwrap_or_default().try_into();
         }
-        let error = WireError { field: "packed", rule: "must be a state in a known form" };
-        Self::unpack(&change.packed).ok_or(error)
+        let error = || Violation::new("packed", "must be a state in a known form");
+        Self::unpack(&change.packed).ok_or_else(error)
     }
 }
 
 impl TryFrom<push::State> for State {
-    type Error = WireError;
+    type Error = Violation;
 
-    fn try_from(wire: push::State) -> Result<Self, WireError> {
+    fn try_from(wire: push::State) -> Result<Self, Violation> {
         let registers: Vec<Register> =
             wire.registers.into_iter().map(Register::try_from).collect::<Result<_, _>>()?;
-        let error = WireError { field: "registers", rule: "must be at most 255" };
-        State::of(registers).ok_or(error)
+        let error = || Violation::new("registers", "must be at most 255");
+        State::of(registers).ok_or_else(error)
     }
 }
 
 impl TryFrom<push::Register> for Register {
-    type Error = WireError;
+    type Error = Violation;
 
-    fn try_from(wire: push::Register) -> Result<Self, WireError> {
+    fn try_from(wire: push::Register) -> Result<Self, Violation> {
         let event_id = EventId::parse(&wire.event_id)
-            .ok_or(WireError { field: "event_id", rule: EventId::RULE })?;
+            .ok_or_else(|| Violation::new("event_id", EventId::RULE))?;
         let effect =
-            wire.effect.ok_or(WireError { field: "effect", rule: "must be a known effect" })?;
+            wire.effect.ok_or_else(|| Violation::new("effect", "must be a known effect"))?;
         let lane = Lane(wire.lane);
         let sequence = wire.sequence.map(|number| Sequence { lane, number });
         let version = Version { sequence, at: UnixMicros(wire.at), event_id };
@@ -128,9 +111,9 @@ impl TryFrom<push::Register> for Register {
 }
 
 impl TryFrom<push::register::Effect> for Effect {
-    type Error = WireError;
+    type Error = Violation;
 
-    fn try_from(wire: push::register::Effect) -> Result<Self, WireError> {
+    fn try_from(wire: push::register::Effect) -> Result<Self, Violation> {
         use push::register::Effect as Wire;
         Ok(match wire {
             Wire::Block(block) => Self::Block(Block {
@@ -158,22 +141,21 @@ impl TryFrom<push::register::Effect> for Effect {
 }
 
 impl TryFrom<push::Rate> for Rate {
-    type Error = WireError;
+    type Error = Violation;
 
-    fn try_from(wire: push::Rate) -> Result<Self, WireError> {
+    fn try_from(wire: push::Rate) -> Result<Self, Violation> {
         let interval = Duration::from_nanos(wire.fill_interval);
         Rate::new(wire.max_tokens, wire.tokens_per_fill, interval)
-            .map_err(|e| WireError { field: e.field, rule: e.rule })
     }
 }
 
-fn name(field: &'static str, text: &str) -> Result<Name, WireError> {
-    Name::parse(text).ok_or(WireError { field, rule: Name::RULE })
+fn name(field: &'static str, text: &str) -> Result<Name, Violation> {
+    Name::parse(text).ok_or_else(|| Violation::new(field, Name::RULE))
 }
 
-fn scope(field: &'static str, names: &[String]) -> Result<Scope, WireError> {
+fn scope(field: &'static str, names: &[String]) -> Result<Scope, Violation> {
     if names.len() > SCOPE_NAMES_MAX {
-        return Err(WireError { field, rule: "must be at most 8 names" });
+        return Err(Violation::new(field, "must be at most 8 names"));
     }
     let names = names.iter().map(|text| name(field, text)).collect::<Result<_, _>>()?;
     Ok(Scope::of(names))

@@ -35,8 +35,8 @@ impl Holding {
     fn of(register: &Register) -> Option<Self> {
         match &register.effect {
             Effect::Block(_) => Some(Self::Block),
-            Effect::Override(change) if change.rate.is_some() => Some(Self::Override),
-            _ => None,
+            Effect::Override(change) => change.rate.map(|_| Self::Override),
+            Effect::Lift { .. } | Effect::Zero(_) => None,
         }
     }
 

@@ -1,9 +1,9 @@
 //! What an operator reads about a captured request.
 
 use super::*;
-use crate::explain::{Endpoint, Step, explain};
+use crate::explain::{Endpoint, ExplainedStep, explain};
 
-fn steps(profile: Profile, headers: &Headers, body: &[u8], now: i64) -> Vec<Step> {
+fn steps(profile: Profile, headers: &Headers, body: &[u8], now: i64) -> Vec<ExplainedStep> {
     let (signature, keys) = (SignatureRules::of(profile), bound(&set([key("k1")]), profile));
     let (signature, keys) = (&signature, &keys);
     explain(Endpoint { signature, integration: None, keys, now: at(now) }, headers, body)

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
 
 use model::hash::{HashKey, SubjectHash};
-use model::memory::{Key as Place, Mark, Mismatch, Shared};
+use model::memory::{Mark, MemoryKey, Mismatch, SharedMemory};
 use model::testing::{Memory, Time};
 use model::time::Clock as _;
 use proptest::prelude::*;
@@ -118,13 +118,13 @@ impl Worker<'_> {
     }
 }
 
-impl Shared for Worker<'_> {
-    fn read(&mut self, key: Place) -> (Option<Vec<u8>>, Mark) {
+impl SharedMemory for Worker<'_> {
+    fn read(&mut self, key: MemoryKey) -> (Option<Vec<u8>>, Mark) {
         self.let_others_in();
         self.0.memory.borrow_mut().read(key)
     }
 
-    fn write(&mut self, key: Place, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+    fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
         self.let_others_in();
         self.0.memory.borrow_mut().write(key, value, mark)
     }

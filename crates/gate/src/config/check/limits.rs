@@ -5,8 +5,9 @@ use model::hash::fingerprint;
 use model::name::Name;
 use model::subject::Kind;
 use model::time::{DURATION_RULE, parse_duration};
+use model::violation::Violation;
 
-use super::super::{ConfigError, Identity, LIMITS_MAX, Limit, LimitMatch, raw};
+use super::super::{Identity, LIMITS_MAX, Limit, LimitMatch, raw};
 use super::routes::{group_index, matcher};
 use super::{Checked, answer, fail, header, name};
 use crate::path::Paths;
@@ -42,34 +43,11 @@ pub(super) fn limits(raw: Vec<raw::Limit>, rest: &Rest<'_>) -> Checked<Vec<Limit
 fn limit(field: &str, raw: raw::Limit, rest: &Rest<'_>) -> Checked<Limit> {
     let Rest { groups, paths, identity, has_signatures, shadow } = *rest;
     let name = name(&format!("{field}.name"), &raw.name)?;
-    let key = match raw.key {
-        raw::LimitKey::User => Kind::User,
-        raw::LimitKey::Session => Kind::Session,
-        raw::LimitKey::Partner => Kind::Partner,
-        raw::LimitKey::KeyId if has_signatures => Kind::KeyId,
-        raw::LimitKey::KeyId => {
-            return fail(format!("{field}.key"), "must have an integration with a signature");
-        }
-        raw::LimitKey::ClientIp => Kind::ClientIp,
-        raw::LimitKey::Header(name) => {
-            Kind::Header(header(&format!("{field}.key.header"), &name)?.into())
-        }
-    };
-    let sources = match key {
-        Kind::User => Some(("user", &identity.user)),
-        Kind::Session => Some(("session", &identity.session)),
-        // A verified signature names the partner too.
-        Kind::Partner if has_signatures => None,
-        Kind::Partner => Some(("partner", &identity.partner)),
-        Kind::KeyId | Kind::ClientIp | Kind::Header(_) => None,
-    };
-    if let Some((kind, [])) = sources.map(|(kind, sources)| (kind, sources.as_slice())) {
-        return fail(format!("{field}.key"), format!("must have a source in identity.{kind}"));
-    }
+    let key = key(&format!("{field}.key"), raw.key, identity, has_signatures)?;
     let interval = parse_duration(&raw.fill_interval)
-        .ok_or_else(|| ConfigError::new(format!("{field}.fill_interval"), DURATION_RULE))?;
+        .ok_or_else(|| Violation::new(format!("{field}.fill_interval"), DURATION_RULE))?;
     let rate = Rate::new(raw.max_tokens, raw.tokens_per_fill, interval)
-        .map_err(|e| ConfigError::new(format!("{field}.{}", e.field), e.rule))?;
+        .map_err(|error| error.within(field))?;
     let matchers = match raw.matchers {
         None => Vec::new(),
         Some(matchers) if matchers.is_empty() => {
@@ -86,6 +64,32 @@ fn limit(field: &str, raw: raw::Limit, rest: &Rest<'_>) -> Checked<Limit> {
         shadow: shadow || raw.shadow,
         slab_full: raw.slab_full.map(answer),
     })
+}
+
+/// The key of a limit, for which there must be somebody that it could find.
+fn key(
+    field: &str,
+    raw::LimitKey(key): raw::LimitKey,
+    identity: &Identity,
+    has_signatures: bool,
+) -> Checked<Kind> {
+    let sources = match key {
+        Kind::User => Some(("user", &identity.user)),
+        Kind::Session => Some(("session", &identity.session)),
+        // A verified signature names the partner too.
+        Kind::Partner if has_signatures => None,
+        Kind::Partner => Some(("partner", &identity.partner)),
+        Kind::KeyId if has_signatures => None,
+        Kind::KeyId => return fail(field, "must have an integration with a signature"),
+        Kind::ClientIp => None,
+        Kind::Header(name) => {
+            return Ok(Kind::Header(header(&format!("{field}.header"), &name)?.into()));
+        }
+    };
+    if let Some((kind, [])) = sources.map(|(kind, sources)| (kind, sources.as_slice())) {
+        return fail(field, format!("must have a source in identity.{kind}"));
+    }
+    Ok(key)
 }
 
 /// The entries of a `match` that may refer to route groups.

@@ -1,10 +1,11 @@
 //! Route groups and what matches a request.
 
 use model::name::Name;
+use model::violation::Violation;
 use regex_lite::Regex;
 
 use super::super::route::{Matcher, PathMatch, RouteGroup};
-use super::super::{ConfigError, ROUTE_GROUPS_MAX, raw};
+use super::super::{ROUTE_GROUPS_MAX, raw};
 use super::{Checked, fail, name};
 use crate::path::Paths;
 
@@ -89,5 +90,5 @@ fn canonical(field: &str, path: String, paths: Paths) -> Checked<String> {
 /// The index of the group of this name.
 pub(super) fn group_index(field: &str, name: &str, groups: &[Name]) -> Checked<usize> {
     let position = groups.iter().position(|group| group.as_str() == name);
-    position.ok_or_else(|| ConfigError::new(field, "must be the name of a route group"))
+    position.ok_or_else(|| Violation::new(field, "must be the name of a route group"))
 }

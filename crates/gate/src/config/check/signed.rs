@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::name::Name;
 use model::time::{DURATION_RULE, UnixMicros, parse_duration};
+use model::violation::Violation;
 use signing::key::{ALGORITHM, KEYS_MAX, Key, KeyId, KeySet, SHARED_SECRET, Secret};
 use signing::replay::{ReplayStorage, SLAB_BYTES_MIN};
 use signing::rules::{CANDIDATES_DEFAULT, CANDIDATES_MAX, TOLERANCE_DEFAULT};
@@ -15,7 +16,7 @@ use super::super::integration::{
     ALLOW_IPS_MAX, BODY_BYTES_DEFAULT, BODY_BYTES_MAX, CONTENT_TYPES_MAX, INTEGRATIONS_MAX,
     Integration, Unclear, Wanted,
 };
-use super::super::{ConfigError, raw};
+use super::super::raw;
 use super::limits::matches;
 use super::{Checked, fail, name};
 use crate::path::Paths;
@@ -180,7 +181,7 @@ fn profile(raw: raw::Profile) -> Profile {
 
 fn tolerance(field: &str, raw: Option<&str>) -> Checked<Duration> {
     let Some(text) = raw else { return Ok(TOLERANCE_DEFAULT) };
-    let span = parse_duration(text).ok_or_else(|| ConfigError::new(field, DURATION_RULE))?;
+    let span = parse_duration(text).ok_or_else(|| Violation::new(field, DURATION_RULE))?;
     match (TOLERANCE_MIN..=TOLERANCE_MAX).contains(&span) {
         true => Ok(span),
         false => fail(field, "must be from 1s to 1h"),
@@ -212,7 +213,7 @@ fn profile_of(field: &str, key: &Key, wanted: &Wanted) -> Checked<Option<Profile
     let Some(profile) = key.profile else {
         return wanted.profile_of(key).map_err(|Unclear| {
             let rule = "must be given: the key may be used for integrations of different profiles";
-            ConfigError::new(format!("{field}.profile"), rule)
+            Violation::new(format!("{field}.profile"), rule)
         });
     };
     let is_other = |name| wanted.of(name).is_some_and(|wanted| wanted != profile);
@@ -238,7 +239,7 @@ fn secret(
         true => (Secret::from_base64(text.as_bytes()), "must be Base64 of at least 16 bytes"),
         false => (Secret::new(text.into_bytes()), Secret::RULE),
     };
-    secret.ok_or_else(|| ConfigError::new(format!("{field}.secret"), rule))
+    secret.ok_or_else(|| Violation::new(format!("{field}.secret"), rule))
 }
 
 fn key(field: &str, raw: raw::Key, integrations: &[Integration]) -> Checked<Key> {
@@ -250,7 +251,7 @@ fn key(field: &str, raw: raw::Key, integrations: &[Integration]) -> Checked<Key>
     let scope = |field: &str, text: &str| {
         let known = integrations.iter().find(|integration| integration.name.as_str() == text);
         let rule = "must be the name of an integration";
-        known.map(|known| known.name.clone()).ok_or_else(|| ConfigError::new(field, rule))
+        known.map(|known| known.name.clone()).ok_or_else(|| Violation::new(field, rule))
     };
     let time = |end: &str, text: Option<String>| match text {
         None => Ok(None),
@@ -267,7 +268,7 @@ fn key(field: &str, raw: raw::Key, integrations: &[Integration]) -> Checked<Key>
     let id = format!("{field}.id");
     let profile = raw.profile.map(profile);
     Ok(Key {
-        id: KeyId::parse(&raw.id).ok_or_else(|| ConfigError::new(id, KeyId::RULE))?,
+        id: KeyId::parse(&raw.id).ok_or_else(|| Violation::new(id, KeyId::RULE))?,
         partner: name(&format!("{field}.partner"), &raw.partner)?,
         secret: secret(field, raw.secret, raw.secret_encoding, profile)?,
         not_before,

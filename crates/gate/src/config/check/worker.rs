@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use model::time::{DURATION_RULE, parse_duration};
+use model::violation::Violation;
 
 use super::super::integration::Integration;
-use super::super::worker::{Held, Unverified};
-use super::super::{ConfigError, raw};
+use super::super::raw;
+use super::super::worker::{HeldBounds, Unverified};
 use super::{Checked, fail};
 
 const REQUESTS_DEFAULT: u32 = 1_024;
@@ -29,7 +30,7 @@ const REGEX_BYTES_DEFAULT: u32 = 1_024;
 const REGEX_BYTES_MIN: u32 = 64;
 const REGEX_BYTES_MAX: u32 = 65_536;
 
-pub(super) fn held(raw: &raw::Held, integrations: &[Integration]) -> Checked<Held> {
+pub(super) fn held(raw: &raw::Held, integrations: &[Integration]) -> Checked<HeldBounds> {
     let holding: Vec<_> = integrations.iter().filter(|one| one.can_hold()).collect();
     let bytes_of = |one: &&Integration| u32::try_from(one.body_bytes_max?).ok();
     let largest = holding.iter().filter_map(bytes_of).max().unwrap_or(0);
@@ -59,7 +60,7 @@ pub(super) fn held(raw: &raw::Held, integrations: &[Integration]) -> Checked<Hel
         let rule = format!("must be from {largest}, the largest body, to {bytes}, bytes_max");
         return fail("held.address_bytes_max", rule);
     }
-    Ok(Held {
+    Ok(HeldBounds {
         requests: size(requests),
         bytes: size(bytes),
         address_requests: size(address_requests),
@@ -71,7 +72,7 @@ pub(super) fn held(raw: &raw::Held, integrations: &[Integration]) -> Checked<Hel
 fn time(raw: Option<&str>) -> Checked<Duration> {
     let Some(text) = raw else { return Ok(TIME_DEFAULT) };
     let span = parse_duration(text);
-    let span = span.ok_or_else(|| ConfigError::new("held.time_max", DURATION_RULE))?;
+    let span = span.ok_or_else(|| Violation::new("held.time_max", DURATION_RULE))?;
     match (TIME_MIN..=TIME_MAX).contains(&span) {
         true => Ok(span),
         false => fail("held.time_max", "must be from 1s to 1h"),

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The groups of a configuration with these route groups, and nothing that refers to others.
-fn grouped(paths: Value, groups: Value) -> Result<Config, ConfigError> {
+fn grouped(paths: Value, groups: Value) -> Result<Config, Violation> {
     let mut config = with("/route_groups", Some(groups));
     config["paths"] = paths;
     for referring in ["limits", "integrations", "keys"] {

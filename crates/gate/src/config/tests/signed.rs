@@ -208,7 +208,7 @@ fn keys_have_rules() {
 fn a_key_is_for_one_profile() {
     let profile_of = |config: &Value, id: &str| {
         let config = parse(config)?;
-        Ok::<_, ConfigError>(config.keys.get(&KeyId::parse(id).unwrap()).unwrap().profile)
+        Ok::<_, Violation>(config.keys.get(&KeyId::parse(id).unwrap()).unwrap().profile)
     };
     let is = |config: &Value, id, profile| assert_eq!(profile_of(config, id), Ok(Some(profile)));
     is(&full(), "K1", Profile::Portcullis);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Held, Unverified};
+use crate::config::{HeldBounds, Unverified};
 
 const MIB: usize = 1024 * 1024;
 
@@ -35,7 +35,7 @@ fn set(pointer: &str, value: Value) -> Value {
 fn what_is_held_has_bounds_by_default() {
     let config = parse(&set("held.time_max", json!("30s"))).unwrap();
     let time = Duration::from_secs(30);
-    let held = Held {
+    let held = HeldBounds {
         requests: 1_024,
         bytes: 64 * MIB,
         address_requests: 256,

@@ -34,14 +34,14 @@ fn from(address: u8) -> SubjectHash {
 fn an_address_has_its_part_and_gets_it_back() {
     let load = small();
     let held: Vec<_> = (0..3).map(|_| load.hold(0, from(1), None, true).unwrap()).collect();
-    assert_eq!(load.hold(1, from(1), None, true).unwrap_err(), Refusal::AddressFull);
+    assert_eq!(load.hold(1, from(1), None, true).unwrap_err(), LoadRefusal::AddressFull);
     assert!(load.hold(0, from(2), None, true).is_ok());
     drop(held);
     assert_eq!(load.held(), (0, 0));
     let mut hold = load.hold(0, from(1), None, true).unwrap();
     assert_eq!(hold.grow(200), Ok(()));
-    assert_eq!(hold.grow(1), Err(Refusal::AddressFull));
-    assert_eq!(load.hold(0, from(1), Some(1), true).unwrap_err(), Refusal::AddressFull);
+    assert_eq!(hold.grow(1), Err(LoadRefusal::AddressFull));
+    assert_eq!(load.hold(0, from(1), Some(1), true).unwrap_err(), LoadRefusal::AddressFull);
     assert_eq!(load.held(), (1, 200));
     drop(hold);
     assert_eq!(load.held(), (0, 0));
@@ -55,10 +55,10 @@ fn one_integration_cannot_take_what_another_needs() {
     for address in 1..=4 {
         taken.push(load.hold(0, from(address), None, true).unwrap());
     }
-    assert_eq!(load.hold(0, from(5), None, true).unwrap_err(), Refusal::IntegrationFull);
+    assert_eq!(load.hold(0, from(5), None, true).unwrap_err(), LoadRefusal::IntegrationFull);
     let mut other = load.hold(1, from(5), Some(100), true).unwrap();
     taken.iter_mut().for_each(|hold| assert_eq!(hold.grow(100), Ok(())));
-    assert_eq!(taken[0].grow(1), Err(Refusal::IntegrationFull));
+    assert_eq!(taken[0].grow(1), Err(LoadRefusal::IntegrationFull));
     assert_eq!(other.grow(100), Ok(()));
 }
 
@@ -71,7 +71,7 @@ fn what_is_hashed_in_vain_is_paid_for_by_its_address_alone() {
         let mut hold = load.hold(0, from(address), None, true)?;
         hold.charge();
         hold.hashed(bytes);
-        Ok::<_, Refusal>(())
+        Ok::<_, LoadRefusal>(())
     };
     for _ in 0..31 {
         in_vain(1, MIB).unwrap();
@@ -79,7 +79,7 @@ fn what_is_hashed_in_vain_is_paid_for_by_its_address_alone() {
     // The last one may begin before everything is spent.
     in_vain(1, MIB).unwrap();
     let refused = in_vain(1, MIB).unwrap_err();
-    assert!(matches!(refused, Refusal::Unverified(wait) if wait < Duration::from_secs(1)));
+    assert!(matches!(refused, LoadRefusal::Unverified(wait) if wait < Duration::from_secs(1)));
     assert_eq!(in_vain(2, MIB), Ok(()), "another address");
     assert!(load.hold(0, from(1), None, false).is_ok(), "what is not signed is not hashed");
     load.tick(start + SECOND);
@@ -87,7 +87,7 @@ fn what_is_hashed_in_vain_is_paid_for_by_its_address_alone() {
     // However much is owed, nobody waits for longer than a bucket takes to fill.
     load.tick(start + 20 * SECOND);
     in_vain(1, 1_000 * MIB).unwrap();
-    assert_eq!(in_vain(1, 0), Err(Refusal::Unverified(Duration::from_nanos(8 * SECOND + 1))));
+    assert_eq!(in_vain(1, 0), Err(LoadRefusal::Unverified(Duration::from_nanos(8 * SECOND + 1))));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn what_was_verified_or_had_no_room_costs_nothing() {
         let mut crowded = load.hold(0, from(1), None, true).unwrap();
         crowded.charge();
         crowded.hashed(MIB);
-        assert_eq!(crowded.grow(1), Err(Refusal::IntegrationFull));
+        assert_eq!(crowded.grow(1), Err(LoadRefusal::IntegrationFull));
     }
     assert!(load.hold(0, from(1), None, true).is_ok());
 }

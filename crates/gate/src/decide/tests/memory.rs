@@ -107,8 +107,8 @@ fn an_unreadable_status_is_answered_as_configured() {
     let mut bench = tight("deny");
     let hash = bench.gate.hash_key().subject(user("alice").as_ref());
     let slab = slab::with_status(None, hash, b"\xff\xff", 0, |_| false).unwrap();
-    let (_, mark) = bench.memory.read(Key::Slab(hash.slab(16)));
-    bench.memory.write(Key::Slab(hash.slab(16)), &slab, mark).unwrap();
+    let (_, mark) = bench.memory.read(MemoryKey::Slab(hash.slab(16)));
+    bench.memory.write(MemoryKey::Slab(hash.slab(16)), &slab, mark).unwrap();
     assert_eq!(bench.alice("/"), "rule=slab_unreadable");
 }
 
@@ -129,7 +129,7 @@ fn a_block_that_arrives_between_read_and_write_is_seen() {
     let hash = bench.gate.hash_key().subject(user("alice").as_ref());
     let status = state([blocked("fraud")]).pack();
     bench.memory.intruder = Some(Box::new(move |values| {
-        let key = Key::Slab(hash.slab(16));
+        let key = MemoryKey::Slab(hash.slab(16));
         let known = values.get(&key).map(|(slab, _)| slab.as_slice());
         let slab = slab::with_status(known, hash, &status, 0, |_| false).unwrap();
         values.insert(key, (slab, u32::MAX));
@@ -143,7 +143,7 @@ fn a_block_that_an_older_module_has_stored_is_seen() {
     let hash = bench.gate.hash_key().subject(user("alice").as_ref());
     let status = push::State::from(&state([blocked("fraud")])).encode_to_vec();
     let slab = slab::with_status(None, hash, &status, 0, |_| false).unwrap();
-    bench.memory.values.insert(Key::Slab(hash.slab(16)), (slab, 1));
+    bench.memory.values.insert(MemoryKey::Slab(hash.slab(16)), (slab, 1));
     assert_eq!(bench.alice("/"), "rule=block:fraud event=evt-fraud");
 }
 

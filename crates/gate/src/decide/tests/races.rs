@@ -51,12 +51,12 @@ struct World {
 }
 
 /// The memory as one worker sees it.
-struct Worker<'a> {
+struct WorkerMemo<'a> {
     world: &'a World,
     depth: u32,
 }
 
-impl Worker<'_> {
+impl WorkerMemo<'_> {
     fn let_others_in(&self) {
         if self.depth < DEPTH_MAX {
             let others = self.world.script.borrow_mut().pop_front().unwrap_or(0);
@@ -67,13 +67,13 @@ impl Worker<'_> {
     }
 }
 
-impl Shared for Worker<'_> {
-    fn read(&mut self, key: Key) -> (Option<Vec<u8>>, Mark) {
+impl SharedMemory for WorkerMemo<'_> {
+    fn read(&mut self, key: MemoryKey) -> (Option<Vec<u8>>, Mark) {
         self.let_others_in();
         self.world.memory.borrow_mut().read(key)
     }
 
-    fn write(&mut self, key: Key, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
+    fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
         self.let_others_in();
         let written = self.world.memory.borrow_mut().write(key, value, mark);
         let lost = u64::from(written.is_err());
@@ -103,7 +103,7 @@ impl World {
     fn request(&self, id: u32, depth: u32) {
         let before = self.state_of(id);
         let request = Plain::get("/").with("x-user-id", &format!("user-{id}"));
-        let mut worker = Worker { world: self, depth };
+        let mut worker = WorkerMemo { world: self, depth };
         let decision = self.gate.decide(&request, &mut worker, &self.time, Freshness::Fresh);
         let is_blocked = match &decision.verdict {
             Verdict::Deny(denial) => matches!(denial.cause, Cause::Block { .. }),
@@ -122,7 +122,7 @@ impl World {
     fn push(&self, id: u32, effect: Effect, depth: u32) {
         let number = self.events.replace(self.events.get() + 1);
         let change = state([event(&format!("evt-{number}"), number, effect)]);
-        let mut worker = Worker { world: self, depth };
+        let mut worker = WorkerMemo { world: self, depth };
         let subject = user(&format!("user-{id}"));
         crate::testing::apply(&self.gate, &mut worker, &self.time, &subject, &change).unwrap();
         // Only once it is stored does anybody count on it.

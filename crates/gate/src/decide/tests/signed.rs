@@ -58,7 +58,7 @@ impl Bench {
             HeadersDecision::Done(decision) => decision,
             HeadersDecision::NeedBody(mut pending) => {
                 for chunk in body.chunks(3) {
-                    if pending.on_data(chunk) == Progress::Done {
+                    if pending.on_data(chunk) == BodyProgress::Done {
                         break;
                     }
                 }

@@ -32,7 +32,7 @@ fn pack(changes: &mut [push::Change]) {
 /// Empties the slab of a subject: what no part of the node ever does.
 fn forget(node: &mut Node, subject: &Subject) {
     let slab = node.gate.hash_key().subject(subject.as_ref()).slab(16);
-    node.memory.values.remove(&Key::Slab(slab)).unwrap();
+    node.memory.values.remove(&MemoryKey::Slab(slab)).unwrap();
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_status_that_was_altered_is_repaired() {
     let (mut node, mut vm, daemon, poll) = synced(1);
     let (subject, gate) = (user("user-0"), &node.gate);
     let hash = gate.hash_key().subject(subject.as_ref());
-    let key = Key::Slab(hash.slab(16));
+    let key = MemoryKey::Slab(hash.slab(16));
     let other = state([event("older", -9, lift(None))]);
     let (slab, _) = node.memory.read(key);
     let slab = slab::with_status(slab.as_deref(), hash, &other.pack(), 0, |_| false).unwrap();
@@ -94,7 +94,7 @@ fn what_an_older_module_has_stored_is_not_missing_and_is_merged_with() {
     let hash = node.gate.hash_key().subject(subject.as_ref());
     let status = push::State::from(&daemon.states[&subject]).encode_to_vec();
     let slab = slab::with_status(None, hash, &status, 0, |_| false).unwrap();
-    node.memory.values.insert(Key::Slab(hash.slab(16)), (slab, 77));
+    node.memory.values.insert(MemoryKey::Slab(hash.slab(16)), (slab, 77));
     let report = node.answer(&mut vm, Rank::Singleton, &check_of(&daemon, poll.applied, 1));
     assert_eq!((report.checked, report.repaired), (1, 0));
     daemon.ingest(&subject, event("another", 1, Effect::Block(block("cooling_off"))));
@@ -123,7 +123,7 @@ fn what_is_over_is_not_missing() {
 fn a_check_that_cannot_be_stored_is_refused() {
     let (mut node, mut vm, daemon, poll) = synced(1);
     let slab = node.gate.hash_key().subject(user("user-0").as_ref()).slab(16);
-    node.memory.values.insert(Key::Slab(slab), (vec![slab::VERSION + 1], 1));
+    node.memory.values.insert(MemoryKey::Slab(slab), (vec![slab::VERSION + 1], 1));
     let report = node.answer(&mut vm, Rank::Singleton, &check_of(&daemon, poll.applied, 1));
     assert_eq!((report.checked, report.repaired, report.refused), (0, 0, 1));
     assert_eq!(report.next.unwrap().refused[0].cause, "the slab is of another version");
@@ -138,10 +138,11 @@ fn a_late_answer_does_not_hide_what_a_later_one_could_not_store() {
     let mut other = poller(2);
     node.tick(&mut other, Rank::Singleton).unwrap();
     let slab = node.gate.hash_key().subject(user("user-0").as_ref()).slab(16);
-    let whole = node.memory.values.insert(Key::Slab(slab), (vec![slab::VERSION + 1], 1)).unwrap();
+    let whole =
+        node.memory.values.insert(MemoryKey::Slab(slab), (vec![slab::VERSION + 1], 1)).unwrap();
     let check = check_of(&daemon, poll.applied, 2);
     node.answer(&mut other, Rank::Singleton, &check);
-    node.memory.values.insert(Key::Slab(slab), whole);
+    node.memory.values.insert(MemoryKey::Slab(slab), whole);
     // The first one gets to its answer after its lease has come back to it.
     node.pass_ms(1_100);
     node.answer(&mut vm, Rank::Singleton, &late);

@@ -39,7 +39,7 @@ fn another_geometry_is_refused() {
 #[test]
 fn whoever_is_faster_decides() {
     let intruder: Intruder = Box::new(|values| {
-        values.insert(Key::Geometry, (32u32.to_le_bytes().to_vec(), 1));
+        values.insert(MemoryKey::Geometry, (32u32.to_le_bytes().to_vec(), 1));
     });
     let mut memory = Memory { intruder: Some(intruder), ..Memory::default() };
     let error = join(&mut memory, STORAGE, None, [1; 32]).unwrap_err();
@@ -48,7 +48,7 @@ fn whoever_is_faster_decides() {
 
 #[test]
 fn what_cannot_be_read_is_refused() {
-    for key in [Key::Geometry, Key::HashKey] {
+    for key in [MemoryKey::Geometry, MemoryKey::HashKey] {
         let mut memory = Memory::default();
         memory.values.insert(key, (vec![1, 2, 3], 1));
         assert_eq!(join(&mut memory, STORAGE, None, [1; 32]), Err(JoinError::Unreadable));
@@ -80,7 +80,7 @@ fn the_longest_tolerance_counts_for_all_and_a_new_memory_begins_late() {
     };
     let mut memory = Memory::default();
     let horizon =
-        |memory: &mut Memory| Horizon::decode(memory.read(Key::ReplayHorizon).0.as_deref());
+        |memory: &mut Memory| Horizon::decode(memory.read(MemoryKey::ReplayHorizon).0.as_deref());
     for (seconds, expected) in [(10, 10), (300, 300), (10, 300)] {
         join(&mut memory, STORAGE, replay(seconds), [1; 32]).unwrap();
         assert_eq!(horizon(&mut memory).tolerance, Duration::from_secs(expected));

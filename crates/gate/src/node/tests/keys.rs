@@ -83,7 +83,7 @@ fn of_a_configured_and_a_pushed_key_the_pushed_one_holds() {
 #[test]
 fn keys_that_cannot_be_read_are_none() {
     let mut node = Node::new();
-    node.memory.values.insert(Key::Keys, (b"\xff\xff".to_vec(), 9));
+    node.memory.values.insert(MemoryKey::Keys, (b"\xff\xff".to_vec(), 9));
     let mut cache = KeyCache::new(node.gate.config());
     assert_eq!(ids(&mut node, &mut cache), "");
 }
@@ -102,7 +102,7 @@ fn handed_out_keys_are_for_one_profile() {
         let gate = gate(&config);
         let mut memory = Memory::default();
         let set = push::KeySet { version: 1, keys: vec![key] };
-        memory.values.insert(Key::Keys, (set.encode_to_vec(), 1));
+        memory.values.insert(MemoryKey::Keys, (set.encode_to_vec(), 1));
         let mut cache = KeyCache::new(gate.config());
         let profile = cache.get(&mut memory).iter().map(|key| key.profile).next();
         let unclear = cache.unclear().iter().map(|id| id.to_string()).collect::<Vec<_>>().join(" ");

@@ -33,7 +33,7 @@ fn a_higher_rank_takes_the_lease_at_once() {
 fn of_two_at_once_one_wins() {
     let intruder: Intruder = Box::new(|values| {
         let lease = messages::Lease { holder: 2, rank: 1, expires_at: 500 * MS };
-        values.insert(Key::Lease, (lease.encode_to_vec(), 9));
+        values.insert(MemoryKey::Lease, (lease.encode_to_vec(), 9));
     });
     let mut memory = Memory { intruder: Some(intruder), ..Memory::default() };
     assert!(!hold(&mut memory, 1, Rank::Worker, 0));
@@ -42,7 +42,7 @@ fn of_two_at_once_one_wins() {
 #[test]
 fn what_is_no_lease_is_taken() {
     let mut memory = Memory::default();
-    memory.values.insert(Key::Lease, (vec![0xff; 3], 1));
+    memory.values.insert(MemoryKey::Lease, (vec![0xff; 3], 1));
     assert!(hold(&mut memory, 1, Rank::Worker, 0));
 }
 

@@ -86,7 +86,7 @@ fn what_is_no_answer_changes_nothing() {
     for (i, body) in wrong.iter().enumerate() {
         let before = node.memory.values.clone();
         let answer = vm.on_answer(body, node.vm(Rank::Singleton));
-        assert_eq!(answer, Err(Failure::Malformed), "{i}");
+        assert_eq!(answer, Err(PollFailure::Malformed), "{i}");
         assert_eq!(node.memory.values, before, "{i}");
         assert_eq!(node.tick(&mut vm, Rank::Singleton), None, "not at once: {i}");
         node.pass_ms(1_000);

@@ -146,7 +146,7 @@ fn a_slab_of_another_version_is_refused() {
     let alice = user("alice");
     daemon.ingest(&alice, blocked("evt", 0));
     let slab = node.gate.hash_key().subject(alice.as_ref()).slab(16);
-    node.memory.values.insert(Key::Slab(slab), (vec![slab::VERSION + 1], 1));
+    node.memory.values.insert(MemoryKey::Slab(slab), (vec![slab::VERSION + 1], 1));
     let poll = node.follow(&mut vm, &daemon);
     assert_eq!(poll.refused[0].cause, "the slab is of another version");
 }

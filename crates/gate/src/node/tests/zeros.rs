@@ -17,7 +17,7 @@ impl Node {
     fn new(synced: bool) -> Self {
         let mut memory = Memory::default();
         let progress = Progress { synced, ..Progress::default() };
-        memory.values.insert(Key::Progress, (progress.encode_to_vec(), 1));
+        memory.values.insert(MemoryKey::Progress, (progress.encode_to_vec(), 1));
         Self { gate: gate(&base()), memory, time: Time::default() }
     }
 
@@ -28,7 +28,7 @@ impl Node {
     }
 
     fn emptied_at(&self) -> Vec<UnixMicros> {
-        let slabs = self.memory.values.iter().filter(|(key, _)| matches!(key, Key::Slab(_)));
+        let slabs = self.memory.values.iter().filter(|(key, _)| matches!(key, MemoryKey::Slab(_)));
         let entries = slabs.flat_map(|(_, (slab, _))| slab::entries(Some(slab)).flatten());
         let states = entries.map(|entry| State::unpack(entry.status).unwrap());
         let zeros = |state: State| state.zeros(self.time.wall()).map(|(z, _)| z.at).collect();

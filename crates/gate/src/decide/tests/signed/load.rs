@@ -15,12 +15,12 @@ fn hooks() -> Value {
 }
 
 /// A gate with the worker that remembers.
-struct Worked(Bench, Worker);
+struct Worked(Bench, WorkerMemo);
 
 impl Worked {
     fn new(config: &Value) -> Self {
         let bench = Bench::new(config);
-        let worker = Worker::new(bench.gate.config());
+        let worker = WorkerMemo::new(bench.gate.config());
         worker.load.tick(bench.time.monotonic());
         Self(bench, worker)
     }
@@ -38,7 +38,7 @@ impl Worked {
             HeadersDecision::NeedBody(pending) => pending,
         };
         for chunk in body.chunks(300_000) {
-            if pending.on_data(chunk) == Progress::Done {
+            if pending.on_data(chunk) == BodyProgress::Done {
                 break;
             }
         }
@@ -90,7 +90,7 @@ fn what_cannot_be_read_again_is_not_verified() {
     let mut worked = Worked::new(&hooks());
     let request = hook("k2", "d", b"body");
     let HeadersDecision::NeedBody(mut pending) = worked.begin(&request) else { panic!("not held") };
-    assert_eq!(pending.on_data(b"body"), Progress::More);
+    assert_eq!(pending.on_data(b"body"), BodyProgress::More);
     let Worked(Bench { gate, memory, time }, worker) = &mut worked;
     let fresh = Some(Freshness::Fresh);
     let mut context = Context { shared: memory, clock: time, worker };
@@ -157,7 +157,7 @@ fn a_body_for_which_there_is_no_room_is_refused_as_soon_as_that_is_certain() {
     let HeadersDecision::NeedBody(mut first) = worked.begin(&hook("k1", "a", b"")) else {
         panic!("not held")
     };
-    assert_eq!(first.on_data(&vec![b'x'; 9_000_000]), Progress::More);
+    assert_eq!(first.on_data(&vec![b'x'; 9_000_000]), BodyProgress::More);
     let refused = "rule=body_no_room integration=payments";
     let announced = hook("k1", "b", b"").with("content-length", "1000001");
     assert_eq!(worked.send(&announced, b"").0, refused, "before its body");

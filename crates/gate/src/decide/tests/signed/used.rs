@@ -14,7 +14,7 @@ fn a_request_over_a_limit_is_not_used_up() {
     let limited = "rule=limit:per-partner partner=acme key=k1";
     assert_eq!(bench.sends(&signed("c"), BODY), limited);
     let remembered = |bench: &Bench| {
-        let slabs = (0..16).filter_map(|slab| bench.memory.values.get(&Key::Replay(slab)));
+        let slabs = (0..16).filter_map(|slab| bench.memory.values.get(&MemoryKey::Replay(slab)));
         slabs.map(|(slab, _)| slab.len() / 24).sum::<usize>()
     };
     assert_eq!(remembered(&bench), 2, "a flood does not fill the memory that all partners share");
@@ -55,7 +55,7 @@ fn a_request_is_not_used_again_elsewhere() {
 fn a_request_that_cannot_be_remembered_is_rejected() {
     let mut bench = Bench::new(&config());
     for slab in 0..16 {
-        bench.memory.values.insert(Key::Replay(slab), (vec![9], 1));
+        bench.memory.values.insert(MemoryKey::Replay(slab), (vec![9], 1));
     }
     let full = "rule=signature:replay_full integration=payments partner=acme key=k1";
     assert_eq!(bench.sends(&signed("a"), BODY), full);
@@ -126,7 +126,7 @@ impl Handed {
         };
         let set = push::KeySet { version: *version, keys: vec![key] };
         let mark = 1_000 + u32::try_from(*version).unwrap();
-        bench.memory.values.insert(Key::Keys, (set.encode_to_vec(), mark));
+        bench.memory.values.insert(MemoryKey::Keys, (set.encode_to_vec(), mark));
     }
 
     fn headers(&mut self, nonce: &str) -> Box<Pending> {

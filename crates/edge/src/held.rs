@@ -15,9 +15,9 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use gate::decide::Pending;
-use model::time::{Clock, MonotonicNanos};
+use model::time::MonotonicNanos;
 
-use crate::host::{self, HostClock};
+use crate::host::Host;
 
 /// How often it is looked what was received of a request; and how long a part of its body, once
 /// received, may be on its way to the plugin: filters before this one may keep it for a while.
@@ -62,8 +62,8 @@ impl Held {
 }
 
 /// A request that may never get a body.
-struct Waiting {
-    stream: u32,
+struct Waiting<Id> {
+    stream: Id,
     slot: Weak<Slot>,
     /// What Envoy had received of it when it was held.
     head_bytes: u64,
@@ -73,21 +73,21 @@ struct Waiting {
 }
 
 /// A request that was held, and when that was looked at first.
-struct Timed {
-    stream: u32,
+struct Timed<Id> {
+    stream: Id,
     slot: Weak<Slot>,
     since: Option<MonotonicNanos>,
 }
 
-/// All requests that are held.
-pub(crate) struct Watch {
+/// All requests that one worker holds.
+pub(crate) struct Watch<H: Host> {
     bodies_come: Cell<bool>,
-    waiting: RefCell<Vec<Waiting>>,
-    timed: RefCell<Vec<Timed>>,
+    waiting: RefCell<Vec<Waiting<H::StreamId>>>,
+    timed: RefCell<Vec<Timed<H::StreamId>>>,
     time_max: Duration,
 }
 
-impl Watch {
+impl<H: Host> Watch<H> {
     /// Watches for bodies that take longer than this.
     pub(crate) fn new(time_max: Duration) -> Self {
         let (waiting, timed) = (RefCell::default(), RefCell::default());
@@ -95,7 +95,7 @@ impl Watch {
     }
 
     /// Holds the request of a stream.
-    pub(crate) fn hold(&self, stream: u32, pending: Box<Pending>) -> Held {
+    pub(crate) fn hold(&self, stream: H::StreamId, pending: Box<Pending>, host: H) -> Held {
         let pending = RefCell::new(Some(pending));
         let held = Rc::new(Slot { pending, is_released: Cell::new(false) });
         if let Ok(mut timed) = self.timed.try_borrow_mut() {
@@ -109,8 +109,8 @@ impl Watch {
             waiting.push(Waiting {
                 stream,
                 slot: Rc::downgrade(&held),
-                head_bytes: host::received_bytes(),
-                look_at: next_look(HostClock.monotonic()),
+                head_bytes: host.received_bytes(),
+                look_at: next_look(host.monotonic()),
                 has_come: false,
             });
         }
@@ -127,7 +127,7 @@ impl Watch {
     }
 
     /// The streams whose bodies have taken too long.
-    pub(crate) fn overdue(&self, now: MonotonicNanos) -> Vec<(u32, Held)> {
+    pub(crate) fn overdue(&self, now: MonotonicNanos) -> Vec<(H::StreamId, Held)> {
         let Ok(mut timed) = self.timed.try_borrow_mut() else { return Vec::new() };
         let most = nanos(self.time_max);
         let mut overdue = Vec::new();
@@ -146,7 +146,7 @@ impl Watch {
 
     /// The streams whose requests wait in vain: of their bodies something was received, and not handed
     /// over.
-    pub(crate) fn give_up(&self, now: MonotonicNanos) -> Vec<(u32, Held)> {
+    pub(crate) fn give_up(&self, now: MonotonicNanos, host: H) -> Vec<(H::StreamId, Held)> {
         let Ok(mut waiting) = self.waiting.try_borrow_mut() else { return Vec::new() };
         if waiting.is_empty() {
             return Vec::new();
@@ -161,8 +161,8 @@ impl Watch {
                 given_up.push((one.stream, Held(slot)));
                 return false;
             }
-            host::switch_to(one.stream);
-            one.has_come = host::received_bytes() > one.head_bytes;
+            host.switch_to(one.stream);
+            one.has_come = host.received_bytes() > one.head_bytes;
             one.look_at = next_look(now);
             true
         });

@@ -2,8 +2,11 @@
 
 use std::cmp::Ordering;
 
+use crate::host::Metric;
+
 /// Metrics by what is counted, sorted. A fraction of the code that a `BTreeMap` would be in the module.
-pub(super) struct Sorted<K>(Vec<(K, u32)>);
+#[derive(Debug)]
+pub(crate) struct Sorted<K>(Vec<(K, Metric)>);
 
 impl<K> Default for Sorted<K> {
     fn default() -> Self {
@@ -12,22 +15,22 @@ impl<K> Default for Sorted<K> {
 }
 
 impl<K: Ord> Sorted<K> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<u32> {
+    pub(crate) fn get(&self, key: &K) -> Option<Metric> {
         self.find(|known| known.cmp(key))
     }
 
     /// The metric of the key that this comparison finds equal.
-    pub(super) fn find(&self, compare: impl Fn(&K) -> Ordering) -> Option<u32> {
+    pub(crate) fn find(&self, compare: impl Fn(&K) -> Ordering) -> Option<Metric> {
         let place = self.0.binary_search_by(|(key, _)| compare(key)).ok()?;
         self.0.get(place).map(|(_, metric)| *metric)
     }
 
     /// Adds a metric, if there is one; a key that is known keeps its own.
-    pub(super) fn insert(&mut self, key: K, metric: Option<u32>) {
+    pub(crate) fn insert(&mut self, key: K, metric: Option<Metric>) {
         if let Some(metric) = metric
             && let Err(place) = self.0.binary_search_by(|(known, _)| known.cmp(&key))
         {

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::EVENT_BYTES_MAX;
 
 const NOW: &str = "2026-11-22T12:00:00Z";
 

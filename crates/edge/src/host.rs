@@ -1,0 +1,163 @@
+//! What the proxy has to offer: the one trait that a host implements.
+
+use std::fmt;
+use std::time::Duration;
+
+use gate::claim::Claim;
+use gate::response::Response;
+use model::memory::SharedMemory;
+use model::time::Clock;
+use signing::headers::Headers;
+
+/// The proxy, as the callback at hand sees it. A value is a handle that is made for a callback and
+/// copied freely.
+///
+/// Calls about a request or a response mean the stream that the proxy is calling about, or the one that
+/// [`Host::switch_to`] has named. Values come as bytes, since nothing that a client sends has to be UTF-8. An
+/// answer that the proxy cannot give is none, and never a panic.
+pub trait Host: Clock + Copy {
+    /// What the proxy knows a stream by.
+    type StreamId: Copy;
+
+    /// Memory that all workers of the process share.
+    type Memory: SharedMemory;
+
+    /// The memory that all workers of the process share.
+    fn memory(&self) -> Self::Memory;
+
+    /// Random bytes; none if the proxy has none to give.
+    fn random<const N: usize>(&self) -> Option<[u8; N]>;
+
+    /// Writes a line to the proxy's log.
+    fn log(&self, level: Level, text: fmt::Arguments<'_>);
+
+    /// The name of this proxy, if its configuration gives one.
+    fn node_id(&self) -> Option<String>;
+
+    /// Whether this worker is the singleton service of the process: on the main thread, and without
+    /// requests.
+    fn is_singleton(&self) -> bool;
+
+    /// Asks for [`Call::on_tick`](crate::Call::on_tick) to be called this often.
+    fn set_tick_period(&self, period: Duration);
+
+    /// Defines a counter, or finds it.
+    fn counter(&self, name: &str) -> Option<Metric>;
+
+    /// Defines a histogram, or finds it.
+    fn histogram(&self, name: &str) -> Option<Metric>;
+
+    /// What a counter has counted in all workers.
+    fn counted(&self, counter: Metric) -> u64;
+
+    /// Adds to a counter.
+    fn count(&self, counter: Metric, by: usize);
+
+    /// Adds a value to a histogram.
+    fn record(&self, histogram: Metric, value: u64);
+
+    /// Sends an HTTP request; the number comes back with its answer. None if it could not be sent.
+    fn dispatch(&self, request: &HttpCall<'_>) -> Option<u32>;
+
+    /// Status and body of the answer that has come to a request of [`Host::dispatch`]; no status if there was no
+    /// answer at all.
+    fn dispatched(&self, body_bytes: usize) -> (Option<u32>, Vec<u8>);
+
+    /// Says that the mark of a gate ([`Host::leave_mark`]) can be left once on each stream. False if the proxy
+    /// cannot do that.
+    fn declare_mark(&self) -> bool;
+
+    /// Leaves the mark of the gate with this configuration on the stream, where no client can.
+    fn leave_mark(&self, configuration: u32) -> Marked;
+
+    /// Every line of the request's headers: fetched anew each time.
+    fn request_headers(&self) -> Headers;
+
+    /// Sets a header of the request, whatever it was.
+    fn set_request_header(&self, name: &str, value: &str);
+
+    /// Removes a header from the request.
+    fn remove_request_header(&self, name: &str);
+
+    /// A claim of the token that the proxy has verified.
+    fn jwt_claim(&self, payload: &str, name: &str) -> Claim;
+
+    /// The address that the request came from, with or without a port.
+    fn client_address(&self) -> Option<Vec<u8>>;
+
+    /// How many bytes the proxy has received of the request, of its headers and its body; 0 if it does
+    /// not tell.
+    fn received_bytes(&self) -> u64;
+
+    /// Hands over a part of the request's body that the proxy holds, in as many pieces as it likes: so many
+    /// bytes from a place, or fewer if there are fewer.
+    fn read_request_body(&self, start: usize, bytes: usize, read: impl FnMut(&[u8]));
+
+    /// The header lines that came after the request's body.
+    fn request_trailers(&self) -> Headers;
+
+    /// Removes a line from those that came after the request's body.
+    fn remove_request_trailer(&self, name: &str);
+
+    /// Adds a header to the upstream's response.
+    fn add_response_header(&self, name: &str, value: &str);
+
+    /// Answers the request instead of the upstream, at most once per stream. The access log finds the details,
+    /// which may not have spaces.
+    fn respond(&self, response: &Response, details: &str);
+
+    /// Leaves a line for the access log.
+    fn set_log_line(&self, line: &str);
+
+    /// Makes a stream the one that the next calls are about.
+    fn switch_to(&self, stream: Self::StreamId);
+
+    /// Lets a request go on that was held.
+    fn resume_request(&self);
+}
+
+/// What the proxy does with the part of a stream that it has called about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It goes on.
+    Continue,
+    /// It is kept back, or has been answered.
+    Pause,
+}
+
+/// How much a line of the log matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// What may be good to know.
+    Info,
+    /// What an operator should look at.
+    Warn,
+    /// What is not enforced, or not possible.
+    Error,
+}
+
+/// The proxy's number for a counter or a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric(pub u32);
+
+/// An HTTP request of the gate's own.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpCall<'a> {
+    /// The proxy's name for where it goes.
+    pub cluster: &'a str,
+    /// Its header lines.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Its body.
+    pub body: &'a [u8],
+    /// How long its answer may take.
+    pub timeout: Duration,
+}
+
+/// What leaving the mark of a gate on a stream has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marked {
+    /// No gate was here before.
+    First,
+    /// A gate was, and has left this.
+    Again(Option<u32>),
+}

@@ -1,0 +1,110 @@
+//! Counters: what is counted, and under which name.
+//!
+//! All are defined at start, so that a scrape shows zeros before anything happens. Only reasons of
+//! blocks come up at run time; metrics never expire, so there is a limit to them. No name ever
+//! holds anything of a request or a user.
+//!
+//! [`Metrics`] has the numbers of those that are defined at start, and is the same for all workers. What a
+//! worker counts is in its [`Tally`] until the next tick. What is counted of what is in `counting`.
+
+mod sorted;
+mod tally;
+
+use gate::config::{Config, Integration};
+use gate::decide::Cause;
+use model::name::Name;
+use signing::{Failure, Profile};
+
+use crate::host::{Host, Metric};
+use sorted::Sorted;
+pub(crate) use tally::Tally;
+
+/// What can come of a rule.
+const OUTCOMES: [&str; 3] = ["denied", "would_deny", "failed_open"];
+
+/// A signed body that is too large to be verified.
+pub(crate) const TOO_LARGE: &str = "too_large";
+
+/// What is counted of answers to polls, and of the lease.
+const PUSH: [&str; 11] = [
+    "batches",
+    "changes",
+    "urgent",
+    "checked",
+    "repaired",
+    "refused",
+    "snapshots",
+    "superseded",
+    "failed",
+    "lease_taken",
+    "keys_left_out",
+];
+
+/// The counters of one plugin whose names are known at start, by what they count.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) prefix: Name,
+    pub(crate) allowed: Option<Metric>,
+    pub(crate) repeated: Option<Metric>,
+    pub(crate) decision_ns: Option<Metric>,
+    pub(crate) by_cause: Sorted<(&'static str, &'static str)>,
+    pub(crate) by_limit: Sorted<(&'static str, usize)>,
+    pub(crate) by_integration: Sorted<(&'static str, usize)>,
+    /// How each integration's requests are signed, by its index.
+    pub(crate) profiles: Vec<Option<Profile>>,
+    pub(crate) signatures: Sorted<(Profile, &'static str)>,
+    pub(crate) push: Sorted<&'static str>,
+}
+
+impl Metrics {
+    /// Defines all counters whose names are known by now.
+    pub(crate) fn new(config: &Config, host: impl Host) -> Self {
+        let prefix = config.stat_prefix.clone();
+        let counter = |name: &[&str]| counter(&prefix, name, host);
+        let (mut by_cause, mut by_limit, mut by_integration) =
+            (Sorted::default(), Sorted::default(), Sorted::default());
+        for outcome in OUTCOMES {
+            for cause in Cause::NAMES {
+                by_cause.insert((outcome, cause), counter(&[outcome, cause]));
+            }
+            for (index, limit) in config.limits.iter().enumerate() {
+                let name = ["limit", limit.name.as_str(), outcome];
+                by_limit.insert((outcome, index), counter(&name));
+            }
+            for (index, integration) in config.integrations.iter().enumerate() {
+                let name = ["integration", integration.name.as_str(), outcome];
+                by_integration.insert((outcome, index), counter(&name));
+            }
+        }
+        let profile_of = |one: &Integration| Some(one.signature.as_ref()?.profile);
+        let profiles: Vec<_> = config.integrations.iter().map(profile_of).collect();
+        let mut signatures = Sorted::default();
+        for profile in profiles.iter().flatten() {
+            for result in ["verified", TOO_LARGE].into_iter().chain(Failure::NAMES) {
+                let name = ["signature", profile.as_str(), result];
+                signatures.insert((*profile, result), counter(&name));
+            }
+        }
+        let mut push = Sorted::default();
+        for name in PUSH {
+            push.insert(name, counter(&["push", name]));
+        }
+        Self {
+            allowed: counter(&["allowed"]),
+            repeated: counter(&["repeated"]),
+            decision_ns: host.histogram(&format!("{prefix}.decision_ns")),
+            by_cause,
+            by_limit,
+            by_integration,
+            profiles,
+            signatures,
+            push,
+            prefix: prefix.clone(),
+        }
+    }
+}
+
+/// Defines the counter whose name has these parts.
+pub(crate) fn counter(prefix: &Name, parts: &[&str], host: impl Host) -> Option<Metric> {
+    host.counter(&format!("{prefix}.{}", parts.join(".")))
+}

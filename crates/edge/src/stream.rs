@@ -1,0 +1,165 @@
+//! One request: asks the gate, and does what it says.
+//!
+//! A request whose body has to be seen first is held: headers and body are paused, so that nothing
+//! of it reaches the upstream, until the gate has decided. With trailers the body's last callback
+//! does not say that it is the last, so trailers end a body, too.
+
+use gate::config::RateLimitHeaders;
+use gate::decide::{BodyProgress, Cause, Decision, HeadersDecision, Pending, Verdict};
+use gate::response;
+use model::bucket::Quota;
+use signing::{KEY_ID_HEADER, PARTNER_HEADER};
+
+use crate::ask::Other;
+use crate::call::Call;
+use crate::held::Held;
+use crate::host::{Action, Host};
+use crate::request::{Current, scrub_trailers};
+
+/// One request and its response. Each callback of the proxy has a method here; [`Call`] says for which
+/// plugin and in which worker, both the same for all callbacks of one stream.
+pub struct Stream<H: Host> {
+    id: H::StreamId,
+    phase: Phase,
+    /// What is left in the buckets, to be told in the response.
+    quotas: Vec<(usize, Quota)>,
+}
+
+enum Phase {
+    /// The gate has let it through, or was not asked yet.
+    Open,
+    /// Its body is awaited, of which so many bytes were read.
+    Held(Held, usize),
+    /// It was answered here: nothing of it may go on.
+    Answered,
+}
+
+impl<H: Host> Stream<H> {
+    /// A stream that the proxy knows by this id has begun.
+    #[must_use]
+    pub fn begin(call: Call<'_, H>, id: H::StreamId) -> Self {
+        call.worker.note_request();
+        Self { id, phase: Phase::Open, quotas: Vec::new() }
+    }
+
+    /// The headers of the request are there; with `end_of_stream` there is no body.
+    pub fn on_request_headers(&mut self, call: Call<'_, H>, end_of_stream: bool) -> Action {
+        let started = call.start_timing();
+        // Before anything is removed or taken: the gate before has set and taken it.
+        match call.find_other_gate() {
+            Other::None => {}
+            Other::Same => return Action::Continue,
+            Other::Different => return self.conclude(call, call.plugin.gate.second_gate()),
+        }
+        let request = Current::new(call.host);
+        request.scrub();
+        let action = match call.decide(&request) {
+            HeadersDecision::Done(decision) => self.conclude(call, decision),
+            HeadersDecision::NeedBody(pending) => self.hold(call, pending, end_of_stream),
+        };
+        call.end_timing(started);
+        action
+    }
+
+    /// More of the body is there: the proxy holds so many bytes of it by now.
+    pub fn on_request_body(
+        &mut self,
+        call: Call<'_, H>,
+        body_bytes: usize,
+        end_of_stream: bool,
+    ) -> Action {
+        let (held, read) = match &mut self.phase {
+            Phase::Open => return Action::Continue,
+            Phase::Answered => return Action::Pause,
+            Phase::Held(held, read) => (held, read),
+        };
+        let Some(mut pending) = held.take() else { return given_up(held) };
+        call.worker.watch.body_callback();
+        // The size is that of everything held so far; each byte is handed over once.
+        let (start, mut progress) = (*read, BodyProgress::More);
+        call.host.read_request_body(start, body_bytes.saturating_sub(start), |piece| {
+            *read = read.saturating_add(piece.len());
+            progress = pending.on_data(piece);
+        });
+        if *read != body_bytes {
+            // What cannot be read cannot be verified.
+            let decision = call.abandon(Cause::BodyNotHeld, pending);
+            return self.conclude(call, decision);
+        }
+        if progress == BodyProgress::More && !end_of_stream {
+            held.put_back(pending);
+            return Action::Pause;
+        }
+        self.finish(call, pending, false)
+    }
+
+    /// The body has ended, with header lines after it.
+    pub fn on_request_trailers(&mut self, call: Call<'_, H>) -> Action {
+        scrub_trailers(call.host, call.config());
+        let held = match &self.phase {
+            Phase::Open => return Action::Continue,
+            Phase::Answered => return Action::Pause,
+            Phase::Held(held, _) => held,
+        };
+        match held.take() {
+            Some(pending) => self.finish(call, pending, false),
+            None => given_up(held),
+        }
+    }
+
+    /// The headers of the response are there: adds what is left in the buckets.
+    pub fn on_response_headers(&mut self, call: Call<'_, H>) -> Action {
+        for (name, value) in response::rate_limit(call.config(), &self.quotas) {
+            call.host.add_response_header(name, &value);
+        }
+        Action::Continue
+    }
+
+    fn hold(&mut self, call: Call<'_, H>, pending: Box<Pending>, is_complete: bool) -> Action {
+        if is_complete {
+            return self.finish(call, pending, true);
+        }
+        let held = call.worker.watch.hold(self.id, pending, call.host);
+        self.phase = Phase::Held(held, 0);
+        Action::Pause
+    }
+
+    fn finish(&mut self, call: Call<'_, H>, pending: Box<Pending>, at_once: bool) -> Action {
+        let decision = call.finish(pending, at_once);
+        self.conclude(call, decision)
+    }
+
+    fn conclude(&mut self, call: Call<'_, H>, decision: Decision) -> Action {
+        call.note(&decision);
+        match &decision.verdict {
+            Verdict::Deny(denial) => {
+                call.reject(&decision, denial);
+                self.phase = Phase::Answered;
+                Action::Pause
+            }
+            Verdict::Allow => {
+                if let Some(verified) = &decision.verified {
+                    call.host.set_request_header(PARTNER_HEADER, verified.partner.as_str());
+                    call.host.set_request_header(KEY_ID_HEADER, verified.key_id.as_str());
+                }
+                if call.config().responses.ratelimit_headers == RateLimitHeaders::Always {
+                    self.quotas = decision.quotas;
+                }
+                self.phase = Phase::Open;
+                Action::Continue
+            }
+        }
+    }
+}
+
+/// What becomes of the rest of a request that was given up: it goes on only if its headers have.
+fn given_up(held: &Held) -> Action {
+    if held.is_released() { Action::Continue } else { Action::Pause }
+}
+
+/// Answers a request to a plugin that was never configured: Envoy does not send any, and if it does, nothing
+/// is let through.
+pub fn refuse_unconfigured(host: impl Host) -> Action {
+    host.respond(&response::unavailable(), "portcullis:unconfigured");
+    Action::Pause
+}

@@ -1,0 +1,34 @@
+//! When a request was signed, and whether that is neither too long ago nor still to come.
+
+use model::time::UnixMicros;
+
+use crate::{Failure, SignatureRules};
+
+pub(super) fn check_time(
+    signature: &SignatureRules,
+    timestamp: Option<u64>,
+    now: UnixMicros,
+) -> Result<(), Failure> {
+    let Some(seconds) = timestamp else { return Ok(()) };
+    if latest(signature, seconds) < now {
+        return Err(Failure::Stale);
+    }
+    if now.saturating_add(signature.tolerance) < instant(seconds) {
+        return Err(Failure::Future);
+    }
+    Ok(())
+}
+
+/// When a request that was signed at this time is used at the latest.
+pub(super) fn latest(signature: &SignatureRules, seconds: u64) -> UnixMicros {
+    instant(seconds).saturating_add(signature.tolerance)
+}
+
+pub(super) fn instant(seconds: u64) -> UnixMicros {
+    UnixMicros(seconds.saturating_mul(1_000_000))
+}
+
+pub(super) fn skew_ms(seconds: u64, now: UnixMicros) -> i64 {
+    let ms = |at: UnixMicros| i64::try_from(at.0 / 1_000).unwrap_or(i64::MAX);
+    ms(now).saturating_sub(ms(instant(seconds)))
+}
