@@ -8,7 +8,7 @@ use gate::config::Config;
 use gate::decide::Gate;
 use gate::request::Request;
 use model::hash::HashKey;
-use model::memory::{MemoryKey, Mark, Mismatch, SharedMemory};
+use model::memory::{Mark, MemoryKey, Mismatch, SharedMemory};
 use model::time::{Clock, MonotonicNanos, UnixMicros};
 use signing::headers::Headers;
 
