@@ -1,6 +1,6 @@
 //! Slabs: how subjects stand in shared memory.
 //!
-//! SharedMemory data never frees a key, so there is no key per user. A fixed number of slabs each hold
+//! Shared data never frees a key, so there is no key per user. A fixed number of slabs each hold
 //! the subjects that hash to them. One entry holds everything about its subject, buckets and status
 //! both: a request reads once and writes once, and whoever takes a token cannot overwrite a block
 //! that arrived meanwhile, because the compare-and-swap fails.

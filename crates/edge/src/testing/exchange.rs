@@ -8,7 +8,7 @@ use gate::response::Response;
 use model::push::{Message as _, Poll};
 
 /// An HTTP request that a [`Proxy`] was asked to send.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sent {
     /// Where to.
     pub cluster: String,

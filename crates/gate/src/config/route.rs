@@ -18,7 +18,7 @@ pub enum PathMatch {
     /// The path as a whole.
     Exact(String),
     /// Whole segments from the start: `/bet` is `/bet` and `/bet/1`, and not `/better`.
-    /// HeldBounds without the slash at its end.
+    /// Held without the slash at its end.
     Prefix(String),
     /// A regular expression that matches the path as a whole.
     Regex(Regex),

@@ -1,7 +1,7 @@
 //! What one worker spends on requests before it knows who has sent them: the bodies that it holds, and
 //! the bytes that it hashes in vain.
 //!
-//! Anybody can make a worker do both, so both are bounded by whom they are for. HeldBounds bodies have a share
+//! Anybody can make a worker do both, so both are bounded by whom they are for. Held bodies have a share
 //! per integration, since nobody may take what another partner needs, and a part of it per client
 //! address. Hashing in vain has a budget per client address, which good requests never touch. All of it is
 //! of one worker, and nothing of it is in shared memory: it costs no call into the proxy.
