@@ -19,7 +19,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use disk::Held;
@@ -73,6 +73,15 @@ struct Inner {
     full: Throttle,
     /// Letters of each class that wait to be written.
     waiting: [AtomicUsize; 4],
+    progress: Mutex<Progress>,
+    progressed: Condvar,
+}
+
+/// How many letters were handed to the writer, and how many it has written.
+#[derive(Debug, Default)]
+struct Progress {
+    handed: u64,
+    written: u64,
 }
 
 type Sort = (String, String, Class);
@@ -99,6 +108,8 @@ impl DeadLetters {
             started: Instant::now(),
             full: Throttle::default(),
             waiting: Default::default(),
+            progress: Mutex::default(),
+            progressed: Condvar::new(),
         });
         let (tasks, received) = sync_channel(TASKS_MAX);
         writer::spawn(Arc::clone(&inner), received)?;
@@ -116,7 +127,9 @@ impl DeadLetters {
         }
         if inner.takes_place(class) {
             let letter = Fresh::new(refused.clone());
+            let mut progress = inner.progress();
             if self.tasks.try_send(Task::Keep(letter)).is_ok() {
+                progress.handed = progress.handed.saturating_add(1);
                 return;
             }
             inner.leaves_place(class);
@@ -135,8 +148,18 @@ impl DeadLetters {
         self.inner.metrics.replayed(result);
     }
 
-    /// Waits until everything that came before is written, or for this long. Says whether it is.
-    /// Blocks.
+    /// Waits until the letters that came before are written, or for this long. Says whether they are. What is only
+    /// counted is not waited for, and nothing is written for the asking: who makes others ask costs no disk. Blocks.
+    pub fn settled(&self, patience: Duration) -> bool {
+        let progress = self.inner.progress();
+        let wanted = progress.handed;
+        let waits = |progress: &mut Progress| progress.written < wanted;
+        let waited = self.inner.progressed.wait_timeout_while(progress, patience, waits);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Waits until everything that came before is written, also what is only counted, or for this long. Says whether
+    /// it is. Blocks.
     pub fn flush(&self, patience: Duration) -> bool {
         let (done, flushed) = sync_channel(1);
         let asked = self.tasks.try_send(Task::Flush(done));
@@ -169,6 +192,18 @@ impl DeadLetters {
 }
 
 impl Inner {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that so many letters of those that were handed over are written.
+    fn note_written(&self, letters: usize) {
+        let mut progress = self.progress();
+        let letters = u64::try_from(letters).unwrap_or(u64::MAX);
+        progress.written = progress.written.saturating_add(letters);
+        self.progressed.notify_all();
+    }
+
     /// Does something with the database, and opens it first if need be.
     fn with<T>(
         &self,

@@ -193,3 +193,27 @@ fn neither_debug_form_shows_what_was_sent() {
     let text = format!("{letter:?} {:?}", Letter::from(letter.clone()));
     assert!(!text.contains("alice"), "{text}");
 }
+
+#[test]
+fn whoever_asks_whether_letters_are_written_costs_the_disk_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let metrics = DeadLetterMetrics::default();
+    let letters = DeadLetters::start(directory.path(), Bounds::default(), metrics).unwrap();
+    assert!(letters.settled(Duration::ZERO), "there is none");
+    letters.keep(refused("too_old", Proof::NotAsked, "a", wall_clock().0));
+    assert!(letters.settled(Duration::from_secs(20)));
+    assert_eq!(letters.list(&Filter::default(), 9).unwrap().len(), 1);
+    // Nobody's place is taken by asking while the disk takes nothing.
+    let held = letters.inner.held.lock().unwrap();
+    letters.keep(refused("too_old", Proof::NotAsked, "b", wall_clock().0));
+    for _ in 0..2 * TASKS_MAX {
+        assert!(!letters.settled(Duration::from_micros(1)));
+    }
+    let last = (0..QUEUE_MAX[3] - 1).map(|number| format!("c{number}")).collect::<Vec<_>>();
+    for text in &last {
+        letters.keep(refused("too_old", Proof::NotAsked, text, wall_clock().0));
+    }
+    drop(held);
+    assert!(letters.settled(Duration::from_secs(20)));
+    assert_eq!(letters.list(&Filter::default(), 9_999).unwrap().len(), last.len() + 2);
+}

@@ -51,6 +51,7 @@ pub(super) fn run(inner: &Inner, tasks: &Receiver<Task>) {
                 Task::Flush(done) => flushed.push(done),
             }
         }
+        let handed = letters.len();
         if is_idle || !flushed.is_empty() || unfolded_at.elapsed() >= LOOK_INTERVAL {
             unfolded_at = Instant::now();
             let folded = inner.folds.take().into_iter();
@@ -63,6 +64,7 @@ pub(super) fn run(inner: &Inner, tasks: &Receiver<Task>) {
             // Why it cannot be used has been logged.
             let _ = inner.with(|_| Ok(()));
         }
+        inner.note_written(handed);
         for done in flushed {
             // Who asked may have stopped waiting.
             let _ = done.try_send(());

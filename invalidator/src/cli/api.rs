@@ -72,7 +72,7 @@ impl Reply {
 
     /// Why something was not done. What a stranger answers is a problem without words.
     pub(super) fn problem(&self) -> Problem {
-        serde_json::from_str(&self.text).unwrap_or_default()
+        Problem::read(&self.text)
     }
 }
 

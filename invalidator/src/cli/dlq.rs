@@ -8,7 +8,7 @@ use model::time::UnixMicros;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::api::{Api, Reply};
+use super::api::{Api, ApiError, Reply};
 use super::args::Client;
 use super::show::{refused as refused_in_words, table};
 use crate::wire::{Cause, Content, Letter, Page, ReplayOrder, ReplayTry, Replayed, Results};
@@ -152,8 +152,12 @@ fn list_letters(asked: &List) -> Result<bool, Failure> {
         // As it was answered, with what a newer daemon may say.
         true => format!("{}\n", json!(Page { letters, next: after })),
         false => {
-            let known = letters.into_iter().map(|letter| serde_json::from_value(letter).ok());
-            letters_in_words(&known.flatten().collect::<Vec<_>>(), after.is_some())
+            let known = letters.into_iter().map(serde_json::from_value);
+            let known: Result<Vec<_>, _> = known.collect();
+            letters_in_words(
+                &known.map_err(|_| ApiError::Foreign(asked.client.api.clone(), 200))?,
+                after.is_some(),
+            )
         }
     };
     io::stdout().write_all(shown.as_bytes())?;

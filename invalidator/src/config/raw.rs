@@ -178,6 +178,12 @@ impl RawLimits {
         };
         let api_requests_max =
             bound("api_requests_max", self.api_requests_max, default.api_requests_max, 65_536)?;
+        let api_requests_per_caller_max = bound(
+            "api_requests_per_caller_max",
+            self.api_requests_per_caller_max,
+            api_requests_max.div_ceil(2),
+            api_requests_max,
+        )?;
         let engine = engine::Limits {
             subjects_max: bound(
                 "subjects_max",
@@ -199,12 +205,6 @@ impl RawLimits {
             )?,
             nodes_max: bound("nodes_max", self.nodes_max, default.engine.nodes_max, 65_536)?,
         };
-        let api_requests_per_caller_max = bound(
-            "api_requests_per_caller_max",
-            self.api_requests_per_caller_max,
-            api_requests_max.div_ceil(2),
-            api_requests_max,
-        )?;
         Ok(Limits { engine, api_requests_max, api_requests_per_caller_max })
     }
 }

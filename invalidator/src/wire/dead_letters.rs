@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why an event was refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cause {
     /// The sort of mistake.
     pub kind: String,

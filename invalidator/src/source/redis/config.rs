@@ -148,7 +148,8 @@ impl Config {
             add(&field("password"), password.expose_secret().as_bytes());
         }
         let urls: Vec<_> = self.urls.iter().map(ExposeSecret::expose_secret).collect();
-        add(&field(if urls.len() > 1 { "urls" } else { "url" }), urls.join("\n").as_bytes());
+        let name = field(if urls.len() > 1 { "urls" } else { "url" });
+        add(&name, SecretString::from(urls.join("\n")).expose_secret().as_bytes());
         if let Some(ca) = &self.tls.ca {
             add(&field("tls_ca_file"), ca);
         }

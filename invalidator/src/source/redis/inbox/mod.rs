@@ -192,7 +192,7 @@ impl Session<'_> {
     /// takes nothing holds up nobody's events for long: it has an alarm of its own.
     async fn keep_letters(&self) {
         let letters = self.hub.dead_letters.clone();
-        let _ = spawn_blocking(move || letters.flush(LETTERS_WITHIN)).await;
+        let _ = spawn_blocking(move || letters.settled(LETTERS_WITHIN)).await;
     }
 
     /// Since when an event has been taken out of its inbox, as far as that is believed.
