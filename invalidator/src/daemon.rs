@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use audit::AuditError;
 use disk::StoreError;
-use system::ConfigError;
+use model::violation::Violation;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,7 +37,7 @@ const SIGXFSZ: i32 = 25;
 pub enum DaemonError {
     /// A rule that is only checked when the source is made.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] Violation),
     /// What is known cannot be read back, or not kept.
     #[error("store.directory: {0}")]
     Store(#[from] StoreError),

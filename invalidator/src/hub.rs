@@ -26,9 +26,10 @@ use deadletter::DeadLetters;
 use engine::{Engine, NodeKey, Now};
 use keys::crowded;
 use model::time::UnixMicros;
+use model::violation::Violation;
 use signing::key::KeySet;
 use store::Keeper;
-use system::{ConfigError, wall_clock};
+use system::wall_clock;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -262,7 +263,7 @@ impl Hub {
     }
 
     /// Puts keys in force as they were read, or notes why they cannot be: those before them stay.
-    pub fn keys_read(&self, keys: Result<KeySet, ConfigError>) {
+    pub fn keys_read(&self, keys: Result<KeySet, Violation>) {
         match keys {
             Ok(keys) => {
                 let count = keys.len();
@@ -297,7 +298,7 @@ impl Hub {
     }
 
     /// Puts keys of publishers in force as they were read, or leaves those before them.
-    pub fn event_keys_read(&self, keys: Result<EventKeys, ConfigError>) {
+    pub fn event_keys_read(&self, keys: Result<EventKeys, Violation>) {
         self.metrics.intake.keys_read(keys.is_ok());
         let result = if keys.is_ok() { "loaded" } else { "failed" };
         let count = keys.as_ref().ok().map(EventKeys::len);

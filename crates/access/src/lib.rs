@@ -3,6 +3,9 @@
 //!
 //! Everything but [`tls`] is plain, synchronous code: it is given headers, names and the time, and
 //! says yes or no. No error, log line or `Debug` of this module shows a token.
+//!
+//! Sockets and HTTP are the server's, which asks here before it does anything. Begin with [`Access`], which tells a caller
+//! from a stranger, and [`Permission`], the table of what each role may do.
 
 mod authority;
 mod caller;

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::time::UnixMicros;
+use model::violation::Violation;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
-use system::{ConfigError, Stamp, Stamps, follow, read, read_private};
+use system::{Stamp, Stamps, follow, read, read_private};
 use tracing::{error, info};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -47,26 +48,26 @@ impl Files {
     ///
     /// # Errors
     /// The first file that cannot be used, and why.
-    pub fn load(&self) -> Result<Loaded, ConfigError> {
+    pub fn load(&self) -> Result<Loaded, Violation> {
         let chain = certificates(&self.cert, "api.tls.cert_file")?;
         let not_after = chain.first().and_then(|leaf| peer(leaf)).map(|leaf| leaf.not_after);
         let not_after = not_after.ok_or_else(|| {
-            ConfigError::new("api.tls.cert_file", "the first certificate must be X.509")
+            Violation::new("api.tls.cert_file", "the first certificate must be X.509")
         })?;
         let key = read_private(&self.key, "api.tls.key_file")?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| {
-            ConfigError::new("api.tls.key_file", "must hold a private key in PEM, not encrypted")
+            Violation::new("api.tls.key_file", "must hold a private key in PEM, not encrypted")
         })?;
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder
             .with_safe_default_protocol_versions()
-            .map_err(|error| ConfigError::new("api.tls", format!("cannot be set up: {error}")))?;
+            .map_err(|error| Violation::new("api.tls", format!("cannot be set up: {error}")))?;
         let builder = match &self.client_ca {
             Some(path) => builder.with_client_cert_verifier(self.verifier(path)?),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
-            ConfigError::new("api.tls.key_file", format!("does not fit cert_file: {error}"))
+            Violation::new("api.tls.key_file", format!("does not fit cert_file: {error}"))
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // A session that is resumed would bring a certificate that nobody verifies again.
@@ -78,17 +79,17 @@ impl Files {
     fn verifier(
         &self,
         path: &Path,
-    ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, ConfigError> {
+    ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, Violation> {
         const FIELD: &str = "api.tls.client_ca_file";
         let mut roots = RootCertStore::empty();
         for certificate in certificates(path, FIELD)? {
-            let broken = |error| ConfigError::new(FIELD, format!("cannot be used: {error}"));
+            let broken = |error| Violation::new(FIELD, format!("cannot be used: {error}"));
             roots.add(certificate).map_err(broken)?;
         }
         let provider = Arc::new(ring::default_provider());
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
         let builder = if self.required { builder } else { builder.allow_unauthenticated() };
-        builder.build().map_err(|error| ConfigError::new(FIELD, format!("cannot be used: {error}")))
+        builder.build().map_err(|error| Violation::new(FIELD, format!("cannot be used: {error}")))
     }
 
     fn stamps(&self) -> Stamps {
@@ -97,13 +98,13 @@ impl Files {
     }
 }
 
-fn certificates(path: &Path, field: &str) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+fn certificates(path: &Path, field: &str) -> Result<Vec<CertificateDer<'static>>, Violation> {
     let bytes = read(path, field)?;
-    let broken = |_| ConfigError::new(field, "must hold certificates in PEM");
+    let broken = |_| Violation::new(field, "must hold certificates in PEM");
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(broken)?;
     if chain.is_empty() {
-        return Err(ConfigError::new(field, "must hold at least one certificate in PEM"));
+        return Err(Violation::new(field, "must hold at least one certificate in PEM"));
     }
     Ok(chain)
 }
@@ -150,7 +151,7 @@ impl Tls {
     ///
     /// # Errors
     /// If they cannot be used.
-    pub fn start(files: Files, metrics: TlsMetrics) -> Result<Arc<Self>, ConfigError> {
+    pub fn start(files: Files, metrics: TlsMetrics) -> Result<Arc<Self>, Violation> {
         let stamps = files.stamps();
         let loaded = files.load()?;
         metrics.started(loaded.not_after);
@@ -196,7 +197,7 @@ impl Tls {
         self.current().generation != secured.generation
     }
 
-    fn replace(&self, loaded: Result<Loaded, ConfigError>) {
+    fn replace(&self, loaded: Result<Loaded, Violation>) {
         match loaded {
             Ok(Loaded { config, not_after }) => {
                 let mut current = self.current();

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::time::parse_duration;
+use model::violation::Violation;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use system::{ConfigError, Secret, Span};
+use system::{Secret, Span};
 use throttle::Pace;
 
 /// Shortest key that lines may be sealed with, in bytes.
@@ -90,10 +91,10 @@ impl RawAudit {
     ///
     /// # Errors
     /// The first rule that is broken.
-    pub fn place(self, store: &Path) -> Result<AuditPlace, ConfigError> {
+    pub fn place(self, store: &Path) -> Result<AuditPlace, Violation> {
         let directory = self.directory.unwrap_or_else(|| store.join("audit"));
         if !directory.is_absolute() {
-            return Err(ConfigError::new("audit.directory", "must be an absolute path"));
+            return Err(Violation::new("audit.directory", "must be an absolute path"));
         }
         Ok(AuditPlace { directory, key: self.key.map(key).transpose()? })
     }
@@ -102,7 +103,7 @@ impl RawAudit {
     ///
     /// # Errors
     /// The first rule that is broken.
-    pub fn check(self, store: &Path) -> Result<Settings, ConfigError> {
+    pub fn check(self, store: &Path) -> Result<Settings, Violation> {
         let span = |raw: Option<Span>, field, default, (min, max)| {
             raw.map_or(Ok(default), |span| span.within(field, min, max))
         };
@@ -110,12 +111,12 @@ impl RawAudit {
         let rotate_bytes = self.rotate_bytes.unwrap_or(64 * 1024 * 1024);
         if !(bytes_min..=bytes_max).contains(&rotate_bytes) {
             let rule = format!("must be {bytes_min} to {bytes_max}");
-            return Err(ConfigError::new("audit.rotate_bytes", rule));
+            return Err(Violation::new("audit.rotate_bytes", rule));
         }
         let pseudonyms_max = self.pseudonyms_max.unwrap_or(2_000_000);
         if !(1..=PSEUDONYMS_MAX).contains(&pseudonyms_max) {
             let rule = format!("must be 1 to {PSEUDONYMS_MAX}");
-            return Err(ConfigError::new("audit.pseudonyms_max", rule));
+            return Err(Violation::new("audit.pseudonyms_max", rule));
         }
         let fsync = fsync(self.fsync.as_deref().unwrap_or("1s"))?;
         let rotate_age = span(self.rotate_age, "audit.rotate_age", DAY, ROTATE_AGE)?;
@@ -141,16 +142,16 @@ impl RawAudit {
     }
 }
 
-fn key(key: Secret) -> Result<SecretString, ConfigError> {
+fn key(key: Secret) -> Result<SecretString, Violation> {
     let key = key.resolve("audit.key")?;
     if key.expose_secret().len() < SECRET_BYTES_MIN {
         let rule = format!("must be at least {SECRET_BYTES_MIN} bytes");
-        return Err(ConfigError::new("audit.key", rule));
+        return Err(Violation::new("audit.key", rule));
     }
     Ok(key)
 }
 
-fn fsync(text: &str) -> Result<Fsync, ConfigError> {
+fn fsync(text: &str) -> Result<Fsync, Violation> {
     let (min, max) = FSYNC;
     match text {
         "always" => Ok(Fsync::Always),
@@ -160,7 +161,7 @@ fn fsync(text: &str) -> Result<Fsync, ConfigError> {
             .map(Fsync::Every)
             .ok_or_else(|| {
                 let rule = format!("must be \"always\", \"never\", or {min:?} to {max:?}");
-                ConfigError::new("audit.fsync", rule)
+                Violation::new("audit.fsync", rule)
             }),
     }
 }
@@ -169,7 +170,7 @@ fn fsync(text: &str) -> Result<Fsync, ConfigError> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Settings, ConfigError> {
+    fn parse(text: &str) -> Result<Settings, Violation> {
         toml::from_str::<RawAudit>(text).unwrap().check(Path::new("/var/lib/portcullis"))
     }
 

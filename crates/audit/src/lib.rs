@@ -3,6 +3,9 @@
 //!
 //! Noting something never waits for the disk, and never fails: what cannot be written is counted,
 //! and a line says how much is missing. Nothing here decides what an event does.
+//!
+//! Who may read it is for `access` to say, and what a line is about for whoever notes it. Begin with [`Audit::note`], and with
+//! [`entry`] for what a line can be; [`verify`] reads a log back.
 
 mod chores;
 mod config;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use model::violation::Violation;
 use serde::Deserialize;
-use system::{ConfigError, Span};
+use system::Span;
 use throttle::Pace;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -63,28 +64,28 @@ impl RawDeadLetters {
     ///
     /// # Errors
     /// The first rule that is broken.
-    pub fn check(self) -> Result<Bounds, ConfigError> {
+    pub fn check(self) -> Result<Bounds, Violation> {
         let default = Bounds::default();
         let letters_max = self.max.unwrap_or(default.letters_max);
         if !(1..=LETTERS_MAX).contains(&letters_max) {
             let rule = format!("must be 1 to {LETTERS_MAX}");
-            return Err(ConfigError::new("dead_letters.max", rule));
+            return Err(Violation::new("dead_letters.max", rule));
         }
         let bytes_max = self.bytes_max.unwrap_or(default.bytes_max);
         let (least, most) = BYTES_MAX;
         if !(least..=most).contains(&bytes_max) {
             let rule = format!("must be {least} to {most}");
-            return Err(ConfigError::new("dead_letters.bytes_max", rule));
+            return Err(Violation::new("dead_letters.bytes_max", rule));
         }
         let garbage_percent = self.garbage_percent.unwrap_or(default.garbage_percent);
         let (least, most) = GARBAGE_PERCENT;
         if !(least..=most).contains(&garbage_percent) {
             let rule = format!("must be {least} to {most}");
-            return Err(ConfigError::new("dead_letters.garbage_percent", rule));
+            return Err(Violation::new("dead_letters.garbage_percent", rule));
         }
         let pace = Pace::check("dead_letters", self.fold_burst, self.fold_per_minute)?;
         let [shortest, longest] = RETENTION;
-        let rule = || ConfigError::new("dead_letters.retention", "must be 7d to 30d");
+        let rule = || Violation::new("dead_letters.retention", "must be 7d to 30d");
         let retention = match self.retention {
             None => default.retention,
             Some(span) => span.within("", shortest, longest).map_err(|_| rule())?,

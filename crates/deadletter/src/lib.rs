@@ -3,6 +3,9 @@
 //!
 //! They are no part of what is enforced: if they cannot be kept, that is logged and counted, and
 //! everything else goes on. The file holds what publishers sent, so it is personal data.
+//!
+//! Whether an event is refused, and what becomes of one that is replayed, is decided elsewhere. Begin with
+//! [`DeadLetters::keep`], and with [`Class`] for which letters make room for which.
 
 mod class;
 mod config;

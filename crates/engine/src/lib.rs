@@ -6,6 +6,9 @@
 //! back far enough. A node's next poll is its acknowledgement, and completes waiters.
 //!
 //! Which of two events is newer is not decided here but in `model::state`.
+//!
+//! Events are read and checked before they come here, and stored by whoever is told to keep them. Begin with `ingest.rs` for an
+//! event's way in, with `answer.rs` for what a node is told.
 
 mod acknowledge;
 mod answer;

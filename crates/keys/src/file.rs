@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use model::name::Name;
 use model::time::UnixMicros;
+use model::violation::Violation;
 use serde::Deserialize;
 use signing::key::{ALGORITHM, KEYS_MAX, KeyId};
 use signing::{Profile, Validity};
-use system::{ConfigError, Secret, TIME_RULE, Time, parse_toml};
+use system::{Secret, TIME_RULE, Time, parse_toml};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,8 +50,8 @@ pub fn times(
     not_before: Option<Time>,
     not_after: Option<Time>,
     place: &str,
-) -> Result<Times, ConfigError> {
-    let broken = |field: &str, rule: &str| ConfigError::new(format!("{place}.{field}"), rule);
+) -> Result<Times, Violation> {
+    let broken = |field: &str, rule: &str| Violation::new(format!("{place}.{field}"), rule);
     let time = |time: Option<Time>, field| {
         time.map(|time| time.parse().ok_or_else(|| broken(field, TIME_RULE))).transpose()
     };
@@ -92,7 +93,7 @@ impl Entry {
 ///
 /// # Errors
 /// The first rule that is broken, with the entry and the field.
-pub fn parse(text: &str) -> Result<Vec<Entry>, ConfigError> {
+pub fn parse(text: &str) -> Result<Vec<Entry>, Violation> {
     Ok(raw(text)?.into_iter().map(|Raw { entry, .. }| entry).collect())
 }
 
@@ -104,10 +105,10 @@ pub(super) struct Raw {
 }
 
 /// The entries with their secrets as written.
-pub(super) fn raw(text: &str) -> Result<Vec<Raw>, ConfigError> {
+pub(super) fn raw(text: &str) -> Result<Vec<Raw>, Violation> {
     let raw: RawFile = parse_toml(text, "keys file")?;
     if raw.keys.len() > KEYS_MAX {
-        return Err(ConfigError::new("keys", format!("must be at most {KEYS_MAX}")));
+        return Err(Violation::new("keys", format!("must be at most {KEYS_MAX}")));
     }
     let mut ids = BTreeSet::new();
     let mut checked = Vec::new();
@@ -115,7 +116,7 @@ pub(super) fn raw(text: &str) -> Result<Vec<Raw>, ConfigError> {
         let raw = key.check(&format!("keys[{index}]"))?;
         if !ids.insert(raw.entry.id.clone()) {
             let rule = format!("{} is the id of another key already", raw.entry.id);
-            return Err(ConfigError::new(format!("keys[{index}].id"), rule));
+            return Err(Violation::new(format!("keys[{index}].id"), rule));
         }
         checked.push(raw);
     }
@@ -123,8 +124,8 @@ pub(super) fn raw(text: &str) -> Result<Vec<Raw>, ConfigError> {
 }
 
 impl RawKey {
-    fn check(self, place: &str) -> Result<Raw, ConfigError> {
-        let broken = |field: &str, rule: &str| ConfigError::new(format!("{place}.{field}"), rule);
+    fn check(self, place: &str) -> Result<Raw, Violation> {
+        let broken = |field: &str, rule: &str| Violation::new(format!("{place}.{field}"), rule);
         let names = |names: Vec<String>| names.iter().map(|name| Name::parse(name)).collect();
         let integrations: Option<Option<BTreeSet<Name>>> = self.integrations.map(names);
         let integrations = match integrations {

@@ -9,9 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::name::Name;
 use model::time::UnixMicros;
+use model::violation::Violation;
 use secrecy::{ExposeSecret, SecretString};
 use signing::{Profile, Validity};
-use system::ConfigError;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
 use super::file::{Entry, parse};
@@ -102,15 +102,10 @@ impl Rotation<'_> {
     ///
     /// # Errors
     /// If the text is no valid keys file, or the rotation does not fit what is in it.
-    pub fn apply(
-        &self,
-        text: &str,
-        fresh: &Fresh,
-        now: UnixMicros,
-    ) -> Result<Rotated, ConfigError> {
+    pub fn apply(&self, text: &str, fresh: &Fresh, now: UnixMicros) -> Result<Rotated, Violation> {
         let entries = parse(text)?;
         if entries.iter().any(|entry| entry.id.as_str() == fresh.id) {
-            return Err(ConfigError::new("id", "a key with the new id exists: try again"));
+            return Err(Violation::new("id", "a key with the new id exists: try again"));
         }
         let own = |entry: &&Entry| entry.partner == *self.partner;
         let live: Vec<&Entry> = entries
@@ -122,9 +117,8 @@ impl Rotation<'_> {
         let integrations = self.integrations(&live, known)?;
         let profile = self.profile(&live, &integrations)?;
         let grace_end = whole_seconds(now.saturating_add(self.grace));
-        let mut document: DocumentMut = text
-            .parse()
-            .map_err(|_| ConfigError::new("file", "must be TOML that can be edited"))?;
+        let mut document: DocumentMut =
+            text.parse().map_err(|_| Violation::new("file", "must be TOML that can be edited"))?;
         let tables = tables(&mut document)?;
         let mut ended = Vec::new();
         for (entry, table) in entries.iter().zip(tables.iter_mut()) {
@@ -148,8 +142,8 @@ impl Rotation<'_> {
     }
 
     /// The integrations of the new key; none means all.
-    fn integrations(&self, live: &[&Entry], known: bool) -> Result<BTreeSet<Name>, ConfigError> {
-        let refuse = |rule| Err(ConfigError::new("partner", rule));
+    fn integrations(&self, live: &[&Entry], known: bool) -> Result<BTreeSet<Name>, Violation> {
+        let refuse = |rule| Err(Violation::new("partner", rule));
         let partner = self.partner;
         match (self.first, known) {
             (true, true) => {
@@ -185,7 +179,7 @@ impl Rotation<'_> {
         &self,
         live: &[&Entry],
         integrations: &BTreeSet<Name>,
-    ) -> Result<Option<Profile>, ConfigError> {
+    ) -> Result<Option<Profile>, Violation> {
         if self.profile.is_some() {
             return Ok(self.profile);
         }
@@ -193,7 +187,7 @@ impl Rotation<'_> {
         let profiles: BTreeSet<_> = same.map(|entry| entry.profile).collect();
         if profiles.len() > 1 {
             let rule = format!("{}'s keys are for different profiles: say which", self.partner);
-            return Err(ConfigError::new("partner", format!("{rule} with --profile")));
+            return Err(Violation::new("partner", format!("{rule} with --profile")));
         }
         Ok(profiles.first().copied().flatten())
     }
@@ -223,10 +217,10 @@ impl Fresh {
 }
 
 /// The `[[keys]]` of a document, which has none when it is empty.
-fn tables(document: &mut DocumentMut) -> Result<&mut ArrayOfTables, ConfigError> {
+fn tables(document: &mut DocumentMut) -> Result<&mut ArrayOfTables, Violation> {
     let item = document.entry("keys").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
     let rule = "must be written as [[keys]] tables to be edited";
-    item.as_array_of_tables_mut().ok_or_else(|| ConfigError::new("keys", rule))
+    item.as_array_of_tables_mut().ok_or_else(|| Violation::new("keys", rule))
 }
 
 /// The second that a time is in, so that it is short to read, and not later.

@@ -40,7 +40,7 @@ fn rotation(partner: &Name, scope: Scope) -> Rotation<'_> {
     Rotation { partner, scope, grace: Duration::from_secs(3_600), first: false, profile: None }
 }
 
-fn apply(text: &str, scope: Scope) -> Result<Rotated, ConfigError> {
+fn apply(text: &str, scope: Scope) -> Result<Rotated, Violation> {
     let acme = name("acme");
     let fresh = Fresh { id: "new".into(), secret: "whsec_new-new-new-new".into() };
     rotation(&acme, scope).apply(text, &fresh, now())

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use model::violation::Violation;
 use serde::Deserialize;
-use system::ConfigError;
 
 /// `[store]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +46,9 @@ impl RawStore {
     ///
     /// # Errors
     /// The first rule that is broken.
-    pub fn check(self) -> Result<Settings, ConfigError> {
+    pub fn check(self) -> Result<Settings, Violation> {
         if !self.directory.is_absolute() {
-            return Err(ConfigError::new("store.directory", "must be an absolute path"));
+            return Err(Violation::new("store.directory", "must be an absolute path"));
         }
         let directory = self.directory;
         let witness = match self.witness {
@@ -59,7 +59,7 @@ impl RawStore {
             }
             Some(_) => {
                 let rule = "must be an absolute path outside store.directory, or false";
-                return Err(ConfigError::new("store.witness", rule));
+                return Err(Violation::new("store.witness", rule));
             }
         };
         Ok(Settings { directory, witness })

@@ -12,6 +12,8 @@
 //! where it was, so that a restart reads them again. They are saved when they are heard again.
 //! Nothing that waits already is given up for them: which block is less worth keeping than another
 //! is nothing that a queue can know.
+//!
+//! Begin with [`open()`], which says what was found, and [`Keeper`].
 
 mod config;
 mod inner;

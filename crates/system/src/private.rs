@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use crate::{ConfigError, read_bounded};
+use model::violation::Violation;
+
+use crate::read_bounded;
 
 /// Largest keys file, and largest file of one secret, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -16,8 +18,8 @@ const OPEN_BITS: u32 = 0o027;
 const KEPT_BITS: u32 = 0o640;
 
 /// Reads a file that holds secrets, unless others may read it too.
-pub fn read_private(path: &Path, field: &str) -> Result<String, ConfigError> {
-    let refuse = |rule: String| ConfigError::new(field, rule);
+pub fn read_private(path: &Path, field: &str) -> Result<String, Violation> {
+    let refuse = |rule: String| Violation::new(field, rule);
     let cannot = |cause| refuse(format!("cannot read {}: {cause}", path.display()));
     let metadata = fs::metadata(path).map_err(cannot)?;
     // To read a pipe would wait for a writer, for ever.
@@ -73,9 +75,9 @@ pub struct Draft {
 
 impl Draft {
     /// Begins to replace the file, or to make it. Owner, group and the group's right to read stay.
-    pub fn begin(path: &Path) -> Result<Self, ConfigError> {
+    pub fn begin(path: &Path) -> Result<Self, Violation> {
         let cannot = |cause: io::Error| {
-            ConfigError::new("file", format!("cannot write beside {}: {cause}", path.display()))
+            Violation::new("file", format!("cannot write beside {}: {cause}", path.display()))
         };
         // A link stays a link: it is the file behind it that is replaced.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -90,7 +92,7 @@ impl Draft {
                      remove it",
                     temporary.display()
                 );
-                ConfigError::new("file", rule)
+                Violation::new("file", rule)
             }
             _ => cannot(cause),
         })?;

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::time::{DURATION_RULE, UnixMicros, parse_duration};
+use model::violation::Violation;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-
-use crate::ConfigError;
 
 /// Largest secret or certificate file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -29,16 +28,11 @@ impl TryFrom<String> for Span {
 
 impl Span {
     /// The span if it lies within the bounds.
-    pub fn within(
-        self,
-        field: &str,
-        min: Duration,
-        max: Duration,
-    ) -> Result<Duration, ConfigError> {
+    pub fn within(self, field: &str, min: Duration, max: Duration) -> Result<Duration, Violation> {
         if (min..=max).contains(&self.0) {
             return Ok(self.0);
         }
-        Err(ConfigError::new(field, format!("must be between {min:?} and {max:?}")))
+        Err(Violation::new(field, format!("must be between {min:?} and {max:?}")))
     }
 }
 
@@ -87,18 +81,18 @@ pub enum Place {
 
 impl Secret {
     /// The secret itself. A newline at the end of a file is not part of it.
-    pub fn resolve(self, field: &str) -> Result<SecretString, ConfigError> {
+    pub fn resolve(self, field: &str) -> Result<SecretString, Violation> {
         match self {
             Self::Inline(secret) => Ok(secret),
             Self::Elsewhere(Place::File(file)) => {
                 let bytes = read(&file, field)?;
                 let text = std::str::from_utf8(&bytes)
-                    .map_err(|_| ConfigError::new(field, "the file must hold UTF-8 text"))?;
+                    .map_err(|_| Violation::new(field, "the file must hold UTF-8 text"))?;
                 Ok(text.trim_end_matches(['\r', '\n']).into())
             }
             Self::Elsewhere(Place::Env(env)) => {
                 std::env::var(&env).map(SecretString::from).map_err(|_| {
-                    ConfigError::new(field, format!("environment variable {env} is not set"))
+                    Violation::new(field, format!("environment variable {env} is not set"))
                 })
             }
         }
@@ -106,8 +100,8 @@ impl Secret {
 }
 
 /// Reads a file that the configuration names.
-pub fn read(path: &Path, field: &str) -> Result<Vec<u8>, ConfigError> {
-    read_bounded(path, FILE_BYTES_MAX).map_err(|rule| ConfigError::new(field, rule))
+pub fn read(path: &Path, field: &str) -> Result<Vec<u8>, Violation> {
+    read_bounded(path, FILE_BYTES_MAX).map_err(|rule| Violation::new(field, rule))
 }
 
 /// Reads at most `bytes_max`; the error says what is wrong with the file.
@@ -124,20 +118,20 @@ pub fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
 
 /// Parses a TOML file; `name` stands for the file itself in errors. Messages never quote the text:
 /// a line of it may hold a secret.
-pub fn parse_toml<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, ConfigError> {
+pub fn parse_toml<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, Violation> {
     let syntax = |error: toml::de::Error| {
         let line = error
             .span()
             .and_then(|span| text.get(..span.start))
             .map(|before| before.matches('\n').count().saturating_add(1));
         let place = line.map_or_else(|| name.to_owned(), |line| format!("{name} line {line}"));
-        ConfigError::new(place, error.message())
+        Violation::new(place, error.message())
     };
     let document = toml::Deserializer::parse(text).map_err(syntax)?;
     serde_path_to_error::deserialize(document).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." { name.to_owned() } else { path };
-        ConfigError::new(field, unquoted(error.into_inner().message()))
+        Violation::new(field, unquoted(error.into_inner().message()))
     })
 }
 

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::violation::Violation;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::error;
 
-use crate::{ConfigError, Stamp};
+use crate::Stamp;
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,11 +30,11 @@ pub struct Reading<K> {
     /// What they were read from, taken before reading: a change in between shows the next time.
     pub stamps: Stamps,
     /// The keys, or the rule that is broken.
-    pub keys: Result<K, ConfigError>,
+    pub keys: Result<K, Violation>,
 }
 
 /// Reads a file of keys, and notes the further files that it reads.
-pub type Load<K> = fn(&Path, &mut Stamps) -> Result<K, ConfigError>;
+pub type Load<K> = fn(&Path, &mut Stamps) -> Result<K, Violation>;
 
 impl<K> Reading<K> {
     /// Reads the file and the secrets that it names.
@@ -56,7 +57,7 @@ pub async fn watch<K: Send + 'static>(
     path: PathBuf,
     stamps: Stamps,
     load: Load<K>,
-    put: impl Fn(Result<K, ConfigError>),
+    put: impl Fn(Result<K, Violation>),
 ) {
     let read = move || {
         let Reading { stamps, keys } = Reading::of(&path, load);

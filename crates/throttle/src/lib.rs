@@ -2,6 +2,8 @@
 //! left out or counted, and that is said. Time is an argument.
 //!
 //! [`Throttle`] is for log lines, [`Folds`] for records of which some are kept one by one and the others are counted.
+//!
+//! What a line says, and where it goes, is its writer's affair. Begin with [`Throttle::admit`].
 
 mod folds;
 mod pace;

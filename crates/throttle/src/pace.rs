@@ -1,6 +1,6 @@
 //! How many of the same are kept or noted one by one before the rest is counted together.
 
-use system::ConfigError;
+use model::violation::Violation;
 
 /// Most at once that can be configured: a bucket of these fills within a week at one per minute.
 const BURST_MAX: u32 = 10_000;
@@ -31,10 +31,10 @@ impl Pace {
         section: &str,
         burst: Option<u32>,
         per_minute: Option<u32>,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, Violation> {
         let within = |name: &str, value: u32, max: u32| {
             let rule =
-                || ConfigError::new(format!("{section}.{name}"), format!("must be 1 to {max}"));
+                || Violation::new(format!("{section}.{name}"), format!("must be 1 to {max}"));
             if (1..=max).contains(&value) { Ok(value) } else { Err(rule()) }
         };
         let default = Self::default();

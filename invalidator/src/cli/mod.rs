@@ -22,11 +22,11 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use model::violation::Violation;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use signing::signer::SignError;
 use store::salvage::write_rows;
-use system::ConfigError;
 use thiserror::Error;
 
 use crate::config::Config;
@@ -63,9 +63,9 @@ const EXIT_DENIED: u8 = 77;
 #[derive(Debug, Error)]
 enum Failure {
     #[error("{0}")]
-    Config(#[from] ConfigError),
+    Config(#[from] Violation),
     #[error("{}", each(.0))]
-    Configs(Vec<ConfigError>),
+    Configs(Vec<Violation>),
     #[error("{0}")]
     Daemon(#[from] DaemonError),
     #[error("{0}")]
@@ -87,7 +87,7 @@ enum Failure {
 }
 
 /// Each on a line of its own, that can be told from others in a log.
-fn each(errors: &[ConfigError]) -> String {
+fn each(errors: &[Violation]) -> String {
     let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
     lines.join("\nportcullis: ")
 }

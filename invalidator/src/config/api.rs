@@ -8,8 +8,9 @@ use access::tls::Files;
 use access::{Access, Authority, Digest, Grant, RATE_DEFAULT, RawAuthority, Role};
 use model::bucket::Rate;
 use model::name::Name;
+use model::violation::Violation;
 use serde::Deserialize;
-use system::{ConfigError, Span, TIME_RULE, Time};
+use system::{Span, TIME_RULE, Time};
 
 use super::Api;
 use super::raw::{ACK_TIMEOUT_MAX, span};
@@ -80,7 +81,7 @@ enum ClientCertificates {
 }
 
 impl RawApi {
-    pub(super) fn check(self) -> Result<Api, ConfigError> {
+    pub(super) fn check(self) -> Result<Api, Violation> {
         let default = Duration::from_secs(2);
         let tls = self.tls.map(RawTls::check).transpose()?;
         let listen = listen(self.listen.as_deref().unwrap_or("127.0.0.1:7700"), tls.is_some())?;
@@ -92,7 +93,7 @@ impl RawApi {
         if !self.clients.is_empty() && !asked_for {
             let rule = "belong to client certificates: api.tls.client_ca_file has to name who \
                         issues them";
-            return Err(ConfigError::new("api.clients", rule));
+            return Err(Violation::new("api.clients", rule));
         }
         for (index, client) in self.clients.into_iter().enumerate() {
             client.add_to(&mut access, &format!("api.clients[{index}]"))?;
@@ -100,7 +101,7 @@ impl RawApi {
         if access.is_empty() {
             let rule = "somebody has to be let in: \"portcullis token new --name NAME --role \
                         operator\" makes a token and prints the lines to put here";
-            return Err(ConfigError::new("api.tokens", rule));
+            return Err(Violation::new("api.tokens", rule));
         }
         Ok(Api {
             listen,
@@ -113,10 +114,10 @@ impl RawApi {
 }
 
 impl RawTls {
-    fn check(self) -> Result<Files, ConfigError> {
+    fn check(self) -> Result<Files, Violation> {
         if self.client_certificates.is_some() && self.client_ca_file.is_none() {
             let rule = "needs client_ca_file, which names who issues them";
-            return Err(ConfigError::new("api.tls.client_certificates", rule));
+            return Err(Violation::new("api.tls.client_certificates", rule));
         }
         Ok(Files {
             cert: self.cert_file,
@@ -128,24 +129,24 @@ impl RawTls {
 }
 
 impl RawClient {
-    fn add_to(self, access: &mut Access, place: &str) -> Result<(), ConfigError> {
+    fn add_to(self, access: &mut Access, place: &str) -> Result<(), Violation> {
         let fits = (1..=CLIENT_NAME_BYTES_MAX).contains(&self.name.len());
         if !fits || !self.name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
             let rule = format!("must be 1 to {CLIENT_NAME_BYTES_MAX} visible ASCII characters");
-            return Err(ConfigError::new(format!("{place}.name"), rule));
+            return Err(Violation::new(format!("{place}.name"), rule));
         }
         let (name, role) = (self.name, self.role);
         let authority = authority(self.allow, place)?;
         let grant = Grant { rate: rate(self.rate, place)?, name, role, authority };
         access
             .add_client(grant)
-            .map_err(|(field, rule)| ConfigError::new(format!("{place}.{field}"), rule))
+            .map_err(|(field, rule)| Violation::new(format!("{place}.{field}"), rule))
     }
 }
 
 impl RawToken {
-    fn add_to(self, access: &mut Access, place: &str) -> Result<(), ConfigError> {
-        let broken = |field: &str, rule: &str| ConfigError::new(format!("{place}.{field}"), rule);
+    fn add_to(self, access: &mut Access, place: &str) -> Result<(), Violation> {
+        let broken = |field: &str, rule: &str| Violation::new(format!("{place}.{field}"), rule);
         if Name::parse(&self.name).is_none() {
             return Err(broken("name", Name::RULE));
         }
@@ -157,16 +158,16 @@ impl RawToken {
         let grant = Grant { name: self.name, role: self.role, rate, authority };
         access
             .add_token(grant, digest, not_after)
-            .map_err(|(field, rule)| ConfigError::new(format!("{place}.{field}"), rule))
+            .map_err(|(field, rule)| Violation::new(format!("{place}.{field}"), rule))
     }
 }
 
-fn authority(raw: Option<RawAuthority>, place: &str) -> Result<Authority, ConfigError> {
-    let broken = |(field, rule)| ConfigError::new(format!("{place}.{field}"), rule);
+fn authority(raw: Option<RawAuthority>, place: &str) -> Result<Authority, Violation> {
+    let broken = |(field, rule)| Violation::new(format!("{place}.{field}"), rule);
     raw.unwrap_or_default().check().map_err(broken)
 }
 
-fn rate(raw: Option<RawRate>, place: &str) -> Result<Rate, ConfigError> {
+fn rate(raw: Option<RawRate>, place: &str) -> Result<Rate, Violation> {
     let (max_tokens, tokens_per_fill) = RATE_DEFAULT;
     let raw = raw.unwrap_or(RawRate { max_tokens, tokens_per_fill, fill_interval: None });
     let (shortest, longest) = FILL_INTERVALS;
@@ -174,11 +175,11 @@ fn rate(raw: Option<RawRate>, place: &str) -> Result<Rate, ConfigError> {
     let interval = raw.fill_interval.map(|span| span.within(&field, shortest, longest));
     let interval = interval.transpose()?.unwrap_or(FILL_INTERVAL);
     Rate::new(raw.max_tokens, raw.tokens_per_fill, interval)
-        .map_err(|error| ConfigError::new(format!("{place}.rate.{}", error.field), error.rule))
+        .map_err(|error| Violation::new(format!("{place}.rate.{}", error.field), error.rule))
 }
 
 /// Parses the address of the API: any with TLS, else a loopback one.
-fn listen(text: &str, tls: bool) -> Result<SocketAddr, ConfigError> {
+fn listen(text: &str, tls: bool) -> Result<SocketAddr, Violation> {
     let rule = if tls {
         "must be an address and a port, such as \"0.0.0.0:7700\""
     } else {
@@ -188,5 +189,5 @@ fn listen(text: &str, tls: bool) -> Result<SocketAddr, ConfigError> {
     let address: Option<SocketAddr> = text.parse().ok();
     address
         .filter(|address| tls || address.ip().is_loopback())
-        .ok_or_else(|| ConfigError::new("api.listen", rule))
+        .ok_or_else(|| Violation::new("api.listen", rule))
 }

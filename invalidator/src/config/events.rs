@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use model::violation::Violation;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use system::{ConfigError, Span};
+use system::Span;
 
 use crate::intake::{Events, FieldPath, MAX_AGE_MAX, Signatures, SourceKind, UnknownFields};
 use crate::source;
@@ -126,13 +127,13 @@ impl RawEvents {
         (kind, said.map(|(_, mode)| *mode).unwrap_or_default())
     }
 
-    pub(crate) fn check(self) -> Result<Events, ConfigError> {
+    pub(crate) fn check(self) -> Result<Events, Violation> {
         let signatures: Vec<_> =
             source::KINDS.iter().map(|kind| self.signatures_of(kind)).collect();
         for (kind, mode) in &signatures {
             if *mode != Signatures::Off && self.keys_file.is_none() {
                 let rule = "needs events.keys_file, the keys of publishers";
-                return Err(ConfigError::new(format!("events.{}.signatures", kind.name), rule));
+                return Err(Violation::new(format!("events.{}.signatures", kind.name), rule));
             }
         }
         let required = paths("events.required_fields", &self.required_fields)?;
@@ -140,7 +141,7 @@ impl RawEvents {
         let is_essential = |text: &String| ESSENTIAL.iter().any(|e| e.eq_ignore_ascii_case(text));
         if self.blocked_fields.iter().any(is_essential) {
             let rule = "must not be a field that every event has";
-            return Err(ConfigError::new("events.blocked_fields", rule));
+            return Err(Violation::new("events.blocked_fields", rule));
         }
         let max_age = self.max_age.map_or(Ok(MAX_AGE_MAX), |span| {
             span.within("events.max_age", MAX_AGE_MIN, MAX_AGE_MAX)
@@ -150,13 +151,13 @@ impl RawEvents {
     }
 }
 
-fn paths(field: &str, texts: &[String]) -> Result<Vec<FieldPath>, ConfigError> {
+fn paths(field: &str, texts: &[String]) -> Result<Vec<FieldPath>, Violation> {
     if texts.len() > FIELDS_MAX {
-        return Err(ConfigError::new(field, format!("must be at most {FIELDS_MAX}")));
+        return Err(Violation::new(field, format!("must be at most {FIELDS_MAX}")));
     }
     let path = |text: &String| FieldPath::parse(text);
     let paths: Option<Vec<_>> = texts.iter().map(path).collect();
-    paths.ok_or_else(|| ConfigError::new(field, FieldPath::RULE))
+    paths.ok_or_else(|| Violation::new(field, FieldPath::RULE))
 }
 
 #[cfg(test)]

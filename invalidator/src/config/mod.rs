@@ -22,8 +22,9 @@ use access::Access;
 use access::tls::Files;
 use audit::AuditPlace;
 use audit::line::{Hash, Seal};
+use model::violation::Violation;
 use secrecy::SecretString;
-use system::{ConfigError, parse_toml, read_bounded};
+use system::{parse_toml, read_bounded};
 use tracing::level_filters::LevelFilter;
 
 use crate::intake::Events;
@@ -159,7 +160,7 @@ impl Config {
     ///
     /// # Errors
     /// The first rule that is broken; a file that cannot be read is the field `config`.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path) -> Result<Self, Violation> {
         first(Self::load_all(path).map(|(config, _)| config))
     }
 
@@ -169,7 +170,7 @@ impl Config {
     ///
     /// # Errors
     /// The rules that are broken, at least one.
-    pub fn load_all(path: &Path) -> Result<(Self, Written), Vec<ConfigError>> {
+    pub fn load_all(path: &Path) -> Result<(Self, Written), Vec<Violation>> {
         let text = read_config(path).map_err(|error| vec![error])?;
         let config = Self::parse_all(&text)?;
         let written = Written::of(&text, &config).map_err(|error| vec![error])?;
@@ -180,11 +181,11 @@ impl Config {
     ///
     /// # Errors
     /// The first rule that is broken.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub fn parse(text: &str) -> Result<Self, Violation> {
         first(Self::parse_all(text))
     }
 
-    fn parse_all(text: &str) -> Result<Self, Vec<ConfigError>> {
+    fn parse_all(text: &str) -> Result<Self, Vec<Violation>> {
         let raw: RawConfig = parse_toml(text, "config").map_err(|error| vec![error])?;
         raw.check()
     }
@@ -194,9 +195,9 @@ impl Config {
     ///
     /// # Errors
     /// If the file cannot be read, or names none.
-    pub fn keys_file_of(path: &Path) -> Result<PathBuf, ConfigError> {
+    pub fn keys_file_of(path: &Path) -> Result<PathBuf, Violation> {
         let raw: RawConfig = parse_toml(&read_config(path)?, "config")?;
-        let rule = || ConfigError::new("keys.file", format!("is not set in {}", path.display()));
+        let rule = || Violation::new("keys.file", format!("is not set in {}", path.display()));
         raw.keys_file().ok_or_else(rule)
     }
 
@@ -205,7 +206,7 @@ impl Config {
     ///
     /// # Errors
     /// If the file cannot be read, or the key cannot.
-    pub fn audit_of(path: &Path) -> Result<AuditPlace, ConfigError> {
+    pub fn audit_of(path: &Path) -> Result<AuditPlace, Violation> {
         parse_toml::<RawConfig>(&read_config(path)?, "config")?.audit_place()
     }
 
@@ -218,17 +219,17 @@ impl Config {
     }
 }
 
-fn first(checked: Result<Config, Vec<ConfigError>>) -> Result<Config, ConfigError> {
+fn first(checked: Result<Config, Vec<Violation>>) -> Result<Config, Violation> {
     checked.map_err(|errors| {
         // There is one, or there would be a configuration.
-        errors.into_iter().next().unwrap_or_else(|| ConfigError::new("config", "cannot be used"))
+        errors.into_iter().next().unwrap_or_else(|| Violation::new("config", "cannot be used"))
     })
 }
 
-fn read_config(path: &Path) -> Result<String, ConfigError> {
+fn read_config(path: &Path) -> Result<String, Violation> {
     let bytes =
-        read_bounded(path, CONFIG_BYTES_MAX).map_err(|rule| ConfigError::new("config", rule))?;
-    String::from_utf8(bytes).map_err(|_| ConfigError::new("config", "must be UTF-8 text"))
+        read_bounded(path, CONFIG_BYTES_MAX).map_err(|rule| Violation::new("config", rule))?;
+    String::from_utf8(bytes).map_err(|_| Violation::new("config", "must be UTF-8 text"))
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use std::time::Duration;
 use audit::{AuditPlace, RawAudit};
 use deadletter::RawDeadLetters;
 use model::push::HOLD_MAX;
+use model::violation::Violation;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use store::RawStore;
-use system::{ConfigError, Secret, Span};
+use system::{Secret, Span};
 use tracing::level_filters::LevelFilter;
 
 use super::api::RawApi;
@@ -89,7 +90,7 @@ impl RawConfig {
         self.keys.map(|keys| keys.file)
     }
 
-    pub(super) fn audit_place(self) -> Result<AuditPlace, ConfigError> {
+    pub(super) fn audit_place(self) -> Result<AuditPlace, Violation> {
         self.audit.place(&self.store.check()?.directory)
     }
 
@@ -97,7 +98,7 @@ impl RawConfig {
     ///
     /// # Errors
     /// The first rule that is broken in each section, in the order of the sections.
-    pub(super) fn check(self) -> Result<Config, Vec<ConfigError>> {
+    pub(super) fn check(self) -> Result<Config, Vec<Violation>> {
         let mut errors = Vec::new();
         let sources = self.sources.check(&mut errors);
         let store = kept(self.store.check(), &mut errors);
@@ -131,7 +132,7 @@ impl RawConfig {
 }
 
 /// What was checked, or nothing and its error among the others.
-fn kept<T>(checked: Result<T, ConfigError>, errors: &mut Vec<ConfigError>) -> Option<T> {
+fn kept<T>(checked: Result<T, Violation>, errors: &mut Vec<Violation>) -> Option<T> {
     checked.map_err(|error| errors.push(error)).ok()
 }
 
@@ -141,23 +142,23 @@ pub(super) fn span(
     field: &str,
     default: Duration,
     max: Duration,
-) -> Result<Duration, ConfigError> {
+) -> Result<Duration, Violation> {
     raw.map_or(Ok(default), |span| span.within(field, SPAN_MIN, max))
 }
 
 impl RawPoll {
-    fn check(self) -> Result<Poll, ConfigError> {
+    fn check(self) -> Result<Poll, Violation> {
         let secret = self.secret.resolve("poll.secret")?;
         let text = secret.expose_secret();
         if text.len() < SECRET_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             let rule = format!(
                 "must be at least {SECRET_BYTES_MIN} visible ASCII characters without spaces"
             );
-            return Err(ConfigError::new("poll.secret", rule));
+            return Err(Violation::new("poll.secret", rule));
         }
         let scrub = self.scrub.unwrap_or(SCRUB_DEFAULT);
         if scrub > SCRUB_MAX {
-            return Err(ConfigError::new("poll.scrub", format!("must be 0 to {SCRUB_MAX}")));
+            return Err(Violation::new("poll.scrub", format!("must be 0 to {SCRUB_MAX}")));
         }
         Ok(Poll {
             scrub,
@@ -169,11 +170,11 @@ impl RawPoll {
 }
 
 impl RawLimits {
-    fn check(self) -> Result<Limits, ConfigError> {
+    fn check(self) -> Result<Limits, Violation> {
         let default = Limits::default();
         let bound = |name: &str, value: Option<usize>, default: usize, max: usize| {
             let value = value.unwrap_or(default);
-            let rule = || ConfigError::new(format!("limits.{name}"), format!("must be 1 to {max}"));
+            let rule = || Violation::new(format!("limits.{name}"), format!("must be 1 to {max}"));
             (1..=max).contains(&value).then_some(value).ok_or_else(rule)
         };
         let api_requests_max =
@@ -210,7 +211,7 @@ impl RawLimits {
 }
 
 impl RawLog {
-    fn check(self) -> Result<Log, ConfigError> {
+    fn check(self) -> Result<Log, Violation> {
         let level = match self.level.as_deref() {
             None | Some("info") => LevelFilter::INFO,
             Some("error") => LevelFilter::ERROR,
@@ -219,13 +220,13 @@ impl RawLog {
             Some("trace") => LevelFilter::TRACE,
             Some(_) => {
                 let rule = "must be error, warn, info, debug or trace";
-                return Err(ConfigError::new("log.level", rule));
+                return Err(Violation::new("log.level", rule));
             }
         };
         let key = self.pseudonym_key.map(|key| key.resolve("log.pseudonym_key")).transpose()?;
         if key.as_ref().is_some_and(|key| key.expose_secret().len() < SECRET_BYTES_MIN) {
             let rule = format!("must be at least {SECRET_BYTES_MIN} bytes");
-            return Err(ConfigError::new("log.pseudonym_key", rule));
+            return Err(Violation::new("log.pseudonym_key", rule));
         }
         Ok(Log { format: self.format, level, pseudonym_key: key })
     }

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use audit::line::{Hash, Seal};
+use model::violation::Violation;
 use secrecy::{ExposeSecret, SecretString};
-use system::{ConfigError, parse_toml};
+use system::parse_toml;
 use toml::{Table, Value};
 
 use super::Config;
@@ -15,7 +16,7 @@ use super::Config;
 pub struct Written(BTreeMap<String, Hash>);
 
 impl Written {
-    pub(super) fn of(text: &str, config: &Config) -> Result<Self, ConfigError> {
+    pub(super) fn of(text: &str, config: &Config) -> Result<Self, Violation> {
         let mut written = Self::default();
         written.add_table("", &parse_toml(text, "config")?);
         written.add_secrets(config);

@@ -4,20 +4,19 @@
 //! Nothing is made, opened for writing, or listened on, and Redis is not spoken to. Whether what the
 //! store holds is whole is only known when it is opened.
 
-use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::{fs, io};
 
 use audit::{self, OpenError};
 use deadletter;
 use keys::{self};
+use model::violation::Violation;
 use rustix::fs::{Access as Rights, AtFlags, CWD, accessat};
 use socket2::{Domain, Socket, Type};
 use store;
-use system::ConfigError;
 use system::Reading;
 
 use super::prepare::witness_of;
@@ -32,10 +31,10 @@ const FILES: [&str; 4] =
 /// What is in the way of a start, in the order in which the daemon would find it. With
 /// `while_running`, what a daemon has that is running does not count: its addresses and its locks.
 #[must_use]
-pub fn check(config: Config, while_running: bool) -> Vec<ConfigError> {
+pub fn check(config: Config, while_running: bool) -> Vec<Violation> {
     let mut errors = Vec::new();
     let witness = witness_of(&config.store, &config.audit.directory);
-    let mut note = |checked: Result<(), ConfigError>| errors.extend(checked.err());
+    let mut note = |checked: Result<(), Violation>| errors.extend(checked.err());
     note(config.sources.build(&mut Metrics::new().meters()).map(drop));
     if let Some(file) = &config.keys_file {
         note(Reading::of(file, keys::load).keys.map(drop));
@@ -53,7 +52,7 @@ pub fn check(config: Config, while_running: bool) -> Vec<ConfigError> {
                 note(file("store.directory", &store.join(name)));
             }
             let looked = store::look(store, &witness, while_running);
-            note(looked.map_err(|error| ConfigError::new("store.directory", error.to_string())));
+            note(looked.map_err(|error| Violation::new("store.directory", error.to_string())));
         }
         Err(error) => note(Err(error)),
     }
@@ -85,11 +84,11 @@ pub fn check(config: Config, while_running: bool) -> Vec<ConfigError> {
     errors
 }
 
-fn of_audit(error: &OpenError) -> ConfigError {
+fn of_audit(error: &OpenError) -> Violation {
     // It begins with the field.
     let text = error.to_string();
     let (field, rule) = text.split_once(": ").unwrap_or(("audit.directory", &text));
-    ConfigError::new(field, rule)
+    Violation::new(field, rule)
 }
 
 fn may(path: &Path, rights: Rights) -> io::Result<()> {
@@ -98,8 +97,8 @@ fn may(path: &Path, rights: Rights) -> io::Result<()> {
 }
 
 /// A directory of the daemon's own: there, or one that can be made.
-fn directory(field: &str, path: &Path) -> Result<(), ConfigError> {
-    let broken = |rule: String| ConfigError::new(field, rule);
+fn directory(field: &str, path: &Path) -> Result<(), Violation> {
+    let broken = |rule: String| Violation::new(field, rule);
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => {
             Err(broken(format!("{} is not a directory", path.display())))
@@ -128,8 +127,8 @@ fn directory(field: &str, path: &Path) -> Result<(), ConfigError> {
 }
 
 /// A file of the daemon's own, if it is there.
-fn file(field: &str, path: &Path) -> Result<(), ConfigError> {
-    let broken = |rule: String| ConfigError::new(field, format!("{} {rule}", path.display()));
+fn file(field: &str, path: &Path) -> Result<(), Violation> {
+    let broken = |rule: String| Violation::new(field, format!("{} {rule}", path.display()));
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => Err(broken("is not a file".to_owned())),
         Ok(_) => may(path, Rights::READ_OK | Rights::WRITE_OK)
@@ -140,8 +139,8 @@ fn file(field: &str, path: &Path) -> Result<(), ConfigError> {
 }
 
 /// The socket's path; `made` are directories that the daemon makes before.
-fn socket(path: &Path, made: &[&Path], while_running: bool) -> Result<(), ConfigError> {
-    let broken = |rule: String| ConfigError::new("poll.listen", rule);
+fn socket(path: &Path, made: &[&Path], while_running: bool) -> Result<(), Violation> {
+    let broken = |rule: String| Violation::new("poll.listen", rule);
     let shown = path.display();
     let parent = path.parent().unwrap_or(Path::new("/"));
     let is_made = made.iter().any(|directory| directory.starts_with(parent));
@@ -175,7 +174,7 @@ fn socket(path: &Path, made: &[&Path], while_running: bool) -> Result<(), Config
 }
 
 /// An address that can be listened on. It is bound for a moment, and not listened on.
-fn address_of(field: &str, address: SocketAddr, while_running: bool) -> Result<(), ConfigError> {
+fn address_of(field: &str, address: SocketAddr, while_running: bool) -> Result<(), Violation> {
     let bind = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         // As the daemon does it: connections of the one before are no obstacle.
@@ -184,18 +183,18 @@ fn address_of(field: &str, address: SocketAddr, while_running: bool) -> Result<(
     };
     match bind() {
         Err(cause) if while_running && cause.kind() == io::ErrorKind::AddrInUse => Ok(()),
-        Err(cause) => Err(ConfigError::new(field, format!("cannot listen on {address}: {cause}"))),
+        Err(cause) => Err(Violation::new(field, format!("cannot listen on {address}: {cause}"))),
         Ok(()) => Ok(()),
     }
 }
 
 /// The two listeners must not want the same address.
-fn apart(poll: SocketAddr, api: SocketAddr) -> Result<(), ConfigError> {
+fn apart(poll: SocketAddr, api: SocketAddr) -> Result<(), Violation> {
     let (one, other) = (poll.ip(), api.ip());
     let meet = one == other || one.is_unspecified() || other.is_unspecified();
     if poll.port() == api.port() && poll.port() != 0 && meet {
         let rule = format!("must be another address than api.listen, which is {api}");
-        return Err(ConfigError::new("poll.listen", rule));
+        return Err(Violation::new("poll.listen", rule));
     }
     Ok(())
 }

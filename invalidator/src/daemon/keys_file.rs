@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use tokio::task::JoinHandle;
-
-use system::ConfigError;
+use model::violation::Violation;
 use system::{Load, Reading, Stamps};
+use tokio::task::JoinHandle;
 
 /// A keys file as the daemon starts with it. Without the keys that it is configured with it would
 /// take them away from its nodes, or refuse good events: then it does not start.
@@ -17,7 +16,7 @@ pub(super) struct KeysFile<K: 'static> {
 }
 
 impl<K: Send> KeysFile<K> {
-    pub(super) fn read(path: PathBuf, load: Load<K>) -> Result<Self, ConfigError> {
+    pub(super) fn read(path: PathBuf, load: Load<K>) -> Result<Self, Violation> {
         let Reading { stamps, keys } = Reading::of(&path, load);
         Ok(Self { path, stamps, keys: keys?, load })
     }
@@ -25,7 +24,7 @@ impl<K: Send> KeysFile<K> {
     /// Puts the keys in force, and goes on to watch the file.
     pub(super) fn watch(
         self,
-        put: impl Fn(Result<K, ConfigError>) + Send + 'static,
+        put: impl Fn(Result<K, Violation>) + Send + 'static,
     ) -> JoinHandle<()> {
         let Self { path, stamps, keys, load } = self;
         put(Ok(keys));

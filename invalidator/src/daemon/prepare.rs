@@ -12,8 +12,8 @@ use audit::{self, Audit};
 use deadletter::DeadLetters;
 use engine::{self, BatchBounds, Engine, Now, Settings};
 use keys;
+use model::violation::Violation;
 use store::{self, Keeper, Opened, Start, Witness};
-use system::ConfigError;
 use system::wall_clock;
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -178,7 +178,7 @@ fn restore(
         |kept| restore.take(kept),
     )?;
     let Opened { keeper, start, sources_alive } = opened;
-    let mut engine = restore.finish(&keeper).map_err(|error| ConfigError {
+    let mut engine = restore.finish(&keeper).map_err(|error| Violation {
         field: "limits.subjects_max".to_owned(),
         rule: error.to_string(),
     })?;

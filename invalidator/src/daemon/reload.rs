@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use access::Door;
 use audit::entry::{Fact, ReloadFact};
-use system::ConfigError;
+use model::violation::Violation;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -92,8 +92,8 @@ impl Reload {
         }
     }
 
-    fn failed(errors: &[ConfigError], hub: &Hub) {
-        for ConfigError { field, rule } in errors {
+    fn failed(errors: &[Violation], hub: &Hub) {
+        for Violation { field, rule } in errors {
             error!(field, rule, "the configuration cannot be used: the one before stays in force");
         }
         hub.metrics.config.failed();

@@ -8,10 +8,11 @@ use access::{Authority, RawAuthority};
 use keys::{resolve, text, times};
 use model::name::Name;
 use model::time::UnixMicros;
+use model::violation::Violation;
 use serde::Deserialize;
 use signing::Validity;
 use signing::key::{ALGORITHM, KEYS_MAX, KeyId, Secret as KeySecret};
-use system::{ConfigError, Secret, Stamps, Time, parse_toml};
+use system::{Secret, Stamps, Time, parse_toml};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,10 +82,10 @@ impl EventKeys {
 ///
 /// # Errors
 /// The first rule that is broken, with the entry and the field.
-pub fn load(path: &Path, stamps: &mut Stamps) -> Result<EventKeys, ConfigError> {
+pub fn load(path: &Path, stamps: &mut Stamps) -> Result<EventKeys, Violation> {
     let file: RawFile = parse_toml(&text(path, "events.keys_file")?, "events keys file")?;
     if file.keys.len() > KEYS_MAX {
-        return Err(ConfigError::new("keys", format!("must be at most {KEYS_MAX}")));
+        return Err(Violation::new("keys", format!("must be at most {KEYS_MAX}")));
     }
     let mut keys = EventKeys::default();
     for (index, raw) in file.keys.into_iter().enumerate() {
@@ -92,7 +93,7 @@ pub fn load(path: &Path, stamps: &mut Stamps) -> Result<EventKeys, ConfigError> 
         let (id, key) = raw.check(&place, stamps)?;
         if keys.0.contains_key(&id) {
             let rule = format!("{id} is the id of another key already");
-            return Err(ConfigError::new(format!("{place}.id"), rule));
+            return Err(Violation::new(format!("{place}.id"), rule));
         }
         keys.0.insert(id, key);
     }
@@ -100,8 +101,8 @@ pub fn load(path: &Path, stamps: &mut Stamps) -> Result<EventKeys, ConfigError> 
 }
 
 impl RawKey {
-    fn check(self, place: &str, stamps: &mut Stamps) -> Result<(KeyId, EventKey), ConfigError> {
-        let broken = |field: &str, rule: &str| ConfigError::new(format!("{place}.{field}"), rule);
+    fn check(self, place: &str, stamps: &mut Stamps) -> Result<(KeyId, EventKey), Violation> {
+        let broken = |field: &str, rule: &str| Violation::new(format!("{place}.{field}"), rule);
         let id = KeyId::parse(&self.id).ok_or_else(|| broken("id", KeyId::RULE))?;
         let names = |names: Vec<String>| names.iter().map(|name| Name::parse(name)).collect();
         let publishers: Option<Option<BTreeSet<Name>>> = self.publishers.map(names);

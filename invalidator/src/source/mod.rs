@@ -8,8 +8,8 @@ pub mod waiting;
 
 use std::sync::Arc;
 
+use model::violation::Violation;
 use serde::Deserialize;
-use system::ConfigError;
 
 pub use crate::hub::{Replica, Running, Source};
 use crate::intake::SourceKind;
@@ -27,7 +27,7 @@ pub trait Configured {
     ///
     /// # Errors
     /// The rule that is broken.
-    fn build(self, meters: &mut SourceMeters<'_>) -> Result<Arc<dyn Source>, ConfigError>;
+    fn build(self, meters: &mut SourceMeters<'_>) -> Result<Arc<dyn Source>, Violation>;
 
     /// Registers the metrics of a source that is not configured: they are there all the same, and zero.
     fn register_idle(meters: &mut SourceMeters<'_>);
@@ -53,7 +53,7 @@ macro_rules! sources {
 
         impl RawSources {
             /// Checks every section. A source that is there, but wrong, is a source.
-            pub(crate) fn check(self, errors: &mut Vec<ConfigError>) -> Option<Sources> {
+            pub(crate) fn check(self, errors: &mut Vec<Violation>) -> Option<Sources> {
                 let before = errors.len();
                 let sources = Sources {
                     $($(#[$only])? $name: $name::Section::check_all(self.$name)
@@ -64,7 +64,7 @@ macro_rules! sources {
                 };
                 if errors.len() == before && sources.count() == 0 {
                     let rule = "at least one source has to be enabled";
-                    errors.push(ConfigError::new("sources", rule));
+                    errors.push(Violation::new("sources", rule));
                 }
                 (errors.len() == before).then_some(sources)
             }
@@ -97,7 +97,7 @@ macro_rules! sources {
             pub fn build(
                 self,
                 meters: &mut SourceMeters<'_>,
-            ) -> Result<Vec<Arc<dyn Source>>, ConfigError> {
+            ) -> Result<Vec<Arc<dyn Source>>, Violation> {
                 let mut built = Vec::new();
                 $($(#[$only])? match self.$name {
                     Some(source) => built.push(source.build(meters)?),

@@ -12,7 +12,7 @@ use axum::routing::post;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use access::{Inbox, Permission};
-use system::ConfigError;
+use model::violation::Violation;
 
 use super::{Configured, Replica, Report, Running, Source};
 use crate::hub::Hub;
@@ -38,7 +38,7 @@ pub(crate) struct Section {
 
 impl Section {
     /// It is there unless it is turned off.
-    pub(crate) fn check_all(section: Option<Self>) -> Result<Option<Config>, ConfigError> {
+    pub(crate) fn check_all(section: Option<Self>) -> Result<Option<Config>, Violation> {
         let enabled = section.is_none_or(|section| section.enabled);
         Ok(enabled.then_some(Config))
     }
@@ -51,7 +51,7 @@ pub struct Config;
 impl Configured for Config {
     fn add_secrets(&self, _: &mut dyn FnMut(&str, &[u8])) {}
 
-    fn build(self, _: &mut SourceMeters<'_>) -> Result<Arc<dyn Source>, ConfigError> {
+    fn build(self, _: &mut SourceMeters<'_>) -> Result<Arc<dyn Source>, Violation> {
         Ok(Arc::new(Embedded))
     }
 

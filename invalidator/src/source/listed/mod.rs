@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use access::Inbox;
-use system::ConfigError;
+use model::violation::Violation;
 
 use super::{Configured, Replica, Report, Running, Source};
 use crate::hub::Hub;
@@ -34,10 +34,10 @@ pub(crate) struct Section {
 
 impl Section {
     /// It is there if it is written.
-    pub(crate) fn check_all(section: Option<Self>) -> Result<Option<Config>, ConfigError> {
+    pub(crate) fn check_all(section: Option<Self>) -> Result<Option<Config>, Violation> {
         let check = |Self { file }| match file.is_absolute() {
             true => Ok(Config { file }),
-            false => Err(ConfigError::new("sources.listed.file", "must be an absolute path")),
+            false => Err(Violation::new("sources.listed.file", "must be an absolute path")),
         };
         section.map(check).transpose()
     }
@@ -53,7 +53,7 @@ pub struct Config {
 impl Configured for Config {
     fn add_secrets(&self, _: &mut dyn FnMut(&str, &[u8])) {}
 
-    fn build(self, _: &mut SourceMeters<'_>) -> Result<Arc<dyn Source>, ConfigError> {
+    fn build(self, _: &mut SourceMeters<'_>) -> Result<Arc<dyn Source>, Violation> {
         Ok(Arc::new(Listed(self)))
     }
 

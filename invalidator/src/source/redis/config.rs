@@ -12,7 +12,8 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use access::Inbox;
-use system::{ConfigError, Secret, Span, read};
+use model::violation::Violation;
+use system::{Secret, Span, read};
 
 use inboxes::RawInbox;
 
@@ -136,8 +137,8 @@ struct RawSentinel {
 /// A URL, and what the library reads in it.
 type Url = (SecretString, ConnectionInfo);
 
-fn broken(key: &str, rule: impl Into<String>) -> ConfigError {
-    ConfigError::new(format!("sources.redis.{key}"), rule)
+fn broken(key: &str, rule: impl Into<String>) -> Violation {
+    Violation::new(format!("sources.redis.{key}"), rule)
 }
 
 impl Config {
@@ -162,11 +163,11 @@ impl Config {
 
 impl Section {
     /// It is there if it is written.
-    pub(crate) fn check_all(section: Option<Self>) -> Result<Option<Config>, ConfigError> {
+    pub(crate) fn check_all(section: Option<Self>) -> Result<Option<Config>, Violation> {
         section.map(Self::check).transpose()
     }
 
-    fn check(mut self) -> Result<Config, ConfigError> {
+    fn check(mut self) -> Result<Config, Violation> {
         let (urls, field) = self.urls()?;
         let mode = self.mode(&urls, field)?;
         let tls = self.tls(urls.iter().all(|(_, info)| is_tls(info)))?;
@@ -187,7 +188,7 @@ impl Section {
         let dead_default = Duration::from_millis(2500);
         let dead_after = span(self.dead_after, dead_field, dead_default, DEAD_AFTER_MAX)?;
         if dead_after <= ping_interval {
-            return Err(ConfigError::new(dead_field, "must be longer than ping_interval"));
+            return Err(Violation::new(dead_field, "must be longer than ping_interval"));
         }
         let field = "sources.redis.digest_interval";
         let half_minute = Duration::from_secs(30);
@@ -214,7 +215,7 @@ impl Section {
     }
 
     /// The URLs, each with what the library reads in it, and the field that they stand in.
-    fn urls(&mut self) -> Result<(Vec<Url>, &'static str), ConfigError> {
+    fn urls(&mut self) -> Result<(Vec<Url>, &'static str), Violation> {
         let list = self.mode != RawMode::Standalone;
         let (field, secrets) = match (list, self.url.take(), self.urls.take()) {
             (false, Some(url), None) => ("url", vec![url]),
@@ -246,7 +247,7 @@ impl Section {
         Ok((urls, field))
     }
 
-    fn mode(&self, urls: &[Url], field: &str) -> Result<RedisMode, ConfigError> {
+    fn mode(&self, urls: &[Url], field: &str) -> Result<RedisMode, Violation> {
         if self.sentinel.is_some() && self.mode != RawMode::Sentinel {
             return Err(broken("sentinel", "belongs to mode sentinel only"));
         }
@@ -277,7 +278,7 @@ impl Section {
         }
     }
 
-    fn credentials(&mut self) -> Result<(Option<String>, Option<SecretString>), ConfigError> {
+    fn credentials(&mut self) -> Result<(Option<String>, Option<SecretString>), Violation> {
         let user = self.user.take().map(|user| word("user", &user)).transpose()?;
         let password = self
             .password
@@ -293,7 +294,7 @@ impl Section {
         Ok((user, password))
     }
 
-    fn tls(&mut self, tls: bool) -> Result<RedisTls, ConfigError> {
+    fn tls(&mut self, tls: bool) -> Result<RedisTls, Violation> {
         let read = |key: &str, path: Option<PathBuf>| {
             if path.is_some() && !tls {
                 return Err(broken(key, "belongs to a rediss:// url only"));
@@ -323,7 +324,7 @@ fn span(
     field: &str,
     default: Duration,
     max: Duration,
-) -> Result<Duration, ConfigError> {
+) -> Result<Duration, Violation> {
     raw.map_or(Ok(default), |span| span.within(field, SPAN_MIN, max))
 }
 
@@ -337,14 +338,14 @@ fn is_tls(info: &ConnectionInfo) -> bool {
     matches!(info.addr(), ConnectionAddr::TcpTls { .. })
 }
 
-fn word(key: &str, text: &str) -> Result<String, ConfigError> {
+fn word(key: &str, text: &str) -> Result<String, Violation> {
     if (1..=WORD_BYTES_MAX).contains(&text.len()) {
         return Ok(text.to_owned());
     }
     Err(broken(key, format!("must be 1 to {WORD_BYTES_MAX} bytes")))
 }
 
-fn prefix(text: Option<String>) -> Result<String, ConfigError> {
+fn prefix(text: Option<String>) -> Result<String, Violation> {
     let prefix = text.unwrap_or_else(|| "portcullis".to_owned());
     let fits = (1..=PREFIX_BYTES_MAX).contains(&prefix.len());
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);

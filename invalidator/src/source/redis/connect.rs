@@ -13,15 +13,11 @@ use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, FromRedisValue,
-    IntoConnectionInfo, Pipeline, ProtocolVersion, RedisFuture, RedisResult, TlsCertificates,
-    TlsMode, Value,
-};
+use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value};
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
-use system::ConfigError;
+use model::violation::Violation;
 
 use super::Lost;
 use super::config::{Config, RedisMode};
@@ -60,7 +56,7 @@ impl Servers {
     pub(super) fn new(
         config: &Config,
         protocol: ProtocolVersion,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, Violation> {
         let infos = infos(config, protocol)?;
         let kind = match &config.mode {
             RedisMode::Standalone => {
@@ -144,9 +140,9 @@ impl Servers {
     }
 }
 
-fn unusable(key: &str) -> ConfigError {
+fn unusable(key: &str) -> Violation {
     // The library's own message may quote the URL, and with it the password.
-    ConfigError::new(format!("sources.redis.{key}"), "is not accepted by the Redis library")
+    Violation::new(format!("sources.redis.{key}"), "is not accepted by the Redis library")
 }
 
 /// What each URL says, with the user and password of the section in their places, except for
@@ -154,7 +150,7 @@ fn unusable(key: &str) -> ConfigError {
 fn infos(
     config: &Config,
     protocol: ProtocolVersion,
-) -> Result<Vec<ConnectionInfo>, ConfigError> {
+) -> Result<Vec<ConnectionInfo>, Violation> {
     let field = if config.mode == RedisMode::Standalone { "url" } else { "urls" };
     let sentinels = matches!(config.mode, RedisMode::Sentinel { .. });
     let read = |url: &secrecy::SecretString| {
@@ -187,12 +183,12 @@ fn certificates(config: &Config) -> Option<TlsCertificates> {
 }
 
 /// The field that is at fault when certificates are not accepted.
-fn tls_field(config: &Config) -> ConfigError {
+fn tls_field(config: &Config) -> Violation {
     let key = if config.tls.client.is_some() { "tls_cert_file" } else { "tls_ca_file" };
-    ConfigError::new(format!("sources.redis.{key}"), "must hold certificates in PEM form")
+    Violation::new(format!("sources.redis.{key}"), "must hold certificates in PEM form")
 }
 
-fn client(info: ConnectionInfo, config: &Config, key: &str) -> Result<Client, ConfigError> {
+fn client(info: ConnectionInfo, config: &Config, key: &str) -> Result<Client, Violation> {
     match certificates(config) {
         None => Client::open(info).map_err(|_| unusable(key)),
         Some(tls) => Client::build_with_tls(info, tls).map_err(|_| tls_field(config)),
@@ -204,7 +200,7 @@ fn sentinel(
     master_name: &str,
     config: &Config,
     protocol: ProtocolVersion,
-) -> Result<SentinelClient, ConfigError> {
+) -> Result<SentinelClient, Violation> {
     let own = infos.first().map(|info| info.redis_settings().clone());
     let tls = infos.iter().any(is_tls);
     let addresses: Vec<_> = infos.iter().map(|info| info.addr().clone()).collect();
@@ -243,7 +239,7 @@ fn cluster(
     infos: Vec<ConnectionInfo>,
     config: &Config,
     protocol: ProtocolVersion,
-) -> Result<Kind, ConfigError> {
+) -> Result<Kind, Violation> {
     let nodes = infos.iter().map(|info| client(info.clone(), config, "urls"));
     let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
     let mut builder = ClusterClientBuilder::new(infos).use_protocol(protocol);

@@ -49,7 +49,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use access::Inbox;
-use system::ConfigError;
+use model::violation::Violation;
 
 use super::{Configured, Replica, Report, Running, Source};
 use crate::hub::Hub;
@@ -135,7 +135,7 @@ impl RedisSource {
     ///
     /// # Errors
     /// If the library does not accept a URL or the certificates.
-    fn new(config: Config, repaired: Repaired) -> Result<Self, ConfigError> {
+    fn new(config: Config, repaired: Repaired) -> Result<Self, Violation> {
         let scripts = Scripts::new(&config.prefix, &config.channel, config.stream_entries_max);
         Ok(Self {
             servers: Servers::new(&config, ProtocolVersion::RESP2)?,
@@ -213,7 +213,7 @@ impl Configured for Config {
         self.secrets(add);
     }
 
-    fn build(self, meters: &mut SourceMeters<'_>) -> Result<Arc<dyn Source>, ConfigError> {
+    fn build(self, meters: &mut SourceMeters<'_>) -> Result<Arc<dyn Source>, Violation> {
         let source = RedisSource::new(self, meters.repaired.clone())?;
         source.register(meters);
         Ok(Arc::new(source))

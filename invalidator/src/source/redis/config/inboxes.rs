@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use model::name::Name;
 use serde::Deserialize;
-
 use access::{Inbox, RawAuthority};
-use system::ConfigError;
+use model::violation::Violation;
 
 /// Most inboxes. Each is asked for once a second, by each daemon, and is a label of metrics.
 const INBOXES_MAX: usize = 16;
@@ -24,14 +23,14 @@ pub(super) struct RawInbox {
 ///
 /// # Errors
 /// The first rule that is broken, with the inbox and its field.
-pub(super) fn check(raw: Vec<RawInbox>) -> Result<Vec<Inbox>, ConfigError> {
+pub(super) fn check(raw: Vec<RawInbox>) -> Result<Vec<Inbox>, Violation> {
     if raw.len() > INBOXES_MAX {
-        return Err(ConfigError::new(FIELD, format!("must be at most {INBOXES_MAX}")));
+        return Err(Violation::new(FIELD, format!("must be at most {INBOXES_MAX}")));
     }
     let mut names = BTreeSet::new();
     let one = |(index, RawInbox { name, allow })| {
         let broken =
-            |field: &str, rule: &str| ConfigError::new(format!("{FIELD}[{index}].{field}"), rule);
+            |field: &str, rule: &str| Violation::new(format!("{FIELD}[{index}].{field}"), rule);
         let name = Name::parse(&name).ok_or_else(|| broken("name", Name::RULE))?;
         if !names.insert(name.clone()) {
             return Err(broken("name", &format!("{name} is the name of another inbox already")));

@@ -10,13 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::AsyncPushSender;
-use redis::{
-    Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, ServerErrorKind, Value,
-};
+use redis::{Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
-use system::ConfigError;
+use model::violation::Violation;
 
 use super::super::connect::{Link, Servers};
 use super::super::layout::Layout;
@@ -75,7 +73,7 @@ impl Bell {
 }
 
 /// Servers that push news, if there are inboxes that news can be about.
-pub(in super::super) fn servers(config: &Config) -> Result<Option<Servers>, ConfigError> {
+pub(in super::super) fn servers(config: &Config) -> Result<Option<Servers>, Violation> {
     let any = !config.inboxes.is_empty();
     any.then(|| Servers::new(config, ProtocolVersion::RESP3)).transpose()
 }
