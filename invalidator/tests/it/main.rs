@@ -24,6 +24,7 @@ mod polls;
 mod publish;
 mod redis_access;
 mod redis_durable;
+mod redis_fleet;
 mod redis_inbox;
 mod redis_many;
 mod redis_scripts;

@@ -1,0 +1,96 @@
+//! How much of it there may be: in Redis, in one call, on the news channel.
+//!
+//! Whoever can choose keys, such as addresses or values of a header, can be any number of subjects. Subjects that a
+//! node has not seen are therefore reported within a budget of each limit, and news have a budget of
+//! each node. What finds no place waits and is not lost: its takes are kept and go into a later report, and a node without
+//! news learns with its next answer.
+
+use std::time::Duration;
+
+use model::bucket::{Bucket, Rate};
+use model::time::MonotonicNanos;
+
+use crate::replica::due::Due;
+use crate::terms::{Terms, nanos};
+
+/// How long Redis remembers the id of a report, and a bucket after it was last reported. Longer than a report is sent
+/// again ([`crate::replica::due::REPORT_AGE_MAX`]).
+pub const REPORT_MEMORY: Duration = Duration::from_secs(60);
+
+/// Most reports in one call.
+pub const REPORTS_PER_CALL_MAX: usize = 256;
+
+/// Most buckets in the news of one call.
+pub const NEWS_PER_CALL_MAX: usize = 64;
+
+/// So many a second, and so many at once: a bucket of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    rate: Rate,
+    bucket: Bucket,
+}
+
+impl Budget {
+    /// A budget of which nothing is used.
+    #[must_use]
+    pub fn new(rate: Rate) -> Self {
+        Self { rate, bucket: Bucket::default() }
+    }
+
+    /// Uses one, if there is one.
+    pub fn use_one(&mut self, now: MonotonicNanos) -> bool {
+        let Ok((bucket, _)) = self.bucket.take(&self.rate, now) else {
+            return false;
+        };
+        self.bucket = bucket;
+        true
+    }
+}
+
+/// Whether a report may go out now. Only first sights have a budget, for everything else is of a bucket that had a place
+/// in it.
+pub fn may_report(due: Due, first_sights: &mut Budget, now: MonotonicNanos) -> bool {
+    match due {
+        Due::Near | Due::Far => true,
+        Due::FirstSight => first_sights.use_one(now),
+    }
+}
+
+/// Most buckets of one limit that Redis holds, with so many nodes that each report so many unknown subjects a
+/// second (`once` more at once): each is forgotten when it is full and no report of it can come again.
+#[must_use]
+pub fn buckets_max(nodes: u32, per_second: u32, once: u32, terms: &Terms) -> u64 {
+    let kept_ns = terms.cap_us().saturating_mul(1_000).saturating_add(nanos(REPORT_MEMORY));
+    let kept_s = kept_ns.div_ceil(1_000_000_000);
+    let of_one = u64::from(per_second).saturating_mul(kept_s).saturating_add(once.into());
+    of_one.saturating_mul(nodes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::due::REPORT_AGE_MAX;
+    use crate::terms::DebtMax;
+
+    #[test]
+    fn a_flood_of_subjects_is_reported_within_the_budget_and_others_are_not_held_up() {
+        let mut budget = Budget::new(Rate::new(10, 100, Duration::from_secs(1)).unwrap());
+        let mut sent = 0;
+        for ms in 0..2_000u64 {
+            let now = 1_000_000_000 + ms * 1_000_000;
+            sent += (0..50).filter(|_| may_report(Due::FirstSight, &mut budget, now)).count();
+            assert!(may_report(Due::Near, &mut budget, now));
+            assert!(may_report(Due::Far, &mut budget, now));
+        }
+        assert!((200..=210).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn what_redis_holds_is_bounded_by_budgets_and_not_by_who_asks() {
+        let rate = Rate::new(100, 10, Duration::from_secs(1)).unwrap();
+        let terms = Terms { rate, debt: DebtMax::default() };
+        // Twice ten seconds of bucket and debt, and the memory of reports.
+        assert_eq!(buckets_max(8, 1_000, 0, &terms), 8 * 1_000 * 80);
+        const { assert!(REPORT_MEMORY.as_nanos() > REPORT_AGE_MAX.as_nanos()) };
+    }
+}
