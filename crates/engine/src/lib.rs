@@ -12,6 +12,7 @@ mod answer;
 mod beaten;
 mod chunk;
 mod digest;
+mod enforcement;
 mod extras;
 mod gathered;
 mod identity;
@@ -54,6 +55,7 @@ use answer::Position;
 use beaten::Beaten;
 pub use chunk::SentChunk;
 pub use digest::Digest;
+pub use enforcement::{Does, Enforcement, Enforces};
 pub use extras::CHECK_CHANGES_MAX;
 pub use gathered::{
     BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds, URGENT_CHANGES_MAX,
@@ -233,6 +235,12 @@ impl Engine {
     /// Notes why the newest keys are not in force: those before them stay.
     pub fn keys_failed(&mut self, cause: String) {
         self.keys.fail(cause);
+    }
+
+    /// Random name of this run.
+    #[must_use]
+    pub fn epoch(&self) -> &str {
+        &self.epoch
     }
 
     /// The ids of the events that a subject's state consists of.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use access::Inbox;
 use system::ConfigError;
 
-use super::{Configured, Replica, Report, Running, Source};
+use super::{Configured, Daemons, Replica, Report, Running, Source};
 use crate::hub::Hub;
 use crate::intake::{Origin, Senders, SourceKind};
 use crate::metrics::SourceMeters;
@@ -92,6 +92,10 @@ impl Source for Listed {
     }
 
     fn replica(&self) -> Option<Arc<dyn Replica>> {
+        None
+    }
+
+    fn fleet(&self) -> Option<Arc<dyn Daemons>> {
         None
     }
 
