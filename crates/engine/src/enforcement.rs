@@ -1,39 +1,10 @@
-//! Whether each node enforces one event, for whoever asks about it by its id; and what a node does while nobody
-//! can say so.
+//! Whether each node enforces one event, for whoever asks about it by its id.
 
 use model::name::EventId;
-use model::push::{freshness, unsure};
 use model::subject::Subject;
-use serde::{Deserialize, Serialize};
 
 use super::node::{Asked, Node, Standing};
 use super::{Engine, NodeKey, Now};
-
-/// What a node does with requests now, as far as its daemon knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Does {
-    /// It enforces what it knows, and knows what its daemon does.
-    Enforces,
-    /// It is stale and rejects requests.
-    DeniesStale,
-    /// It is stale and lets requests through, unless it knows of a block.
-    AllowsStale,
-    /// It is stale, and the route decides.
-    ByRouteStale,
-    /// It was never synchronized and rejects requests.
-    DeniesNeverSynced,
-    /// It was never synchronized and lets requests through.
-    AllowsNeverSynced,
-    /// It was never synchronized, and the route decides.
-    ByRouteNeverSynced,
-    /// It does not poll any more: whether it runs, and what it does, is not known.
-    Gone,
-    /// It is of a version that does not say it.
-    #[default]
-    #[serde(other)]
-    Unknown,
-}
 
 /// How one node stands to an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,22 +31,6 @@ pub struct Enforcement {
     pub nodes: Vec<(NodeKey, Enforces)>,
     /// Whether a node was turned away lately, for want of room: it enforces nothing new.
     pub turned_away: bool,
-}
-
-impl Node {
-    pub(super) fn does(&self, connected: bool) -> Does {
-        match (&*self.freshness, &*self.when_stale, &*self.when_never_synced) {
-            _ if !connected => Does::Gone,
-            (freshness::FRESH, _, _) => Does::Enforces,
-            (freshness::STALE, unsure::DENY, _) => Does::DeniesStale,
-            (freshness::STALE, unsure::ALLOW, _) => Does::AllowsStale,
-            (freshness::STALE, unsure::BY_ROUTE, _) => Does::ByRouteStale,
-            (freshness::NEVER_SYNCED, _, unsure::DENY) => Does::DeniesNeverSynced,
-            (freshness::NEVER_SYNCED, _, unsure::ALLOW) => Does::AllowsNeverSynced,
-            (freshness::NEVER_SYNCED, _, unsure::BY_ROUTE) => Does::ByRouteNeverSynced,
-            _ => Does::Unknown,
-        }
-    }
 }
 
 impl Engine {

@@ -12,6 +12,7 @@ mod answer;
 mod beaten;
 mod chunk;
 mod digest;
+mod does;
 mod enforcement;
 mod extras;
 mod gathered;
@@ -55,7 +56,8 @@ use answer::Position;
 use beaten::Beaten;
 pub use chunk::SentChunk;
 pub use digest::Digest;
-pub use enforcement::{Does, Enforcement, Enforces};
+pub use does::Does;
+pub use enforcement::{Enforcement, Enforces};
 pub use extras::CHECK_CHANGES_MAX;
 pub use gathered::{
     BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds, URGENT_CHANGES_MAX,

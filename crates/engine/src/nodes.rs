@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use model::name::Name;
 use model::push::{
-    NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, freshness, is_node_name, unsure,
+    NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, freshness, is_node_name,
+    unsure,
 };
 use model::state::PACKED_FORM;
 use thiserror::Error;
 
 use super::answer::{Position, millis};
+use super::does::Does;
 use super::node::{Asked, Node, Standing};
 use super::report::NodeStatus;
 
@@ -146,6 +148,14 @@ impl Nodes {
         let longest = longest.ok_or(PollError::TooManyNodes)?;
         self.nodes.remove(&longest);
         Ok(())
+    }
+
+    fn does(&self, node: &Node, now: Duration) -> Does {
+        let Node { freshness, when_stale, when_never_synced, .. } = node;
+        match self.is_connected(node, now) {
+            true => Does::of(freshness, when_stale, when_never_synced),
+            false => Does::Gone,
+        }
     }
 
     fn is_connected(&self, node: &Node, now: Duration) -> bool {
@@ -301,7 +311,7 @@ impl Nodes {
             repaired: node.repaired.unwrap_or(0),
             route_groups: node.route_groups.clone(),
             idle: node.idle.clone(),
-            does: node.does(self.is_connected(node, now)),
+            does: self.does(node, now),
             keys_version: node.keys_version,
         };
         self.nodes.iter().map(status).collect()
@@ -331,7 +341,11 @@ fn check(poll: &Poll) -> Result<(), PollError> {
         ("route_groups", "must be at most 1024 names", names(&poll.route_groups)),
         ("limits", "must be at most 1024 names", names(&poll.limits)),
         ("idle", "must be at most 1024 names", names(&poll.idle)),
-        ("freshness", "must be fresh, stale or never-synced", said(&poll.freshness, &freshness::ALL)),
+        (
+            "freshness",
+            "must be fresh, stale or never-synced",
+            said(&poll.freshness, &freshness::ALL),
+        ),
         ("when_stale", UNSURE_RULE, said(&poll.when_stale, &unsure::ALL)),
         ("when_never_synced", UNSURE_RULE, said(&poll.when_never_synced, &unsure::ALL)),
         ("keys_version", "must be below 2^63", poll.keys_version < KEYS_VERSION_END),

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Does, NodeKey};
+use super::does::Does;
+use super::{Digest, NodeKey};
 
 /// Who has applied one change, as far as is known when the waiting ends.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! All daemons on one Redis and their Envoys in words, for people at a terminal.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use engine::Does;
 
@@ -9,12 +10,21 @@ use crate::wire::{DaemonState, Envoy, Everywhere, Fleet, FleetDaemon, Missing};
 
 /// The whole of `GET /v1/fleet`: a row for each Envoy, and for each daemon without one.
 pub(super) fn nodes(fleet: &Fleet) -> String {
-    let header =
-        ["DAEMON", "REGION", "DAEMON IS", "STREAM", "NODE", "BOOT", "NODE IS", "BEHIND", "DOES NOW"];
+    let header = [
+        "DAEMON",
+        "REGION",
+        "DAEMON IS",
+        "STREAM",
+        "NODE",
+        "BOOT",
+        "NODE IS",
+        "BEHIND",
+        "DOES NOW",
+    ];
     let rows = fleet.daemons.iter().flat_map(rows);
     let mut out = table(std::iter::once(header.map(str::to_owned)).chain(rows).collect());
     for name in &fleet.equal_names {
-        out.push_str(&format!("EQUAL NAMES: more than one live daemon is called {name}\n"));
+        let _ = writeln!(out, "EQUAL NAMES: more than one live daemon is called {name}");
     }
     out
 }

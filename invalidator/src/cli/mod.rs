@@ -191,7 +191,8 @@ fn status(client: &Client) -> Result<bool, Failure> {
 fn nodes(client: &Client) -> Result<bool, Failure> {
     let reply = Api::new(client)?.fleet()?;
     if reply.status != 200 {
-        return Err(Failure::Usage(format!("{}: {}", reply.status, show::refused(&reply.problem()))));
+        writeln!(io::stderr(), "{}", show::refused(&reply.problem()))?;
+        return Ok(false);
     }
     let text = match client.json {
         true => format!("{}\n", reply.text),
@@ -247,7 +248,11 @@ fn report(client: &Client, reply: &Reply) -> Result<Exit, Failure> {
                 () if published.has_no_effect() => Exit::NoEffect,
                 () => Exit::Done,
             };
-            (exit, show::outcome(&published, is_settled))
+            let mut shown = show::outcome(&published, is_settled);
+            if let Some(all) = published.fleet.as_ref().filter(|_| published.is_in_effect()) {
+                shown.line = format!("{}\n{}", fleet::everywhere(all), shown.line);
+            }
+            (exit, shown)
         }
         _ => {
             let problem = reply.problem();

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use engine::{Overruling, Refused};
 use serde_json::Value;
 
-use super::fleet;
 use crate::wire::{Problem, Published};
 
 /// One event's outcome.
@@ -16,15 +15,12 @@ pub(super) struct Outcome {
 
 /// An event that the daemon has.
 pub(super) fn outcome(published: &Published, is_settled: bool) -> Outcome {
-    let mut line = match is_settled {
+    let line = match is_settled {
         _ if !published.is_in_effect() => not_in_effect(published),
         true if published.has_no_effect() => changes_nothing(published),
         true => enforced(published),
         false => not_enforced(published),
     };
-    if let Some(all) = published.fleet.as_ref().filter(|_| published.is_in_effect()) {
-        line = format!("{}\n{line}", fleet::everywhere(all));
-    }
     Outcome { line, warnings: published.warnings.clone() }
 }
 

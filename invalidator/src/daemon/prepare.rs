@@ -86,7 +86,8 @@ impl Prepared {
             writer.finish();
         });
         let called = config.called;
-        let contents = Contents { engine, keeper, intake, dead_letters, audit, metrics, sources, called };
+        let contents =
+            Contents { engine, keeper, intake, dead_letters, audit, metrics, sources, called };
         let hub = Arc::new(Hub::new(contents));
         let to = Arc::clone(&hub);
         if let Some(file) = keys_file {

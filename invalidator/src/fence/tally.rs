@@ -82,7 +82,8 @@ impl Tally {
     pub fn is_complete(&self) -> bool {
         let Some(members) = &self.members else { return false };
         let mut live = members.daemons.iter().filter(|one| one.state == DaemonState::Live);
-        !self.told.is_empty() && live.all(|one| self.told.get(&one.run).is_some_and(|told| told.said.settled))
+        !self.told.is_empty()
+            && live.all(|one| self.told.get(&one.run).is_some_and(|told| told.said.settled))
     }
 
     /// What is known now, so long after the event was taken in.

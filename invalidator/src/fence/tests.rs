@@ -114,7 +114,10 @@ fn heard(run: &str, name: &str, nodes: &[(&str, SaidState)]) -> Heard {
 /// Asked of the live daemons a and b.
 fn tally() -> Tally {
     let mut tally = Tally::default();
-    tally.expect(Members::read(&[registered("ra", "a", NOW_MS), registered("rb", "b", NOW_MS)], NOW_MS));
+    tally.expect(Members::read(
+        &[registered("ra", "a", NOW_MS), registered("rb", "b", NOW_MS)],
+        NOW_MS,
+    ));
     tally
 }
 

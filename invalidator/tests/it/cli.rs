@@ -25,7 +25,10 @@ fn commands_say_what_they_did() {
         let stderr = text(&output.stderr);
         assert_eq!((output.status.code(), stderr.as_str()), (Some(0), ""), "{command:?}");
         let stdout = text(&output.stdout);
-        assert!(stdout.starts_with("enforced on 1 node of this daemon in "), "{command:?}: {stdout}");
+        assert!(
+            stdout.starts_with("enforced on 1 node of this daemon in "),
+            "{command:?}: {stdout}"
+        );
     }
     let user = daemon.get("/v1/users/alice").json();
     assert_eq!(user["blocks"], json!([]));
@@ -40,7 +43,10 @@ fn the_same_event_id_has_its_effect_once() {
     let command = ["zero", "alice", "--event-id", "ticket-7"];
     assert!(daemon.cli(&command).status.success());
     let again = text(&daemon.cli(&command).stdout);
-    assert!(again.starts_with("enforced on 1 node of this daemon already: this event was published"), "{again}");
+    assert!(
+        again.starts_with("enforced on 1 node of this daemon already: this event was published"),
+        "{again}"
+    );
 }
 
 #[test]

@@ -58,8 +58,7 @@ fn reasons(answer: &Value) -> Vec<(String, String)> {
 
 fn nodes(answer: &Value) -> Vec<String> {
     let nodes = answer["fleet"]["nodes"].as_array().unwrap().iter();
-    let mut nodes: Vec<_> =
-        nodes.map(|one| one["node"].as_str().unwrap().to_owned()).collect();
+    let mut nodes: Vec<_> = nodes.map(|one| one["node"].as_str().unwrap().to_owned()).collect();
     nodes.sort();
     nodes
 }
@@ -69,7 +68,7 @@ fn a_block_is_enforced_everywhere_and_a_daemon_that_is_gone_is_said() {
     let redis = Redis::start(free_port(), &[]);
     let a = daemon(&redis, "a", "");
     let b = daemon(&redis, "b", "");
-    let mut c = daemon(&redis, "c", "");
+    let c = daemon(&redis, "c", "");
     let _nodes = [(&a, "n-a"), (&b, "n-b"), (&c, "n-c")]
         .map(|(daemon, name)| Running::start(daemon, name, &format!("boot-{name}")));
     wait_registered(&a, &["a", "b", "c"]);
@@ -139,10 +138,11 @@ fn an_envoy_that_stops_is_named_and_so_is_one_that_never_comes() {
     // It polls no more: at first it may only be slow.
     let stopped: Node = other.stop();
     let said = everywhere(&a, &block("e2", "bob")).json();
-    let [(daemon, reason)] = reasons(&said).try_into().unwrap();
+    let [(daemon, reason)]: [(String, String); 1] = reasons(&said).try_into().unwrap();
     assert!(daemon == "b" && ["behind", "gone"].contains(&&*reason), "{said}");
     wait_until("the Envoy to be missed", || {
-        reasons(&everywhere(&a, &block("e2", "bob")).json()) == [("b".to_owned(), "gone".to_owned())]
+        reasons(&everywhere(&a, &block("e2", "bob")).json())
+            == [("b".to_owned(), "gone".to_owned())]
     });
     drop(stopped);
 }
@@ -151,7 +151,7 @@ fn an_envoy_that_stops_is_named_and_so_is_one_that_never_comes() {
 fn equal_names_are_said_and_one_daemon_after_the_other_is_one() {
     let redis = Redis::start(free_port(), &[]);
     let a = daemon(&redis, "same", "");
-    let mut b = daemon(&redis, "same", "");
+    let b = daemon(&redis, "same", "");
     wait_until("equal names to be said", || fleet(&a)["equal_names"] == json!(["same"]));
     let log = || a.log() + &b.log();
     wait_until("the error in the log", || log().contains("the same fleet.name"));
@@ -183,8 +183,14 @@ fn without_redis_there_is_no_fleet_and_without_its_answer_nothing_is_claimed() {
 /// Somebody who may write to Redis answers the last fence in the name of a daemon that does not. Gives its nonce.
 fn forge(redis: &Redis, run: &str, node: &str) -> Option<String> {
     let mut redis = redis.connect();
-    let entries: redis::streams::StreamRangeReply =
-        redis::cmd("XREVRANGE").arg("{portcullis}:stream").arg("+").arg("-").arg("COUNT").arg(1).query(&mut redis).ok()?;
+    let entries: redis::streams::StreamRangeReply = redis::cmd("XREVRANGE")
+        .arg("{portcullis}:stream")
+        .arg("+")
+        .arg("-")
+        .arg("COUNT")
+        .arg(1)
+        .query(&mut redis)
+        .ok()?;
     let fence: String = entries.ids.first()?.get("fence")?;
     let fence: Value = serde_json::from_str(&fence).ok()?;
     let said = json!({
@@ -241,7 +247,7 @@ fn where_signatures_are_required_a_forged_answer_is_not_believed() {
         let (code, said) = publish("bob");
         assert_eq!(code, Some(1), "{said}");
         assert_eq!(nodes(&said), ["n-a"], "{said}");
-        let [(daemon, reason)] = reasons(&said).try_into().unwrap();
+        let [(daemon, reason)]: [(String, String); 1] = reasons(&said).try_into().unwrap();
         assert!(daemon == "b" && ["no_answer", "not_vouched"].contains(&&*reason), "{said}");
         forging.join().unwrap()
     });
@@ -264,7 +270,13 @@ fn a_publisher_with_redis_alone_asks_the_same() {
     let asks = json!([{"subject": "user:alice", "event_id": "e1"}, {"subject": "user:alice", "event_id": "e9"}]);
     let fence = json!({"nonce": "n1", "to": "desk-1", "for_ms": 5000, "asks": asks});
     for text in ["{}", "\u{0}", &fence.to_string()] {
-        redis::cmd("XADD").arg("{portcullis}:stream").arg("*").arg("fence").arg(text).exec(&mut redis).unwrap();
+        redis::cmd("XADD")
+            .arg("{portcullis}:stream")
+            .arg("*")
+            .arg("fence")
+            .arg(text)
+            .exec(&mut redis)
+            .unwrap();
     }
     let key = "{portcullis}:answers:desk-1";
     let mut said = std::collections::BTreeMap::new();
@@ -282,5 +294,8 @@ fn a_publisher_with_redis_alone_asks_the_same() {
         }
     }
     assert_eq!(said[&0]["nodes"][0]["state"], "enforced", "{said:?}");
-    assert_eq!((&said[&1]["known"], said[&1]["nodes"].as_array().unwrap().len()), (&json!(false), 0));
+    assert_eq!(
+        (&said[&1]["known"], said[&1]["nodes"].as_array().unwrap().len()),
+        (&json!(false), 0)
+    );
 }

@@ -32,7 +32,9 @@ fn a_node_enforces_an_event_once_it_has_acknowledged_it() {
     ask(&mut engine, &applied("a", 1), 2);
     assert_eq!(standing(&engine, "1", 2), one(Enforces::Yes));
     assert_eq!(engine.applied_by_all(at(2)), Some(1));
-    engine.ingest(event("2", "alice", 3, json!({ "action": "block", "reason": "x" })), at(3)).unwrap();
+    engine
+        .ingest(event("2", "alice", 3, json!({ "action": "block", "reason": "x" })), at(3))
+        .unwrap();
     assert_eq!(standing(&engine, "2", 3), one(Enforces::Behind));
     assert_eq!(standing(&engine, "unheard-of", 3), None);
 }

@@ -7,7 +7,8 @@ use model::hash::fingerprint;
 use model::memory::{MemoryKey, SharedMemory, Step, update};
 use model::push::batch::Kind;
 use model::push::{
-    BATCH_BYTES_MAX, Batch, HOLD_MAX, Message, PROTOCOL, Poll, REFUSALS_MAX, Refusal, freshness as says,
+    BATCH_BYTES_MAX, Batch, HOLD_MAX, Message, PROTOCOL, Poll, REFUSALS_MAX, Refusal,
+    freshness as says,
 };
 use model::state::PACKED_FORM;
 use model::time::{Clock, MonotonicNanos};

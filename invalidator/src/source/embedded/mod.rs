@@ -9,11 +9,11 @@ mod written;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Inbox, Permission};
 use axum::routing::post;
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
-use access::{Inbox, Permission};
 use system::ConfigError;
+use tokio_util::sync::CancellationToken;
 
 use super::{Configured, Daemons, Replica, Report, Running, Source};
 use crate::hub::Hub;

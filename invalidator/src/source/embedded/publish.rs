@@ -1,13 +1,14 @@
 //! `POST /v1/invalidations`: an event is taken in, and its publisher waits for the nodes and for the disk.
 
+use access::Caller;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use engine::{Receipt, WaiterId};
 use events::EVENT_BYTES_MAX;
 use tokio::time::{Instant, sleep_until};
-use access::Caller;
-use engine::{Receipt, WaiterId};
 
 use super::KIND;
 use super::everywhere::{Question, Wait};
@@ -40,11 +41,12 @@ impl Drop for Waiting<'_> {
     }
 }
 
-pub(super) async fn publish(
-    State(door): State<Door>,
-    Extension(caller): Extension<Caller>,
+/// Reads what a publisher sends: whom it waits for, where the event comes from, and the event.
+async fn receive(
+    door: &Door,
+    caller: &Caller,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<(Wait, Origin, Bytes), Problem> {
     if !door.hub.has_source(&KIND) {
         let title = "The embedded source is not enabled";
         return Err(Problem::new(StatusCode::NOT_FOUND, "source_disabled", title)
@@ -60,6 +62,15 @@ pub(super) async fn publish(
         Err(error) => return Err(error.into()),
     };
     form.require(&bytes).map_err(|error| door.hub.refuse(origin, error))?;
+    Ok((wait, origin, bytes))
+}
+
+pub(super) async fn publish(
+    State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (wait, origin, bytes) = receive(&door, &caller, request).await?;
     // Subscribed before the event is taken in, so that no acknowledgement is missed.
     let mut acknowledgements = door.hub.acknowledgements();
     let mut durable = door.hub.keeper().durable();

@@ -51,8 +51,7 @@ impl Session<'_> {
     /// Answers what is asked, for as long as the connection lasts.
     pub(in super::super) async fn answer_fences(&self) -> Lost {
         let fences = &self.source.fences;
-        let (mut acknowledged, mut changed) =
-            (self.hub.acknowledgements(), self.hub.changes());
+        let (mut acknowledged, mut changed) = (self.hub.acknowledgements(), self.hub.changes());
         let mut open: VecDeque<Open> = VecDeque::new();
         loop {
             open.extend(fences.take_heard().into_iter().map(Open::new));

@@ -132,9 +132,16 @@ mod tests {
         assert_eq!(marks.of(9), None);
         marks.note(3, id(10));
         marks.note(7, id(20));
-        assert_eq!([marks.of(2), marks.of(3), marks.of(6), marks.of(7)], [None, Some(id(10)), Some(id(10)), Some(id(20))]);
+        assert_eq!(
+            [marks.of(2), marks.of(3), marks.of(6), marks.of(7)],
+            [None, Some(id(10)), Some(id(10)), Some(id(20))]
+        );
         marks.note(7, id(30));
-        assert_eq!((marks.of(7), marks.of(6)), (Some(id(30)), Some(id(10))), "what brings no change is applied");
+        assert_eq!(
+            (marks.of(7), marks.of(6)),
+            (Some(id(30)), Some(id(10))),
+            "what brings no change is applied"
+        );
         for sequence in 8..200 {
             marks.note(sequence, id(sequence * 10));
         }
