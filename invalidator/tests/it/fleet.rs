@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, Redis, block, event, file, free_port, request, wait_until};
+use crate::harness::{Answer, Daemon, Redis, block, event, free_port, private, request, wait_until};
 use crate::node::{Node, Running};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -21,7 +21,7 @@ fn daemon(redis: &Redis, name: &str, more: &str) -> Daemon {
 }
 
 /// Publishes an event, and waits for the fleet.
-fn everywhere(daemon: &Daemon, event: &str) -> Answer {
+pub(crate) fn everywhere(daemon: &Daemon, event: &str) -> Answer {
     let headers = [
         ("content-type", "application/json"),
         ("authorization", &*format!("Bearer {}", crate::harness::OPERATOR)),
@@ -208,8 +208,8 @@ fn forge(redis: &Redis, run: &str, node: &str) -> Option<String> {
 fn where_signatures_are_required_a_forged_answer_is_not_believed() {
     let directory = tempfile::tempdir().unwrap();
     let keys = format!("[[keys]]\nid = \"k1\"\nsecret = \"{KEY}\"\n");
-    let keys = file(directory.path(), "keys.toml", &keys);
-    let secret = file(directory.path(), "secret", KEY);
+    let keys = private(directory.path(), "keys.toml", &keys);
+    let secret = private(directory.path(), "secret", KEY);
     let more = format!(
         "[events]\nkeys_file = \"{}\"\n[events.redis]\nsignatures = \"required\"\n",
         keys.display()

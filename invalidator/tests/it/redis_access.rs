@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::fleet::everywhere;
 use crate::harness::{Daemon, Redis, block, event, file, free_port, wait_until};
 
 const OFTEN: &str =
@@ -50,6 +51,10 @@ fn the_documented_rights_are_enough_and_none_is_missing() {
         ask.arg("{portcullis}:digest").arg("count");
         ask.query::<u64>(&mut redis.connect()).unwrap() == 2
     });
+    // And all daemons can be asked.
+    let said = everywhere(&daemon, &block("evt-4", "bob")).json();
+    assert_eq!(said["fleet"]["missing"][0]["reason"], "no_envoy", "{said}");
+    assert_eq!(daemon.get("/v1/fleet").json()["daemons"][0]["state"], "live");
     let denied: Vec<Vec<redis::Value>> = redis::cmd("ACL").arg("LOG").query(&mut admin).unwrap();
     // The library introduces itself, and does without if it may not.
     let denied: Vec<_> = denied
