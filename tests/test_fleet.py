@@ -47,10 +47,11 @@ class Fleet:
 
     def wait_enforcing(self) -> None:
         def all_enforce() -> bool:
-            daemons = self.ask()["daemons"]
+            fleet = self.ask()
+            daemons = fleet["daemons"]
             envoys = [envoy for one in daemons for envoy in one["envoys"]]
             states = [one["state"] for one in daemons] + [envoy["does"] for envoy in envoys]
-            return states == ["live"] * len(HOSTS) + ["enforces"] * len(HOSTS)
+            return fleet["settled"] and states == ["live"] * len(HOSTS) + ["enforces"] * len(HOSTS)
 
         wait_until(all_enforce, "all hosts to be there", 20)
 

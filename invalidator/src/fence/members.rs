@@ -15,6 +15,8 @@ pub const DAEMONS_MAX: usize = 4_096;
 pub const LIVE_FOR: Duration = Duration::from_secs(3);
 /// How long a daemon that is gone is shown, and counts as one whose Envoys may not enforce.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
+/// The field beside the registrations that says when they began.
+const SINCE: &str = "since";
 /// How far before a renewal Redis's clock may be, which tells that it was set back.
 const STEP_MAX: Duration = Duration::from_secs(2);
 /// Most Envoys in one registration.
@@ -60,6 +62,9 @@ pub struct Members {
     pub daemons: Vec<FleetDaemon>,
     /// The runs that need not be registered any more.
     pub forgotten: Vec<String>,
+    /// Whether every live daemon has had the time to register since the registrations began: they begin anew after
+    /// Redis has lost its data.
+    pub settled: bool,
 }
 
 impl Members {
@@ -67,7 +72,10 @@ impl Members {
     /// renewed last by Redis's clock. `now_ms` is the time by the same clock.
     #[must_use]
     pub fn read(raw: &[(String, Vec<u8>)], now_ms: u64) -> Self {
-        let all = raw.iter().take(DAEMONS_MAX);
+        let since = raw.iter().find(|(run, _)| run == SINCE);
+        let since = since.and_then(|(_, ms)| std::str::from_utf8(ms).ok()?.parse::<u64>().ok());
+        let settled = since.is_some_and(|since| since.saturating_add(millis(LIVE_FOR)) <= now_ms);
+        let all = raw.iter().filter(|(run, _)| run != SINCE).take(DAEMONS_MAX);
         let mut daemons: Vec<_> = all.map(|(run, value)| member(run, value, now_ms)).collect();
         let live = |one: &FleetDaemon| one.state != DaemonState::Gone;
         let names: BTreeSet<_> =
@@ -87,7 +95,7 @@ impl Members {
             // Both by Redis's clock.
             one.behind_ms = most.zip(reads(one)).map(|(most, read)| most.saturating_sub(read));
         }
-        Self { daemons, forgotten }
+        Self { daemons, forgotten, settled }
     }
 
     /// Names that more than one live daemon has.
@@ -104,7 +112,7 @@ impl Members {
     /// As the API shows them.
     #[must_use]
     pub fn fleet(self) -> Fleet {
-        Fleet { equal_names: self.equal_names(), daemons: self.daemons }
+        Fleet { equal_names: self.equal_names(), settled: self.settled, daemons: self.daemons }
     }
 }
 

@@ -80,7 +80,9 @@ impl Tally {
     /// Whether there is nothing more to wait for: every live daemon has said its last word.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let Some(members) = &self.members else { return false };
+        let Some(members) = self.members.as_ref().filter(|members| members.settled) else {
+            return false;
+        };
         let mut live = members.daemons.iter().filter(|one| one.state == DaemonState::Live);
         !self.told.is_empty()
             && live.all(|one| self.told.get(&one.run).is_some_and(|told| told.said.settled))
@@ -91,9 +93,12 @@ impl Tally {
     pub fn result(&self, after: Duration) -> Everywhere {
         let mut all = Everywhere { elapsed_ms: in_ms(after), ..Everywhere::default() };
         let Some(members) = &self.members else {
-            all.missing.push(unreachable());
+            all.missing.push(nobody_knows(Reason::RedisUnreachable));
             return all;
         };
+        if !members.settled {
+            all.missing.push(nobody_knows(Reason::RegistryNew));
+        }
         all.equal_names = members.equal_names();
         for one in &members.daemons {
             if !self.told.contains_key(&one.run) {
@@ -113,9 +118,9 @@ impl Tally {
     }
 }
 
-/// What is missing when nobody could be asked.
-fn unreachable() -> Missing {
-    let (daemon, reason) = ("(all)".to_owned(), Reason::RedisUnreachable);
+/// What is missing when nobody can say who is there.
+fn nobody_knows(reason: Reason) -> Missing {
+    let daemon = "(all)".to_owned();
     Missing { daemon, region: None, node: None, reason, cause: None }
 }
 

@@ -30,6 +30,11 @@ fn registered(run: &str, name: &str, renewed_ms: u64) -> (String, Vec<u8>) {
     (run.into(), format!("{renewed_ms} {json}").into_bytes())
 }
 
+/// Registrations began so long ago.
+fn began(ago_ms: u64) -> (String, Vec<u8>) {
+    ("since".into(), (NOW_MS - ago_ms).to_string().into_bytes())
+}
+
 fn states(members: &Members) -> Vec<(&str, DaemonState)> {
     members.daemons.iter().map(|one| (one.said.name.as_str(), one.state)).collect()
 }
@@ -80,6 +85,7 @@ fn a_clock_of_redis_that_was_set_back_makes_nobody_live() {
 #[test]
 fn what_cannot_be_read_is_a_daemon_all_the_same() {
     let raw = [
+        began(10_000),
         ("1".to_owned(), format!("{NOW_MS} {{").into_bytes()),
         ("2".to_owned(), format!("{NOW_MS} {}", "x".repeat(100_000)).into_bytes()),
         ("3".to_owned(), b"\xff".to_vec()),
@@ -114,10 +120,8 @@ fn heard(run: &str, name: &str, nodes: &[(&str, SaidState)]) -> Heard {
 /// Asked of the live daemons a and b.
 fn tally() -> Tally {
     let mut tally = Tally::default();
-    tally.expect(Members::read(
-        &[registered("ra", "a", NOW_MS), registered("rb", "b", NOW_MS)],
-        NOW_MS,
-    ));
+    let raw = [began(10_000), registered("ra", "a", NOW_MS), registered("rb", "b", NOW_MS)];
+    tally.expect(Members::read(&raw, NOW_MS));
     tally
 }
 
@@ -286,4 +290,22 @@ fn the_text_of_the_mac_differs_with_each_part() {
     different.sort();
     different.dedup();
     assert_eq!(different.len(), all.len());
+}
+
+#[test]
+fn who_may_not_have_registered_yet_is_waited_for() {
+    for (raw, settled) in
+        [(began(2_999), false), (began(3_000), true), (registered("x", "x", 5), false)]
+    {
+        let mut tally = Tally::default();
+        let raw = [raw, registered("ra", "a", NOW_MS)];
+        tally.expect(Members::read(&raw, NOW_MS));
+        tally.hear(heard("ra", "a", &[("edge-a", SaidState::Enforced)]), Duration::ZERO);
+        tally.hear(heard("x", "x", &[("edge-x", SaidState::Enforced)]), Duration::ZERO);
+        assert_eq!(tally.is_complete(), settled);
+        let result = tally.result(Duration::ZERO);
+        assert_eq!(result.enforced_everywhere, settled);
+        let expected = if settled { vec![] } else { vec![("(all)", None, Reason::RegistryNew)] };
+        assert_eq!(missing(&result), expected);
+    }
 }

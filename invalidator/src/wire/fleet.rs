@@ -57,6 +57,9 @@ pub struct Fleet {
     pub daemons: Vec<FleetDaemon>,
     /// Names that more than one live daemon has.
     pub equal_names: Vec<String>,
+    /// Whether every live daemon has had the time to register since the registrations began, which they do anew
+    /// after Redis has lost its data.
+    pub settled: bool,
 }
 
 /// One daemon, as its registration and Redis's clock say.
@@ -166,6 +169,9 @@ pub enum Reason {
     NotVouched,
     /// No Envoy has polled this daemon since it started, not long ago.
     NoEnvoy,
+    /// The registrations began within the last three seconds, as they do after Redis has lost its data: a daemon may
+    /// be there that has not registered yet.
+    RegistryNew,
     /// Redis could not be asked.
     RedisUnreachable,
     /// A reason of a later version.
@@ -186,6 +192,7 @@ impl Reason {
             Self::NoAnswer => "no answer in time",
             Self::NotVouched => "its answer is not signed as required",
             Self::NoEnvoy => "no Envoy has polled yet",
+            Self::RegistryNew => "registrations began only now: ask again",
             Self::RedisUnreachable => "Redis could not be asked",
             Self::Other => "another reason",
         }

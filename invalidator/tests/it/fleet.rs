@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, Redis, block, event, free_port, private, request, wait_until};
+use crate::harness::{
+    Answer, Daemon, Redis, block, event, free_port, private, request, wait_until,
+};
 use crate::node::{Node, Running};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -46,7 +48,7 @@ fn wait_registered(daemon: &Daemon, expected: &[&str]) {
         let fleet = fleet(daemon);
         let daemons = fleet["daemons"].as_array().unwrap();
         let polled = |one: &Value| one["envoys"].as_array().is_some_and(|all| !all.is_empty());
-        names(&fleet, "live") == expected && daemons.iter().all(polled)
+        fleet["settled"] == true && names(&fleet, "live") == expected && daemons.iter().all(polled)
     });
 }
 
@@ -128,7 +130,10 @@ fn an_envoy_that_stops_is_named_and_so_is_one_that_never_comes() {
     let a = daemon(&redis, "a", "");
     let b = daemon(&redis, "b", "");
     let _one = Running::start(&a, "n-a", "boot-a");
-    wait_until("the other daemon to be registered", || names(&fleet(&a), "live") == ["a", "b"]);
+    wait_until("the other daemon to be registered", || {
+        let fleet = fleet(&a);
+        fleet["settled"] == true && names(&fleet, "live") == ["a", "b"]
+    });
     let said = everywhere(&a, &block("e1", "alice")).json();
     assert_eq!(reasons(&said), [("b".to_owned(), "no_envoy".to_owned())], "{said}");
     let other = Running::start(&b, "n-b", "boot-b");
@@ -159,6 +164,23 @@ fn equal_names_are_said_and_one_daemon_after_the_other_is_one() {
     wait_until("one of them to remain", || {
         let fleet = fleet(&a);
         fleet["equal_names"] == json!([]) && fleet["daemons"].as_array().unwrap().len() == 1
+    });
+}
+
+#[test]
+fn a_redis_that_has_lost_its_data_knows_nobody_and_that_is_said() {
+    let redis = Redis::start(free_port(), &[]);
+    let (a, b) = (daemon(&redis, "a", ""), daemon(&redis, "b", ""));
+    let _nodes = [(&a, "n-a"), (&b, "n-b")]
+        .map(|(daemon, name)| Running::start(daemon, name, &format!("boot-{name}")));
+    wait_registered(&a, &["a", "b"]);
+    redis::cmd("FLUSHALL").exec(&mut redis.connect()).unwrap();
+    let said = everywhere(&a, &block("e1", "alice")).json();
+    assert_eq!(said["fleet"]["enforced_everywhere"], false, "{said}");
+    let all = ("(all)".to_owned(), "registry_new".to_owned());
+    assert!(reasons(&said).contains(&all), "{said}");
+    wait_until("everybody to be registered anew", || {
+        everywhere(&a, &block("e1", "alice")).status == 200
     });
 }
 
