@@ -29,7 +29,7 @@ Example:
   portcullis verify --profile portcullis --request-file captured.http \\
       --keys-file /etc/portcullis/keys.toml --at 2026-11-22T12:00:00Z";
 
-/// Cut a user off, everywhere, at once: the Portcullis invalidator and its command line.
+/// Cut a user off at once: the Portcullis invalidator and its command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "portcullis",
