@@ -13,7 +13,7 @@ pub mod replay;
 mod source;
 
 pub use ingest::Accepted;
-pub use source::{Replica, Running, Source};
+pub use source::{Asked, Daemons, Replica, Running, Source};
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +33,7 @@ use system::wall_clock;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
+use crate::fence::Called;
 use crate::intake::{Clock, EventKeys, Intake, SourceKind};
 use crate::metrics::Metrics;
 use crate::overview::{Overview, Reports};
@@ -55,6 +56,8 @@ pub struct Contents {
     pub metrics: Metrics,
     /// Where events come from.
     pub sources: Vec<Arc<dyn Source>>,
+    /// How this daemon is called among others.
+    pub called: Called,
 }
 
 /// See the module's description.
@@ -77,6 +80,9 @@ pub struct Hub {
     sources: Vec<Arc<dyn Source>>,
     /// That of the one source that has one.
     replica: Option<Arc<dyn Replica>>,
+    /// That of the one source that has one.
+    fleet: Option<Arc<dyn Daemons>>,
+    called: Called,
     subject_pace: SubjectPace,
 }
 
@@ -84,7 +90,8 @@ impl Hub {
     /// The daemon's time begins now.
     #[must_use]
     pub fn new(contents: Contents) -> Self {
-        let Contents { engine, keeper, intake, dead_letters, audit, metrics, sources } = contents;
+        let Contents { engine, keeper, intake, dead_letters, audit, metrics, sources, called } =
+            contents;
         Self {
             engine: Mutex::new(engine),
             keeper,
@@ -97,6 +104,8 @@ impl Hub {
             metrics,
             throttles: Throttles::default(),
             replica: sources.iter().find_map(|source| source.replica()),
+            fleet: sources.iter().find_map(|source| source.fleet()),
+            called,
             sources,
             subject_pace: SubjectPace::default(),
         }
@@ -141,6 +150,18 @@ impl Hub {
     #[must_use]
     pub fn replica(&self) -> Option<&dyn Replica> {
         self.replica.as_deref()
+    }
+
+    /// The daemons that are connected with this one; nothing if there can be none.
+    #[must_use]
+    pub fn fleet(&self) -> Option<&dyn Daemons> {
+        self.fleet.as_deref()
+    }
+
+    /// How this daemon is called among others.
+    #[must_use]
+    pub fn called(&self) -> &Called {
+        &self.called
     }
 
     /// Hands over an event that did not come from the replica, to be written there: also one that was

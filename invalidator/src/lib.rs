@@ -14,6 +14,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod fence;
 pub mod hub;
 pub mod intake;
 pub mod log;

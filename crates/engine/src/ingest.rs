@@ -27,9 +27,9 @@ pub struct Incoming {
 }
 
 /// Whether an event does what it says, once it is known.
-struct Standing {
+pub(super) struct Standing {
     /// What it says is so.
-    in_effect: bool,
+    pub(super) in_effect: bool,
     overruled_by: Vec<Overruling>,
 }
 
@@ -262,7 +262,7 @@ impl Engine {
     }
 
     /// An event that is part of its subject's state, as it counts.
-    fn held(&self, subject: &Subject, event_id: &EventId) -> Option<Register> {
+    pub(super) fn held(&self, subject: &Subject, event_id: &EventId) -> Option<Register> {
         let state = self.state_of(subject);
         state.registers().iter().find(|known| known.version.event_id == *event_id).cloned()
     }
@@ -281,7 +281,7 @@ impl Engine {
     }
 
     /// Whether an event does what it says; nothing but its place in the order is asked of it.
-    fn standing(&self, subject: &Subject, register: &Register, now: Now) -> Standing {
+    pub(super) fn standing(&self, subject: &Subject, register: &Register, now: Now) -> Standing {
         let state = self.state_of(subject);
         let overruled_by: Vec<_> = if register.holds() {
             state.overruled_by(register).map(Overruling::of).into_iter().collect()

@@ -15,6 +15,8 @@ mod answer;
 mod beaten;
 mod chunk;
 mod digest;
+mod does;
+mod enforcement;
 mod extras;
 mod gathered;
 mod identity;
@@ -57,6 +59,8 @@ use answer::Position;
 use beaten::Beaten;
 pub use chunk::SentChunk;
 pub use digest::Digest;
+pub use does::Does;
+pub use enforcement::{Enforcement, Enforces};
 pub use extras::CHECK_CHANGES_MAX;
 pub use gathered::{
     BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds, URGENT_CHANGES_MAX,
@@ -236,6 +240,12 @@ impl Engine {
     /// Notes why the newest keys are not in force: those before them stay.
     pub fn keys_failed(&mut self, cause: String) {
         self.keys.fail(cause);
+    }
+
+    /// Random name of this run.
+    #[must_use]
+    pub fn epoch(&self) -> &str {
+        &self.epoch
     }
 
     /// The ids of the events that a subject's state consists of.

@@ -89,6 +89,11 @@ pub(super) struct Node {
     pub(super) limits: Vec<String>,
     /// What it stores and does nothing about, see [`model::push::idle`].
     pub(super) idle: Vec<String>,
+    /// What it said of its freshness when it last polled, and what it does while it is stale, and until it is
+    /// synchronized: see [`model::push::freshness`] and [`model::push::unsure`]. Older nodes say nothing.
+    pub(super) freshness: Box<str>,
+    pub(super) when_stale: Box<str>,
+    pub(super) when_never_synced: Box<str>,
     /// The version of the keys that it has.
     pub(super) keys_version: u64,
     /// The version of the keys that it was last sent.
@@ -121,6 +126,9 @@ impl Node {
             route_groups: Vec::new(),
             limits: Vec::new(),
             idle: Vec::new(),
+            freshness: "".into(),
+            when_stale: "".into(),
+            when_never_synced: "".into(),
             keys_version: 0,
             keys_sent: 0,
         }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use model::name::Name;
 use model::push::{
-    NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, is_node_name,
+    NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, freshness, is_node_name,
+    unsure,
 };
 use model::state::PACKED_FORM;
 use thiserror::Error;
 
 use super::answer::{Position, millis};
+use super::does::Does;
 use super::node::{Asked, Node, Standing};
 use super::report::NodeStatus;
 
@@ -24,6 +26,9 @@ const CURSOR_BYTES_MAX: usize = 512;
 const NODE_NAMES_MAX: usize = 1_024;
 /// End of the versions of keys that a node may have, so that there is always a newer one.
 const KEYS_VERSION_END: u64 = 1 << 63;
+
+/// What a node may say that it does while it cannot know.
+const UNSURE_RULE: &str = "must be allow, deny or by-route";
 
 /// Why a poll is not answered.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -115,6 +120,16 @@ impl Nodes {
         if node.idle != poll.idle {
             node.idle.clone_from(&poll.idle);
         }
+        let words = [
+            (&mut node.freshness, &poll.freshness),
+            (&mut node.when_stale, &poll.when_stale),
+            (&mut node.when_never_synced, &poll.when_never_synced),
+        ];
+        for (known, said) in words {
+            if **known != **said {
+                *known = said.as_str().into();
+            }
+        }
         node.keys_version = poll.keys_version;
         node.takes_extras = poll.takes_extras;
         let takes_packed = poll.packed_form >= PACKED_FORM;
@@ -133,6 +148,14 @@ impl Nodes {
         let longest = longest.ok_or(PollError::TooManyNodes)?;
         self.nodes.remove(&longest);
         Ok(())
+    }
+
+    fn does(&self, node: &Node, now: Duration) -> Does {
+        let Node { freshness, when_stale, when_never_synced, .. } = node;
+        match self.is_connected(node, now) {
+            true => Does::of(freshness, when_stale, when_never_synced),
+            false => Does::Gone,
+        }
     }
 
     fn is_connected(&self, node: &Node, now: Duration) -> bool {
@@ -221,6 +244,11 @@ impl Nodes {
         standings.map(|(key, standing)| (key.clone(), standing == Standing::Stored)).collect()
     }
 
+    /// Each node that is known, and whether it polls.
+    pub(super) fn all(&self, now: Duration) -> impl Iterator<Item = (&NodeKey, &Node, bool)> {
+        self.nodes.iter().map(move |(key, node)| (key, node, self.is_connected(node, now)))
+    }
+
     /// The version of the keys that a node said it has, when it last polled.
     pub(super) fn keys_version(&self, poll: &Poll) -> u64 {
         self.nodes.get(&key_of(poll)).map_or(0, |node| node.keys_version)
@@ -283,6 +311,7 @@ impl Nodes {
             repaired: node.repaired.unwrap_or(0),
             route_groups: node.route_groups.clone(),
             idle: node.idle.clone(),
+            does: self.does(node, now),
             keys_version: node.keys_version,
         };
         self.nodes.iter().map(status).collect()
@@ -298,6 +327,8 @@ fn check(poll: &Poll) -> Result<(), PollError> {
     let names = |names: &[String]| {
         names.len() <= NODE_NAMES_MAX && names.iter().all(|name| Name::parse(name).is_some())
     };
+    // Older nodes do not say it.
+    let said = |word: &str, words: &[&str]| word.is_empty() || words.contains(&word);
     let causes = poll.refused.iter().all(|refusal| refusal.cause.len() <= NODE_NAME_BYTES_MAX);
     let rules = [
         ("protocol", "must be 1", poll.protocol == PROTOCOL),
@@ -310,6 +341,13 @@ fn check(poll: &Poll) -> Result<(), PollError> {
         ("route_groups", "must be at most 1024 names", names(&poll.route_groups)),
         ("limits", "must be at most 1024 names", names(&poll.limits)),
         ("idle", "must be at most 1024 names", names(&poll.idle)),
+        (
+            "freshness",
+            "must be fresh, stale or never-synced",
+            said(&poll.freshness, &freshness::ALL),
+        ),
+        ("when_stale", UNSURE_RULE, said(&poll.when_stale, &unsure::ALL)),
+        ("when_never_synced", UNSURE_RULE, said(&poll.when_never_synced, &unsure::ALL)),
         ("keys_version", "must be below 2^63", poll.keys_version < KEYS_VERSION_END),
     ];
     match rules.iter().find(|(_, _, holds)| !holds) {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::does::Does;
 use super::{Digest, NodeKey};
 
 /// Who has applied one change, as far as is known when the waiting ends.
@@ -150,6 +151,8 @@ pub struct NodeStatus {
     /// What it stores and does nothing about, by its configuration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub idle: Vec<String>,
+    /// What it does now, as far as is known here.
+    pub does: Does,
     /// The version of the keys it has; 0 for none.
     pub keys_version: u64,
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::*;
 use crate::Limits;
 
+mod enforcement;
 mod idle;
 pub(super) mod keys;
 mod order;

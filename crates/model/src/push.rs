@@ -36,6 +36,30 @@ pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// The longest name of a node, in bytes.
 pub const NODE_NAME_BYTES_MAX: usize = 128;
 
+/// What a poll says of the freshness of its node's knowledge.
+pub mod freshness {
+    /// It knows what there is to know.
+    pub const FRESH: &str = "fresh";
+    /// It has not heard for too long that it does.
+    pub const STALE: &str = "stale";
+    /// It has never known all since its memory is there.
+    pub const NEVER_SYNCED: &str = "never-synced";
+    /// All of them.
+    pub const ALL: [&str; 3] = [FRESH, STALE, NEVER_SYNCED];
+}
+
+/// What a poll says becomes of requests while nobody can say whether they are blocked.
+pub mod unsure {
+    /// They are let through.
+    pub const ALLOW: &str = "allow";
+    /// They are rejected.
+    pub const DENY: &str = "deny";
+    /// That depends on their route.
+    pub const BY_ROUTE: &str = "by-route";
+    /// All of them.
+    pub const ALL: [&str; 3] = [ALLOW, DENY, BY_ROUTE];
+}
+
 /// What a node's name has to look like, for error messages.
 pub const NODE_NAME_RULE: &str = "must be 1 to 128 visible ASCII characters";
 

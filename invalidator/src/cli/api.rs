@@ -108,8 +108,10 @@ impl Api {
         Ok(Self { base, agent: config.into(), token })
     }
 
-    pub(super) fn publish(&self, event: &str) -> Result<Reply, ApiError> {
-        let url = format!("{}/v1/invalidations", self.base);
+    /// Publishes an event, and waits for the Envoys of this daemon or of the fleet.
+    pub(super) fn publish(&self, event: &str, everywhere: bool) -> Result<Reply, ApiError> {
+        let wait = if everywhere { "?wait=fleet" } else { "" };
+        let url = format!("{}/v1/invalidations{wait}", self.base);
         let request = self.agent.post(url).content_type("application/json");
         self.reply(self.showing_token(request).send(event))
     }
@@ -123,6 +125,12 @@ impl Api {
 
     pub(super) fn status(&self) -> Result<Reply, ApiError> {
         let request = self.agent.get(format!("{}/v1/status", self.base));
+        self.reply(self.showing_token(request).call())
+    }
+
+    /// All daemons on the same Redis.
+    pub(super) fn fleet(&self) -> Result<Reply, ApiError> {
+        let request = self.agent.get(format!("{}/v1/fleet", self.base));
         self.reply(self.showing_token(request).call())
     }
 

@@ -29,12 +29,12 @@ Example:
   portcullis verify --profile portcullis --request-file captured.http \\
       --keys-file /etc/portcullis/keys.toml --at 2026-11-22T12:00:00Z";
 
-/// Cut a user off, everywhere, at once: the Portcullis invalidator and its command line.
+/// Cut a user off at once: the Portcullis invalidator and its command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "portcullis",
     version,
-    after_help = "Exit codes: 0 done; 1 refused, stale, or not enforced everywhere in time; \
+    after_help = "Exit codes: 0 done; 1 refused, stale, or not enforced in time by every Envoy that was waited for; \
                   64 wrong usage or configuration; \
                   69 the daemon cannot be reached or cannot listen; \
                   77 the daemon does not know the caller, or its role does not allow it."
@@ -65,6 +65,8 @@ pub(super) enum Command {
     Publish(Publish),
     /// Show sources, nodes and how far behind they are
     Status(Client),
+    /// Show all daemons that are on the same Redis, their Envoys, and what each does now
+    Nodes(Client),
     /// List, show or replay dead letters: events that could not be applied
     Dlq(Dlq),
     /// Check the audit log, or show what is in it
@@ -162,6 +164,9 @@ pub(super) struct Target {
     /// Who publishes the event: keys may be for certain publishers only
     #[arg(long, value_name = "NAME")]
     pub(super) publisher: Option<String>,
+    /// Wait for the Envoys of every daemon on the same Redis, and say which do not enforce it
+    #[arg(long)]
+    pub(super) everywhere: bool,
     #[command(flatten)]
     pub(super) signing: Signing,
 }
@@ -250,6 +255,9 @@ pub(super) struct Publish {
     /// A file of events, or - for standard input
     #[arg(value_name = "FILE|-")]
     pub(super) file: String,
+    /// Wait for the Envoys of every daemon on the same Redis, and say which do not enforce it
+    #[arg(long, conflicts_with = "print")]
+    pub(super) everywhere: bool,
     #[command(flatten)]
     pub(super) signing: Signing,
     /// Print each event on a line of its own instead, to be published elsewhere

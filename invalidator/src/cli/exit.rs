@@ -13,7 +13,7 @@ pub(super) enum Exit {
     NotInEffect,
     /// The event's id is that of another event.
     Conflict,
-    /// Refused, or not enforced everywhere, or not durable.
+    /// Refused, or not enforced by every Envoy that was waited for, or not durable.
     Refused,
 }
 
@@ -32,8 +32,8 @@ impl From<Exit> for ExitCode {
 /// Shown with the help of commands that publish.
 pub(super) const HELP: &str = "\
 Exit codes:
-  0   in effect, and enforced by every Envoy of this daemon
-  1   refused, or not enforced everywhere yet, or not on disk yet
+  0   in effect, and enforced by every Envoy of this daemon; with --everywhere, of the fleet
+  1   refused, or not enforced by each of these Envoys yet, or not on disk yet
   2   taken in, and not in effect: a newer event overrules it, or it has ended already
   3   changes nothing: there is nothing in effect that it could end
   4   refused: another event has this id

@@ -9,6 +9,7 @@ mod erase;
 mod event;
 mod event_signing;
 mod exit;
+mod fleet;
 mod input;
 mod keys;
 mod show;
@@ -41,7 +42,7 @@ use show::Outcome;
 /// The problem that another event has the id.
 const CONFLICT: &str = "conflict";
 
-/// An event was refused, or is not enforced everywhere.
+/// An event was refused, or is not enforced by every Envoy that was waited for.
 const EXIT_REFUSED: u8 = 1;
 /// Bad usage or configuration (`EX_USAGE` of sysexits).
 const EXIT_USAGE: u8 = 64;
@@ -146,6 +147,7 @@ fn command(arguments: Arguments) -> Result<Exit, Failure> {
         }
         Command::Run(run) => self::run(&run),
         Command::Status(client) => status(&client),
+        Command::Nodes(client) => nodes(&client),
         Command::Audit(audit) => audit::run(audit),
         Command::Erase(erase) => erase::run(&erase),
         Command::Keys(keys) => keys::run(keys),
@@ -186,16 +188,30 @@ fn status(client: &Client) -> Result<bool, Failure> {
     Ok(reply.status == 200)
 }
 
+fn nodes(client: &Client) -> Result<bool, Failure> {
+    let reply = Api::new(client)?.fleet()?;
+    if reply.status != 200 {
+        writeln!(io::stderr(), "{}", show::refused(&reply.problem()))?;
+        return Ok(false);
+    }
+    let text = match client.json {
+        true => format!("{}\n", reply.text),
+        false => fleet::nodes(&reply.read()?),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(true)
+}
+
 fn send(client: &Client, target: &Target, event: &Value) -> Result<Exit, Failure> {
     let signer = target.signing.signer()?;
     let event = event_signing::signed(signer.as_ref(), event.to_string())?;
-    let reply = Api::new(client)?.publish(&event)?;
+    let reply = Api::new(client)?.publish(&event, target.everywhere)?;
     report(client, &reply)
 }
 
 /// Publishes each JSON value of the input in order; goes on after one that is refused.
 fn publish(publish: &Publish) -> Result<Exit, Failure> {
-    let Publish { client, file: name, signing, print } = publish;
+    let Publish { client, file: name, everywhere, signing, print } = publish;
     let signer = signing.signer()?;
     let cannot = |error| Failure::Input(name.to_owned(), error);
     let input: Box<dyn Read> = if name == "-" {
@@ -215,7 +231,7 @@ fn publish(publish: &Publish) -> Result<Exit, Failure> {
         if *print {
             writeln!(io::stdout(), "{event}")?;
         } else {
-            worst = worst.max(report(client, &api.publish(&event)?)?);
+            worst = worst.max(report(client, &api.publish(&event, *everywhere)?)?);
         }
     }
     Ok(worst)
@@ -232,7 +248,11 @@ fn report(client: &Client, reply: &Reply) -> Result<Exit, Failure> {
                 () if published.has_no_effect() => Exit::NoEffect,
                 () => Exit::Done,
             };
-            (exit, show::outcome(&published, is_settled))
+            let mut shown = show::outcome(&published, is_settled);
+            if let Some(all) = published.fleet.as_ref().filter(|_| published.is_in_effect()) {
+                shown.line = format!("{}\n{}", fleet::everywhere(all), shown.line);
+            }
+            (exit, shown)
         }
         _ => {
             let problem = reply.problem();

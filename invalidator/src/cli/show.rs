@@ -32,7 +32,7 @@ fn enforced(published: &Published) -> String {
         _ => format!("in {:?} ms", receipt.elapsed_ms),
     };
     let nodes = count(receipt.nodes.len(), "node");
-    format!("enforced on {nodes} {when} (event {event_id}, sequence {sequence})")
+    format!("enforced on {nodes} of this daemon {when} (event {event_id}, sequence {sequence})")
 }
 
 fn not_in_effect(published: &Published) -> String {
@@ -66,18 +66,22 @@ fn not_enforced(published: &Published) -> String {
         reasons.push(format!("refused by {node}: {cause}"));
     }
     if !receipt.enforced && reasons.is_empty() {
-        reasons.push("no node is connected".to_owned());
+        reasons.push("no node is connected to this daemon".to_owned());
     }
     if !durable {
         reasons.push("not on the daemon's disk yet".to_owned());
     }
     let lack = match (receipt.enforced, durable) {
-        (true, _) => "enforced, but NOT durable",
-        (false, true) => "accepted, but NOT enforced everywhere",
-        (false, false) => "accepted, but NOT enforced everywhere and NOT durable",
+        (true, true) => "enforced by this daemon's Envoys",
+        (true, false) => "enforced by this daemon's Envoys, but NOT durable",
+        (false, true) => "accepted, but NOT enforced by all of this daemon's Envoys",
+        (false, false) => {
+            "accepted, but NOT enforced by all of this daemon's Envoys and NOT durable"
+        }
     };
     let reasons = reasons.join("; ");
-    format!("{lack}: {reasons} (event {event_id}, sequence {sequence})")
+    let reasons = if reasons.is_empty() { reasons } else { format!(": {reasons}") };
+    format!("{lack}{reasons} (event {event_id}, sequence {sequence})")
 }
 
 /// An event that the daemon does not have, and why.
@@ -248,7 +252,7 @@ pub(super) fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
     out
 }
 
-fn span_ms(ms: u64) -> String {
+pub(super) fn span_ms(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),
         1_000..120_000 => format!("{} s", ms / 1_000),
@@ -257,7 +261,7 @@ fn span_ms(ms: u64) -> String {
     }
 }
 
-fn count(number: usize, noun: &str) -> String {
+pub(super) fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 

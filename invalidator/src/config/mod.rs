@@ -4,6 +4,7 @@
 
 mod api;
 mod events;
+mod fleet;
 mod listen;
 mod raw;
 mod written;
@@ -27,6 +28,7 @@ use secrecy::SecretString;
 use system::{parse_toml, read_bounded};
 use tracing::level_filters::LevelFilter;
 
+use crate::fence::Called;
 use crate::intake::Events;
 use crate::source::Sources;
 use raw::RawConfig;
@@ -59,6 +61,8 @@ pub struct Config {
     pub events: Events,
     /// How long events that cannot be applied are kept.
     pub dead_letters: deadletter::Bounds,
+    /// How this daemon is called among others.
+    pub called: Called,
 }
 
 /// `[api]`

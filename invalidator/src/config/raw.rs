@@ -15,6 +15,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::api::RawApi;
 use super::events::RawEvents;
+use super::fleet::RawFleet;
 use super::{Config, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN, listen};
 use crate::source::RawSources;
 
@@ -47,6 +48,8 @@ pub(super) struct RawConfig {
     events: RawEvents,
     #[serde(default)]
     dead_letters: RawDeadLetters,
+    #[serde(default)]
+    fleet: RawFleet,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +114,7 @@ impl RawConfig {
         let log = kept(self.log.check(), &mut errors);
         let events = kept(self.events.check(), &mut errors);
         let dead_letters = kept(self.dead_letters.check(), &mut errors);
+        let called = kept(self.fleet.check(), &mut errors);
         let keys_file = self.keys.map(|keys| keys.file);
         let all = || {
             Some(Config {
@@ -124,6 +128,7 @@ impl RawConfig {
                 keys_file,
                 events: events?,
                 dead_letters: dead_letters?,
+                called: called?,
             })
         };
         // What is missing has left its error.

@@ -85,7 +85,9 @@ impl Prepared {
             noted.note(None, Fact::Stop {});
             writer.finish();
         });
-        let contents = Contents { engine, keeper, intake, dead_letters, audit, metrics, sources };
+        let called = config.called;
+        let contents =
+            Contents { engine, keeper, intake, dead_letters, audit, metrics, sources, called };
         let hub = Arc::new(Hub::new(contents));
         let to = Arc::clone(&hub);
         if let Some(file) = keys_file {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use access::Inbox;
@@ -12,10 +12,11 @@ use engine::Now;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
+use crate::fence::{Members, Tally};
 use crate::intake::SourceKind;
 use crate::overview::Report;
 
@@ -39,6 +40,10 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Where events that came another way are to be written, for others to hear; nothing if that is not here. The hub
     /// writes to the first that there is.
     fn replica(&self) -> Option<Arc<dyn Replica>>;
+
+    /// The daemons that are connected with this one here; nothing if none can be. The hub asks the first that
+    /// there is.
+    fn fleet(&self) -> Option<Arc<dyn Daemons>>;
 
     /// The inboxes that events come out of here, each with what its publisher may do.
     fn inboxes(&self) -> &[Inbox];
@@ -67,4 +72,26 @@ pub trait Replica: fmt::Debug + Send + Sync {
 
     /// Whether there is a connection, so that it is worth while to wait for an answer.
     fn is_open(&self) -> bool;
+}
+
+/// The daemons that are connected with each other in one place, this one among them.
+pub trait Daemons: fmt::Debug + Send + Sync {
+    /// Asks who is registered. The answer never comes if that cannot be asked.
+    fn members(&self) -> oneshot::Receiver<Members>;
+
+    /// Asks all of them whether their Envoys enforce an event, which has been written there. `since` is the instant
+    /// at which it was taken in, by the daemon's steady clock; `lasts`, how long somebody waits.
+    fn fence(&self, event: (Subject, EventId), since: Duration, lasts: Duration) -> Asked;
+
+    /// Whether there is a connection, so that it is worth while to wait for an answer.
+    fn is_open(&self) -> bool;
+}
+
+/// What somebody waits for who has asked all daemons.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is known so far.
+    pub tally: Arc<Mutex<Tally>>,
+    /// Rings when more is.
+    pub news: watch::Receiver<()>,
 }

@@ -22,11 +22,12 @@ use std::time::Duration;
 use deadletter::Proof;
 use engine::{Identity, Publisher, derived};
 use events::record::Record;
-use events::signature::Signature;
+use events::signature::{Signature, mac};
 use events::{Document, Event, EventError, EventErrorKind, protobuf};
 use model::name::EventId;
 use model::state::CLOCK_ERROR_MAX;
 use model::time::UnixMicros;
+use signing::key::{ALGORITHM, KeyId};
 
 pub use identity::{caller, hash, inbox, kept_source};
 pub use keys::{EventKeys, load as load_keys};
@@ -255,6 +256,38 @@ impl Intake {
     pub fn vouches_after(&self, source: &SourceKind) -> Option<Duration> {
         let required = self.rules.signatures_of(source) == Signatures::Required;
         required.then_some(self.rules.max_age / 2)
+    }
+
+    /// A MAC over a message about an event, with the key that has signed the event: only who has that key can
+    /// make it. None if the event is not signed, or the key is not here.
+    #[must_use]
+    pub fn word(&self, record: &Record, message: &[u8]) -> Option<String> {
+        let (keys, key) = self.key_of(record)?;
+        mac(&keys.get(&key)?.secret, message)
+    }
+
+    /// Whether such a MAC is right.
+    #[must_use]
+    pub fn is_word(&self, record: &Record, message: &[u8], mac: &str) -> bool {
+        let Some((keys, key)) = self.key_of(record) else { return false };
+        let word = Signature::new(ALGORITHM, key.as_str(), 0, mac).ok();
+        keys.get(&key).zip(word).is_some_and(|(key, word)| word.is_by(&key.secret, message))
+    }
+
+    /// The key that has signed a kept event, whichever one it says: the signature is checked again.
+    fn key_of(&self, record: &Record) -> Option<(Arc<EventKeys>, KeyId)> {
+        let document = Document::read(&record.event).ok()?;
+        let (_, signature) = Event::of(&document, record.first_heard, record.first_heard).ok()?;
+        let (keys, signature) = (self.keys(), signature?);
+        let content = signature::canonical(&document).ok()?;
+        let is_right = signature.is_by(&keys.get(signature.key())?.secret, &content);
+        is_right.then(|| (keys, signature.key().clone()))
+    }
+
+    /// Whether nothing is believed that comes from a source of this kind without a signature.
+    #[must_use]
+    pub fn requires_signatures(&self, source: &SourceKind) -> bool {
+        self.rules.signatures_of(source) == Signatures::Required
     }
 
     fn keys(&self) -> Arc<EventKeys> {

@@ -13,6 +13,7 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router, middleware};
 use model::subject::Subject;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::audit::{audited, pseudonym};
 use super::dead_letters;
@@ -25,6 +26,9 @@ use super::slots::Places;
 use super::view::Shown;
 use crate::hub::Hub;
 use crate::metrics::text;
+
+/// Longest wait for Redis to say who is registered.
+const FLEET_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -82,10 +86,11 @@ const METRICS: Needs = Needs::Permission(Permission::ReadMetrics);
 
 /// Every route but those of sources: the router is made of these tables and of nothing else, so that no route
 /// can forget to say what it needs. `GET` answers `HEAD` as well.
-static ROUTES: [Route; 11] = [
+static ROUTES: [Route; 12] = [
     Route::get("/v1/users/{id}", SUBJECTS, || get(user)),
     Route::get("/v1/sessions/{id}", SUBJECTS, || get(session)),
     Route::get("/v1/status", STATUS, || get(status)),
+    Route::get("/v1/fleet", STATUS, || get(fleet)),
     Route::get("/v1/dead-letters", DEAD_LETTERS, || get(dead_letters::list)),
     Route::get("/v1/dead-letters/{id}", DEAD_LETTERS, || get(dead_letters::show)),
     Route::post("/v1/dead-letters/replay", Permission::ReplayDeadLetters, || {
@@ -184,6 +189,25 @@ fn look(
 
 async fn status(State(door): State<Door>) -> Response {
     Json(door.hub.overview()).into_response()
+}
+
+/// All daemons that are on the same Redis, as Redis has it now.
+async fn fleet(State(door): State<Door>) -> Result<Response, Problem> {
+    let Some(daemons) = door.hub.fleet() else {
+        let title = "This daemon is connected with no others";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no_fleet", title)
+            .broken("sources.redis", "is not set in the daemon's configuration"));
+    };
+    let unreachable = || {
+        let title = "Redis cannot be asked who is registered";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "redis_unreachable", title)
+    };
+    if !daemons.is_open() {
+        return Err(unreachable());
+    }
+    let members = timeout(FLEET_TIMEOUT, daemons.members()).await;
+    let members = members.ok().and_then(Result::ok).ok_or_else(unreachable)?;
+    Ok(Json(members.fleet()).into_response())
 }
 
 /// While the daemon answers at all.

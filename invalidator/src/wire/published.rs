@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use engine::{Overruling, Receipt};
 
+use super::Everywhere;
+
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Published {
@@ -28,6 +30,9 @@ pub struct Published {
     /// Whether Redis has it; nothing without Redis.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<bool>,
+    /// Whether all Envoys of the fleet enforce it; nothing unless that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Everywhere>,
     /// What its publisher should know.
     #[serde(default)]
     pub warnings: Vec<String>,

@@ -25,7 +25,10 @@ fn commands_say_what_they_did() {
         let stderr = text(&output.stderr);
         assert_eq!((output.status.code(), stderr.as_str()), (Some(0), ""), "{command:?}");
         let stdout = text(&output.stdout);
-        assert!(stdout.starts_with("enforced on 1 node in "), "{command:?}: {stdout}");
+        assert!(
+            stdout.starts_with("enforced on 1 node of this daemon in "),
+            "{command:?}: {stdout}"
+        );
     }
     let user = daemon.get("/v1/users/alice").json();
     assert_eq!(user["blocks"], json!([]));
@@ -40,7 +43,10 @@ fn the_same_event_id_has_its_effect_once() {
     let command = ["zero", "alice", "--event-id", "ticket-7"];
     assert!(daemon.cli(&command).status.success());
     let again = text(&daemon.cli(&command).stdout);
-    assert!(again.starts_with("enforced on 1 node already: this event was published"), "{again}");
+    assert!(
+        again.starts_with("enforced on 1 node of this daemon already: this event was published"),
+        "{again}"
+    );
 }
 
 #[test]
@@ -49,7 +55,8 @@ fn what_is_not_enforced_exits_1_and_says_why() {
     let output = daemon.cli(&["block", "alice"]);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
     let stderr = text(&output.stderr);
-    let start = "accepted, but NOT enforced everywhere: no node is connected (event ";
+    let start = "accepted, but NOT enforced by all of this daemon's Envoys: no node is connected to this \
+                 daemon (event ";
     assert!(stderr.starts_with(start), "{stderr}");
     let refused = daemon.cli(&["block", "alice", "--reason", "Not A Name"]);
     assert_eq!(refused.status.code(), Some(1));

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::fleet::everywhere;
 use crate::harness::{Daemon, Redis, block, event, file, free_port, wait_until};
 
 const OFTEN: &str =
@@ -49,6 +50,16 @@ fn the_documented_rights_are_enough_and_none_is_missing() {
         let mut ask = redis::cmd("HGET");
         ask.arg("{portcullis}:digest").arg("count");
         ask.query::<u64>(&mut redis.connect()).unwrap() == 2
+    });
+    // And all daemons can be asked.
+    let said = everywhere(&daemon, &block("evt-4", "bob")).json();
+    assert_ne!(said["fleet"]["missing"][0]["reason"], "redis_unreachable", "{said}");
+    wait_until("it to be registered", || {
+        daemon.get("/v1/fleet").json()["daemons"][0]["state"] == "live"
+    });
+    wait_until("its own answer", || {
+        let said = everywhere(&daemon, &block("evt-4", "bob")).json();
+        said["fleet"]["missing"][0]["reason"] == "no_envoy"
     });
     let denied: Vec<Vec<redis::Value>> = redis::cmd("ACL").arg("LOG").query(&mut admin).unwrap();
     // The library introduces itself, and does without if it may not.

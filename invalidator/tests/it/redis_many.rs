@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::fleet::everywhere;
 use crate::harness::{Daemon, Process, Redis, block, file, free_port, wait_until};
 use crate::redis_durable::written;
 
@@ -180,6 +181,11 @@ fn any_node_of_a_cluster_will_do_and_one_may_die() {
     let daemons = [in_cluster(&nodes), in_cluster(&nodes)];
     assert_eq!(daemons[0].post(&block("evt-1", "alice")).json()["redis"], true);
     wait_until("the other daemon", || is_blocked(&daemons[1], "alice"));
+    wait_until("both to say who enforces it", || {
+        let said = everywhere(&daemons[0], &block("evt-1", "alice")).json();
+        let missing = said["fleet"]["missing"].as_array().unwrap().clone();
+        missing.len() == 2 && missing.iter().all(|one| one["reason"] == "no_envoy")
+    });
     let (owner, mut others) = owner(nodes);
     for (number, node) in [&owner, &others[0], &others[1]].into_iter().enumerate() {
         let (id, user) = (format!("bare-{number}"), format!("user-{number}"));

@@ -1,5 +1,8 @@
 //! What to answer when there is no answer.
 
+use model::push::unsure;
+
+use super::Config;
 use super::route::Groups;
 
 /// Let a request through, or not.
@@ -55,4 +58,29 @@ pub struct FailPolicy {
     pub contention: Answer,
     /// Whether the rejections of the last two are only counted.
     pub shadow: bool,
+}
+
+impl Config {
+    /// What polls say becomes of requests while the node is stale. What is only counted lets them through.
+    #[must_use]
+    pub fn says_when_stale(&self) -> &'static str {
+        self.says(&self.fail_policy.stale)
+    }
+
+    /// The same until the node is synchronized for the first time.
+    #[must_use]
+    pub fn says_when_never_synced(&self) -> &'static str {
+        self.says(&self.fail_policy.never_synced)
+    }
+
+    fn says(&self, by_route: &AnswerByRoute) -> &'static str {
+        let is_shadow = self.invalidator.as_ref().is_some_and(|invalidator| invalidator.shadow);
+        let one = AnswerByRoute::everywhere(by_route.default);
+        match by_route.default {
+            _ if is_shadow => unsure::ALLOW,
+            _ if *by_route != one => unsure::BY_ROUTE,
+            Answer::Allow => unsure::ALLOW,
+            Answer::Deny => unsure::DENY,
+        }
+    }
 }

@@ -8,6 +8,7 @@ use model::memory::{MemoryKey, SharedMemory, Step, update};
 use model::push::batch::Kind;
 use model::push::{
     BATCH_BYTES_MAX, Batch, HOLD_MAX, Message, PROTOCOL, Poll, REFUSALS_MAX, Refusal,
+    freshness as says,
 };
 use model::state::PACKED_FORM;
 use model::time::{Clock, MonotonicNanos};
@@ -15,9 +16,9 @@ use model::time::{Clock, MonotonicNanos};
 use super::apply::{Applier, Outcome};
 use super::lease::{self, Rank};
 use super::messages::Progress;
-use super::{keys, read_progress};
+use super::{FreshnessCache, keys, read_progress};
 use crate::config::Config;
-use crate::decide::Gate;
+use crate::decide::{Freshness, Gate};
 
 /// The first and the longest wait after a failed poll.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -150,6 +151,9 @@ impl Poller {
             repaired: progress.repaired,
             packed_form: PACKED_FORM,
             idle: config.idle(),
+            freshness: freshness(config, shared, now),
+            when_stale: config.says_when_stale().to_owned(),
+            when_never_synced: config.says_when_never_synced().to_owned(),
         };
         self.sent = Some((now, poll.clone()));
         poll
@@ -296,4 +300,15 @@ fn position(progress: &Progress) -> ((&str, u64, bool, &[u8]), u64) {
 
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// How fresh the node is, in the words of polls; nothing without an invalidator, which is not polled.
+fn freshness(config: &Config, shared: &mut impl SharedMemory, now: MonotonicNanos) -> String {
+    let Some(invalidator) = &config.invalidator else { return String::new() };
+    let word = match FreshnessCache::new(invalidator.stale_after).get(shared, now) {
+        Freshness::Fresh => says::FRESH,
+        Freshness::Stale => says::STALE,
+        Freshness::NeverSynced => says::NEVER_SYNCED,
+    };
+    word.to_owned()
 }

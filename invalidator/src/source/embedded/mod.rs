@@ -1,6 +1,7 @@
 //! The embedded source: the daemon's own API, to which publishers send their events. It needs nothing besides the
 //! daemon, so it cannot be lost; what it takes in is kept by the store alone, and it has no position.
 
+mod everywhere;
 mod form;
 mod publish;
 mod written;
@@ -8,13 +9,13 @@ mod written;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Inbox, Permission};
 use axum::routing::post;
+use model::violation::Violation;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
-use access::{Inbox, Permission};
-use model::violation::Violation;
 
-use super::{Configured, Replica, Report, Running, Source};
+use super::{Configured, Daemons, Replica, Report, Running, Source};
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
 use crate::metrics::SourceMeters;
@@ -73,6 +74,10 @@ impl Source for Embedded {
     }
 
     fn replica(&self) -> Option<Arc<dyn Replica>> {
+        None
+    }
+
+    fn fleet(&self) -> Option<Arc<dyn Daemons>> {
         None
     }
 

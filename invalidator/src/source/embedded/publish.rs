@@ -1,16 +1,17 @@
 //! `POST /v1/invalidations`: an event is taken in, and its publisher waits for the nodes and for the disk.
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use access::Caller;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use engine::{Receipt, WaiterId};
 use events::EVENT_BYTES_MAX;
 use tokio::time::{Instant, sleep_until};
-use access::Caller;
-use engine::{Receipt, WaiterId};
 
 use super::KIND;
+use super::everywhere::{Question, Wait};
 use super::form::Form;
 use super::written::{NOT_IN_REDIS, Written};
 use crate::hub::{Accepted, Hub};
@@ -40,18 +41,20 @@ impl Drop for Waiting<'_> {
     }
 }
 
-pub(super) async fn publish(
-    State(door): State<Door>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
+/// Reads what a publisher sends: whom it waits for, where the event comes from, and the event.
+async fn receive(
+    door: &Door,
+    caller: &Caller,
+    request: Request,
+) -> Result<(Wait, Origin, Bytes), Problem> {
     if !door.hub.has_source(&KIND) {
         let title = "The embedded source is not enabled";
         return Err(Problem::new(StatusCode::NOT_FOUND, "source_disabled", title)
             .broken("sources.embedded.enabled", "is false in the daemon's configuration"));
     }
-    let form = Form::of(&headers)?;
+    let (head, body) = request.into_parts();
+    let wait = Wait::of(head.uri.query(), &door.hub)?;
+    let form = Form::of(&head.headers)?;
     let origin = Origin::live(&KIND).by(intake::caller(&caller.name));
     let bytes = match body::read(body, EVENT_BYTES_MAX).await {
         Ok(bytes) => bytes,
@@ -59,13 +62,29 @@ pub(super) async fn publish(
         Err(error) => return Err(error.into()),
     };
     form.require(&bytes).map_err(|error| door.hub.refuse(origin, error))?;
+    Ok((wait, origin, bytes))
+}
+
+pub(super) async fn publish(
+    State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (wait, origin, bytes) = receive(&door, &caller, request).await?;
     // Subscribed before the event is taken in, so that no acknowledgement is missed.
     let mut acknowledgements = door.hub.acknowledgements();
     let mut durable = door.hub.keeper().durable();
-    let deadline = Instant::now() + door.ack_timeout;
+    let (since, deadline) = (door.hub.now().mono, Instant::now() + door.ack_timeout);
     let (accepted, waiter) = door.hub.ingest_and_wait(origin, &caller, &bytes)?;
     let waiting = Waiting { hub: &door.hub, waiter };
-    let written = Written::offer(&door.hub, &accepted);
+    let mut written = Written::offer(&door.hub, &accepted);
+    let question = match wait {
+        Wait::Nodes => None,
+        Wait::Fleet => {
+            let redis = written.wait(&door.hub, deadline).await;
+            Some(Question::ask(&door.hub, &accepted, redis, (since, deadline)))
+        }
+    };
     let is_durable = || door.hub.keeper().is_durable(accepted.ticket);
     while !(door.hub.engine().is_complete(waiter) && is_durable()) {
         tokio::select! {
@@ -77,14 +96,21 @@ pub(super) async fn publish(
     }
     let mut receipt = waiting.finish();
     receipt.leave_out(&accepted.ingested.idle);
-    let redis = written.finish(&door.hub, deadline).await;
+    let redis = written.wait(&door.hub, deadline).await;
+    let fleet = match question {
+        Some(question) => Some(question.finish(&door.hub, deadline).await),
+        None => None,
+    };
     let durable = is_durable();
     let Accepted { subject, event_id, mut ingested, .. } = accepted;
     if redis == Some(false) {
         ingested.warnings.push(NOT_IN_REDIS.to_owned());
     }
     door.hub.engine().renew(&subject, &mut ingested, door.hub.now());
-    let all_done = receipt.enforced && durable && redis != Some(false);
+    // Nobody enforces an event that is not in effect, and that is no failure.
+    let is_everywhere = fleet.as_ref().is_none_or(|fleet| fleet.enforced_everywhere);
+    let is_everywhere = is_everywhere || !ingested.in_effect;
+    let all_done = receipt.enforced && durable && redis != Some(false) && is_everywhere;
     let status = if all_done { StatusCode::OK } else { StatusCode::ACCEPTED };
     // What nodes have applied is what is in effect: of an event that is not, they enforce nothing.
     receipt.enforced &= ingested.in_effect;
@@ -97,6 +123,7 @@ pub(super) async fn publish(
         receipt,
         durable,
         redis,
+        fleet,
         warnings: ingested.warnings,
     };
     let mut response = (status, Json(published)).into_response();

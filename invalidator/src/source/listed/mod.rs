@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 use access::Inbox;
 use model::violation::Violation;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
-use super::{Configured, Replica, Report, Running, Source};
+use super::{Configured, Daemons, Replica, Report, Running, Source};
 use crate::hub::Hub;
 use crate::intake::{Origin, Senders, SourceKind};
 use crate::metrics::SourceMeters;
@@ -92,6 +92,10 @@ impl Source for Listed {
     }
 
     fn replica(&self) -> Option<Arc<dyn Replica>> {
+        None
+    }
+
+    fn fleet(&self) -> Option<Arc<dyn Daemons>> {
         None
     }
 

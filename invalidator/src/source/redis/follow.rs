@@ -15,6 +15,7 @@ use super::outbox::{Entry as ToWrite, Purpose};
 use super::refused::may_pass;
 use super::session::Session;
 use super::{KIND, Lost, locked, names};
+use crate::fence::{Fence, LASTS_MAX};
 use crate::intake::{Origin, Path, Stored};
 
 /// Most entries read at once.
@@ -60,9 +61,17 @@ impl Session<'_> {
 
     /// How long Redis waits for news before it says that there are none: a sign of life, too.
     fn block_ms(&self) -> u64 {
+        u64::try_from(self.block().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The same in seconds.
+    pub(super) fn block_s(&self) -> f64 {
+        self.block().as_secs_f64()
+    }
+
+    fn block(&self) -> Duration {
         let config = &self.source.config;
-        let block = config.ping_interval.min(config.dead_after / 2);
-        u64::try_from(block.as_millis()).unwrap_or(u64::MAX)
+        config.ping_interval.min(config.dead_after / 2)
     }
 
     fn take_in(&self, entry: &Entry) {
@@ -79,9 +88,19 @@ impl Session<'_> {
             self.take_in_event(heard.min(id), stored_as, event);
         } else if let Some(event) = field("conflicting") {
             self.hub.refuse_conflict(Origin::live(&KIND), event);
+        } else if let Some(fence) = field("fence") {
+            self.hear_fence(id, fence);
         }
         self.reached.send_replace(id);
         self.save_position();
+    }
+
+    /// Somebody asks who enforces an event. Nobody waits any more for what was asked long ago.
+    fn hear_fence(&self, id: StreamId, fence: &[u8]) {
+        let age = self.hub.common_time().since(id.heard_at());
+        if let Some(fence) = Fence::read(fence).filter(|_| age <= LASTS_MAX) {
+            self.source.fences.hear(fence);
+        }
     }
 
     /// Whoever has written an event may have heard it long after us: it counts from the earlier instant.

@@ -26,6 +26,8 @@ pub(super) struct Layout {
     pub(super) subjects: String,
     pub(super) stream: String,
     pub(super) digest: String,
+    /// What daemons say of themselves.
+    pub(super) daemons: String,
 }
 
 /// The names of the keys of one inbox.
@@ -40,7 +42,8 @@ impl Layout {
     pub(super) fn new(prefix: &str) -> Self {
         let tag = format!("{{{prefix}}}");
         let name = |last: &str| format!("{tag}:{last}");
-        Self { subjects: name("subjects"), stream: name("stream"), digest: name("digest"), tag }
+        let (subjects, stream) = (name("subjects"), name("stream"));
+        Self { subjects, stream, digest: name("digest"), daemons: name("daemons"), tag }
     }
 
     /// The list that a publisher puts events into, what has been taken out of it and is not done with,
@@ -53,6 +56,11 @@ impl Layout {
     /// What the names of all inboxes begin with.
     pub(super) fn inboxes(&self) -> String {
         format!("{}:inbox:", self.tag)
+    }
+
+    /// The list of answers to one who has asked all daemons.
+    pub(super) fn answers(&self, to: &str) -> String {
+        format!("{}:answers:{to}", self.tag)
     }
 
     /// The hash of a subject's events.
@@ -132,6 +140,8 @@ mod tests {
             ["{pc}:inbox:desk", "{pc}:taken:desk", "{pc}:leases:desk"]
         );
         assert_eq!(layout.inboxes(), "{pc}:inbox:");
+        assert_eq!(layout.answers("0af"), "{pc}:answers:0af");
+        assert_eq!(layout.daemons, "{pc}:daemons");
         assert_eq!(
             [layout.subjects, layout.stream, layout.digest],
             ["{pc}:subjects", "{pc}:stream", "{pc}:digest"]

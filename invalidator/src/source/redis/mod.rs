@@ -3,7 +3,8 @@
 //!
 //! Two connections are kept for as long as the daemon runs, each on its own: the one that listens
 //! ([`listen`]), and the session ([`session`]), which follows the stream, writes what waits, compares,
-//! and takes events out of publishers' inboxes ([`inbox`]), of which a third one tells that there are any.
+//! and takes events out of publishers' inboxes ([`inbox`]), of which a third one tells that there are any. It also
+//! knows of the other daemons, and asks them what their Envoys enforce ([`fence`]).
 //! The source counts as alive only while it listens and has caught up.
 //!
 //! What to do is decided in modules that are plain and synchronous: [`decide`], [`reconcile`],
@@ -15,6 +16,7 @@ mod compact;
 mod config;
 mod connect;
 mod decide;
+mod fence;
 mod follow;
 mod inbox;
 mod later;
@@ -40,21 +42,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use access::Inbox;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use model::name::EventId;
 use model::subject::Subject;
+use model::violation::Violation;
 use redis::{ProtocolVersion, RedisError};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use access::Inbox;
-use model::violation::Violation;
 
-use super::{Configured, Replica, Report, Running, Source};
+use super::{Configured, Daemons, Replica, Report, Running, Source};
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
-use crate::metrics::{SourceMeters, Repaired};
+use crate::metrics::{Repaired, SourceMeters};
 use crate::server::api::Route;
 use agreement::{Agreement, Follower, State};
 use bare::Unseen;
@@ -63,6 +65,7 @@ pub(crate) use config::Section;
 pub use config::{Config, RedisMode, RedisTls};
 use connect::Servers;
 use decide::{Watch, Why};
+use fence::Fences;
 use inbox::metrics::InboxMetrics;
 use later::Later;
 use layout::StreamId;
@@ -112,6 +115,7 @@ pub struct RedisSource {
     metrics: RedisMetrics,
     inbox_metrics: InboxMetrics,
     outbox: Arc<Outbox>,
+    fences: Arc<Fences>,
     unseen: Mutex<Unseen>,
     chores: Mutex<Chores>,
     watch: Mutex<Watch>,
@@ -146,6 +150,7 @@ impl RedisSource {
             metrics: RedisMetrics::new(repaired),
             inbox_metrics: InboxMetrics::default(),
             outbox: Arc::new(Outbox::default()),
+            fences: Arc::new(Fences::default()),
             unseen: Mutex::default(),
             chores: Mutex::default(),
             watch: Mutex::new(Watch::new(config.digest_interval)),
@@ -238,6 +243,11 @@ impl Source for RedisSource {
     fn replica(&self) -> Option<Arc<dyn Replica>> {
         let outbox = Arc::clone(&self.outbox);
         Some(outbox)
+    }
+
+    fn fleet(&self) -> Option<Arc<dyn Daemons>> {
+        let fences = Arc::clone(&self.fences);
+        Some(fences)
     }
 
     fn inboxes(&self) -> &[Inbox] {

@@ -85,6 +85,11 @@ impl Scripts {
         }
     }
 
+    /// About how many entries the stream keeps.
+    pub(super) fn stream_entries_max(&self) -> u64 {
+        self.stream_entries_max
+    }
+
     /// Writes an event, and tells everybody unless they have heard it already.
     pub(super) async fn publish(
         &self,

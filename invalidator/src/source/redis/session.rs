@@ -4,11 +4,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use engine::Digest;
+use system::wall_clock;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
-use engine::Digest;
-use system::wall_clock;
 
 use super::agreement::{Compared, State};
 use super::connect::Link;
@@ -16,7 +16,7 @@ use super::decide::{Seen, Why, before_following};
 use super::layout::StreamId;
 use super::retry::REFUSED;
 use super::scripts::Look;
-use super::{BACKOFF_MAX, KIND, REDIS, Lost, RedisSource, backoff, locked};
+use super::{BACKOFF_MAX, KIND, Lost, REDIS, RedisSource, backoff, locked};
 use crate::hub::Hub;
 
 /// How often a comparison is tried while something is always on its way.
@@ -57,6 +57,7 @@ impl RedisSource {
                 pauses = backoff();
             }
             self.outbox.set_open(false);
+            self.fences.set_open(false);
             hub.source_lost(&KIND);
             // What it holds cannot be said now.
             self.note_agreement(hub, None);
@@ -75,6 +76,7 @@ impl RedisSource {
         match self.connect(hub).await {
             Ok((session, stream, look, why)) => {
                 self.outbox.set_open(true);
+                self.fences.set_open(true);
                 tokio::select! {
                     lost = session.follow(stream) => lost,
                     lost = session.write() => lost,
@@ -83,6 +85,10 @@ impl RedisSource {
                     lost = session.retry() => lost,
                     lost = session.sample() => lost,
                     lost = session.serve_inboxes() => lost,
+                    lost = session.register() => lost,
+                    lost = session.ask_fences() => lost,
+                    lost = session.collect_answers() => lost,
+                    lost = session.answer_fences() => lost,
                     lost = session.supervise(look, why) => lost,
                 }
             }

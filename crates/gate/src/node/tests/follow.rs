@@ -22,6 +22,9 @@ fn the_first_poll_says_who_asks() {
         packed_form: 2,
         // Its one limit counts by user: nothing here reads the limits of a session.
         idle: vec!["session-buckets".into()],
+        freshness: "never-synced".into(),
+        when_stale: "deny".into(),
+        when_never_synced: "deny".into(),
         ..Poll::default()
     };
     assert_eq!(poll, expected);

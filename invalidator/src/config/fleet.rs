@@ -1,0 +1,34 @@
+//! `[fleet]`: how this daemon is called among others that are on the same Redis.
+
+use model::push::{NODE_NAME_RULE, is_node_name};
+use model::violation::Violation;
+use serde::Deserialize;
+
+use crate::fence::Called;
+
+/// The name of a daemon on a host whose name breaks the rule.
+const NAMELESS: &str = "unnamed";
+
+/// `[fleet]` as written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFleet {
+    name: Option<String>,
+    region: Option<String>,
+}
+
+impl RawFleet {
+    pub(super) fn check(self) -> Result<Called, Violation> {
+        let good = |field: &str, word: Option<String>| match word {
+            Some(word) if !is_node_name(&word) => Err(Violation::new(field, NODE_NAME_RULE)),
+            word => Ok(word),
+        };
+        let name = good("fleet.name", self.name)?.unwrap_or_else(host_name);
+        Ok(Called { name, region: good("fleet.region", self.region)? })
+    }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Some(name).filter(|name| is_node_name(name)).unwrap_or_else(|| NAMELESS.to_owned())
+}
