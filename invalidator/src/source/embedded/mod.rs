@@ -8,11 +8,11 @@ mod written;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Inbox, Permission};
 use axum::routing::post;
+use model::violation::Violation;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
-use access::{Inbox, Permission};
-use model::violation::Violation;
 
 use super::{Configured, Replica, Report, Running, Source};
 use crate::hub::Hub;

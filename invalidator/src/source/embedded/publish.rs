@@ -1,14 +1,14 @@
 //! `POST /v1/invalidations`: an event is taken in, and its publisher waits for the nodes and for the disk.
 
+use access::Caller;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use engine::{Receipt, WaiterId};
 use events::EVENT_BYTES_MAX;
 use tokio::time::{Instant, sleep_until};
-use access::Caller;
-use engine::{Receipt, WaiterId};
 
 use super::KIND;
 use super::form::Form;

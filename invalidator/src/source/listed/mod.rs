@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 use access::Inbox;
 use model::violation::Violation;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
 use super::{Configured, Replica, Report, Running, Source};
 use crate::hub::Hub;

@@ -4,15 +4,15 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use deadletter::{Filter, Letter};
 use events::Document;
 use events::signature::mac;
 use model::name::EventId;
 use model::subject::Subject;
 use serde_json::{Value, json};
 use signing::key::Secret;
-use tokio::task::yield_now;
-use deadletter::{Filter, Letter};
 use system::wall_clock;
+use tokio::task::yield_now;
 
 use super::*;
 use crate::config;
@@ -89,7 +89,10 @@ fn kept_under(hub: &Hub, user: &str, id: &str) -> String {
 }
 
 fn letter(hub: &Hub) -> Letter {
-    assert!(hub.dead_letters.flush(Duration::from_secs(30)), "it is written by a thread of its own");
+    assert!(
+        hub.dead_letters.flush(Duration::from_secs(30)),
+        "it is written by a thread of its own"
+    );
     let found = hub.dead_letters.list(&Filter::default(), 9).unwrap();
     let [(_, letter)] = found.as_slice() else { panic!("one event was refused: {found:?}") };
     letter.clone()
@@ -114,10 +117,15 @@ async fn a_third_source_has_its_own_rule_its_own_name_and_comes_back() {
     assert!(in_force(&hub, "alice") && !in_force(&hub, "bob"));
     assert_eq!(kept_under(&hub, "alice", "e1"), "listed");
     let refused = letter(&hub);
-    assert_eq!((refused.source.as_str(), refused.cause.kind.as_str()), ("listed", "signature_missing"));
+    assert_eq!(
+        (refused.source.as_str(), refused.cause.kind.as_str()),
+        ("listed", "signature_missing")
+    );
     assert_eq!(replayed(&hub), ("refused", Some("signature_missing".to_owned())), "by its rule");
     let metrics = hub.scrape().unwrap();
-    for (result, name) in [("applied", "events"), ("refused", "events"), ("verified", "event_signatures")] {
+    for (result, name) in
+        [("applied", "events"), ("refused", "events"), ("verified", "event_signatures")]
+    {
         let line = format!("portcullis_{name}_total{{source=\"listed\",result=\"{result}\"}}");
         assert!(metrics.contains(&line), "{line} in {metrics}");
     }
@@ -145,9 +153,7 @@ async fn a_third_source_has_its_own_rule_its_own_name_and_comes_back() {
 fn its_section_is_checked_as_that_of_any_other() {
     let text = "[poll]\nlisten = \"unix:/p\"\nsecret = \"0123456789abcdef\"\n\
                 [store]\ndirectory = \"/x\"\n[sources.listed]\n";
-    let error = |more: &str| {
-        config::Config::parse(&format!("{text}{more}\n{TOKENS}")).unwrap_err()
-    };
+    let error = |more: &str| config::Config::parse(&format!("{text}{more}\n{TOKENS}")).unwrap_err();
     let relative = error("file = \"events\"");
     assert_eq!(relative.to_string(), "sources.listed.file: must be an absolute path");
     assert_eq!(error("path = 1").field, "sources.listed.path");

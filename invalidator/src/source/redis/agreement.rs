@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
+use engine::Digest;
 use model::time::UnixMicros;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
-use engine::Digest;
 
 use crate::overview::Report;
 

@@ -8,11 +8,11 @@ mod inboxes;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use access::Inbox;
+use model::violation::Violation;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use access::Inbox;
-use model::violation::Violation;
 use system::{Secret, Span, read};
 
 use inboxes::RawInbox;

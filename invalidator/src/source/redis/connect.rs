@@ -8,16 +8,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use model::violation::Violation;
 use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection, PubSub};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value};
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, FromRedisValue,
+    IntoConnectionInfo, Pipeline, ProtocolVersion, RedisFuture, RedisResult, TlsCertificates,
+    TlsMode, Value,
+};
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
-use model::violation::Violation;
 
 use super::Lost;
 use super::config::{Config, RedisMode};
@@ -53,10 +57,7 @@ impl std::fmt::Debug for Servers {
 impl Servers {
     /// Checks what can be checked without connecting. Servers push news of their own accord with RESP3
     /// only.
-    pub(super) fn new(
-        config: &Config,
-        protocol: ProtocolVersion,
-    ) -> Result<Self, Violation> {
+    pub(super) fn new(config: &Config, protocol: ProtocolVersion) -> Result<Self, Violation> {
         let infos = infos(config, protocol)?;
         let kind = match &config.mode {
             RedisMode::Standalone => {
@@ -147,10 +148,7 @@ fn unusable(key: &str) -> Violation {
 
 /// What each URL says, with the user and password of the section in their places, except for
 /// Sentinels: those have their own.
-fn infos(
-    config: &Config,
-    protocol: ProtocolVersion,
-) -> Result<Vec<ConnectionInfo>, Violation> {
+fn infos(config: &Config, protocol: ProtocolVersion) -> Result<Vec<ConnectionInfo>, Violation> {
     let field = if config.mode == RedisMode::Standalone { "url" } else { "urls" };
     let sentinels = matches!(config.mode, RedisMode::Sentinel { .. });
     let read = |url: &secrecy::SecretString| {

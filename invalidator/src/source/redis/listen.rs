@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use engine::Verdict;
 use events::CLOCK_AHEAD_MAX;
 use futures_util::{FutureExt, Stream, StreamExt};
 use model::time::UnixMicros;
@@ -12,14 +13,13 @@ use redis::aio::{PubSub, PubSubSink};
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
-use engine::Verdict;
 
 use super::bare::Waiting;
 use super::layout::{StreamId, parse_kept};
 use super::refused::may_pass;
-use super::{BACKOFF_MAX, KIND, REDIS, Lost, RedisSource, backoff, locked};
-use crate::intake::{Origin, Path};
+use super::{BACKOFF_MAX, KIND, Lost, REDIS, RedisSource, backoff, locked};
 use crate::hub::{Accepted, Hub};
+use crate::intake::{Origin, Path};
 use crate::source::waiting::{self, TURN};
 
 /// In how many parts an answer is waited for. A daemon that was stopped for a while itself finds one

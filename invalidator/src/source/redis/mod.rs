@@ -40,21 +40,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use access::Inbox;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use model::name::EventId;
 use model::subject::Subject;
+use model::violation::Violation;
 use redis::{ProtocolVersion, RedisError};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use access::Inbox;
-use model::violation::Violation;
 
 use super::{Configured, Replica, Report, Running, Source};
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
-use crate::metrics::{SourceMeters, Repaired};
+use crate::metrics::{Repaired, SourceMeters};
 use crate::server::api::Route;
 use agreement::{Agreement, Follower, State};
 use bare::Unseen;

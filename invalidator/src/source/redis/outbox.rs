@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use engine::Now;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
 use tokio::sync::{Notify, oneshot};
-use engine::Now;
 
 use crate::hub::Replica;
 

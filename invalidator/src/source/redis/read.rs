@@ -7,13 +7,13 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
+use engine::{Digest, Verdict};
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
 use redis::RedisResult;
 use tokio::time::sleep;
 use tracing::{error, warn};
-use engine::{Digest, Verdict};
 
 use super::layout::{FIELDS_READ_MAX, StreamId, parse_kept};
 use super::outbox::{Entry, Purpose};
@@ -22,7 +22,7 @@ use super::refused::may_pass;
 use super::scripts::Look;
 use super::session::{SETTLE_INTERVAL, Session};
 use super::write::ends_connection;
-use super::{KIND, REDIS, Lost, locked};
+use super::{KIND, Lost, REDIS, locked};
 use crate::intake::{Origin, Path, Stored};
 
 /// How many subjects one step of the scan looks for.

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use engine::IngestError;
 use events::EventErrorKind as Kind;
 use model::name::EventId;
 use model::subject::Subject;
-use engine::IngestError;
 
 use crate::intake::Refusal;
 

@@ -4,11 +4,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use engine::Digest;
+use system::wall_clock;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
-use engine::Digest;
-use system::wall_clock;
 
 use super::agreement::{Compared, State};
 use super::connect::Link;
@@ -16,7 +16,7 @@ use super::decide::{Seen, Why, before_following};
 use super::layout::StreamId;
 use super::retry::REFUSED;
 use super::scripts::Look;
-use super::{BACKOFF_MAX, KIND, REDIS, Lost, RedisSource, backoff, locked};
+use super::{BACKOFF_MAX, KIND, Lost, REDIS, RedisSource, backoff, locked};
 use crate::hub::Hub;
 
 /// How often a comparison is tried while something is always on its way.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use model::subject::Subject;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::{KIND, Lost};
 use super::session::Session;
+use super::{KIND, Lost};
 
 /// How often some subjects are looked at.
 const INTERVAL: Duration = Duration::from_millis(500);

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use model::name::Name;
-use serde::Deserialize;
 use access::{Inbox, RawAuthority};
+use model::name::Name;
 use model::violation::Violation;
+use serde::Deserialize;
 
 /// Most inboxes. Each is asked for once a second, by each daemon, and is a label of metrics.
 const INBOXES_MAX: usize = 16;

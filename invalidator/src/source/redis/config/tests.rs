@@ -14,7 +14,9 @@ const REST: &str = "[store]\ndirectory = \"/x\"\n[[api.tokens]]\nname = \"ops\"\
 
 fn redis(text: &str) -> Result<Config, String> {
     let text = format!("{POLL}{REST}[sources.redis]\n{text}");
-    config::Config::parse(&text).map(|config| config.sources.redis.unwrap()).map_err(|error| error.to_string())
+    config::Config::parse(&text)
+        .map(|config| config.sources.redis.unwrap())
+        .map_err(|error| error.to_string())
 }
 
 #[test]

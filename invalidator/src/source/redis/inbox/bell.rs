@@ -9,18 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use model::violation::Violation;
 use redis::aio::AsyncPushSender;
-use redis::{Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, ServerErrorKind, Value};
+use redis::{
+    Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, ServerErrorKind, Value,
+};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
-use model::violation::Violation;
 
+use super::super::config::Config;
 use super::super::connect::{Link, Servers};
 use super::super::layout::Layout;
 use super::super::write::ends_connection;
 use super::super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff};
-use super::super::config::Config;
 
 /// The pause after Redis has said that it does not ring for us.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);

@@ -15,6 +15,7 @@ mod scripts;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use access::Inbox;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use model::time::UnixMicros;
@@ -23,7 +24,6 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{error, info, warn};
-use access::Inbox;
 
 use self::decide::{
     Backlog, Change, Fate, WRITTEN_WITHIN, after_refusal, counts_from, tried_again,
