@@ -6,12 +6,12 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[1] / "scripts/import-cycles"
 
 
-def _check(folder: Path, files: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+def _check(folder: Path, files: dict[str, str]) -> subprocess.CompletedProcess[str]:
     for name, text in files.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    return subprocess.run([SCRIPT, *options, folder], capture_output=True, text=True, check=False)
+    return subprocess.run([SCRIPT, folder], capture_output=True, text=True, check=False)
 
 
 def test_a_circle_is_told_with_the_lines_that_make_it(tmp_path):
@@ -44,16 +44,6 @@ def test_children_of_one_folder_are_modules_beside_each_other(tmp_path):
     assert found.returncode == 1
     assert "x -> y" in found.stderr
     assert "y -> x" in found.stderr, "also by the name under which a parent gives it on"
-
-
-def test_only_the_top_is_looked_at_if_that_is_asked_for(tmp_path):
-    inner = {"a/mod.rs": "mod x;\nmod y;\n", "a/x.rs": "use super::y;\n", "a/y.rs": "use super::x;\n"}
-    assert _check(tmp_path, {"lib.rs": "mod a;\nmod b;\n", "b/mod.rs": "", **inner}).returncode == 1
-    assert _check(tmp_path, {}, "--top").returncode == 0
-    found = _check(tmp_path, {"a/x.rs": "use crate::b::X;\n", "b/mod.rs": "use crate::a::Y;\n"}, "--top")
-    assert found.returncode == 1
-    assert "a -> b" in found.stderr
-    assert "b -> a" in found.stderr
 
 
 def test_what_stands_in_the_root_is_a_module(tmp_path):

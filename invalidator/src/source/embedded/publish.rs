@@ -15,10 +15,10 @@ use super::form::Form;
 use super::written::{NOT_IN_REDIS, Written};
 use crate::hub::{Accepted, Hub};
 use crate::intake::{self, Origin};
-use crate::server::api::Door;
 use crate::server::audit::Noted;
 use crate::server::body::{self, BodyError};
 use crate::server::problem::Problem;
+use crate::server::state::ApiState;
 use crate::wire::Published;
 
 /// A waiter that is ended whatever becomes of the request that owns it.
@@ -41,12 +41,12 @@ impl Drop for Waiting<'_> {
 }
 
 pub(super) async fn publish(
-    State(door): State<Door>,
+    State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    if !door.hub.has_source(&KIND) {
+    if !state.hub.has_source(&KIND) {
         let title = "The embedded source is not enabled";
         return Err(Problem::new(StatusCode::NOT_FOUND, "source_disabled", title)
             .broken("sources.embedded.enabled", "is false in the daemon's configuration"));
@@ -55,19 +55,19 @@ pub(super) async fn publish(
     let origin = Origin::live(&KIND).by(intake::caller(&caller.name));
     let bytes = match body::read(body, EVENT_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(BodyError::TooLarge(_)) => return Err(door.hub.refuse_too_large(origin).into()),
+        Err(BodyError::TooLarge(_)) => return Err(state.hub.refuse_too_large(origin).into()),
         Err(error) => return Err(error.into()),
     };
-    form.require(&bytes).map_err(|error| door.hub.refuse(origin, error))?;
+    form.require(&bytes).map_err(|error| state.hub.refuse(origin, error))?;
     // Subscribed before the event is taken in, so that no acknowledgement is missed.
-    let mut acknowledgements = door.hub.acknowledgements();
-    let mut durable = door.hub.keeper().durable();
-    let deadline = Instant::now() + door.ack_timeout;
-    let (accepted, waiter) = door.hub.ingest_and_wait(origin, &caller, &bytes)?;
-    let waiting = Waiting { hub: &door.hub, waiter };
-    let written = Written::offer(&door.hub, &accepted);
-    let is_durable = || door.hub.keeper().is_durable(accepted.ticket);
-    while !(door.hub.engine().is_complete(waiter) && is_durable()) {
+    let mut acknowledgements = state.hub.acknowledgements();
+    let mut durable = state.hub.keeper().durable();
+    let deadline = Instant::now() + state.ack_timeout;
+    let (accepted, waiter) = state.hub.ingest_and_wait(origin, &caller, &bytes)?;
+    let waiting = Waiting { hub: &state.hub, waiter };
+    let written = Written::offer(&state.hub, &accepted);
+    let is_durable = || state.hub.keeper().is_durable(accepted.ticket);
+    while !(state.hub.engine().is_complete(waiter) && is_durable()) {
         tokio::select! {
             // Both senders live in `hub`, so this cannot fail.
             _ = acknowledgements.changed() => {}
@@ -77,13 +77,13 @@ pub(super) async fn publish(
     }
     let mut receipt = waiting.finish();
     receipt.leave_out(&accepted.ingested.idle);
-    let redis = written.finish(&door.hub, deadline).await;
+    let redis = written.finish(&state.hub, deadline).await;
     let durable = is_durable();
     let Accepted { subject, event_id, mut ingested, .. } = accepted;
     if redis == Some(false) {
         ingested.warnings.push(NOT_IN_REDIS.to_owned());
     }
-    door.hub.engine().renew(&subject, &mut ingested, door.hub.now());
+    state.hub.engine().renew(&subject, &mut ingested, state.hub.now());
     let all_done = receipt.enforced && durable && redis != Some(false);
     let status = if all_done { StatusCode::OK } else { StatusCode::ACCEPTED };
     // What nodes have applied is what is in effect: of an event that is not, they enforce nothing.
