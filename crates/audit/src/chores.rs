@@ -7,6 +7,7 @@ use model::time::UnixMicros;
 use system::wall_clock;
 use tracing::info;
 
+use super::due::RETENTION_PAUSE;
 use super::entry::{Entry, Fact};
 use super::files::Ready;
 use super::queue::Work;
@@ -14,30 +15,10 @@ use super::writer::{WriteError, Writer};
 
 /// How often files past their retention are looked for.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// How long nothing is removed after the start and after a jump of the clock: a wrong clock makes
-/// everything look old, and there should be time to see it.
-const RETENTION_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// How often pseudonyms past the retention are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Least difference between the clocks that is a jump.
 const CLOCK_JUMP_MIN: Duration = Duration::from_secs(2);
-
-/// What is due when.
-#[derive(Debug)]
-pub(super) struct Chores {
-    retention_due: Instant,
-    expiry_due: Instant,
-    /// Both clocks when they were last compared.
-    clocks: (Instant, UnixMicros),
-}
-
-impl Chores {
-    /// With the first pause before anything is removed.
-    pub(super) fn new(now: Instant) -> Self {
-        let due = now.checked_add(RETENTION_PAUSE).unwrap_or(now);
-        Self { retention_due: due, expiry_due: due, clocks: (now, wall_clock()) }
-    }
-}
 
 impl Writer {
     /// Removes what is past its retention, if it is time to look.

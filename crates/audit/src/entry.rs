@@ -4,15 +4,15 @@
 //! the line as a pseudonym. Texts that others choose are bounded before they get here, or cut.
 
 use events::Event;
-use model::name::{EventId, Name};
 use model::state::Effect;
 use model::subject::Subject;
 use model::time::UnixMicros;
 use serde::Serialize;
 
-use super::fold::RepeatsFact;
+pub use super::event_text::EventText;
 use super::line::Hash;
 pub use super::ordered::{Ordered, RateFact};
+pub use super::repeats::RepeatsFact;
 
 /// Longest text of somebody else's that stands in a line, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
@@ -204,36 +204,6 @@ impl EventFact {
             publisher_sequence: event.register.version.sequence.map(|sequence| sequence.number),
             ..Self::default()
         }
-    }
-}
-
-/// A short checked text of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EventText {
-    /// An event's id.
-    Id(EventId),
-    /// A name.
-    Name(Name),
-}
-
-impl From<EventId> for EventText {
-    fn from(id: EventId) -> Self {
-        Self::Id(id)
-    }
-}
-
-impl From<Name> for EventText {
-    fn from(name: Name) -> Self {
-        Self::Name(name)
-    }
-}
-
-impl Serialize for EventText {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(match self {
-            Self::Id(id) => id.as_str(),
-            Self::Name(name) => name.as_str(),
-        })
     }
 }
 

@@ -13,14 +13,9 @@ use serde::Serialize;
 use super::current::Current;
 use super::directory::{self, Lines, LogFile, Next};
 use super::entry::{Fact, FileStart, RemovedFact};
-use super::line::{Facts, Hash, Point, Seal};
+use super::line::{FORMAT, Facts, Hash, Point, Seal};
 use super::recover::{self, OpenError, Recovered};
 
-/// Version of the format, in the first line of every file. Lines of every version are sealed and
-/// chained alike; a newer one has members that an older one has not:
-/// - 2: what an event orders (`scope`, `until`, `disclose`, `limit`, `rate`), `occurred_at`,
-///   `publisher` and `publisher_sequence`; whom a call of the API is about; `reload`.
-pub(super) const FORMAT: u32 = 2;
 /// Most names of removed files in one line.
 const REMOVED_NAMES_MAX: usize = 64;
 

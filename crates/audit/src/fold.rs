@@ -3,39 +3,13 @@
 //! the others lines with their number.
 
 use model::time::UnixMicros;
-use serde::Serialize;
 use system::wall_clock;
 use throttle::Folded;
 
 use super::Audit;
-use super::entry::{About, EventFact, EventText, Fact};
+use super::entry::{About, EventFact, Fact};
+use super::repeats::RepeatsFact;
 use super::writer::Writer;
-
-/// What makes events the same here: source, result, and cause.
-pub(super) type Sort = (&'static str, &'static str, Option<&'static str>);
-/// What is shown of the first of them.
-pub(super) type Sample = Option<EventText>;
-
-/// See [`Fact::Repeats`].
-#[derive(Debug, Serialize)]
-pub struct RepeatsFact {
-    /// The source they came from.
-    pub source: &'static str,
-    /// `refused`, `duplicate` or `stale`.
-    pub result: &'static str,
-    /// Of refused ones: the kind of the rule that they break.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cause: Option<&'static str>,
-    /// How many there were beyond those that have lines of their own.
-    pub count: u64,
-    /// When the first of them came.
-    pub first: String,
-    /// When the last of them came.
-    pub last: String,
-    /// The id of the first, if that could be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub event_id: Option<EventText>,
-}
 
 impl Audit {
     /// Notes an event that has changed nothing, by itself or with others like it.

@@ -11,7 +11,9 @@ mod chores;
 mod config;
 mod current;
 mod directory;
+mod due;
 pub mod entry;
+mod event_text;
 mod files;
 mod finding;
 mod fold;
@@ -23,6 +25,7 @@ mod ordered;
 mod pseudonyms;
 mod queue;
 mod recover;
+mod repeats;
 #[cfg(test)]
 mod tests;
 pub mod verify;

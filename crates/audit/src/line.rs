@@ -15,6 +15,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+/// Version of the format, in the first line of every file. Lines of every version are sealed and
+/// chained alike; a newer one has members that an older one has not:
+/// - 2: what an event orders (`scope`, `until`, `disclose`, `limit`, `rate`), `occurred_at`,
+///   `publisher` and `publisher_sequence`; whom a call of the API is about; `reload`.
+pub(super) const FORMAT: u32 = 2;
+
 /// Longest line, in bytes, with its hash and without the line break. What can stand in a line is
 /// bounded so that none is longer.
 pub const LINE_BYTES_MAX: usize = 16 * 1024;

@@ -5,7 +5,7 @@ use model::state::{Effect, Scope};
 use model::time::UnixMicros;
 use serde::Serialize;
 
-use super::entry::EventText;
+use super::event_text::EventText;
 
 /// What an event orders, beside its action and its reason: which requests, until when, which rate.
 #[derive(Clone, Debug, PartialEq, Serialize)]

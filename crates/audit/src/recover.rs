@@ -10,8 +10,7 @@ use thiserror::Error;
 
 use super::directory::{self, Head, Lines, LogFile, Next};
 use super::entry::Fact;
-use super::files::FORMAT;
-use super::line::{Facts, Hash, Point, Seal};
+use super::line::{FORMAT, Facts, Hash, Point, Seal};
 
 /// Why the log cannot be opened.
 #[derive(Debug, Error)]

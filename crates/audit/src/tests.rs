@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::time::UnixMicros;
+use tempfile::TempDir;
 
 use super::directory::{self, list};
 use super::entry::Fact;
@@ -19,13 +20,28 @@ use super::files::{Files, Keeping, Ready};
 use super::line::{Facts, Point, Seal};
 use super::recover::OpenError;
 use super::verify::{Fault, Finding, Report, verify};
-use crate::Fsync;
+use crate::{Fsync, Settings};
 
 const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn keyed() -> Seal {
     Seal::new(Some(&"0123456789abcdef".into()))
+}
+
+/// For those that start the writer.
+fn config(directory: &TempDir) -> Settings {
+    Settings {
+        directory: directory.path().join("audit"),
+        key: Some("0123456789abcdef".into()),
+        fsync: Fsync::Every(Duration::from_millis(10)),
+        rotate_bytes: 4_000,
+        rotate_age: DAY,
+        retention: DAY * 400,
+        pseudonyms_max: 100,
+        pace: throttle::Pace { burst: 3, per_minute: 1 },
+        fold_interval: Duration::from_secs(1),
+    }
 }
 
 fn keeping(directory: &Path) -> Keeping {

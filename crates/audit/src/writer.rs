@@ -10,14 +10,14 @@ use throttle::Folds;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::chores::Chores;
+use super::due::Chores;
 use super::entry::{About, Entry, EraseFact, Fact};
 use super::files::{Files, Ready};
-use super::fold::{Sample, Sort};
 use super::line::Point;
 use super::metrics::AuditMetrics;
 use super::pseudonyms::{Names, NamesError};
 use super::queue::{Erasure, Queue, Ticket, Work};
+use super::repeats::{Sample, Sort};
 use crate::Fsync;
 
 /// Most entries that are written at once.

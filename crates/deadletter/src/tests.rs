@@ -3,8 +3,11 @@ mod room;
 
 use model::name::EventId;
 use model::time::UnixMicros;
+use redb::Database;
 use system::wall_clock;
 
+use super::inner::QUEUE_MAX;
+use super::tables::Written;
 use super::*;
 use crate::Proof;
 

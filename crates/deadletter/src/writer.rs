@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use redb::Database;
 use system::wall_clock;
 
+use super::inner::{Inner, Unavailable};
 use super::letter::Fresh;
-use super::{Inner, Unavailable, table};
+use super::table;
 
 /// Most letters in one transaction.
 const BATCH_MAX: usize = 256;

@@ -61,10 +61,8 @@ impl<H: Host> Call<'_, H> {
     /// Decides on a request that was held, now that its body is there; `at_once` if it has no body.
     pub(crate) fn finish(self, pending: Box<Pending>, at_once: bool) -> Decision {
         let freshness = (!at_once).then(|| self.freshness());
-        let mut body = |start, bytes| {
-            let mut part = Vec::new();
-            self.host.read_request_body(start, bytes, |piece| part.extend_from_slice(piece));
-            part
+        let mut body = |start, bytes, read: &mut dyn FnMut(&[u8])| {
+            self.host.read_request_body(start, bytes, read);
         };
         let gate = &self.plugin.gate;
         self.with_context(|context| pending.finish(gate, freshness, context, &mut body))

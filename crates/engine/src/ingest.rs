@@ -155,9 +155,10 @@ impl Engine {
         now: Now,
     ) -> Ingested {
         // As it was taken in, which may have been at another instant than it was heard now.
-        let known = self.held(subject, &register.version.event_id);
-        let register = known.as_ref().unwrap_or(register);
-        let Standing { in_effect, overruled_by } = self.standing_now(subject, register, now);
+        let held = self.held(subject, &register.version.event_id);
+        let Standing { in_effect, overruled_by } =
+            self.standing_now(subject, (register, held.as_ref()), now);
+        let register = held.as_ref().unwrap_or(register);
         // What nodes have, or could not store, is the subject's state of its last change.
         let sequence = self.subjects.sequence_of(subject).unwrap_or(covering);
         if self.is_overtaken_by_place(subject, register) {
@@ -169,7 +170,7 @@ impl Engine {
             verdict: Verdict::Duplicate,
             in_effect,
             overruled_by,
-            is_kept: self.subjects.holds(subject, &register.version.event_id),
+            is_kept: held.is_some(),
             sequence,
             unknown_names: 0,
             idle: self.nodes.idle(subject, &register.effect, now.mono),
@@ -182,8 +183,9 @@ impl Engine {
     /// Says anew what has become of an event that was taken in some time ago: meanwhile it may have
     /// been overruled, or have ended.
     pub fn renew(&self, subject: &Subject, ingested: &mut Ingested, now: Now) {
+        let held = self.held(subject, &ingested.register.version.event_id);
         let Standing { in_effect, overruled_by } =
-            self.standing_now(subject, &ingested.register, now);
+            self.standing_now(subject, (&ingested.register, held.as_ref()), now);
         ingested.verdict = match ingested.verdict {
             Verdict::Applied if !overruled_by.is_empty() => Verdict::Stale,
             Verdict::Applied if !in_effect => Verdict::NoEffect,
@@ -193,10 +195,15 @@ impl Engine {
     }
 
     /// The same as of now: since it was taken in, an event may count from a later instant, or be gone.
-    fn standing_now(&self, subject: &Subject, register: &Register, now: Now) -> Standing {
-        match self.held(subject, &register.version.event_id) {
-            Some(held) => self.standing(subject, &held, now),
-            None => self.standing_of_gone(subject, register, now),
+    fn standing_now(
+        &self,
+        subject: &Subject,
+        (taken_in, held): (&Register, Option<&Register>),
+        now: Now,
+    ) -> Standing {
+        match held {
+            Some(held) => self.standing(subject, held, now),
+            None => self.standing_of_gone(subject, taken_in, now),
         }
     }
 

@@ -34,7 +34,7 @@ pub use context::Context;
 pub use decision::{Decision, Denial, Note, Verdict, Why};
 pub use keys::KeyCache;
 pub use load::Load;
-pub use pending::{BodyProgress, HeadersDecision, Pending};
+pub use pending::{BodyProgress, BodyReader, HeadersDecision, Pending};
 pub use worker::WorkerMemo;
 
 use model::hash::HashKey;

@@ -6,16 +6,11 @@ use model::name::Name;
 use model::time::UnixMicros;
 use model::violation::Violation;
 use serde::Deserialize;
-use signing::key::{ALGORITHM, KEYS_MAX, KeyId};
+use signing::key::KeyId;
 use signing::{Profile, Validity};
-use system::{Secret, TIME_RULE, Time, parse_toml};
+use system::{Secret, Time};
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    #[serde(default)]
-    keys: Vec<RawKey>,
-}
+use super::entries::{check_algorithms, entries, id_taken, names, times};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,27 +35,6 @@ pub(super) enum SecretEncoding {
     Text,
     /// Base64, with `whsec_` in front or without it.
     Base64,
-}
-
-/// When a key begins and ends to be valid.
-pub type Times = (Option<UnixMicros>, Option<UnixMicros>);
-
-/// Checks both ends of a key's validity; `place` is where the key stands.
-pub fn times(
-    not_before: Option<Time>,
-    not_after: Option<Time>,
-    place: &str,
-) -> Result<Times, Violation> {
-    let broken = |field: &str, rule: &str| Violation::new(format!("{place}.{field}"), rule);
-    let time = |time: Option<Time>, field| {
-        time.map(|time| time.parse().ok_or_else(|| broken(field, TIME_RULE))).transpose()
-    };
-    let not_before = time(not_before, "not_before")?;
-    let not_after = time(not_after, "not_after")?;
-    if not_before.zip(not_after).is_some_and(|(from, until)| until < from) {
-        return Err(broken("not_after", "must not be before not_before"));
-    }
-    Ok((not_before, not_after))
 }
 
 /// One key, apart from its secret.
@@ -106,17 +80,13 @@ pub(super) struct Raw {
 
 /// The entries with their secrets as written.
 pub(super) fn raw(text: &str) -> Result<Vec<Raw>, Violation> {
-    let raw: RawFile = parse_toml(text, "keys file")?;
-    if raw.keys.len() > KEYS_MAX {
-        return Err(Violation::new("keys", format!("must be at most {KEYS_MAX}")));
-    }
     let mut ids = BTreeSet::new();
     let mut checked = Vec::new();
-    for (index, key) in raw.keys.into_iter().enumerate() {
-        let raw = key.check(&format!("keys[{index}]"))?;
+    for (index, key) in entries::<RawKey>(text, "keys file")?.into_iter().enumerate() {
+        let place = format!("keys[{index}]");
+        let raw = key.check(&place)?;
         if !ids.insert(raw.entry.id.clone()) {
-            let rule = format!("{} is the id of another key already", raw.entry.id);
-            return Err(Violation::new(format!("keys[{index}].id"), rule));
+            return Err(id_taken(&raw.entry.id, &place));
         }
         checked.push(raw);
     }
@@ -126,17 +96,8 @@ pub(super) fn raw(text: &str) -> Result<Vec<Raw>, Violation> {
 impl RawKey {
     fn check(self, place: &str) -> Result<Raw, Violation> {
         let broken = |field: &str, rule: &str| Violation::new(format!("{place}.{field}"), rule);
-        let names = |names: Vec<String>| names.iter().map(|name| Name::parse(name)).collect();
-        let integrations: Option<Option<BTreeSet<Name>>> = self.integrations.map(names);
-        let integrations = match integrations {
-            None => BTreeSet::new(),
-            Some(Some(names)) if !names.is_empty() => names,
-            Some(_) => return Err(broken("integrations", "must be names; absent means all")),
-        };
-        let algorithms = self.algorithms.unwrap_or_else(|| vec![ALGORITHM.to_owned()]);
-        if algorithms != [ALGORITHM] {
-            return Err(broken("algorithms", "must be [\"hmac-sha256\"], the only one there is"));
-        }
+        let integrations = names(self.integrations, &format!("{place}.integrations"))?;
+        check_algorithms(self.algorithms.as_deref(), place)?;
         let profile = self.profile.map(|name| {
             let names = || Profile::ALL.map(Profile::as_str).join(", ");
             let rule = || format!("must be one of {}", names());
@@ -154,7 +115,7 @@ impl RawKey {
             partner: Name::parse(&self.partner).ok_or_else(|| broken("partner", Name::RULE))?,
             not_before,
             not_after,
-            integrations,
+            integrations: integrations.unwrap_or_default(),
             profile,
         };
         Ok(Raw { entry, secret: self.secret, encoding })

@@ -7,6 +7,7 @@
 //! How keys get to nodes is the engine's affair. Begin with [`load`], and with [`rotate()`] for how a file is replaced.
 
 mod crowd;
+mod entries;
 mod file;
 mod rotate;
 #[cfg(test)]
@@ -21,9 +22,9 @@ use signing::key::{KEYS_BYTES_MAX, Key, KeySet, SHARED_SECRET, Secret as KeySecr
 use system::{Draft, Place, Secret, Stamp, Stamps, read_private};
 
 pub use crowd::crowded;
+pub use entries::{Times, check_algorithms, entries, id_taken, names, times};
 pub use file::{Entry, parse};
 use file::{Raw, SecretEncoding};
-pub use file::{Times, times};
 pub use rotate::{Ended, Fresh, Rotated, Rotation, Scope};
 
 /// The text of a keys file; `field` is where the configuration names it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use access::Token;
+use model::violation::Violation;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use system::read_bounded;
@@ -11,7 +12,7 @@ use ureq::RequestBuilder;
 use ureq::http::Uri;
 use ureq::tls::TlsConfig;
 
-use super::args::Client;
+use super::client::Client;
 use super::tls;
 use crate::config::ACK_TIMEOUT_MAX;
 use crate::server::host::is_loopback_name;
@@ -41,8 +42,8 @@ pub(super) enum ApiError {
     Unreachable(String, Box<ureq::Error>),
     #[error("{0} does not answer like a Portcullis daemon (status {1})")]
     Foreign(String, u16),
-    #[error("{place}: {rule}")]
-    Usage { place: String, rule: String },
+    #[error(transparent)]
+    Usage(#[from] Violation),
     #[error("{0}")]
     Denied(String),
 }
@@ -50,7 +51,7 @@ pub(super) enum ApiError {
 impl ApiError {
     /// Whether it is about how the command was given.
     pub(super) fn is_usage(&self) -> bool {
-        matches!(self, Self::Address(_) | Self::Usage { .. })
+        matches!(self, Self::Address(_) | Self::Usage(_))
     }
 }
 
@@ -206,30 +207,24 @@ fn rule(problem: &Problem) -> String {
 }
 
 /// What must not be done without TLS.
-fn check_clear(client: &Client, nothing_to_hide: bool) -> Result<(), ApiError> {
-    let refuse = |place: &str, rule: &str| {
-        Err(ApiError::Usage { place: place.to_owned(), rule: rule.to_owned() })
-    };
+fn check_clear(client: &Client, nothing_to_hide: bool) -> Result<(), Violation> {
     if client.ca_file.is_some() || client.cert_file.is_some() {
         let rule = "must be https:// for --ca-file, --cert-file and --key-file to mean anything";
-        return refuse("--api", rule);
+        return Err(Violation::new("--api", rule));
     }
     if !nothing_to_hide {
-        return refuse(
-            "--api",
-            "must be https://: the token would cross the network for all to read",
-        );
+        let rule = "must be https://: the token would cross the network for all to read";
+        return Err(Violation::new("--api", rule));
     }
     Ok(())
 }
 
 /// The token to show, if one is given: in a file, or in the environment.
-fn token(client: &Client) -> Result<Option<Token>, ApiError> {
-    let refuse = |place: &str, rule: String| ApiError::Usage { place: place.to_owned(), rule };
+fn token(client: &Client) -> Result<Option<Token>, Violation> {
     let (place, text) = match &client.token_file {
         Some(file) => {
             let bytes = read_bounded(file, TOKEN_FILE_BYTES_MAX);
-            let bytes = bytes.map_err(|rule| refuse("--token-file", rule))?;
+            let bytes = bytes.map_err(|rule| Violation::new("--token-file", rule))?;
             ("--token-file", String::from_utf8(bytes).unwrap_or_default())
         }
         None => match std::env::var(TOKEN_VARIABLE) {
@@ -237,6 +232,6 @@ fn token(client: &Client) -> Result<Option<Token>, ApiError> {
             _ => return Ok(None),
         },
     };
-    let token = Token::parse(text.trim_ascii()).ok_or_else(|| refuse(place, Token::RULE.into()))?;
-    Ok(Some(token))
+    let token = Token::parse(text.trim_ascii());
+    token.map(Some).ok_or_else(|| Violation::new(place, Token::RULE))
 }

@@ -7,9 +7,11 @@ use model::time::{DURATION_RULE, UnixMicros, parse_duration};
 use store::salvage;
 
 use super::audit::Audit;
+use super::client::Client;
 use super::dlq::Dlq;
 use super::erase::Erase;
 use super::event_signing::Signing;
+use super::input::id;
 use super::keys::Keys;
 use super::sign::Sign;
 use super::token::Tokens;
@@ -120,33 +122,6 @@ pub(super) struct Salvage {
 fn way(name: &str) -> Result<salvage::Way, &'static str> {
     let known = salvage::Way::ALL.into_iter().find(|way| way.name() == name);
     known.ok_or("must be forwards, backwards or repaired")
-}
-
-#[derive(Args, Debug)]
-pub(super) struct Client {
-    /// Where the daemon's API listens
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PORTCULLIS_API",
-        default_value = "http://127.0.0.1:7700"
-    )]
-    pub(super) api: String,
-    /// A file with the token to show [default: the token in PORTCULLIS_TOKEN]
-    #[arg(long, value_name = "FILE", env = "PORTCULLIS_TOKEN_FILE")]
-    pub(super) token_file: Option<PathBuf>,
-    /// PEM certificates to trust an https:// daemon by [default: the system's]
-    #[arg(long, value_name = "FILE", env = "PORTCULLIS_CA_FILE")]
-    pub(super) ca_file: Option<PathBuf>,
-    /// Your certificate (PEM), if the daemon asks for one
-    #[arg(long, value_name = "FILE", env = "PORTCULLIS_CERT_FILE", requires = "key_file")]
-    pub(super) cert_file: Option<PathBuf>,
-    /// The private key of your certificate (PEM)
-    #[arg(long, value_name = "FILE", env = "PORTCULLIS_KEY_FILE", requires = "cert_file")]
-    pub(super) key_file: Option<PathBuf>,
-    /// Print the daemon's answer as JSON
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 /// Whom an event is about, and how it is named.
@@ -265,12 +240,6 @@ pub(super) struct Publish {
     pub(super) print: bool,
     #[command(flatten)]
     pub(super) client: Client,
-}
-
-/// White space around an id is a slip of copying: it would be the id of nobody.
-pub(super) fn id(text: &str) -> Result<String, &'static str> {
-    let rule = "must not begin or end with white space";
-    Some(text.to_owned()).filter(|text| text.trim_ascii() == text).ok_or(rule)
 }
 
 fn duration(text: &str) -> Result<String, &'static str> {

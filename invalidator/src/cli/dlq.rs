@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::api::{Api, ApiError, Reply};
-use super::args::Client;
+use super::client::Client;
 use super::show::{refused as refused_in_words, table};
 use crate::wire::{Cause, Content, Letter, Page, ReplayOrder, ReplayTry, Replayed, Results};
 

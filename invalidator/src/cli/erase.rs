@@ -7,7 +7,7 @@ use model::subject::Subject;
 use serde_json::json;
 
 use super::api::Api;
-use super::args::id;
+use super::input::id;
 use super::{Client, Failure};
 use crate::wire::{Erased, Named, Remains};
 

@@ -1,4 +1,4 @@
-//! What commands read: files, standard input, and the names of profiles.
+//! What commands read: files, standard input, ids, and the names of profiles.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,4 +26,10 @@ pub(super) fn read(name: &str, bytes_max: u64) -> Result<Vec<u8>, Failure> {
 pub(super) fn profile(text: &str) -> Result<Profile, String> {
     let names = || Profile::ALL.map(Profile::as_str).join(", ");
     Profile::parse(text).ok_or_else(|| format!("must be one of {}", names()))
+}
+
+/// White space around an id is a slip of copying: it would be the id of nobody.
+pub(super) fn id(text: &str) -> Result<String, &'static str> {
+    let rule = "must not begin or end with white space";
+    Some(text.to_owned()).filter(|text| text.trim_ascii() == text).ok_or(rule)
 }

@@ -4,6 +4,7 @@ mod api;
 mod args;
 mod audit;
 mod captured;
+mod client;
 mod dlq;
 mod erase;
 mod event;
@@ -34,8 +35,9 @@ use crate::config::Config;
 use crate::daemon::{self, DaemonError};
 use crate::wire::Published;
 use api::{Api, ApiError, Reply};
-use args::{Arguments, Client, Command, Publish, Run, Salvage, Target};
+use args::{Arguments, Command, Publish, Run, Salvage, Target};
 use captured::CapturedError;
+use client::Client;
 use exit::Exit;
 use show::Outcome;
 

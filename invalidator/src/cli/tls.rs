@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use model::violation::Violation;
 use rustls::crypto::ring;
 use system::read_bounded;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
-use super::api::ApiError;
-use super::args::Client;
+use super::client::Client;
 
 /// Largest file of certificates or of a key, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What to secure the connection with.
-pub(super) fn config(client: &Client) -> Result<TlsConfig, ApiError> {
+pub(super) fn config(client: &Client) -> Result<TlsConfig, Violation> {
     let roots = match &client.ca_file {
         Some(path) => certificates(path, "--ca-file")?,
         None => {
@@ -38,7 +38,7 @@ pub(super) fn config(client: &Client) -> Result<TlsConfig, ApiError> {
         .build())
 }
 
-fn certificates(path: &Path, place: &str) -> Result<Vec<Certificate<'static>>, ApiError> {
+fn certificates(path: &Path, place: &str) -> Result<Vec<Certificate<'static>>, Violation> {
     let bytes = read(path, place)?;
     let items: Result<Vec<_>, _> = parse_pem(&bytes).collect();
     let certificates: Vec<_> = items
@@ -55,10 +55,10 @@ fn certificates(path: &Path, place: &str) -> Result<Vec<Certificate<'static>>, A
     Ok(certificates)
 }
 
-fn read(path: &Path, place: &str) -> Result<Vec<u8>, ApiError> {
+fn read(path: &Path, place: &str) -> Result<Vec<u8>, Violation> {
     read_bounded(path, FILE_BYTES_MAX).map_err(|rule| refuse(place, &rule))
 }
 
-fn refuse(place: &str, rule: &str) -> ApiError {
-    ApiError::Usage { place: place.to_owned(), rule: rule.to_owned() }
+fn refuse(place: &str, rule: &str) -> Violation {
+    Violation::new(place, rule)
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use system::{Span, TIME_RULE, Time};
 
 use super::Api;
-use super::raw::{ACK_TIMEOUT_MAX, span};
+use super::spans::{ACK_TIMEOUT_MAX, span};
 
 /// Longest name of a client certificate, in bytes.
 const CLIENT_NAME_BYTES_MAX: usize = 256;

@@ -7,11 +7,12 @@ mod events;
 mod fleet;
 mod listen;
 mod raw;
+mod spans;
 mod written;
 
 #[cfg(test)]
 pub(crate) use events::RawEvents;
-pub use raw::ACK_TIMEOUT_MAX;
+pub use spans::ACK_TIMEOUT_MAX;
 pub use written::Written;
 
 use std::fmt;

@@ -16,13 +16,10 @@ use tracing::level_filters::LevelFilter;
 use super::api::RawApi;
 use super::events::RawEvents;
 use super::fleet::RawFleet;
+use super::spans::span;
 use super::{Config, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN, listen};
 use crate::source::RawSources;
 
-/// Shortest wait or interval that may be configured.
-const SPAN_MIN: Duration = Duration::from_millis(10);
-/// Longest wait for acknowledgements.
-pub const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 /// How many states each Envoy is asked to check in a second: a million of them in an hour.
 const SCRUB_DEFAULT: u32 = 256;
 /// Most of them that may be configured.
@@ -139,16 +136,6 @@ impl RawConfig {
 /// What was checked, or nothing and its error among the others.
 fn kept<T>(checked: Result<T, Violation>, errors: &mut Vec<Violation>) -> Option<T> {
     checked.map_err(|error| errors.push(error)).ok()
-}
-
-/// The span as configured, within the bounds; the default if absent.
-pub(super) fn span(
-    raw: Option<Span>,
-    field: &str,
-    default: Duration,
-    max: Duration,
-) -> Result<Duration, Violation> {
-    raw.map_or(Ok(default), |span| span.within(field, SPAN_MIN, max))
 }
 
 impl RawPoll {

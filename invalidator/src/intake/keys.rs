@@ -5,21 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use access::{Authority, RawAuthority};
-use keys::{resolve, text, times};
+use keys::{check_algorithms, entries, id_taken, names, resolve, text, times};
 use model::name::Name;
 use model::time::UnixMicros;
 use model::violation::Violation;
 use serde::Deserialize;
 use signing::Validity;
-use signing::key::{ALGORITHM, KEYS_MAX, KeyId, Secret as KeySecret};
-use system::{Secret, Stamps, Time, parse_toml};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    #[serde(default)]
-    keys: Vec<RawKey>,
-}
+use signing::key::{KeyId, Secret as KeySecret};
+use system::{Secret, Stamps, Time};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,17 +76,13 @@ impl EventKeys {
 /// # Errors
 /// The first rule that is broken, with the entry and the field.
 pub fn load(path: &Path, stamps: &mut Stamps) -> Result<EventKeys, Violation> {
-    let file: RawFile = parse_toml(&text(path, "events.keys_file")?, "events keys file")?;
-    if file.keys.len() > KEYS_MAX {
-        return Err(Violation::new("keys", format!("must be at most {KEYS_MAX}")));
-    }
+    let text = text(path, "events.keys_file")?;
     let mut keys = EventKeys::default();
-    for (index, raw) in file.keys.into_iter().enumerate() {
+    for (index, raw) in entries::<RawKey>(&text, "events keys file")?.into_iter().enumerate() {
         let place = format!("keys[{index}]");
         let (id, key) = raw.check(&place, stamps)?;
         if keys.0.contains_key(&id) {
-            let rule = format!("{id} is the id of another key already");
-            return Err(Violation::new(format!("{place}.id"), rule));
+            return Err(id_taken(&id, &place));
         }
         keys.0.insert(id, key);
     }
@@ -104,16 +93,8 @@ impl RawKey {
     fn check(self, place: &str, stamps: &mut Stamps) -> Result<(KeyId, EventKey), Violation> {
         let broken = |field: &str, rule: &str| Violation::new(format!("{place}.{field}"), rule);
         let id = KeyId::parse(&self.id).ok_or_else(|| broken("id", KeyId::RULE))?;
-        let names = |names: Vec<String>| names.iter().map(|name| Name::parse(name)).collect();
-        let publishers: Option<Option<BTreeSet<Name>>> = self.publishers.map(names);
-        let publishers = match publishers {
-            None => None,
-            Some(Some(names)) if !names.is_empty() => Some(names),
-            Some(_) => return Err(broken("publishers", "must be names; absent means all")),
-        };
-        if self.algorithms.is_some_and(|algorithms| algorithms != [ALGORITHM]) {
-            return Err(broken("algorithms", "must be [\"hmac-sha256\"], the only one there is"));
-        }
+        let publishers = names(self.publishers, &format!("{place}.publishers"))?;
+        check_algorithms(self.algorithms.as_deref(), place)?;
         let (not_before, not_after) = times(self.not_before, self.not_after, place)?;
         let secret = resolve(self.secret, &format!("{place}.secret"), stamps)?;
         let authority = self.allow.unwrap_or_default().check();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use access::{self, Needs, Permission};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRef, Path, State};
+use axum::extract::{Path, State};
 use axum::handler::Handler;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,33 +23,13 @@ use super::guard::{Gate, guard};
 use super::host::loopback_only;
 use super::problem::Problem;
 use super::slots::Places;
+use super::state::ApiState;
 use super::view::Shown;
 use crate::hub::Hub;
 use crate::metrics::text;
 
 /// Longest wait for Redis to say who is registered.
 const FLEET_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What the handlers need.
-#[derive(Clone)]
-pub(crate) struct Door {
-    pub(crate) hub: Arc<Hub>,
-    /// How long a publisher waits for every node's acknowledgement.
-    pub(crate) ack_timeout: Duration,
-    pub(super) disk: DiskReads,
-}
-
-impl FromRef<Door> for DiskReads {
-    fn from_ref(door: &Door) -> Self {
-        door.disk.clone()
-    }
-}
-
-impl FromRef<Door> for Arc<Hub> {
-    fn from_ref(door: &Door) -> Self {
-        Self::clone(&door.hub)
-    }
-}
 
 /// One route of the API, and what it asks of its caller.
 #[derive(Debug)]
@@ -60,11 +40,15 @@ pub struct Route {
     pub path: &'static str,
     /// What the caller has to be.
     pub needs: Needs,
-    handler: fn() -> MethodRouter<Door>,
+    handler: fn() -> MethodRouter<ApiState>,
 }
 
 impl Route {
-    const fn get(path: &'static str, needs: Needs, handler: fn() -> MethodRouter<Door>) -> Self {
+    const fn get(
+        path: &'static str,
+        needs: Needs,
+        handler: fn() -> MethodRouter<ApiState>,
+    ) -> Self {
         Self { method: Method::GET, path, needs, handler }
     }
 
@@ -72,7 +56,7 @@ impl Route {
     pub(crate) const fn post(
         path: &'static str,
         needs: Permission,
-        handler: fn() -> MethodRouter<Door>,
+        handler: fn() -> MethodRouter<ApiState>,
     ) -> Self {
         Self { method: Method::POST, path, needs: Needs::Permission(needs), handler }
     }
@@ -144,7 +128,7 @@ pub fn router(hub: Arc<Hub>, options: Options) -> Router {
     if !tls {
         router = router.layer(middleware::from_fn(loopback_only));
     }
-    router.with_state(Door { hub, ack_timeout, disk: DiskReads::new() })
+    router.with_state(ApiState { hub, ack_timeout, disk: DiskReads::new() })
 }
 
 async fn nothing() -> Problem {
@@ -159,16 +143,16 @@ async fn another_method() -> Problem {
 /// The id in a path, or why it is none: not UTF-8 once its percent signs are decoded.
 type Id = Result<Path<String>, PathRejection>;
 
-async fn user(State(door): State<Door>, id: Id) -> Result<Response, Problem> {
-    look(&door, id, Subject::user)
+async fn user(State(state): State<ApiState>, id: Id) -> Result<Response, Problem> {
+    look(&state, id, Subject::user)
 }
 
-async fn session(State(door): State<Door>, id: Id) -> Result<Response, Problem> {
-    look(&door, id, Subject::session)
+async fn session(State(state): State<ApiState>, id: Id) -> Result<Response, Problem> {
+    look(&state, id, Subject::session)
 }
 
 fn look(
-    door: &Door,
+    state: &ApiState,
     id: Id,
     subject: impl Fn(&str) -> Option<Subject>,
 ) -> Result<Response, Problem> {
@@ -177,8 +161,8 @@ fn look(
     };
     let Path(id) = id.map_err(|_| invalid("must be UTF-8"))?;
     let subject = subject(&id).ok_or_else(|| invalid(Subject::RULE))?;
-    let now = door.hub.now();
-    let known = door.hub.engine().view(&subject, now);
+    let now = state.hub.now();
+    let known = state.hub.engine().view(&subject, now);
     let unknown = || {
         let title = "Nothing is known about this user or session";
         Problem::new(StatusCode::NOT_FOUND, "not_found", title)
@@ -187,13 +171,13 @@ fn look(
     Ok(Json(Shown::new(&subject, &known, now.wall)).into_response())
 }
 
-async fn status(State(door): State<Door>) -> Response {
-    Json(door.hub.overview()).into_response()
+async fn status(State(state): State<ApiState>) -> Response {
+    Json(state.hub.overview()).into_response()
 }
 
 /// All daemons that are on the same Redis, as Redis has it now.
-async fn fleet(State(door): State<Door>) -> Result<Response, Problem> {
-    let Some(daemons) = door.hub.fleet() else {
+async fn fleet(State(state): State<ApiState>) -> Result<Response, Problem> {
+    let Some(daemons) = state.hub.fleet() else {
         let title = "This daemon is connected with no others";
         return Err(Problem::new(StatusCode::NOT_FOUND, "no_fleet", title)
             .broken("sources.redis", "is not set in the daemon's configuration"));
@@ -218,16 +202,16 @@ async fn healthy() -> Response {
 /// Ready when every source is connected, Redis holds what is known here or will soon, and the store
 /// can be written. The poll listener is up
 /// before this one answers.
-async fn ready(State(door): State<Door>) -> Response {
-    let overview = door.hub.overview();
+async fn ready(State(state): State<ApiState>) -> Response {
+    let overview = state.hub.overview();
     let (why, settling) = (overview.not_ready(), overview.settling());
     let code = if why.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({ "ready": why.is_empty(), "why": why, "settling": settling });
     (code, Json(body)).into_response()
 }
 
-async fn metrics(State(door): State<Door>, headers: HeaderMap) -> Result<Response, Problem> {
-    let openmetrics = door.hub.scrape().map_err(|_| {
+async fn metrics(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, Problem> {
+    let openmetrics = state.hub.scrape().map_err(|_| {
         let title = "The metrics cannot be written";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title)
     })?;

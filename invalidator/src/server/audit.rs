@@ -15,9 +15,9 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, RequestExt};
 use model::subject::Subject;
 
-use super::api::Door;
 use super::body;
 use super::problem::Problem;
+use super::state::ApiState;
 use crate::hub::Hub;
 use crate::wire::{Named, Pseudonym};
 
@@ -172,14 +172,14 @@ pub(super) async fn subject_in(headers: &HeaderMap, body: Body) -> Result<Subjec
 
 /// Finds the pseudonym that stands for somebody in the audit log; `null` if there is none.
 pub(super) async fn pseudonym(
-    State(door): State<Door>,
+    State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let subject = subject_in(&headers, body).await?;
-    let (audit, about) = (door.hub.audit.clone(), subject.clone());
-    let _turn = door.disk.turn(&caller).await;
+    let (audit, about) = (state.hub.audit.clone(), subject.clone());
+    let _turn = state.disk.turn(&caller).await;
     let found = tokio::task::spawn_blocking(move || audit.pseudonym(&subject)).await;
     let cannot = || {
         let title = "The mapping of pseudonyms cannot be read";

@@ -10,9 +10,9 @@ use model::state::{Effect, Register};
 use model::subject::Subject;
 use tracing::error;
 
-use super::api::Door;
 use super::audit::subject_in;
 use super::problem::Problem;
+use super::state::ApiState;
 use crate::wire::{Erased, Remains};
 
 fn remains_at(place: &str, what: impl Into<String>, remedy: impl Into<String>) -> Remains {
@@ -20,18 +20,18 @@ fn remains_at(place: &str, what: impl Into<String>, remedy: impl Into<String>) -
 }
 
 pub(super) async fn erase(
-    State(door): State<Door>,
+    State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let subject = subject_in(&headers, body).await?;
-    let (letters, about) = (door.hub.dead_letters.clone(), subject.clone());
+    let (letters, about) = (state.hub.dead_letters.clone(), subject.clone());
     let removed = tokio::task::spawn_blocking(move || letters.erase(&about)).await;
     let dead_letters = removed.ok().and_then(Result::ok);
     let caller = Some(caller.name.to_string());
     let count = dead_letters.unwrap_or(0);
-    let erased = door.hub.audit.erase(subject.clone(), caller, count).await;
+    let erased = state.hub.audit.erase(subject.clone(), caller, count).await;
     let pseudonym = erased.map_err(|cause| {
         error!(%cause, "a subject could not be erased");
         let title = "The audit log's mapping could not be changed: erase once more";
@@ -42,8 +42,8 @@ pub(super) async fn erase(
         format!("audit log: {name} belongs to nobody, and all its lines are about nobody")
     }));
     removed.extend((count > 0).then(|| format!("dead letters: {count}")));
-    let now = door.hub.now();
-    let view = door.hub.engine().view(&subject, now);
+    let now = state.hub.now();
+    let view = state.hub.engine().view(&subject, now);
     let mut remains = Vec::new();
     if let Some(view) = &view {
         let registers = view.state.in_effect(now.wall);

@@ -15,6 +15,7 @@ pub mod poll;
 pub(crate) mod problem;
 mod seats;
 pub mod slots;
+pub(crate) mod state;
 mod view;
 
 use std::convert::Infallible;

@@ -26,7 +26,7 @@ use crate::hub::Hub;
 
 /// What the handlers need.
 #[derive(Clone)]
-struct Door {
+struct PollState {
     hub: Arc<Hub>,
     /// Compared as digests: of equal length whatever is presented.
     secret: Arc<[u8]>,
@@ -44,7 +44,7 @@ pub fn router(
     let secret = Sha256::digest(secret.expose_secret()).as_slice().into();
     Router::new()
         .route(push::PATH, post(poll))
-        .with_state(Door { hub, secret, hold, stop })
+        .with_state(PollState { hub, secret, hold, stop })
         .layer(map_response(only_nodes_stay))
 }
 
@@ -69,7 +69,7 @@ impl Drop for Held {
     }
 }
 
-impl Door {
+impl PollState {
     fn is_authentic(&self, headers: &HeaderMap) -> bool {
         let presented = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
         let token = presented.and_then(|value| value.strip_prefix(b"Bearer "));
@@ -78,28 +78,28 @@ impl Door {
 }
 
 async fn poll(
-    State(door): State<Door>,
+    State(state): State<PollState>,
     place: Option<Extension<Place>>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    if !door.is_authentic(&headers) {
-        return unauthorized(&door.hub);
+    if !state.is_authentic(&headers) {
+        return unauthorized(&state.hub);
     }
     let poll = match body::read(body, POLL_BYTES_MAX).await {
         Ok(bytes) => Poll::decode(bytes),
         Err(error) => return Problem::from(error).into_response(),
     };
     let Ok(poll) = poll else {
-        door.hub.metrics.poll_malformed();
+        state.hub.metrics.poll_malformed();
         return malformed("poll", "must be a portcullis.push.v1.Poll").into_response();
     };
     if let Some(Extension(place)) = place {
         // An Envoy needs few connections: one that opens many ends its own, and nobody else's.
         place.belongs_to(&poll.boot_id, false);
     }
-    let hub = Arc::clone(&door.hub);
-    let (ticket, batch) = match answer(door, poll).await {
+    let hub = Arc::clone(&state.hub);
+    let (ticket, batch) = match answer(state, poll).await {
         Ok(answered) => answered,
         Err(problem) => return problem.into_response(),
     };
@@ -111,24 +111,24 @@ async fn poll(
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
 }
 
-async fn answer(door: Door, poll: Poll) -> Result<(Ticket, Batch), Problem> {
+async fn answer(state: PollState, poll: Poll) -> Result<(Ticket, Batch), Problem> {
     // Subscribed before the first look, so that no change in between is missed.
-    let mut changes = door.hub.changes();
-    let polled = door.hub.engine().poll(&poll, door.hub.now());
-    let polled = polled.map_err(|error| refuse(&door.hub, error))?;
-    note(&door.hub, &poll, &polled);
+    let mut changes = state.hub.changes();
+    let polled = state.hub.engine().poll(&poll, state.hub.now());
+    let polled = polled.map_err(|error| refuse(&state.hub, error))?;
+    note(&state.hub, &poll, &polled);
     let batch = match polled.answer {
         Answer::Batch(batch) => return Ok((polled.ticket, batch)),
         Answer::Hold => {
             let ticket = polled.ticket.clone();
-            let held = Held { hub: Arc::clone(&door.hub), ticket };
-            let deadline = Instant::now() + door.hold;
+            let held = Held { hub: Arc::clone(&state.hub), ticket };
+            let deadline = Instant::now() + state.hold;
             loop {
                 tokio::select! {
                     // The sender lives in `hub`, so this cannot fail.
                     _ = changes.changed() => {}
                     () = sleep_until(deadline) => break held.heartbeat(),
-                    () = door.stop.cancelled() => break held.heartbeat(),
+                    () = state.stop.cancelled() => break held.heartbeat(),
                 }
                 let answer = held.hub.engine().recheck(&held.ticket, held.hub.now());
                 if let Answer::Batch(batch) = answer {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use disk::StoreError;
@@ -10,7 +11,7 @@ use events::record::Record;
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
-use store::{self, Keeper, KeptEvent, Meters, Opened, Start, Witness};
+use store::{Keeper, KeptEvent, Meters, Opened, Opening, Start, Witness};
 use tempfile::TempDir;
 
 const NOW: UnixMicros = UnixMicros(1_795_348_800_000_000);
@@ -30,24 +31,21 @@ fn kept(number: u32) -> KeptEvent {
     }
 }
 
+/// With nothing that speaks for an earlier store.
+fn opening<'a>(directory: &'a Path, rebuild: Option<&'a Path>) -> Opening<'a> {
+    static NO_WITNESS: LazyLock<Witness> = LazyLock::new(Witness::default);
+    Opening { directory, witness: &NO_WITNESS, rebuild, meters: Meters::default() }
+}
+
 fn open(directory: &Path, rebuild: bool) -> Result<(Opened, Vec<KeptEvent>), StoreError> {
     let program = rebuild.then_some(Path::new(PROGRAM));
     let deadline = Instant::now() + PATIENCE;
     loop {
         let mut events = Vec::new();
-        let opened = store::open(
-            store::Opening {
-                directory,
-                witness: &Witness::default(),
-                rebuild: program,
-                meters: Meters::default(),
-            },
-            NOW,
-            |event| {
-                events.push(event);
-                Ok(())
-            },
-        );
+        let opened = store::open(opening(directory, program), NOW, |event| {
+            events.push(event);
+            Ok(())
+        });
         match opened {
             // What other tests start has a copy of every lock until it is another program.
             Err(StoreError::InUse { .. }) if Instant::now() < deadline => std::thread::yield_now(),
@@ -91,30 +89,10 @@ fn an_event_that_its_reader_refuses_is_no_silent_loss() {
         "1" => Err("breaks a rule".to_owned()),
         _ => Ok(()),
     };
-    let refused = store::open(
-        store::Opening {
-            directory: &directory,
-            witness: &Witness::default(),
-            rebuild: None,
-            meters: Meters::default(),
-        },
-        NOW,
-        refuse,
-    )
-    .unwrap_err();
+    let refused = store::open(opening(&directory, None), NOW, refuse).unwrap_err();
     assert!(refused.to_string().contains("event 1: breaks a rule"), "{refused}");
     let program = Some(Path::new(PROGRAM));
-    let rebuilt = store::open(
-        store::Opening {
-            directory: &directory,
-            witness: &Witness::default(),
-            rebuild: program,
-            meters: Meters::default(),
-        },
-        NOW,
-        refuse,
-    )
-    .unwrap();
+    let rebuilt = store::open(opening(&directory, program), NOW, refuse).unwrap();
     close(&rebuilt.keeper);
     assert_eq!(read_again(&directory), BTreeSet::from(["0".to_owned(), "2".to_owned()]));
 }
@@ -126,16 +104,7 @@ fn without_the_program_that_salvages_nothing_is_rebuilt_in_silence() {
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     let program = Some(Path::new("/nowhere/portcullis"));
-    let refused = store::open(
-        store::Opening {
-            directory: &directory,
-            witness: &Witness::default(),
-            rebuild: program,
-            meters: Meters::default(),
-        },
-        NOW,
-        |_| Ok(()),
-    );
+    let refused = store::open(opening(&directory, program), NOW, |_| Ok(()));
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("/nowhere/portcullis"), "{refused}");
     assert!(path.exists(), "moved aside before anything was salvaged");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::entry::EventFact;
-use crate::{Audit, AuditMetrics, Settings};
+use crate::{Audit, AuditMetrics};
 
 fn fact(cause: &'static str) -> EventFact {
     EventFact { source: "redis", result: "refused", cause: Some(cause), ..EventFact::default() }
@@ -12,15 +12,9 @@ fn fact(cause: &'static str) -> EventFact {
 fn a_flood_is_some_lines_and_the_exact_number_of_the_rest() {
     let directory = tempfile::tempdir().unwrap();
     let config = Settings {
-        directory: directory.path().join("audit"),
-        key: Some("0123456789abcdef".into()),
-        fsync: Fsync::Every(Duration::from_millis(10)),
         rotate_bytes: 1_000_000,
-        rotate_age: DAY,
-        retention: DAY * 400,
-        pseudonyms_max: 100,
         pace: throttle::Pace { burst: 5, per_minute: 1 },
-        fold_interval: Duration::from_secs(1),
+        ..config(&directory)
     };
     let (audit, writer) = Audit::start(&config, directory.path(), AuditMetrics::default()).unwrap();
     for _ in 0..100_000 {

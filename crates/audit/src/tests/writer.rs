@@ -1,25 +1,10 @@
 //! The thread that writes, its queue, and whom it writes about.
 
 use model::subject::Subject;
-use tempfile::TempDir;
 
 use super::*;
 use crate::entry::About;
-use crate::{Audit, AuditMetrics, Settings, Ticket};
-
-fn config(directory: &TempDir) -> Settings {
-    Settings {
-        directory: directory.path().join("audit"),
-        key: Some("0123456789abcdef".into()),
-        fsync: Fsync::Every(Duration::from_millis(10)),
-        rotate_bytes: 4_000,
-        rotate_age: DAY,
-        retention: DAY * 400,
-        pseudonyms_max: 100,
-        pace: throttle::Pace { burst: 3, per_minute: 1 },
-        fold_interval: Duration::from_secs(1),
-    }
-}
+use crate::{Audit, AuditMetrics, Ticket};
 
 fn named(id: &str) -> Option<About> {
     Subject::user(id).map(About::Named)

@@ -39,6 +39,10 @@ pub enum BodyProgress {
 /// How many bytes of a held body are read at a time when it has to be seen once more.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// Reads a part of a body once more: from where, how many bytes, and what takes them, in as many pieces as the reader
+/// likes.
+pub type BodyReader<'a> = dyn FnMut(usize, usize, &mut dyn FnMut(&[u8])) + 'a;
+
 /// A request that is held until its body has been seen. None of the body is kept.
 #[derive(Debug)]
 pub struct Pending {
@@ -99,14 +103,14 @@ impl Pending {
     /// Decides, once the body is complete or [`BodyProgress::Done`]. `gate` must be the one that this
     /// comes from. `freshness` is how much the node knows by now; none if no time has passed since the
     /// headers, so that nothing can be known that was not known then. `body` reads a part of the body
-    /// once more: from where, and how many bytes.
+    /// once more.
     #[must_use]
     pub fn finish(
         mut self: Box<Self>,
         gate: &Gate,
         freshness: Option<Freshness>,
         context: &mut Context<'_, impl SharedMemory, impl Clock>,
-        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
+        body: &mut BodyReader<'_>,
     ) -> Decision {
         let mut decision = std::mem::take(&mut self.decision);
         let rechecked = freshness.map_or(Ok(()), |freshness| {
@@ -142,7 +146,7 @@ impl Pending {
         &mut self,
         gate: &Gate,
         context: &mut Context<'_, impl SharedMemory, impl Clock>,
-        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
+        body: &mut BodyReader<'_>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
         // Another gate than the one that has asked for the body knows nothing of this request.
@@ -183,7 +187,7 @@ impl Pending {
         &mut self,
         integration: &Integration,
         context: &mut Context<'_, impl SharedMemory, impl Clock>,
-        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
+        body: &mut BodyReader<'_>,
         decision: &mut Decision,
     ) -> Result<(), Denial> {
         if self.is_too_large() {
@@ -220,19 +224,22 @@ impl Pending {
     fn hash_again(
         &mut self,
         verifier: &mut Verifier,
-        body: &mut dyn FnMut(usize, usize) -> Vec<u8>,
+        body: &mut BodyReader<'_>,
     ) -> Result<(), Denial> {
         self.hold.may_try_again().map_err(Denial::of_load)?;
         self.hold.hashed(self.size);
         let mut start = 0;
         while start < self.size {
             let wanted = PIECE_BYTES.min(self.size.saturating_sub(start));
-            let piece = body(start, wanted);
-            if piece.len() != wanted {
+            let mut read = 0_usize;
+            body(start, wanted, &mut |piece| {
+                read = read.saturating_add(piece.len());
+                verifier.update(piece);
+            });
+            if read != wanted {
                 // What cannot be read cannot be verified.
                 return Err(Denial::of(Cause::BodyNotHeld));
             }
-            verifier.update(&piece);
             start = start.saturating_add(wanted);
         }
         Ok(())

@@ -16,10 +16,10 @@ use super::form::Form;
 use super::written::{NOT_IN_REDIS, Written};
 use crate::hub::{Accepted, Hub};
 use crate::intake::{self, Origin};
-use crate::server::api::Door;
 use crate::server::audit::Noted;
 use crate::server::body::{self, BodyError};
 use crate::server::problem::Problem;
+use crate::server::state::ApiState;
 use crate::wire::Published;
 
 /// A waiter that is ended whatever becomes of the request that owns it.
@@ -43,50 +43,50 @@ impl Drop for Waiting<'_> {
 
 /// Reads what a publisher sends: whom it waits for, where the event comes from, and the event.
 async fn receive(
-    door: &Door,
+    state: &ApiState,
     caller: &Caller,
     request: Request,
 ) -> Result<(Wait, Origin, Bytes), Problem> {
-    if !door.hub.has_source(&KIND) {
+    if !state.hub.has_source(&KIND) {
         let title = "The embedded source is not enabled";
         return Err(Problem::new(StatusCode::NOT_FOUND, "source_disabled", title)
             .broken("sources.embedded.enabled", "is false in the daemon's configuration"));
     }
     let (head, body) = request.into_parts();
-    let wait = Wait::of(head.uri.query(), &door.hub)?;
+    let wait = Wait::of(head.uri.query(), &state.hub)?;
     let form = Form::of(&head.headers)?;
     let origin = Origin::live(&KIND).by(intake::caller(&caller.name));
     let bytes = match body::read(body, EVENT_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(BodyError::TooLarge(_)) => return Err(door.hub.refuse_too_large(origin).into()),
+        Err(BodyError::TooLarge(_)) => return Err(state.hub.refuse_too_large(origin).into()),
         Err(error) => return Err(error.into()),
     };
-    form.require(&bytes).map_err(|error| door.hub.refuse(origin, error))?;
+    form.require(&bytes).map_err(|error| state.hub.refuse(origin, error))?;
     Ok((wait, origin, bytes))
 }
 
 pub(super) async fn publish(
-    State(door): State<Door>,
+    State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (wait, origin, bytes) = receive(&door, &caller, request).await?;
+    let (wait, origin, bytes) = receive(&state, &caller, request).await?;
     // Subscribed before the event is taken in, so that no acknowledgement is missed.
-    let mut acknowledgements = door.hub.acknowledgements();
-    let mut durable = door.hub.keeper().durable();
-    let (since, deadline) = (door.hub.now().mono, Instant::now() + door.ack_timeout);
-    let (accepted, waiter) = door.hub.ingest_and_wait(origin, &caller, &bytes)?;
-    let waiting = Waiting { hub: &door.hub, waiter };
-    let mut written = Written::offer(&door.hub, &accepted);
+    let mut acknowledgements = state.hub.acknowledgements();
+    let mut durable = state.hub.keeper().durable();
+    let (since, deadline) = (state.hub.now().mono, Instant::now() + state.ack_timeout);
+    let (accepted, waiter) = state.hub.ingest_and_wait(origin, &caller, &bytes)?;
+    let waiting = Waiting { hub: &state.hub, waiter };
+    let mut written = Written::offer(&state.hub, &accepted);
     let question = match wait {
         Wait::Nodes => None,
         Wait::Fleet => {
-            let redis = written.wait(&door.hub, deadline).await;
-            Some(Question::ask(&door.hub, &accepted, redis, (since, deadline)))
+            let redis = written.wait(&state.hub, deadline).await;
+            Some(Question::ask(&state.hub, &accepted, redis, (since, deadline)))
         }
     };
-    let is_durable = || door.hub.keeper().is_durable(accepted.ticket);
-    while !(door.hub.engine().is_complete(waiter) && is_durable()) {
+    let is_durable = || state.hub.keeper().is_durable(accepted.ticket);
+    while !(state.hub.engine().is_complete(waiter) && is_durable()) {
         tokio::select! {
             // Both senders live in `hub`, so this cannot fail.
             _ = acknowledgements.changed() => {}
@@ -96,9 +96,9 @@ pub(super) async fn publish(
     }
     let mut receipt = waiting.finish();
     receipt.leave_out(&accepted.ingested.idle);
-    let redis = written.wait(&door.hub, deadline).await;
+    let redis = written.wait(&state.hub, deadline).await;
     let fleet = match question {
-        Some(question) => Some(question.finish(&door.hub, deadline).await),
+        Some(question) => Some(question.finish(&state.hub, deadline).await),
         None => None,
     };
     let durable = is_durable();
@@ -106,7 +106,7 @@ pub(super) async fn publish(
     if redis == Some(false) {
         ingested.warnings.push(NOT_IN_REDIS.to_owned());
     }
-    door.hub.engine().renew(&subject, &mut ingested, door.hub.now());
+    state.hub.engine().renew(&subject, &mut ingested, state.hub.now());
     // Nobody enforces an event that is not in effect, and that is no failure.
     let is_everywhere = fleet.as_ref().is_none_or(|fleet| fleet.enforced_everywhere);
     let is_everywhere = is_everywhere || !ingested.in_effect;

@@ -16,6 +16,10 @@ use model::subject::Subject;
 
 use crate::intake::Refusal;
 
+/// What the status says while something is refused for a cause that may pass.
+pub(super) const REFUSED: &str = "some events in Redis are refused for causes that may pass, and are \
+                                  tried again: see portcullis_redis_refused_events";
+
 /// Most events that are remembered as refused for good. Beyond it all are forgotten, and refused anew.
 const FINAL_MAX: usize = 65_536;
 /// Most subjects of which something is tried again. What is left out is tried when all is read.

@@ -12,9 +12,6 @@ use super::{Lost, locked};
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Most subjects at a time.
 const SUBJECTS_AT_ONCE: usize = 256;
-/// What the status says while something is refused.
-pub(super) const REFUSED: &str = "some events in Redis are refused for causes that may pass, and are \
-                                  tried again: see portcullis_redis_refused_events";
 
 impl Session<'_> {
     /// Tries, for as long as the connection lasts.

@@ -14,7 +14,7 @@ use super::agreement::{Compared, State};
 use super::connect::Link;
 use super::decide::{Seen, Why, before_following};
 use super::layout::StreamId;
-use super::retry::REFUSED;
+use super::refused::REFUSED;
 use super::scripts::Look;
 use super::{BACKOFF_MAX, KIND, Lost, REDIS, RedisSource, backoff, locked};
 use crate::hub::Hub;

@@ -24,7 +24,7 @@ impl Bench {
     }
 
     fn finish_at(&mut self, pending: Box<Pending>, freshness: Option<Freshness>) -> Decision {
-        self.anew(|gate, context| pending.finish(gate, freshness, context, &mut |_, _| Vec::new()))
+        self.anew(|gate, context| pending.finish(gate, freshness, context, &mut |_, _, _| ()))
     }
 
     /// The line of a request by Alice, during which this became known.

@@ -69,7 +69,7 @@ impl Bench {
 
     fn finish(&mut self, pending: Box<Pending>) -> Decision {
         let fresh = Some(Freshness::Fresh);
-        self.anew(|gate, context| pending.finish(gate, fresh, context, &mut |_, _| Vec::new()))
+        self.anew(|gate, context| pending.finish(gate, fresh, context, &mut |_, _, _| ()))
     }
 
     fn abandon(&mut self, pending: Box<Pending>) -> Decision {
