@@ -21,6 +21,21 @@ pub const PROTOCOL: u32 = 1;
 /// Where the invalidator listens for polls.
 pub const PATH: &str = "/v1/poll";
 
+/// Where the invalidator listens for what nodes took from the buckets of the fleet.
+pub const FLEET_PATH: &str = "/v1/fleet/reports";
+
+/// The most reports in one call.
+pub const FLEET_REPORTS_MAX: usize = 256;
+
+/// The longest call with reports that the invalidator reads, and the longest answer to one that a filter accepts, in bytes.
+pub const FLEET_BYTES_MAX: usize = 64 * 1024;
+
+/// The most buckets in [`Batch::news`].
+pub const FLEET_NEWS_MAX: usize = 256;
+
+/// The most events in [`Poll::first_rejections`].
+pub const FIRST_REJECTIONS_MAX: usize = 64;
+
 /// Content type of both directions.
 pub const CONTENT_TYPE: &str = "application/x-protobuf";
 
@@ -91,6 +106,12 @@ impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, partner, .. } = self;
         write!(f, "SigningKey({id:?} of {partner:?}, redacted)")
+    }
+}
+
+impl fmt::Debug for FleetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FleetKey({}, redacted)", self.version)
     }
 }
 

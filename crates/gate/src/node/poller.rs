@@ -154,6 +154,7 @@ impl Poller {
             freshness: freshness(config, shared, now),
             when_stale: config.says_when_stale().to_owned(),
             when_never_synced: config.says_when_never_synced().to_owned(),
+            ..Poll::default()
         };
         self.sent = Some((now, poll.clone()));
         poll
