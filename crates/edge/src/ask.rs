@@ -55,7 +55,10 @@ impl<H: Host> Call<'_, H> {
     /// Decides on the headers of a request.
     pub(crate) fn decide(self, request: &impl Request) -> HeadersDecision {
         let freshness = self.freshness();
-        self.with_context(|context| self.plugin.gate.decide_headers(request, freshness, context))
+        let decided = self
+            .with_context(|context| self.plugin.gate.decide_headers(request, freshness, context));
+        self.wake_for_reports();
+        decided
     }
 
     /// Decides on a request that was held, now that its body is there; `at_once` if it has no body.
@@ -65,7 +68,10 @@ impl<H: Host> Call<'_, H> {
             self.host.read_request_body(start, bytes, read);
         };
         let gate = &self.plugin.gate;
-        self.with_context(|context| pending.finish(gate, freshness, context, &mut body))
+        let decision =
+            self.with_context(|context| pending.finish(gate, freshness, context, &mut body));
+        self.wake_for_reports();
+        decision
     }
 
     /// Decides on a request that was held, without its body.
@@ -115,7 +121,7 @@ impl<H: Host> Call<'_, H> {
         })
     }
 
-    fn with_decides<T>(self, decide: impl FnOnce(&mut decide::WorkerMemo) -> T) -> T {
+    pub(crate) fn with_decides<T>(self, decide: impl FnOnce(&mut decide::WorkerMemo) -> T) -> T {
         // Nothing is called back while it is borrowed; without any keys nothing signed passes.
         let mut none = decide::WorkerMemo::default();
         let mut worker = self.worker.decides.try_borrow_mut();

@@ -140,6 +140,36 @@ impl<H: Host> Call<'_, H> {
         self.add(self.plugin.metrics.push.get(&"keys_left_out"), keys);
     }
 
+    fn count_fleet(self, name: &'static str, by: usize) {
+        self.add(self.plugin.metrics.fleet.get(&name), by);
+    }
+
+    /// Counts reports of what was taken from the fleet's buckets, as they are sent.
+    pub(crate) fn count_reports(self, reports: usize) {
+        self.count_fleet("reports", reports);
+    }
+
+    /// Counts reports that were answered, and buckets of which less was known then than here.
+    pub(crate) fn count_answers(self, answers: usize, behind: usize) {
+        self.count_fleet("answers", answers);
+        self.count_fleet("behind", behind);
+    }
+
+    /// Counts tokens in reports that will not be sent any more.
+    pub(crate) fn count_given_up(self, tokens: u64) {
+        self.count_fleet("given_up", usize::try_from(tokens).unwrap_or(usize::MAX));
+    }
+
+    /// Counts a call with reports that has brought no answer.
+    pub(crate) fn count_failed_reports(self) {
+        self.count_fleet("failed", 1);
+    }
+
+    /// Counts requests that were decided while nothing was heard of the fleet.
+    pub(crate) fn count_cut_off(self, requests: usize) {
+        self.count_fleet("cut_off", requests);
+    }
+
     /// Counts what an answer to a poll brought.
     pub(crate) fn count_push(self, answer: &Result<Report, PollFailure>) {
         let push =
@@ -154,6 +184,7 @@ impl<H: Host> Call<'_, H> {
                 push("repaired", report.repaired);
                 push("refused", report.refused);
                 push("snapshots", usize::from(report.is_snapshot));
+                self.count_fleet("news", report.news);
             }
             Err(_) => push("failed", 1),
         }

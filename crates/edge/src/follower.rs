@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use gate::node::{PollFailure, Poller, Rank, Report, Vm};
 use model::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
+use model::time::MonotonicNanos;
 
 use crate::call::Call;
 use crate::host::{Host, HttpCall, Level};
 use crate::plugin::{Plugin, SetUpError};
+use crate::reports::Reports;
 
 /// What a node is called if nobody gives it a name that the invalidator takes.
 const NODE_DEFAULT: &str = "envoy";
@@ -27,6 +29,7 @@ pub struct Follower {
     /// The proxy's number of the poll that is on its way.
     in_flight: Option<u32>,
     is_failing: bool,
+    reports: Option<Reports>,
 }
 
 impl Follower {
@@ -48,7 +51,29 @@ impl Follower {
             is_singleton: host.is_singleton(),
             in_flight: None,
             is_failing: false,
+            reports: None,
         }))
+    }
+
+    /// Reports what was taken from the fleet's buckets, as far as it is due.
+    pub(crate) fn report<H: Host>(&mut self, call: Call<'_, H>) {
+        if let Some(reports) = self.reports(call) {
+            reports.on_tick(call);
+        }
+    }
+
+    /// When there will be something to report.
+    pub(crate) fn next_report_at<H: Host>(&self, call: Call<'_, H>) -> Option<MonotonicNanos> {
+        call.with_decides(|worker| worker.fleet.next_at())
+    }
+
+    /// Made when they are needed first, for the worker comes to be after its follower.
+    fn reports<H: Host>(&mut self, call: Call<'_, H>) -> Option<&mut Reports> {
+        if self.reports.is_none() {
+            let tag = u32::from_le_bytes(call.host.random()?);
+            self.reports = Reports::new(call, self.poller.node(), tag);
+        }
+        self.reports.as_mut()
     }
 
     /// Renews the lease or takes it, and polls if it is time to.
@@ -66,6 +91,13 @@ impl Follower {
 
     /// An answer to an HTTP request has come, with a body of this many bytes: takes it if it is the poll's.
     pub fn on_http_answer<H: Host>(&mut self, call: Call<'_, H>, number: u32, body_bytes: usize) {
+        if self.reports.as_mut().is_some_and(|one| one.on_http_answer(call, number, body_bytes)) {
+            self.report(call);
+            if let Some(at) = self.next_report_at(call) {
+                call.worker.ticks.wake(call.host, at);
+            }
+            return;
+        }
         if self.in_flight != Some(number) {
             return;
         }
@@ -89,7 +121,7 @@ impl Follower {
         let report = self.poller.on_answer(body, vm);
         self.note_health(call, report.as_ref().err());
         call.count_push(&report);
-        let Report { refused, repaired, keys, next, .. } = match report {
+        let Report { refused, repaired, keys, fleet, next, .. } = match report {
             Ok(report) => report,
             Err(failure) => {
                 let text = format_args!("the invalidator's answer: {failure}");
@@ -99,6 +131,9 @@ impl Follower {
         let error = |text: std::fmt::Arguments<'_>| call.host.log(Level::Error, text);
         if refused > 0 {
             error(format_args!("{refused} changes could not be stored and are not enforced"));
+        }
+        if let Some(cause) = fleet {
+            error(format_args!("the key of the fleet is not used: {cause}"));
         }
         if repaired > 0 {
             error(format_args!("{repaired} states had got lost from memory, and are there again"));

@@ -30,6 +30,7 @@ mod held;
 pub mod host;
 mod metrics;
 mod plugin;
+mod reports;
 mod request;
 pub mod stream;
 #[cfg(any(test, feature = "testing"))]

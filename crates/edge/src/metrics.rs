@@ -40,6 +40,9 @@ const PUSH: [&str; 11] = [
     "keys_left_out",
 ];
 
+/// What is counted of limits that hold for the fleet.
+const FLEET: [&str; 7] = ["reports", "answers", "behind", "given_up", "failed", "news", "cut_off"];
+
 /// The counters of one plugin whose names are known at start, by what they count.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -54,6 +57,7 @@ pub(crate) struct Metrics {
     pub(crate) profiles: Vec<Option<Profile>>,
     pub(crate) signatures: Sorted<(Profile, &'static str)>,
     pub(crate) push: Sorted<&'static str>,
+    pub(crate) fleet: Sorted<&'static str>,
 }
 
 impl Metrics {
@@ -89,6 +93,10 @@ impl Metrics {
         for name in PUSH {
             push.insert(name, counter(&["push", name]));
         }
+        let mut fleet = Sorted::default();
+        for name in FLEET.into_iter().filter(|_| config.has_fleet_limits()) {
+            fleet.insert(name, counter(&["fleet", name]));
+        }
         Self {
             allowed: counter(&["allowed"]),
             repeated: counter(&["repeated"]),
@@ -99,6 +107,7 @@ impl Metrics {
             profiles,
             signatures,
             push,
+            fleet,
             prefix: prefix.clone(),
         }
     }

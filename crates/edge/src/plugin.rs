@@ -20,6 +20,8 @@ const MEMORIES: &str = "portcullis.memories";
 pub struct Plugin {
     pub(crate) gate: Gate,
     pub(crate) metrics: Metrics,
+    /// Whether any of its limits holds for the fleet.
+    pub(crate) has_fleet_limits: bool,
     /// Stands for its configuration.
     pub(crate) fingerprint: u32,
 }
@@ -78,8 +80,10 @@ impl Plugin {
             host.log(Level::Warn, format_args!("{text}"));
         }
         let metrics = Metrics::new(&config, host);
+        let has_fleet_limits = config.has_fleet_limits();
         let gate = Gate::new(config, hash_key);
-        Ok(Self { gate, metrics, fingerprint: fingerprint(&configuration) })
+        let fingerprint = fingerprint(&configuration);
+        Ok(Self { gate, metrics, has_fleet_limits, fingerprint })
     }
 
     /// The configuration.

@@ -18,6 +18,7 @@ mod contention;
 mod counters;
 mod held;
 mod polls;
+mod reports;
 mod set_up;
 mod streams;
 

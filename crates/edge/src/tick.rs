@@ -10,13 +10,38 @@ use crate::host::{Host, Level};
 impl<H: Host> Call<'_, H> {
     /// What a worker does every few milliseconds: it answers requests whose bodies do not come, tells the
     /// proxy what it has counted, and, if it may poll the invalidator, renews the lease or takes it, and
-    /// polls.
+    /// polls. What was taken from the fleet's buckets is reported at once where that is due: then ticks come
+    /// earlier, and do nothing else.
     pub fn on_tick(self, follower: Option<&mut Follower>) {
+        if !self.plugin.has_fleet_limits {
+            return self.on_regular_tick(follower);
+        }
+        let now = self.host.monotonic();
+        let Some(follower) = follower else { return self.on_regular_tick(None) };
+        follower.report(self);
+        if self.worker.ticks.is_regular(now) {
+            self.refresh_fleet();
+            self.on_regular_tick(Some(&mut *follower));
+        }
+        let next_at = follower.next_report_at(self);
+        self.worker.ticks.go_on(self.host, self.host.monotonic(), next_at);
+    }
+
+    fn on_regular_tick(self, follower: Option<&mut Follower>) {
         self.give_up_on_bodies();
         self.flush();
         if let Some(follower) = follower {
             follower.on_tick(self);
         }
+    }
+
+    /// Reads what the node knows of the fleet by now: requests go by it.
+    fn refresh_fleet(self) {
+        let cut_off = self.with_decides(|worker| {
+            worker.fleet.refresh(&mut self.host.memory());
+            worker.fleet.take_cut_off()
+        });
+        self.count_cut_off(cut_off);
     }
 
     /// Says to the account of what is held what time it is, and answers requests whose bodies do not

@@ -10,9 +10,13 @@ use crate::held::Watch;
 use crate::host::Host;
 use crate::metrics::Tally;
 use crate::plugin::Plugin;
+use model::time::MonotonicNanos;
 
 /// How often a worker tells its counters, and renews its lease or looks whether there is one to take.
 const TICK: Duration = Duration::from_millis(50);
+
+/// The soonest that a tick is asked for: what comes up meanwhile goes along.
+const EARLY_MIN: Duration = Duration::from_millis(1);
 
 /// What one worker remembers of one plugin: how fresh the node is, the keys, the bodies it holds, and
 /// what it has counted and not told yet.
@@ -23,6 +27,7 @@ pub struct Worker<H: Host> {
     pub(crate) decides: RefCell<decide::WorkerMemo>,
     pub(crate) load: Load,
     pub(crate) has_told_of: Told,
+    pub(crate) ticks: Ticks,
     serves_requests: Cell<bool>,
 }
 
@@ -31,6 +36,56 @@ pub struct Worker<H: Host> {
 pub(crate) struct Told {
     pub(crate) repetition: Cell<bool>,
     pub(crate) other_gate: Cell<bool>,
+}
+
+/// When the next tick comes, and which of them are early: for what was taken from the fleet's buckets alone.
+#[derive(Default)]
+pub(crate) struct Ticks {
+    next: Cell<MonotonicNanos>,
+    regular: Cell<MonotonicNanos>,
+}
+
+impl Ticks {
+    /// Asks for a tick at this time, unless one comes sooner.
+    pub(crate) fn wake(&self, host: impl Host, at: MonotonicNanos) {
+        if at.saturating_add(nanos(EARLY_MIN)) >= self.next.get() {
+            return;
+        }
+        let now = host.monotonic();
+        let wait = Duration::from_nanos(at.saturating_sub(now)).clamp(EARLY_MIN, TICK);
+        // Proxies count whole milliseconds.
+        let wait = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(1));
+        let next = now.saturating_add(nanos(wait));
+        if next < self.next.get() {
+            self.next.set(next);
+            host.set_tick_period(wait);
+        }
+    }
+
+    /// A tick has come: says whether it is a regular one.
+    pub(crate) fn is_regular(&self, now: MonotonicNanos) -> bool {
+        let is_regular = now >= self.regular.get();
+        if is_regular {
+            self.regular.set(now.saturating_add(nanos(TICK)));
+        }
+        is_regular
+    }
+
+    /// Asks for the tick after this one: the regular one, or an earlier one at this time.
+    pub(crate) fn go_on(&self, host: impl Host, now: MonotonicNanos, at: Option<MonotonicNanos>) {
+        let regular = self.regular.get();
+        let wait = Duration::from_nanos(regular.saturating_sub(now)).clamp(EARLY_MIN, TICK);
+        let wait = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(1));
+        self.next.set(now.saturating_add(nanos(wait)));
+        host.set_tick_period(wait);
+        if let Some(at) = at {
+            self.wake(host, at);
+        }
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl<H: Host> Worker<H> {
@@ -48,6 +103,7 @@ impl<H: Host> Worker<H> {
             load: decides.load.clone(),
             decides: RefCell::new(decides),
             has_told_of: Told::default(),
+            ticks: Ticks::default(),
             serves_requests: Cell::new(false),
         }
     }

@@ -5,6 +5,8 @@
 //! older one changes nothing, however late it arrives. An override needs no beginning: it is another rate, and so
 //! another bucket ([`crate::wire::BucketName`]).
 
+use model::hash::digest;
+use model::state::Version;
 use model::time::UnixMicros;
 
 /// The newest event that has begun the bucket anew; the default where there was none.
@@ -19,6 +21,14 @@ pub struct Epoch {
 }
 
 impl Epoch {
+    /// The beginning that an event makes.
+    #[must_use]
+    pub fn of(version: &Version) -> Self {
+        // 0 is for no event.
+        let id = digest(version.event_id.as_str().as_bytes()).max(1);
+        Self { at: version.at, id }
+    }
+
     /// Whether it began after the other one.
     #[must_use]
     pub fn is_after(self, other: Self) -> bool {

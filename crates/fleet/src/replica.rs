@@ -9,6 +9,7 @@
 //! Which reports are due when is in [`due`].
 
 pub mod due;
+mod packed;
 
 use std::time::Duration;
 
@@ -208,6 +209,12 @@ impl Replica {
     #[must_use]
     pub fn is_idle(&self, now: MonotonicNanos) -> bool {
         self.full_at <= now && self.share_full_at <= now && self.since == 0 && self.flight.is_none()
+    }
+
+    /// Counts from a later instant at least, which an event has made for some requests only: it is this node's alone
+    /// until tokens are taken, and never lies beyond an empty bucket.
+    pub fn raise_to(&mut self, full_at: MonotonicNanos) {
+        self.full_at = self.full_at.max(full_at);
     }
 
     fn raise(&mut self, told: Told, terms: &Terms) -> Heard {

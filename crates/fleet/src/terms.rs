@@ -27,6 +27,12 @@ impl DebtMax {
         Ok(Self(percent))
     }
 
+    /// The number that [`DebtMax::percent`] was given.
+    #[must_use]
+    pub fn as_percent(self) -> u32 {
+        self.0
+    }
+
     /// The longest time for which a bucket that fills in `fill_us` can be without a token.
     #[must_use]
     pub fn cap_us(self, fill_us: u64) -> u64 {

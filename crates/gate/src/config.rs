@@ -19,6 +19,8 @@ mod worker;
 use std::fmt;
 use std::time::Duration;
 
+use fleet::loss::OnLoss;
+use fleet::terms::DebtMax;
 use model::bucket::Rate;
 use model::name::Name;
 use model::subject::Kind;
@@ -154,6 +156,19 @@ pub struct Limit {
     pub shadow: bool,
     /// What to answer a subject for whose bucket there is no room; none: as the fail policy says.
     pub slab_full: Option<Answer>,
+    /// How the bucket is one for the whole fleet; none: each node has its own.
+    pub fleet: Option<FleetLimit>,
+}
+
+/// How a limit holds for the whole fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FleetLimit {
+    /// What is kept of what was admitted too much.
+    pub debt: DebtMax,
+    /// What is done while the node hears nothing of the fleet.
+    pub on_loss: OnLoss,
+    /// How many subjects a worker may report that it sees for the first time.
+    pub first_sights: Rate,
 }
 
 /// What rejections look like.
@@ -236,6 +251,12 @@ impl Config {
             false => error,
         })?;
         check::config(raw)
+    }
+
+    /// Whether any limit holds for the whole fleet.
+    #[must_use]
+    pub fn has_fleet_limits(&self) -> bool {
+        self.limits.iter().any(|limit| limit.fleet.is_some())
     }
 
     /// The first integration that a request is subject to, with its index. `path` is canonical.

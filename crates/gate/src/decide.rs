@@ -19,6 +19,7 @@ mod cause;
 mod context;
 mod decision;
 mod evaluate;
+mod fleet;
 mod integration;
 mod kept;
 mod keys;
@@ -47,6 +48,7 @@ use crate::path::Canonical;
 use crate::request::Request;
 use plan::Plans;
 use recheck::Recheck;
+use take::Look;
 
 /// How much this node knows about blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,7 @@ pub struct Gate {
     config: Config,
     hash_key: HashKey,
     reads_route: bool,
+    has_fleet_limits: bool,
 }
 
 impl Gate {
@@ -74,7 +77,8 @@ impl Gate {
         let by_match = config.limits.iter().any(|limit| !limit.matchers.is_empty());
         let is_routed = !config.route_groups.is_empty() || !config.integrations.is_empty();
         let reads_route = by_match || is_routed;
-        Self { config, hash_key, reads_route }
+        let has_fleet_limits = config.has_fleet_limits();
+        Self { config, hash_key, reads_route, has_fleet_limits }
     }
 
     /// The configuration.
@@ -148,7 +152,8 @@ impl Gate {
         let limits = self.limits_about(groups, method, path);
         let (of_signers, limits): (Vec<_>, Vec<_>) =
             limits.partition(|(_, limit)| limit.key.is_of_signer());
-        let mut plans = self.plans(request, limits, decision)?;
+        let fleet_key = self.fleet_key(context);
+        let mut plans = self.plans(request, limits, &fleet_key, decision)?;
         // Where a signature names the partner, no other source is believed.
         let is_believed = !is_signed || integration.is_some_and(|(_, one)| one.shadow);
         let mut claimed = Vec::new();
@@ -157,13 +162,13 @@ impl Gate {
             claimed = self.identify(request, &Kind::Partner, sources, decision)?;
         }
         if !is_signed {
-            self.plan_signers(&mut plans, &Kind::Partner, &claimed, &of_signers);
+            self.plan_signers(&mut plans, (&Kind::Partner, &claimed), &of_signers, &fleet_key);
         }
         let mut looks = self.look(plans, groups, context);
         let Some(integration) = integration else {
             return self.take_all(looks, groups, context, decision).map(|()| None);
         };
-        let denials = || looks.iter().filter_map(|look| look.evaluation.denial.as_ref());
+        let denials = || looks.iter().flat_map(Look::denials);
         if denials().any(Denial::is_status) {
             return self.take_all(looks, groups, context, decision).map(|()| None);
         }
@@ -176,7 +181,7 @@ impl Gate {
         let is_verified = held.as_ref().is_some_and(|(awaited, _)| awaited.verifier.is_some());
         if is_signed && !is_verified {
             let mut plans = Plans::default();
-            self.plan_signers(&mut plans, &Kind::Partner, &claimed, &of_signers);
+            self.plan_signers(&mut plans, (&Kind::Partner, &claimed), &of_signers, &fleet_key);
             looks.extend(self.look(plans, groups, context));
         }
         let recheck = held.is_some().then(|| Recheck::new(&looks, groups, freshness));
@@ -200,6 +205,15 @@ impl Gate {
         };
         let shadow = self.config.invalidator.as_ref().is_none_or(|i| i.shadow);
         decision.fail(cause, answer, shadow)
+    }
+
+    /// The key that subjects have at the limits of the fleet: the node's own as long as it knows no other.
+    fn fleet_key(&self, context: &mut Context<'_, impl SharedMemory, impl Clock>) -> HashKey {
+        if !self.has_fleet_limits {
+            return self.hash_key;
+        }
+        context.worker.fleet.get(context.shared);
+        context.worker.fleet.hash_key().copied().unwrap_or(self.hash_key)
     }
 
     /// The limits that a request is subject to, by their index.

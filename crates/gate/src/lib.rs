@@ -15,6 +15,7 @@
 pub mod claim;
 pub mod config;
 pub mod decide;
+pub mod fleet;
 pub mod network;
 pub mod node;
 pub mod path;

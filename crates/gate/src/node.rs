@@ -168,6 +168,11 @@ impl FreshnessCache {
     }
 }
 
+/// What this life of the node is called, if it has begun.
+pub fn boot_id(shared: &mut impl SharedMemory) -> String {
+    read_progress(shared).boot_id
+}
+
 /// Unreadable progress is no progress: the node then asks for a snapshot.
 fn read_progress(shared: &mut impl SharedMemory) -> Progress {
     let (value, _) = shared.read(MemoryKey::Progress);

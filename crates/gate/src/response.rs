@@ -80,6 +80,7 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         | Cause::SlabFull
         | Cause::SlabUnreadable
         | Cause::Contention
+        | Cause::FleetLost
         | Cause::SecondGate
         | Cause::BodyNotHeld
         | Cause::BodyNoRoom => (503, "Service Unavailable", Some("temporary-reduced-capacity")),

@@ -26,6 +26,10 @@ pub enum MemoryKey {
     ReplayHorizon,
     /// The limits that have had buckets here, and what the operator was told of them.
     Known,
+    /// Replicas of the fleet's buckets, of the subjects that hash here.
+    FleetSlab(u32),
+    /// How this node stands to the fleet: its key, and for how long reports have had no answer.
+    FleetLink,
 }
 
 /// The mark of one value of one key; another value has another mark.

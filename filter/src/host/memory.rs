@@ -39,10 +39,12 @@ fn name_of(key: MemoryKey) -> String {
         MemoryKey::ReplayGeometry => "portcullis/replay_geometry".to_owned(),
         MemoryKey::ReplayHorizon => "portcullis/replay_horizon".to_owned(),
         MemoryKey::Known => "portcullis/known".to_owned(),
+        MemoryKey::FleetSlab(index) => numbered("portcullis/fleet/", index),
+        MemoryKey::FleetLink => "portcullis/fleet_link".to_owned(),
     }
 }
 
-/// A name with a number after it, in hexadecimal: twice for every request, so not by `format!`.
+/// A name with a number after it, in hexadecimal: twice or more for every request, so not by `format!`.
 fn numbered(prefix: &str, number: u32) -> String {
     let mut name = String::with_capacity(prefix.len().saturating_add(8));
     name.push_str(prefix);

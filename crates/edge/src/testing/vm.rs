@@ -1,6 +1,6 @@
 //! One worker, as a host puts it together.
 
-use model::push::{Batch, Message as _};
+use model::push::{self, Batch, Message as _};
 
 use super::{Exchange, Proxy};
 use crate::host::Action;
@@ -55,6 +55,13 @@ impl<'a> Vm<'a> {
     pub fn answer_with(&mut self, batch: &Batch) {
         let newest = u32::try_from(self.proxy.sent.borrow().len() - 1).unwrap();
         self.answer(newest, Some(200), batch.encode_to_vec());
+    }
+
+    /// The batch that answers the newest poll comes, whatever else was sent since.
+    pub fn answer_poll_with(&mut self, batch: &Batch) {
+        let is_poll = |sent: &super::Sent| sent.headers.iter().any(|(_, path)| path == push::PATH);
+        let newest = self.proxy.sent.borrow().iter().rposition(is_poll).unwrap();
+        self.answer(u32::try_from(newest).unwrap(), Some(200), batch.encode_to_vec());
     }
 
     /// The headers of a request come; gives its stream, and what is to become of it.

@@ -49,8 +49,8 @@ pub enum Due {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Flight {
     pub(super) serial: u64,
-    takes: u32,
-    first_at: MonotonicNanos,
+    pub(super) takes: u32,
+    pub(super) first_at: MonotonicNanos,
     /// When the bucket was full as far as the node knew then, with what is reported.
     pub(super) known_full_at: MonotonicNanos,
 }

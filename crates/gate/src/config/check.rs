@@ -51,7 +51,14 @@ pub(super) fn config(raw: raw::Config) -> Checked<Config> {
     signed::coverage(&integrations, &keys, invalidator.is_some())?;
     let replay = signed::replay(&raw.replay.unwrap_or_default(), &integrations)?;
     let shadow = raw.shadow;
-    let rest = Rest { groups: &names, paths, identity: &identity, has_signatures, shadow };
+    let rest = Rest {
+        groups: &names,
+        paths,
+        identity: &identity,
+        has_signatures,
+        shadow,
+        has_invalidator: invalidator.is_some(),
+    };
     let limits = limits(raw.limits, &rest)?;
     if invalidator.is_some() && identity.user.is_empty() && identity.session.is_empty() {
         return fail("identity", "must say where the user or session is: invalidations name them");

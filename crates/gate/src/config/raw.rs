@@ -219,6 +219,32 @@ object! {
         fill_interval: String, required "fill_interval";
         shadow: bool, optional "shadow";
         slab_full: Option<Answer>, optional "slab_full";
+        fleet: Option<FleetLimit>, optional "fleet";
+    }
+}
+
+object! {
+    struct FleetLimit {
+        on_loss: OnLoss, required "on_loss";
+        debt_max_percent: Option<u32>, optional "debt_max_percent";
+        first_sights_per_second: Option<u32>, optional "first_sights_per_second";
+    }
+}
+
+/// What is done by a node that hears nothing of the fleet; its default holds the place of one that is required.
+pub(super) struct OnLoss(pub(super) fleet::loss::OnLoss);
+
+impl Default for OnLoss {
+    fn default() -> Self {
+        Self(fleet::loss::OnLoss::Deny)
+    }
+}
+
+impl FromJson for OnLoss {
+    fn read(&mut self, json: Json) -> Read<()> {
+        use fleet::loss::OnLoss::{Deny, Divide, Local};
+        self.0 = choice(json, &[("local", Local), ("divide", Divide), ("deny", Deny)])?;
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use signing::Profile;
 use signing::replay::ENTRY_BYTES;
 
 use super::{Config, Integration, Limit};
+use crate::fleet::slab::BUCKET_BYTES;
 use crate::slab::SUBJECT_BYTES;
 
 /// Room for fewer new subjects a second than this is told.
@@ -27,7 +28,8 @@ impl Config {
     }
 
     fn room_of_limit(&self, limit: &Limit) -> Option<String> {
-        let room = usable(self.storage.slabs, self.storage.slab_bytes_max / SUBJECT_BYTES);
+        let each = if limit.fleet.is_some() { BUCKET_BYTES } else { SUBJECT_BYTES };
+        let room = usable(self.storage.slabs, self.storage.slab_bytes_max / each);
         let refill_s = seconds(limit.rate.refill());
         if room >= refill_s.saturating_mul(SUBJECTS_PER_S_MIN) {
             return None;

@@ -76,11 +76,13 @@ pub enum Cause {
     BodyNoRoom,
     /// Too much from its address was not signed by whom it should be.
     Unverified,
+    /// The node hears nothing of the fleet, and a limit lets nothing through then.
+    FleetLost,
 }
 
 impl Cause {
     /// Every name that [`Cause::as_str`] gives, so that metrics can show zeros.
-    pub const NAMES: [&'static str; 23] = [
+    pub const NAMES: [&'static str; 24] = [
         "block",
         "zero",
         "limit",
@@ -104,6 +106,7 @@ impl Cause {
         "body_no_room",
         "unverified",
         "path_too_long",
+        "fleet_lost",
     ];
 
     /// The sort of rule, as metrics and logs name it.
@@ -133,6 +136,7 @@ impl Cause {
             Self::BodyNoRoom => "body_no_room",
             Self::Unverified => "unverified",
             Self::PathTooLong => "path_too_long",
+            Self::FleetLost => "fleet_lost",
         }
     }
 
@@ -168,6 +172,7 @@ impl Cause {
             | Self::SlabFull
             | Self::SlabUnreadable
             | Self::Contention
+            | Self::FleetLost
             | Self::SecondGate => false,
         }
     }
@@ -190,6 +195,7 @@ impl Cause {
             | Self::SlabFull
             | Self::SlabUnreadable
             | Self::Contention
+            | Self::FleetLost
             | Self::IpNotAllowed
             | Self::ContentType
             | Self::BodyTooLarge

@@ -8,6 +8,7 @@ use model::time::{Clock, MonotonicNanos, UnixMicros};
 use super::Gate;
 use super::cause::Cause;
 use super::decision::{Denial, Note, Why};
+use super::fleet::About;
 use super::kept::{Kept, forget_full};
 use super::plan::Plan;
 use crate::config::{Answer, FailPolicy, Groups, Limit};
@@ -23,6 +24,10 @@ pub(super) struct Evaluation {
     /// under a new rate. Else these would be made again of what the old rate lacks, for as long as
     /// that is more, and the wait that a raised limit ends would go on.
     pub(super) write: Option<Vec<u8>>,
+    /// What is known of the subject, where the limits of the fleet ask.
+    pub(super) state: Option<State>,
+    /// When ends were judged.
+    pub(super) wall: UnixMicros,
 }
 
 impl Evaluation {
@@ -32,6 +37,18 @@ impl Evaluation {
         } else if self.denial.as_ref().is_none_or(|known| denial.rank() < known.rank()) {
             self.denial = Some(denial);
         }
+    }
+
+    /// What the limits of the fleet have to know of the subject.
+    pub(super) fn about(&self, groups: Groups) -> About<'_> {
+        About { state: self.state.as_ref(), groups, wall: self.wall }
+    }
+
+    fn knowing(mut self, plan: &Plan<'_>, state: Option<State>, wall: UnixMicros) -> Self {
+        if !plan.fleet.is_empty() {
+            (self.state, self.wall) = (state, wall);
+        }
+        self
     }
 
     /// Whether it is rejected because a limit has no room.
@@ -105,7 +122,7 @@ impl Gate {
             self.check_status(known, &mut found);
         }
         if found.denial.is_some() || plan.limits.is_empty() {
-            return found;
+            return found.knowing(plan, status, wall);
         }
         let read = Read { entry, known, now };
         let limits = plan.limits.iter();
@@ -118,7 +135,7 @@ impl Gate {
             let written = slab::with_buckets(slab, plan.hash, &records, now, room);
             self.write(plan, &records, written, &mut found);
         }
-        found
+        found.knowing(plan, status, wall)
     }
 
     /// Prepares what is to be written, unless a limit that must not pass without a bucket has no room.
@@ -146,12 +163,20 @@ impl Gate {
         found.write = Some(written.slab);
     }
 
-    /// Answers for limits without room for one more bucket. One that is only counted rejects nobody.
     fn fail_without_room(&self, plan: &Plan<'_>, without_room: &[u32], found: &mut Evaluation) {
+        let limits = plan.limits.iter().map(|(_, limit)| *limit);
+        self.fail_rooms(limits.filter(|limit| without_room.contains(&limit.id)), found);
+    }
+
+    /// Answers for limits without room for one more bucket. One that is only counted rejects nobody.
+    pub(super) fn fail_rooms<'a>(
+        &self,
+        full: impl Iterator<Item = &'a Limit>,
+        found: &mut Evaluation,
+    ) {
         let policy = &self.config.fail_policy;
-        let full = plan.limits.iter().map(|(_, limit)| limit);
         let mut answers = Vec::new();
-        for limit in full.filter(|limit| without_room.contains(&limit.id)) {
+        for limit in full {
             match limit.slab_full.unwrap_or(policy.slab_full) {
                 Answer::Deny if limit.shadow => {
                     found.reject(Denial::of(Cause::SlabFull), true);

@@ -158,6 +158,7 @@ impl Pending {
         let limits = self.signer_limits.iter();
         let limits = limits.filter_map(|at| Some((*at, gate.config.limits.get(*at)?)));
         let limits: Vec<_> = limits.collect();
+        let fleet_key = gate.fleet_key(context);
         let mut plans = Plans::default();
         for kind in &Kind::OF_SIGNERS {
             let signers = match &decision.verified {
@@ -166,13 +167,13 @@ impl Pending {
                 None if *kind == Kind::Partner => std::mem::take(&mut self.claimed_partners),
                 None => Vec::new(),
             };
-            gate.plan_signers(&mut plans, kind, &signers, &limits);
+            gate.plan_signers(&mut plans, (kind, &signers), &limits, &fleet_key);
         }
         // No status is looked at, so no scope matters.
         let looks = gate.look(plans, Default::default(), context);
         // Who is over a limit may send the request again, and must not fill the memory of used ones,
         // which all partners share. No token is taken for one that was used before.
-        if looks.iter().all(|look| look.evaluation.denial.is_none())
+        if looks.iter().all(|look| look.denials().next().is_none())
             && let Err(cause) = gate.admit(integration, context, decision)
         {
             if matches!(cause, Cause::Signature { failure: Failure::Replay, .. }) {

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
-use model::hash::SubjectHash;
+use model::hash::{HashKey, SubjectHash};
 use model::subject::{Kind, SubjectRef};
 use signing::verify::Verified;
 
 use super::Gate;
 use super::cause::Cause;
 use super::decision::{Decision, Denial};
+use super::fleet::FleetPlan;
 use crate::config::{Answer, IdSource, Limit};
 use crate::request::{Fault, Found, Identified, Request, identify, in_limit_header};
 
@@ -21,7 +22,7 @@ impl<'a> Plans<'a> {
         if let Some(plan) = self.0.iter_mut().find(|plan| plan.hash == hash) {
             return extend(plan);
         }
-        let mut plan = Plan { hash, has_status: false, limits: Vec::new() };
+        let mut plan = Plan { hash, has_status: false, limits: Vec::new(), fleet: Vec::new() };
         extend(&mut plan);
         self.0.push(plan);
     }
@@ -33,14 +34,29 @@ pub(super) struct Plan<'a> {
     /// Whether events can name it.
     pub(super) has_status: bool,
     pub(super) limits: Vec<(usize, &'a Limit)>,
+    pub(super) fleet: Vec<FleetPlan<'a>>,
+}
+
+impl<'a> Plan<'a> {
+    /// Adds a limit; the fleet knows the subject by a hash under this key.
+    fn add(&mut self, (index, limit): (usize, &'a Limit), found: &Found, key: &HashKey) {
+        match limit.fleet {
+            None => self.limits.push((index, limit)),
+            Some(fleet) => {
+                let subject = hash(key, found);
+                self.fleet.push(FleetPlan { index, limit, fleet, subject });
+            }
+        }
+    }
 }
 
 impl Gate {
-    /// The subjects of a request that anything depends on, each once. Partners come later.
+    /// The subjects of a request that anything depends on, each once; `key` is that of the fleet. Partners come later.
     pub(super) fn plans<'a>(
         &self,
         request: &impl Request,
         limits: Vec<(usize, &'a Limit)>,
+        key: &HashKey,
         decision: &mut Decision,
     ) -> Result<Plans<'a>, Denial> {
         let identity = &self.config.identity;
@@ -68,7 +84,7 @@ impl Gate {
                 }
             };
             for found in found.iter() {
-                plans.extend(self.hash(found), |plan| plan.limits.push((index, limit)));
+                plans.extend(self.hash(found), |plan| plan.add((index, limit), found, key));
             }
         }
         Ok(plans)
@@ -107,20 +123,24 @@ impl Gate {
     pub(super) fn plan_signers<'a>(
         &self,
         plans: &mut Plans<'a>,
-        kind: &Kind,
-        signers: &[Found],
+        (kind, signers): (&Kind, &[Found]),
         limits: &[(usize, &'a Limit)],
+        key: &HashKey,
     ) {
         for limit in limits.iter().filter(|(_, limit)| limit.key == *kind) {
             for signer in signers {
-                plans.extend(self.hash(signer), |plan| plan.limits.push(*limit));
+                plans.extend(self.hash(signer), |plan| plan.add(*limit, signer, key));
             }
         }
     }
 
     fn hash(&self, found: &Found) -> SubjectHash {
-        self.hash_key.subject(SubjectRef { kind: &found.kind, id: &found.id })
+        hash(&self.hash_key, found)
     }
+}
+
+fn hash(key: &HashKey, found: &Found) -> SubjectHash {
+    key.subject(SubjectRef { kind: &found.kind, id: &found.id })
 }
 
 /// What a verified signature says of its signer, as far as that is of this kind.

@@ -27,7 +27,9 @@ impl Recheck {
     pub(super) fn new(looks: &[Look<'_>], groups: Groups, freshness: Freshness) -> Self {
         let mut subjects = Vec::with_capacity(looks.len());
         for look in looks.iter().filter(|look| look.plan.has_status) {
-            let limits = look.plan.limits.iter().fold(0, |bits, (index, _)| bits | bit(*index));
+            let own = look.plan.limits.iter().map(|(index, _)| *index);
+            let limits = own.chain(look.plan.fleet.iter().map(|one| one.index));
+            let limits = limits.fold(0, |bits, index| bits | bit(index));
             subjects.push((look.plan.hash, limits));
         }
         Self { subjects, groups, freshness }

@@ -161,6 +161,7 @@ fn every_cause_has_its_name() {
         Cause::BodyNoRoom,
         Cause::Unverified,
         Cause::PathTooLong,
+        Cause::FleetLost,
     ];
     assert_eq!(causes.map(|cause| cause.as_str()), Cause::NAMES);
 }

@@ -5,6 +5,7 @@ use signing::key::KeyId;
 use super::keys::KeyCache;
 use super::load::Load;
 use crate::config::Config;
+use crate::fleet::memo::FleetMemo;
 
 /// What one worker remembers for itself.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub struct WorkerMemo {
     pub keys: KeyCache,
     /// What it holds, and hashes in vain.
     pub load: Load,
+    /// The fleet's buckets that it has taken from.
+    pub fleet: FleetMemo,
     /// By the integration's index, the key that has verified last, where requests do not name theirs.
     preferred: Vec<Option<KeyId>>,
 }
@@ -22,7 +25,8 @@ impl WorkerMemo {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let preferred = vec![None; config.integrations.len()];
-        Self { keys: KeyCache::new(config), load: Load::new(config), preferred }
+        let (keys, load) = (KeyCache::new(config), Load::new(config));
+        Self { keys, load, fleet: FleetMemo::default(), preferred }
     }
 
     pub(super) fn preferred(&self, integration: usize) -> Option<&KeyId> {

@@ -19,6 +19,8 @@ use super::messages::Progress;
 use super::{FreshnessCache, keys, read_progress};
 use crate::config::Config;
 use crate::decide::{Freshness, Gate};
+use crate::fleet::link;
+use crate::fleet::reporter::hear_news;
 
 /// The first and the longest wait after a failed poll.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -80,6 +82,10 @@ pub struct Report {
     pub is_snapshot: bool,
     /// Whether the keys of signed requests have changed, or why they could not be stored.
     pub keys: Option<Result<(), String>>,
+    /// How many buckets of the fleet it was told have no token.
+    pub news: usize,
+    /// Why the key of the fleet could not be stored.
+    pub fleet: Option<&'static str>,
     /// Another VM has taken over meanwhile; the answer was left to it.
     pub is_superseded: bool,
     /// Send this now.
@@ -104,6 +110,12 @@ impl Poller {
     #[must_use]
     pub fn new(holder: u64, node: String) -> Self {
         Self { holder, is_holder: false, node, sent: None, failures: 0, retry_at: 0 }
+    }
+
+    /// What the node is called.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
     }
 
     /// Whether this VM had the lease when it last looked.
@@ -154,6 +166,7 @@ impl Poller {
             freshness: freshness(config, shared, now),
             when_stale: config.says_when_stale().to_owned(),
             when_never_synced: config.says_when_never_synced().to_owned(),
+            fleet: link::told(config, shared, now),
             ..Poll::default()
         };
         self.sent = Some((now, poll.clone()));
@@ -221,6 +234,11 @@ impl Poller {
             Ok(has_changed) => has_changed.then_some(Ok(())),
             Err(cause) => Some(Err(cause)),
         });
+        if gate.config().has_fleet_limits() {
+            let told = link::store(shared, batch.fleet_key.as_ref(), batch.fleet_nodes);
+            report.fleet = told.err();
+            report.news = hear_news(gate.config(), shared, &batch.news, now);
+        }
         // What the invalidator said was true when it answered, however late it is heard here.
         let said_at = now.min(sent_at.saturating_add(nanos(HOLD_MAX)));
         let news = News { batch: &batch, refused, repaired: report.repaired, said_at };

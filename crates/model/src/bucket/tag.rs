@@ -10,7 +10,9 @@
 //! mantissa), the tokens (3 and 10). Older modules put a hash here. Three of four of them lack the mark, and most others
 //! are no rate that could be configured; of those the time until the bucket is full is all that is known.
 
-use super::{REFILL_MAX, TOKEN_INTERVAL_MIN};
+use std::time::Duration;
+
+use super::{REFILL_MAX, Rate, TOKEN_INTERVAL_MIN};
 
 /// What is kept of a rate beside a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,14 @@ impl RateTag {
     #[must_use]
     pub fn max_tokens(self) -> Option<u64> {
         self.known().map(|known| known.tokens.0)
+    }
+
+    /// The rate, as far as the tag tells it: exactly for the numbers that people write, else less than 1 % faster.
+    #[must_use]
+    pub fn rate(self) -> Option<Rate> {
+        let Known { token_ns, tokens } = self.known()?;
+        let max = u32::try_from(tokens.0).ok()?;
+        Rate::new(max, 1, Duration::from_nanos(token_ns.0)).ok()
     }
 
     /// How long the tokens that are missing for so long take at so much time for each, at most.
@@ -112,6 +122,9 @@ mod tests {
         {
             let Known { token_ns: token, tokens } = RateTag::new(token_ns, max).known().unwrap();
             assert_eq!((token, tokens.0), ((token_ns, token_ns), u64::from(max)));
+            let rate = RateTag::new(token_ns, max).rate().unwrap();
+            assert_eq!(rate.refill(), Duration::from_nanos(token_ns) * max);
+            assert_eq!(rate.max_tokens(), max);
         }
     }
 

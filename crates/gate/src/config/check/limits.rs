@@ -1,5 +1,8 @@
 //! Limits: their keys, rates, and the requests they are about.
 
+use std::time::Duration;
+
+use fleet::terms::DebtMax;
 use model::bucket::Rate;
 use model::hash::fingerprint;
 use model::name::Name;
@@ -7,7 +10,7 @@ use model::subject::Kind;
 use model::time::{DURATION_RULE, parse_duration};
 use model::violation::Violation;
 
-use super::super::{Identity, LIMITS_MAX, Limit, LimitMatch, raw};
+use super::super::{FleetLimit, Identity, LIMITS_MAX, Limit, LimitMatch, raw};
 use super::routes::{group_index, matcher};
 use super::{Checked, answer, fail, header, name};
 use crate::path::Paths;
@@ -22,6 +25,8 @@ pub(super) struct Rest<'a> {
     pub(super) has_signatures: bool,
     /// Whether everything is in shadow.
     pub(super) shadow: bool,
+    /// Whether there is an invalidator.
+    pub(super) has_invalidator: bool,
 }
 
 pub(super) fn limits(raw: Vec<raw::Limit>, rest: &Rest<'_>) -> Checked<Vec<Limit>> {
@@ -41,7 +46,7 @@ pub(super) fn limits(raw: Vec<raw::Limit>, rest: &Rest<'_>) -> Checked<Vec<Limit
 }
 
 fn limit(field: &str, raw: raw::Limit, rest: &Rest<'_>) -> Checked<Limit> {
-    let Rest { groups, paths, identity, has_signatures, shadow } = *rest;
+    let Rest { groups, paths, identity, has_signatures, shadow, .. } = *rest;
     let name = name(&format!("{field}.name"), &raw.name)?;
     let key = key(&format!("{field}.key"), raw.key, identity, has_signatures)?;
     let interval = parse_duration(&raw.fill_interval)
@@ -63,7 +68,31 @@ fn limit(field: &str, raw: raw::Limit, rest: &Rest<'_>) -> Checked<Limit> {
         rate,
         shadow: shadow || raw.shadow,
         slab_full: raw.slab_full.map(answer),
+        fleet: raw.fleet.map(|raw| fleet(&format!("{field}.fleet"), &raw, rest)).transpose()?,
     })
+}
+
+/// Most first sights that a worker may report in a second.
+const FIRST_SIGHTS_MAX: u32 = 10_000;
+
+/// How many it may unless the configuration says.
+const FIRST_SIGHTS_DEFAULT: u32 = 1_000;
+
+fn fleet(field: &str, raw: &raw::FleetLimit, rest: &Rest<'_>) -> Checked<FleetLimit> {
+    if !rest.has_invalidator {
+        return fail(field, "must have an invalidator, which carries what nodes report");
+    }
+    let percent = raw.debt_max_percent.unwrap_or(DebtMax::default().as_percent());
+    let debt = DebtMax::percent(percent)
+        .map_err(|error| Violation::new(format!("{field}.debt_max_percent"), error.rule))?;
+    let per_second = raw.first_sights_per_second.unwrap_or(FIRST_SIGHTS_DEFAULT);
+    if !(1..=FIRST_SIGHTS_MAX).contains(&per_second) {
+        let field = format!("{field}.first_sights_per_second");
+        return fail(field, "must be between 1 and 10000");
+    }
+    let first_sights = Rate::new(per_second, per_second, Duration::from_secs(1))
+        .map_err(|error| error.within(field))?;
+    Ok(FleetLimit { debt, on_loss: raw.on_loss.0, first_sights })
 }
 
 /// The key of a limit, for which there must be somebody that it could find.

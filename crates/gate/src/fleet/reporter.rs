@@ -1,0 +1,397 @@
+//! What one worker reports of what was taken from the fleet's buckets, and what it does with the answers.
+//!
+//! A call has what is due, at most [`FLEET_REPORTS_MAX`] reports. One call is under way at a time, and calls are 5 ms
+//! apart. A report stands in its replica until it is answered, so that any worker can send it again: after a
+//! call that failed, and after the worker that had sent it is gone.
+
+use std::time::Duration;
+
+use fleet::bounds::{Budget, may_report};
+use fleet::epoch::{Begins, Epoch};
+use fleet::replica::due::{Due, Outgoing, Overdue};
+use fleet::replica::{Heard, Replica, Told};
+use fleet::terms::Terms;
+use fleet::wire::Answer;
+use model::bucket::RateTag;
+use model::hash::SubjectHash;
+use model::memory::{MemoryKey, SharedMemory, Step, update};
+use model::push::{
+    self, FLEET_BYTES_MAX, FLEET_REPORTS_MAX, FleetAnswers, FleetBucket, FleetReport, FleetReports,
+    Message, PROTOCOL,
+};
+use model::time::{MonotonicNanos, UnixMicros};
+
+use super::link;
+use super::memo::{FleetMemo, Look};
+use super::slab::{self, BucketKey};
+use crate::config::{Config, Limit};
+
+/// The shortest time between two calls.
+pub const CALL_GAP: Duration = Duration::from_millis(5);
+
+/// How long after a call that failed comes the next.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// How long after the last one a node that is cut off asks whether it still is, if it has nothing to report.
+const PROBE_AFTER: Duration = Duration::from_millis(500);
+
+/// Most buckets that are looked at for one call: some have nothing to report.
+const LOOKS_PER_CALL_MAX: usize = 4 * FLEET_REPORTS_MAX;
+
+/// The side of one worker that reports.
+#[derive(Debug)]
+pub struct Reporter {
+    /// Random: what this worker's reports have in common, and no other worker's have.
+    tag: u32,
+    serial: u32,
+    /// What of the first sights of each limit may be reported.
+    first_sights: Vec<Option<Budget>>,
+    under_way: Option<Call>,
+    /// When it was last asked whether the node is still cut off.
+    probed_at: MonotonicNanos,
+}
+
+/// A call that has no answer yet.
+#[derive(Debug)]
+struct Call {
+    sent_at: MonotonicNanos,
+    reports: Vec<(u64, Look)>,
+}
+
+/// Where replicas are, and whose limits they are of.
+#[derive(Debug)]
+pub struct Place<'a, S> {
+    /// What the worker's requests are decided by.
+    pub config: &'a Config,
+    /// The memory of the node.
+    pub shared: &'a mut S,
+    /// What the worker remembers.
+    pub memo: &'a mut FleetMemo,
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Reports that were answered.
+    pub answered: usize,
+    /// Buckets of which Redis had less than the node knew.
+    pub behind: usize,
+}
+
+/// What a call says, and what was given up meanwhile.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Called {
+    /// Send this; nothing if nothing is due.
+    pub reports: Option<FleetReports>,
+    /// Tokens in reports that will not be sent any more.
+    pub given_up: u64,
+}
+
+impl Reporter {
+    /// One that has not reported anything. `tag` is random.
+    #[must_use]
+    pub fn new(config: &Config, tag: u32) -> Self {
+        let budget = |limit: &Limit| Some(Budget::new(limit.fleet?.first_sights));
+        let first_sights = config.limits.iter().map(budget).collect();
+        Self { tag, serial: 0, first_sights, under_way: None, probed_at: 0 }
+    }
+
+    /// What is to be sent now.
+    pub fn call(
+        &mut self,
+        place: &mut Place<'_, impl SharedMemory>,
+        (node, boot_id): (&str, &str),
+        now: MonotonicNanos,
+    ) -> Called {
+        let mut called = Called::default();
+        if !place.memo.may_call(now) {
+            return called;
+        }
+        place.memo.refresh(place.shared);
+        // Without the fleet's key there is nothing to call its buckets by.
+        let key = place.memo.get(place.shared).key.as_ref().map(|(version, _)| *version);
+        let reports_max = place.memo.reports_max(now);
+        let (mut reports, mut sent, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..LOOKS_PER_CALL_MAX {
+            let Some(look) = place.memo.pop(now) else { break };
+            let Some((limit, terms)) = limit_of(place.config, &look) else { continue };
+            if key.is_none() || reports.len() >= reports_max {
+                waits.push(later(look, now));
+                continue;
+            }
+            match self.look(place, &look, &terms, now) {
+                Found::Nothing => {}
+                Found::Later(at) => waits.push(Look { at, ..look }),
+                Found::GivenUp(tokens) => {
+                    called.given_up = called.given_up.saturating_add(tokens.into());
+                    waits.push(later(look, now));
+                }
+                Found::Send(outgoing) => {
+                    sent.push((outgoing.serial, look));
+                    reports.push(report(limit, &look, &terms, outgoing));
+                    // Should the call that has it fail.
+                    waits.push(later(look, now));
+                }
+            }
+            if reports.len() == FLEET_REPORTS_MAX {
+                break;
+            }
+        }
+        waits.into_iter().for_each(|look| place.memo.note(look));
+        if called.given_up > 0 {
+            link::note_given_up(place.shared, called.given_up);
+        }
+        if reports.is_empty() && !self.is_to_probe(place.memo, now) {
+            return called;
+        }
+        link::note_sent(place.shared, now);
+        place.memo.call_again_at(None);
+        self.under_way = Some(Call { sent_at: now, reports: sent });
+        called.reports = Some(FleetReports {
+            protocol: PROTOCOL,
+            node: node.to_owned(),
+            boot_id: boot_id.to_owned(),
+            key_version: key.unwrap_or(0),
+            boot: boot(boot_id),
+            reports,
+        });
+        called
+    }
+
+    /// Whether to call without a report. A node that is cut off has perhaps nothing to report, and lets nothing
+    /// through that could be: it has to find out that it is back all the same.
+    fn is_to_probe(&mut self, memo: &FleetMemo, now: MonotonicNanos) -> bool {
+        let is_to_probe =
+            memo.waits_too_long(now) && now.saturating_sub(self.probed_at) >= nanos(PROBE_AFTER);
+        if is_to_probe {
+            self.probed_at = now;
+        }
+        is_to_probe
+    }
+
+    /// What is to be done about one bucket.
+    fn look(
+        &mut self,
+        place: &mut Place<'_, impl SharedMemory>,
+        look: &Look,
+        terms: &Terms,
+        now: MonotonicNanos,
+    ) -> Found {
+        let serial = u64::from(self.tag) << 32 | u64::from(self.serial);
+        self.serial = self.serial.wrapping_add(1);
+        let budget = self.first_sights.get_mut(look.limit).and_then(Option::as_mut);
+        let mut budget = budget.copied();
+        let found = change(place, look, now, |replica| {
+            if let Some(at) = replica.overdue_at() {
+                return match replica.overdue(now) {
+                    None => (Found::Later(at), false),
+                    Some(Overdue::Again(outgoing)) => (Found::Send(outgoing), true),
+                    Some(Overdue::GivenUp(tokens)) => (Found::GivenUp(tokens), true),
+                };
+            }
+            let Some((at, why)) = replica.due_at(terms) else { return (Found::Nothing, false) };
+            if at > now {
+                return (Found::Later(at), false);
+            }
+            let may = budget.as_mut().is_none_or(|budget| may_report(why, budget, now));
+            if !may && why == Due::FirstSight {
+                return (Found::Later(later(*look, now).at), false);
+            }
+            match replica.report(serial, terms, now) {
+                Some(outgoing) => (Found::Send(outgoing), true),
+                None => (Found::Nothing, false),
+            }
+        });
+        if let (Some(known), Some(used)) =
+            (self.first_sights.get_mut(look.limit).and_then(Option::as_mut), budget)
+        {
+            *known = used;
+        }
+        found.unwrap_or(Found::Nothing)
+    }
+
+    /// The answer has come to the call that is under way; nothing if there was none that can be used. Says what it
+    /// has taught.
+    ///
+    /// # Errors
+    /// It is no answer to this call. What was reported is reported again.
+    pub fn on_answer(
+        &mut self,
+        answer: Option<&[u8]>,
+        place: &mut Place<'_, impl SharedMemory>,
+        now: MonotonicNanos,
+    ) -> Result<Outcome, Malformed> {
+        let Some(Call { sent_at, reports }) = self.under_way.take() else {
+            return Ok(Outcome::default());
+        };
+        place.memo.call_again_at(Some(sent_at.saturating_add(nanos(CALL_GAP))));
+        let answers = match answer.map(|body| read(body, &reports)) {
+            Some(Some(answers)) => answers,
+            read => {
+                place.memo.call_again_at(Some(now.saturating_add(nanos(RETRY_AFTER))));
+                return if read.is_some() { Err(Malformed) } else { Ok(Outcome::default()) };
+            }
+        };
+        let mut outcome = Outcome { answered: reports.len(), ..Outcome::default() };
+        for ((serial, look), answer) in reports.iter().zip(&answers.answers) {
+            let Some((_, terms)) = limit_of(place.config, look) else { continue };
+            let epoch = epoch(answer.epoch.as_ref());
+            let told = Told {
+                answer: Answer { epoch, remaining_us: answer.remaining_us },
+                as_of: sent_at,
+            };
+            let heard = change(place, look, now, |replica| {
+                let heard = replica.answered(*serial, told, &terms, now);
+                ((heard, replica.due_at(&terms).map(|(at, _)| at)), true)
+            });
+            let Some((heard, due_at)) = heard else { continue };
+            if heard == Heard::Behind {
+                outcome.behind = outcome.behind.saturating_add(1);
+            }
+            if let Some(at) = due_at {
+                place.memo.note(Look { at, ..*look });
+            }
+        }
+        let behind = u64::try_from(outcome.behind).unwrap_or(u64::MAX);
+        link::note_answered(place.shared, answers.fleet_nodes, behind);
+        place.memo.refresh(place.shared);
+        Ok(outcome)
+    }
+}
+
+/// The answer is none to what was reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// What a look at a bucket has found.
+enum Found {
+    Nothing,
+    Later(MonotonicNanos),
+    Send(Outgoing),
+    GivenUp(u32),
+}
+
+/// What all nodes are told of buckets without a token. Buckets of limits or rates that this node does not have are none
+/// of its business.
+pub fn hear_news(
+    config: &Config,
+    shared: &mut impl SharedMemory,
+    news: &[push::FleetNews],
+    now: MonotonicNanos,
+) -> usize {
+    let mut heard = 0_usize;
+    for one in news.iter().take(push::FLEET_NEWS_MAX) {
+        let Some((key, terms)) = one.bucket.as_ref().and_then(|bucket| known(config, bucket))
+        else {
+            continue;
+        };
+        let answer = Answer { epoch: epoch(one.epoch.as_ref()), remaining_us: one.remaining_us };
+        let room = config.storage.slab_bytes_max / 2;
+        let changed = change_at(shared, config, (&key, room), now, |replica| {
+            let before = replica.clone();
+            replica.hear(Told { answer, as_of: now }, &terms);
+            ((), *replica != before)
+        });
+        heard = heard.saturating_add(usize::from(changed.is_some()));
+    }
+    heard
+}
+
+/// A bucket that this node has a limit for.
+fn known(config: &Config, bucket: &FleetBucket) -> Option<(BucketKey, Terms)> {
+    let subject = bucket.subject.as_slice().try_into().ok().map(SubjectHash)?;
+    let rate = RateTag(bucket.rate);
+    let limit = config.limits.iter().find(|limit| limit.id == bucket.limit)?;
+    let named = if limit.rate.tag() == rate { Some(limit.rate) } else { rate.rate() };
+    let terms = super::terms(limit, named?)?;
+    Some((BucketKey { subject, limit: limit.id, rate }, terms))
+}
+
+/// The limit that a look is about, by its fingerprint, and what it is to the fleet.
+fn limit_of(config: &Config, look: &Look) -> Option<(u32, Terms)> {
+    let limit = config.limits.get(look.limit)?;
+    Some((limit.id, super::terms(limit, look.rate)?))
+}
+
+/// Changes the replica of a bucket that this worker has in mind.
+fn change<T>(
+    place: &mut Place<'_, impl SharedMemory>,
+    look: &Look,
+    now: MonotonicNanos,
+    step: impl FnMut(&mut Replica) -> (T, bool),
+) -> Option<T> {
+    let limit = place.config.limits.get(look.limit)?;
+    let key = BucketKey { subject: look.subject, limit: limit.id, rate: look.rate.tag() };
+    let room = place.config.storage.slab_bytes_max;
+    change_at(place.shared, place.config, (&key, room), now, step)
+}
+
+/// Changes a replica, if `step` says that it has; none if it cannot be read, there is no room for it, or too many
+/// others write.
+fn change_at<T>(
+    shared: &mut impl SharedMemory,
+    config: &Config,
+    (key, room): (&BucketKey, usize),
+    now: MonotonicNanos,
+    mut step: impl FnMut(&mut Replica) -> (T, bool),
+) -> Option<T> {
+    let at = MemoryKey::FleetSlab(key.subject.slab(config.storage.slabs));
+    let changed = update(shared, at, |present| {
+        let present = present.unwrap_or_default();
+        let Ok((place, mut replica)) = slab::find(present, key) else { return Step::Keep(None) };
+        let (answer, has_changed) = step(&mut replica);
+        if !has_changed {
+            return Step::Keep(Some(answer));
+        }
+        match slab::put(present.to_vec(), place, (key, &replica), room, now) {
+            Ok(slab) => Step::Write(slab, Some(answer)),
+            Err(slab::NoRoom) => Step::Keep(None),
+        }
+    });
+    changed.ok().flatten()
+}
+
+/// The answers, if there is one for each report, in their order.
+fn read(body: &[u8], reports: &[(u64, Look)]) -> Option<FleetAnswers> {
+    if body.len() > FLEET_BYTES_MAX {
+        return None;
+    }
+    let answers = FleetAnswers::decode(body).ok()?;
+    let serials = answers.answers.iter().map(|answer| answer.serial);
+    serials.eq(reports.iter().map(|(serial, _)| *serial)).then_some(answers)
+}
+
+fn report(limit: u32, look: &Look, terms: &Terms, outgoing: Outgoing) -> FleetReport {
+    let Outgoing { serial, takes, epoch, begins } = outgoing;
+    FleetReport {
+        serial,
+        bucket: Some(FleetBucket {
+            subject: look.subject.0.to_vec(),
+            limit,
+            rate: look.rate.tag().0,
+        }),
+        takes,
+        epoch: (epoch != Epoch::default())
+            .then_some(push::FleetEpoch { at: epoch.at.0, id: epoch.id }),
+        emptied: begins == Begins::Emptied,
+        rate: Some(push::Rate::from(&look.rate)),
+        debt_percent: terms.debt.as_percent(),
+    }
+}
+
+fn epoch(epoch: Option<&push::FleetEpoch>) -> Epoch {
+    epoch.map_or_else(Epoch::default, |epoch| Epoch { at: UnixMicros(epoch.at), id: epoch.id })
+}
+
+/// Which life of which node reports: the first half of its boot id.
+fn boot(boot_id: &str) -> u64 {
+    boot_id.get(..16).and_then(|half| u64::from_str_radix(half, 16).ok()).unwrap_or(0)
+}
+
+fn later(look: Look, now: MonotonicNanos) -> Look {
+    Look { at: now.saturating_add(nanos(RETRY_AFTER)), ..look }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
