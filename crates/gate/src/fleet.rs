@@ -1,16 +1,17 @@
 //! Limits that hold for the whole fleet, on this node: its replicas of the fleet's buckets in shared memory, and what
 //! is said of them to the invalidator and by it.
 //!
-//! **For**: where replicas lie ([`slab`]), what a worker remembers between two reports ([`memo`]), what goes into a
-//! report and what becomes of its answer ([`reporter`]), and whether the node hears of the fleet at all ([`link`]).
+//! **For**: what a worker remembers between two reports ([`memo`]), what goes into a report and what becomes of its
+//! answer ([`reporter`]), what is done with news ([`news`]), and whether the node hears of the fleet at all ([`link`]).
 //!
-//! **Not for**: the rules of replicas and reports, which are the crate [`fleet`]'s, nor deciding on a request, which
-//! is [`crate::decide`]'s; nor sending anything.
+//! **Not for**: the rules of replicas and reports, which are the crate [`fleet`]'s; where replicas lie, which is
+//! [`crate::slab::replicas`]'s; deciding on a request, which is [`crate::decide`]'s; nor sending anything.
 
+mod change;
 pub mod link;
 pub mod memo;
+pub mod news;
 pub mod reporter;
-pub mod slab;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 mod messages {

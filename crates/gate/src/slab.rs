@@ -17,6 +17,8 @@
 //! a flood of one limit's subjects (of addresses, say, of which anybody has many) takes no room that another
 //! limit or a block needs. What does not fit is refused to the caller; who has a bucket keeps it.
 
+pub mod replicas;
+
 use model::bucket::{Bucket, RateTag};
 use model::hash::SubjectHash;
 use model::time::MonotonicNanos;

@@ -9,8 +9,8 @@ use signing::Profile;
 use signing::replay::ENTRY_BYTES;
 
 use super::{Config, Integration, Limit};
-use crate::fleet::slab::BUCKET_BYTES;
 use crate::slab::SUBJECT_BYTES;
+use crate::slab::replicas::BUCKET_BYTES;
 
 /// Room for fewer new subjects a second than this is told.
 const SUBJECTS_PER_S_MIN: u64 = 100;

@@ -8,7 +8,6 @@ use model::time::{Clock, MonotonicNanos, UnixMicros};
 use super::Gate;
 use super::cause::Cause;
 use super::decision::{Denial, Note, Why};
-use super::fleet::About;
 use super::kept::{Kept, forget_full};
 use super::plan::Plan;
 use crate::config::{Answer, FailPolicy, Groups, Limit};
@@ -84,6 +83,14 @@ pub(super) struct Known<'a> {
     /// The route groups of the request.
     pub(super) groups: Groups,
     /// When ends are judged.
+    pub(super) wall: UnixMicros,
+}
+
+/// What there is about a subject beside its buckets: what is known of it, and when ends are judged.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) state: Option<&'a State>,
+    pub(super) groups: Groups,
     pub(super) wall: UnixMicros,
 }
 

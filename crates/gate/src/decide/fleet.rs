@@ -14,30 +14,12 @@ use model::time::{Clock, MonotonicNanos, UnixMicros};
 
 use super::cause::Cause;
 use super::decision::{Decision, Denial};
-use super::evaluate::{Evaluation, Known, zero_denial};
+use super::evaluate::{About, Evaluation, Known, zero_denial};
+use super::plan::FleetPlan;
 use super::{Context, Gate};
-use crate::config::{FleetLimit, Groups, Limit};
+use crate::config::Limit;
 use crate::fleet::memo::{self, Look as Reminder};
-use crate::fleet::slab::{self, BucketKey};
-
-/// A limit for the whole fleet that a request is subject to.
-#[derive(Clone, Copy)]
-pub(super) struct FleetPlan<'a> {
-    /// The limit's index.
-    pub(super) index: usize,
-    pub(super) limit: &'a Limit,
-    pub(super) fleet: FleetLimit,
-    /// Whose bucket: a hash under the fleet's key, or under the node's own until it knows that.
-    pub(super) subject: SubjectHash,
-}
-
-/// What there is about a subject beside its buckets: what is known of it, and when ends are judged.
-#[derive(Clone, Copy)]
-pub(super) struct About<'a> {
-    pub(super) state: Option<&'a State>,
-    pub(super) groups: Groups,
-    pub(super) wall: UnixMicros,
-}
+use crate::slab::replicas::{self, BucketKey, NoRoom};
 
 /// One bucket of the fleet, and what was found when its slab was read.
 pub(super) struct FleetLook<'a> {
@@ -88,7 +70,7 @@ impl Gate {
         // Read after the slab, as for other buckets.
         let now = context.clock.monotonic();
         let key = BucketKey { subject, limit: limit.id, rate: terms.rate.tag() };
-        let Ok((place, mut replica)) = slab::find(&slab, &key) else {
+        let Ok((place, mut replica)) = replicas::find(&slab, &key) else {
             return found.fail_unreadable(policy);
         };
         let felt = self.begin(&mut replica, terms, about, now);
@@ -105,9 +87,9 @@ impl Gate {
             }
         }
         let room = self.config.storage.slab_bytes_max;
-        match slab::put(slab, place, (&key, &replica), room, now) {
+        match replicas::put(slab, place, (&key, &replica), room, now) {
             Ok(slab) => found.write = Some(slab),
-            Err(slab::NoRoom) => return self.fail_fleet_room(limit, found),
+            Err(NoRoom) => return self.fail_fleet_room(limit, found),
         }
         look.due_at = memo::due_at(&replica, before, terms, now);
     }

@@ -9,8 +9,7 @@ use signing::verify::Verified;
 use super::Gate;
 use super::cause::Cause;
 use super::decision::{Decision, Denial};
-use super::fleet::FleetPlan;
-use crate::config::{Answer, IdSource, Limit};
+use crate::config::{Answer, FleetLimit, IdSource, Limit};
 use crate::request::{Fault, Found, Identified, Request, identify, in_limit_header};
 
 /// The subjects of a request, each once, and what has to be looked at for each. They are few.
@@ -35,6 +34,17 @@ pub(super) struct Plan<'a> {
     pub(super) has_status: bool,
     pub(super) limits: Vec<(usize, &'a Limit)>,
     pub(super) fleet: Vec<FleetPlan<'a>>,
+}
+
+/// A limit for the whole fleet that a request is subject to.
+#[derive(Clone, Copy)]
+pub(super) struct FleetPlan<'a> {
+    /// The limit's index.
+    pub(super) index: usize,
+    pub(super) limit: &'a Limit,
+    pub(super) fleet: FleetLimit,
+    /// Whose bucket: a hash under the fleet's key, or under the node's own until it knows that.
+    pub(super) subject: SubjectHash,
 }
 
 impl<'a> Plan<'a> {

@@ -88,7 +88,8 @@ impl Gate {
             return Err(denial);
         }
         for Look { plan, mark, evaluation, fleet } in looks {
-            let evaluation = self.take_one(&plan, (mark, evaluation), groups, context, decision)?;
+            let evaluation =
+                self.take_one((&plan, groups), (mark, evaluation), context, decision)?;
             for one in fleet {
                 let about = evaluation.about(groups);
                 let taken = self.take_fleet(one, about, context, decision)?;
@@ -104,9 +105,8 @@ impl Gate {
     /// Takes the tokens of one subject that were looked at.
     fn take_one(
         &self,
-        plan: &Plan<'_>,
+        (plan, groups): (&Plan<'_>, Groups),
         (mut mark, mut evaluation): (Mark, Evaluation),
-        groups: Groups,
         context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &mut Decision,
     ) -> Result<Evaluation, Denial> {

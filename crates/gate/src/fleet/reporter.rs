@@ -12,19 +12,18 @@ use fleet::replica::due::{Due, Outgoing, Overdue};
 use fleet::replica::{Heard, Replica, Told};
 use fleet::terms::Terms;
 use fleet::wire::Answer;
-use model::bucket::RateTag;
-use model::hash::SubjectHash;
-use model::memory::{MemoryKey, SharedMemory, Step, update};
+use model::memory::SharedMemory;
 use model::push::{
     self, FLEET_BYTES_MAX, FLEET_REPORTS_MAX, FleetAnswers, FleetBucket, FleetReport, FleetReports,
     Message, PROTOCOL,
 };
-use model::time::{MonotonicNanos, UnixMicros};
+use model::time::MonotonicNanos;
 
+use super::change::{change_at, epoch};
 use super::link;
 use super::memo::{FleetMemo, Look};
-use super::slab::{self, BucketKey};
 use crate::config::{Config, Limit};
+use crate::slab::replicas::BucketKey;
 
 /// The shortest time between two calls.
 pub const CALL_GAP: Duration = Duration::from_millis(5);
@@ -271,42 +270,6 @@ enum Found {
     GivenUp(u32),
 }
 
-/// What all nodes are told of buckets without a token. Buckets of limits or rates that this node does not have are none
-/// of its business.
-pub fn hear_news(
-    config: &Config,
-    shared: &mut impl SharedMemory,
-    news: &[push::FleetNews],
-    now: MonotonicNanos,
-) -> usize {
-    let mut heard = 0_usize;
-    for one in news.iter().take(push::FLEET_NEWS_MAX) {
-        let Some((key, terms)) = one.bucket.as_ref().and_then(|bucket| known(config, bucket))
-        else {
-            continue;
-        };
-        let answer = Answer { epoch: epoch(one.epoch.as_ref()), remaining_us: one.remaining_us };
-        let room = config.storage.slab_bytes_max / 2;
-        let changed = change_at(shared, config, (&key, room), now, |replica| {
-            let before = replica.clone();
-            replica.hear(Told { answer, as_of: now }, &terms);
-            ((), *replica != before)
-        });
-        heard = heard.saturating_add(usize::from(changed.is_some()));
-    }
-    heard
-}
-
-/// A bucket that this node has a limit for.
-fn known(config: &Config, bucket: &FleetBucket) -> Option<(BucketKey, Terms)> {
-    let subject = bucket.subject.as_slice().try_into().ok().map(SubjectHash)?;
-    let rate = RateTag(bucket.rate);
-    let limit = config.limits.iter().find(|limit| limit.id == bucket.limit)?;
-    let named = if limit.rate.tag() == rate { Some(limit.rate) } else { rate.rate() };
-    let terms = super::terms(limit, named?)?;
-    Some((BucketKey { subject, limit: limit.id, rate }, terms))
-}
-
 /// The limit that a look is about, by its fingerprint, and what it is to the fleet.
 fn limit_of(config: &Config, look: &Look) -> Option<(u32, Terms)> {
     let limit = config.limits.get(look.limit)?;
@@ -324,31 +287,6 @@ fn change<T>(
     let key = BucketKey { subject: look.subject, limit: limit.id, rate: look.rate.tag() };
     let room = place.config.storage.slab_bytes_max;
     change_at(place.shared, place.config, (&key, room), now, step)
-}
-
-/// Changes a replica, if `step` says that it has; none if it cannot be read, there is no room for it, or too many
-/// others write.
-fn change_at<T>(
-    shared: &mut impl SharedMemory,
-    config: &Config,
-    (key, room): (&BucketKey, usize),
-    now: MonotonicNanos,
-    mut step: impl FnMut(&mut Replica) -> (T, bool),
-) -> Option<T> {
-    let at = MemoryKey::FleetSlab(key.subject.slab(config.storage.slabs));
-    let changed = update(shared, at, |present| {
-        let present = present.unwrap_or_default();
-        let Ok((place, mut replica)) = slab::find(present, key) else { return Step::Keep(None) };
-        let (answer, has_changed) = step(&mut replica);
-        if !has_changed {
-            return Step::Keep(Some(answer));
-        }
-        match slab::put(present.to_vec(), place, (key, &replica), room, now) {
-            Ok(slab) => Step::Write(slab, Some(answer)),
-            Err(slab::NoRoom) => Step::Keep(None),
-        }
-    });
-    changed.ok().flatten()
 }
 
 /// The answers, if there is one for each report, in their order.
@@ -377,10 +315,6 @@ fn report(limit: u32, look: &Look, terms: &Terms, outgoing: Outgoing) -> FleetRe
         rate: Some(push::Rate::from(&look.rate)),
         debt_percent: terms.debt.as_percent(),
     }
-}
-
-fn epoch(epoch: Option<&push::FleetEpoch>) -> Epoch {
-    epoch.map_or_else(Epoch::default, |epoch| Epoch { at: UnixMicros(epoch.at), id: epoch.id })
 }
 
 /// Which life of which node reports: the first half of its boot id.

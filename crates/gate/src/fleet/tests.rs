@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 
 use super::link;
 use super::memo::FleetMemo;
-use super::reporter::{CALL_GAP, Malformed, Place, Reporter, hear_news};
+use super::news::hear;
+use super::reporter::{CALL_GAP, Malformed, Place, Reporter};
 use crate::decide::{Context, Decision, Freshness, Gate, HeadersDecision, Verdict, WorkerMemo};
 use crate::request::testing::Plain;
 use crate::testing::{Time, at, base, event, gate, lift, name, state, user, zero};
@@ -161,7 +162,7 @@ impl World {
             let (_, news) = self.news.pop_front().unwrap();
             for node in &mut self.nodes {
                 let news = std::slice::from_ref(&news);
-                hear_news(node.gate.config(), &mut node.memory, news, now);
+                hear(node.gate.config(), &mut node.memory, news, now);
             }
         }
         for node in 0..self.nodes.len() {
@@ -208,7 +209,7 @@ impl World {
             let bucket = one.bucket.clone().unwrap();
             let subject = SubjectHash(bucket.subject.as_slice().try_into().unwrap());
             let epoch = one.epoch.unwrap_or_default();
-            let rate = Rate::try_from(one.rate.clone().unwrap()).unwrap();
+            let rate = Rate::try_from(one.rate.unwrap()).unwrap();
             assert_eq!(rate.tag().0, bucket.rate);
             let partition = Partition(0);
             let report = Report {

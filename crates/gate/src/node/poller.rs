@@ -20,7 +20,7 @@ use super::{FreshnessCache, keys, read_progress};
 use crate::config::Config;
 use crate::decide::{Freshness, Gate};
 use crate::fleet::link;
-use crate::fleet::reporter::hear_news;
+use crate::fleet::news;
 
 /// The first and the longest wait after a failed poll.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -237,7 +237,7 @@ impl Poller {
         if gate.config().has_fleet_limits() {
             let told = link::store(shared, batch.fleet_key.as_ref(), batch.fleet_nodes);
             report.fleet = told.err();
-            report.news = hear_news(gate.config(), shared, &batch.news, now);
+            report.news = news::hear(gate.config(), shared, &batch.news, now);
         }
         // What the invalidator said was true when it answered, however late it is heard here.
         let said_at = now.min(sent_at.saturating_add(nanos(HOLD_MAX)));

@@ -3,7 +3,7 @@
 use ::fleet::epoch::Epoch;
 
 use super::*;
-use crate::fleet::slab::BUCKET_BYTES;
+use crate::slab::replicas::BUCKET_BYTES;
 
 /// A world of one node with 16 slabs that have room for so many buckets each.
 fn tight(buckets: usize) -> World {
@@ -42,7 +42,7 @@ fn news_of_strangers_take_no_more_than_half_of_the_room() {
     };
     let Node { gate, memory, .. } = &mut world.nodes[0];
     for number in 0..100 {
-        hear_news(gate.config(), memory, &[news(number)], now);
+        hear(gate.config(), memory, &[news(number)], now);
     }
     let slab = memory.read(MemoryKey::FleetSlab(0)).0.unwrap();
     assert_eq!((slab.len() - 1) / BUCKET_BYTES, 4);
@@ -62,7 +62,7 @@ fn news_of_strangers_take_no_more_than_half_of_the_room() {
             ..news(1)
         },
     ];
-    assert_eq!(hear_news(gate.config(), memory, &others, now), 0);
+    assert_eq!(hear(gate.config(), memory, &others, now), 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How replicas of the fleet's buckets stand in shared memory: apart from everything else, so that who has no limit
 //! for the fleet reads and writes nothing of it.
 //!
-//! A fixed number of slabs each hold the buckets of the subjects that hash there, as those in [`crate::slab`] do. Layout,
+//! A fixed number of slabs each hold the buckets of the subjects that hash there, as those of [`super`] do. Layout,
 //! little-endian: the version byte, then entries of `subject [16] | limit u32 | rate u32 | length u8 | replica`, a
 //! replica as the crate `fleet` packs it. The subject is a hash under the fleet's key, or under the node's own until it
 //! knows that.
