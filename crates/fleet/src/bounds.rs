@@ -37,6 +37,18 @@ impl Budget {
         Self { rate, bucket: Bucket::default() }
     }
 
+    /// The same budget with what was used of it, as [`Budget::bucket`] says.
+    #[must_use]
+    pub fn used(self, bucket: Bucket) -> Self {
+        Self { bucket, ..self }
+    }
+
+    /// What is left of it.
+    #[must_use]
+    pub fn bucket(&self) -> Bucket {
+        self.bucket
+    }
+
     /// Uses one, if there is one.
     pub fn use_one(&mut self, now: MonotonicNanos) -> bool {
         let Ok((bucket, _)) = self.bucket.take(&self.rate, now) else {

@@ -167,7 +167,7 @@ pub struct FleetLimit {
     pub debt: DebtMax,
     /// What is done while the node hears nothing of the fleet.
     pub on_loss: OnLoss,
-    /// How many subjects a worker may report that it sees for the first time.
+    /// How many subjects the node may report that it sees for the first time.
     pub first_sights: Rate,
 }
 

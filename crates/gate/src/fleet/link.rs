@@ -1,8 +1,10 @@
 //! Whether this node hears of the fleet, and under which key the fleet knows subjects: in shared memory, for all VMs.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use fleet::wire::Partition;
+use model::bucket::Bucket;
 use model::hash::HashKey;
 use model::memory::{MemoryKey, SharedMemory, Step, update};
 use model::push::{self, FleetUse, Message};
@@ -22,6 +24,8 @@ pub struct Known {
     pub nodes: u32,
     /// Since when reports have had no answer.
     pub waiting_since: Option<MonotonicNanos>,
+    /// What is left of the budget of each limit for subjects at first sight, by the limit's fingerprint.
+    pub(super) first_sights: HashMap<u32, Bucket>,
 }
 
 /// What this node knows.
@@ -33,6 +37,11 @@ pub fn read(shared: &mut impl SharedMemory) -> Known {
         partitions: key.and_then(|key| u16::try_from(key.partitions).ok()).unwrap_or(1),
         nodes: link.nodes,
         waiting_since: Some(link.waiting_since).filter(|since| *since > 0),
+        first_sights: link
+            .first_sights
+            .into_iter()
+            .map(|(id, full_at)| (id, Bucket { full_at }))
+            .collect(),
     }
 }
 
@@ -87,11 +96,20 @@ pub fn store(
     Ok(())
 }
 
-/// Notes that reports were sent.
-pub(super) fn note_sent(shared: &mut impl SharedMemory, now: MonotonicNanos) {
+/// Notes that reports were sent, and what of the budgets is used now: of two workers at the same time the one that has used
+/// more counts.
+pub(super) fn note_sent(
+    shared: &mut impl SharedMemory,
+    first_sights: &HashMap<u32, Bucket>,
+    now: MonotonicNanos,
+) {
     change(shared, |link| {
         if link.waiting_since == 0 {
             link.waiting_since = now;
+        }
+        for (limit, bucket) in first_sights {
+            let known = link.first_sights.entry(*limit).or_default();
+            *known = bucket.full_at.max(*known);
         }
     });
 }

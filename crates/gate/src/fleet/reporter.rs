@@ -4,6 +4,7 @@
 //! apart. A report stands in its replica until it is answered, so that any worker can send it again: after a
 //! call that failed, and after the worker that had sent it is gone.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use fleet::bounds::{Budget, may_report};
@@ -12,6 +13,7 @@ use fleet::replica::due::{Due, Outgoing, Overdue};
 use fleet::replica::{Heard, Replica, Told};
 use fleet::terms::Terms;
 use fleet::wire::Answer;
+use model::bucket::Bucket;
 use model::memory::SharedMemory;
 use model::push::{
     self, FLEET_BYTES_MAX, FLEET_REPORTS_MAX, FleetAnswers, FleetBucket, FleetReport, FleetReports,
@@ -43,7 +45,7 @@ pub struct Reporter {
     /// Random: what this worker's reports have in common, and no other worker's have.
     tag: u32,
     serial: u32,
-    /// What of the first sights of each limit may be reported.
+    /// What of the first sights of each limit may be reported, by the limit's index: as all workers of the node have left it.
     first_sights: Vec<Option<Budget>>,
     under_way: Option<Call>,
     /// When it was last asked whether the node is still cut off.
@@ -90,8 +92,7 @@ impl Reporter {
     /// One that has not reported anything. `tag` is random.
     #[must_use]
     pub fn new(config: &Config, tag: u32) -> Self {
-        let budget = |limit: &Limit| Some(Budget::new(limit.fleet?.first_sights));
-        let first_sights = config.limits.iter().map(budget).collect();
+        let first_sights = vec![None; config.limits.len()];
         Self { tag, serial: 0, first_sights, under_way: None, probed_at: 0 }
     }
 
@@ -110,6 +111,7 @@ impl Reporter {
         // Without the fleet's key there is nothing to call its buckets by.
         let key = place.memo.get(place.shared).key.as_ref().map(|(version, _)| *version);
         let reports_max = place.memo.reports_max(now);
+        self.read_budgets(place);
         let (mut reports, mut sent, mut waits) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..LOOKS_PER_CALL_MAX {
             let Some(look) = place.memo.pop(now) else { break };
@@ -143,7 +145,7 @@ impl Reporter {
         if reports.is_empty() && !self.is_to_probe(place.memo, now) {
             return called;
         }
-        link::note_sent(place.shared, now);
+        link::note_sent(place.shared, &self.budgets(place.config), now);
         place.memo.call_again_at(None);
         self.under_way = Some(Call { sent_at: now, reports: sent });
         called.reports = Some(FleetReports {
@@ -155,6 +157,22 @@ impl Reporter {
             reports,
         });
         called
+    }
+
+    /// Takes over what the node has left of the budgets for first sights.
+    fn read_budgets(&mut self, place: &mut Place<'_, impl SharedMemory>) {
+        let known = &place.memo.get(place.shared).first_sights;
+        let budget = |limit: &Limit| {
+            let left = known.get(&limit.id).copied().unwrap_or_default();
+            Some(Budget::new(limit.fleet?.first_sights).used(left))
+        };
+        self.first_sights = place.config.limits.iter().map(budget).collect();
+    }
+
+    /// What is left of them now, by the fingerprints of the limits.
+    fn budgets(&self, config: &Config) -> HashMap<u32, Bucket> {
+        let all = config.limits.iter().zip(&self.first_sights);
+        all.filter_map(|(limit, budget)| Some((limit.id, (*budget)?.bucket()))).collect()
     }
 
     /// Whether to call without a report. A node that is cut off has perhaps nothing to report, and lets nothing

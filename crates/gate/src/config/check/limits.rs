@@ -72,7 +72,7 @@ fn limit(field: &str, raw: raw::Limit, rest: &Rest<'_>) -> Checked<Limit> {
     })
 }
 
-/// Most first sights that a worker may report in a second.
+/// Most first sights that a node may report in a second.
 const FIRST_SIGHTS_MAX: u32 = 10_000;
 
 /// How many it may unless the configuration says.
