@@ -7,7 +7,7 @@
 //! I/O and no host call.
 //!
 //! **Not for**: how reports and answers travel, in which memory replicas lie, and which subjects and limits
-//! there are. Nothing uses these rules yet but their tests.
+//! there are: that is `gate::fleet`'s, and the daemon's.
 //!
 //! **Begin with** [`replica`], then [`ledger`]. Instants of different hosts are never compared: a node's are on its
 //! own clock that never goes back, Redis's are on Redis's, and between them only spans of time travel.
