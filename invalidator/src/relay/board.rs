@@ -33,11 +33,10 @@ struct Posted {
 }
 
 impl Posted {
-    /// News for a node; nothing if the bucket has filled by now, or they are too old.
-    fn to_wire(self, now: Duration) -> Option<FleetNews> {
+    /// Whether it still tells something: the bucket has not filled by now, and it is not too old.
+    fn tells(&self, now: Duration) -> bool {
         let ago = now.saturating_sub(self.at);
-        let wire = messages::news(&self.news, ago);
-        (ago < KEPT_FOR && wire.remaining_us > 0).then_some(wire)
+        ago < KEPT_FOR && u128::from(self.news.answer.remaining_us) > ago.as_micros()
     }
 }
 
@@ -62,13 +61,14 @@ impl Board {
 
     /// Whether there are news after this place that still tell something.
     pub(super) fn has_after(&self, seen: u64, now: Duration) -> bool {
-        self.newest(seen).any(|posted| posted.to_wire(now).is_some())
+        self.newest(seen).any(|posted| posted.tells(now))
     }
 
     /// The newest news after this place, at most `room`, in the order in which they came; and how many were left out.
     pub(super) fn after(&self, seen: u64, room: usize, now: Duration) -> (Vec<FleetNews>, usize) {
-        let mut all = self.newest(seen).filter_map(|posted| posted.to_wire(now));
-        let mut news: Vec<_> = all.by_ref().take(room).collect();
+        let mut all = self.newest(seen).filter(|posted| posted.tells(now));
+        let to_wire = |posted: Posted| messages::news(&posted.news, now.saturating_sub(posted.at));
+        let mut news: Vec<_> = all.by_ref().take(room).map(to_wire).collect();
         news.reverse();
         (news, all.count())
     }

@@ -234,6 +234,35 @@ impl Inner {
     }
 }
 
+/// Why reports have no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Uncounted {
+    /// There is no connection, or it has ended.
+    Unreachable,
+    /// No answer came in time.
+    Late,
+    /// They were refused: the code of the error.
+    Refused(String),
+    /// What was answered is not what the script answers.
+    Strange,
+}
+
+impl Uncounted {
+    /// Every name.
+    pub const NAMES: [&'static str; 4] = ["unreachable", "late", "refused", "strange"];
+
+    /// As a metric label.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Late => "late",
+            Self::Refused(_) => "refused",
+            Self::Strange => "strange",
+        }
+    }
+}
+
 fn is_recent(at: Option<Duration>, now: Duration) -> bool {
     at.is_some_and(|at| now.saturating_sub(at) < TAKES_PART_FOR)
 }
