@@ -24,7 +24,7 @@ const CHANNEL: &str = "portcullis.fleet.0";
 
 fn daemon(redis: &Redis, name: &str, more: &str) -> Daemon {
     let config = format!(
-        "[fleet]\nname = \"{name}\"\n{more}\n[sources.redis]\nurl = \"{}\"\n\
+        "fleet.name = \"{name}\"\n{more}\n[sources.redis]\nurl = \"{}\"\n\
          ping_interval = \"100ms\"\ndead_after = \"1s\"\n",
         redis.url()
     );
@@ -34,7 +34,7 @@ fn daemon(redis: &Redis, name: &str, more: &str) -> Daemon {
 }
 
 /// A node with limits across the fleet.
-struct Sharing {
+pub(crate) struct Sharing {
     node: Node,
     socket: std::path::PathBuf,
     serial: u64,
@@ -43,7 +43,7 @@ struct Sharing {
 
 impl Sharing {
     /// Polls until it has the key.
-    fn start(daemon: &Daemon, name: &str) -> Self {
+    pub(crate) fn start(daemon: &Daemon, name: &str) -> Self {
         let mut node = Node::new(daemon, name, &format!("boot-{name}"));
         node.next.fleet = Some(FleetUse::default());
         let key = FleetKey::default();
@@ -56,7 +56,7 @@ impl Sharing {
     }
 
     /// Polls once, and takes the key over if there is one.
-    fn poll(&mut self) -> Batch {
+    pub(crate) fn poll(&mut self) -> Batch {
         let batch = self.node.poll();
         if let Some(key) = &batch.fleet_key {
             self.key = key.clone();
@@ -91,7 +91,7 @@ impl Sharing {
     }
 
     /// How long until the bucket is full, in tokens, once so many more were taken.
-    fn take(&mut self, subject: u8, takes: u32) -> f64 {
+    pub(crate) fn take(&mut self, subject: u8, takes: u32) -> f64 {
         let call = self.call(subject, takes);
         tokens(&self.send(&call).unwrap())
     }

@@ -73,7 +73,7 @@ fn a_damaged_key_is_made_anew() {
 fn a_key_of_a_file_is_the_same_for_all_and_is_watched() {
     let directory = tempfile::tempdir().unwrap();
     let path = private(directory.path(), "key", &format!("{HEX}\n"));
-    let more = format!("key_file = \"{}\"", path.display());
+    let more = format!("fleet.key_file = \"{}\"", path.display());
     let redis = Redis::start(free_port(), &[]);
     let (a, b) = (daemon(&redis, "a", &more), daemon(&redis, "b", &more));
     let (mut one, mut other) = (Sharing::start(&a, "n-a"), Sharing::start(&b, "n-b"));
