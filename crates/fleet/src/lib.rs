@@ -3,8 +3,8 @@
 //! **For**: what a node holds of the fleet's bucket of one subject under one limit, and decides by
 //! ([`replica`]); when it reports what it took; what Redis does with reports and answers ([`ledger`], which
 //! `invalidator/redis/fleet.lua` does in the same way); what a node does that is cut off ([`loss`]); and by how much
-//! too many requests can be admitted ([`overshoot`]). Plain computation on arguments: there is no clock, no
-//! I/O and no host call.
+//! too many requests can be admitted ([`overshoot`]); and how messages of nodes ([`messages`]) and what Redis says
+//! ([`lines`]) are read. Plain computation on arguments: there is no clock, no I/O and no host call.
 //!
 //! **Not for**: how reports and answers travel, in which memory replicas lie, and which subjects and limits
 //! there are: that is `gate::fleet`'s, and the daemon's.
@@ -15,7 +15,9 @@
 pub mod bounds;
 pub mod epoch;
 pub mod ledger;
+pub mod lines;
 pub mod loss;
+pub mod messages;
 pub mod overshoot;
 pub mod replica;
 pub mod terms;

@@ -1,0 +1,116 @@
+//! Keeps the connection for calls, and what every node has to know besides answers: the fleet's key, and how many Envoys
+//! there are.
+
+use std::time::Duration;
+
+use redis::{ErrorKind, RedisError};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use super::super::connect::Link;
+use super::super::write::ends_connection;
+use super::super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff};
+use crate::fence::Members;
+use crate::hub::{Hub, Ledger};
+use crate::relay::HashKey;
+
+/// Longest wait for the answer to one command. A call of a node waits no longer than a second.
+const RESPONSE_MAX: Duration = Duration::from_millis(900);
+/// How often the key is looked at: Redis may have lost it, and somebody may have made another one.
+const KEY_INTERVAL: Duration = Duration::from_secs(3);
+/// The pause after Redis has refused something.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+/// How often Envoys are counted, at least.
+const CENSUS_INTERVAL: Duration = Duration::from_secs(5);
+/// And so much longer for each daemon, since each reads what all have said: with a thousand of them, once a minute.
+const CENSUS_PER_DAEMON: Duration = Duration::from_millis(50);
+
+impl RedisSource {
+    /// One connection after the other.
+    pub(super) async fn keep_ledger(&self, hub: &Hub) {
+        let mut pauses = backoff();
+        let mut was_open = false;
+        loop {
+            let mut is_open = false;
+            let lost = match self.servers.connect(RESPONSE_MAX).await {
+                Ok(link) => self.serve_ledger(hub, link, &mut is_open).await,
+                Err(lost) => lost,
+            };
+            self.ledger.set_open(None);
+            if is_open {
+                pauses = backoff();
+            }
+            if is_open && std::mem::replace(&mut was_open, true) {
+                hub.metrics.fleet.reconnected();
+            }
+            let pause = pauses.next().unwrap_or(BACKOFF_MAX);
+            let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            let part = "ledger";
+            warn!(source = REDIS, part, cause = %lost, retry_ms, "the fleet's buckets are lost");
+            sleep(pause).await;
+        }
+    }
+
+    /// Until the connection is lost. It is open to calls once the key is known.
+    async fn serve_ledger(&self, hub: &Hub, mut link: Link, is_open: &mut bool) -> Lost {
+        let mut census_at = Instant::now();
+        loop {
+            let mut pause = KEY_INTERVAL;
+            match self.agree_on_key(hub, &mut link).await {
+                Ok(()) if !*is_open => {
+                    self.ledger.set_open(Some(link.clone()));
+                    *is_open = true;
+                    info!(source = REDIS, "the fleet's buckets can be reached");
+                }
+                Ok(()) => {}
+                Err(error) if ends_connection(&error) => return error.into(),
+                Err(error) => {
+                    let what = "Redis does not hand out the key of limits across the fleet";
+                    warn!(source = REDIS, cause = %error, "{what}");
+                    pause = REFUSED_PAUSE;
+                }
+            }
+            if *is_open && Instant::now() >= census_at {
+                census_at = match self.count_envoys(hub, &mut link).await {
+                    Ok(next) => Instant::now() + next,
+                    Err(error) if ends_connection(&error) => return error.into(),
+                    Err(error) => {
+                        warn!(source = REDIS, cause = %error, "Envoys of the fleet are not counted");
+                        Instant::now() + REFUSED_PAUSE
+                    }
+                };
+            }
+            // A call that finds the connection gone does not wait for the next look.
+            let _ = timeout(pause, self.ledger.lost.notified()).await;
+            if *is_open && !self.ledger.is_open() {
+                return Lost::Closed;
+            }
+        }
+    }
+
+    /// Takes over the key that Redis has, or makes one if it has none.
+    async fn agree_on_key(&self, hub: &Hub, link: &mut Link) -> Result<(), RedisError> {
+        if hub.relay.is_configured() {
+            // A sign of life all the same.
+            return redis::cmd("PING").query_async(link).await;
+        }
+        let (mut version, mut key) = ([0; 8], [0; 16]);
+        if getrandom::fill(&mut version).and_then(|()| getrandom::fill(&mut key)).is_err() {
+            return Err((ErrorKind::Client, "the system has no random bytes").into());
+        }
+        let ours = HashKey::of_random(version, key);
+        let mut call = self.ledger.key.key(&self.scripts.layout.fleet_key);
+        let text: Vec<u8> = call.arg(ours.to_text()).invoke_async(link).await?;
+        let strange = || RedisError::from((ErrorKind::Parse, "the fleet's key has another form"));
+        hub.fleet_key_agreed(HashKey::read(&text).ok_or_else(strange)?);
+        Ok(())
+    }
+
+    /// How many Envoys poll; gives when to count them again.
+    async fn count_envoys(&self, hub: &Hub, link: &mut Link) -> Result<Duration, RedisError> {
+        let members: Members = self.fences.read_members(&self.scripts.layout.daemons, link).await?;
+        hub.relay.set_nodes(u32::try_from(members.live_envoys()).unwrap_or(u32::MAX));
+        let daemons = u32::try_from(members.daemons.len()).unwrap_or(u32::MAX);
+        Ok(CENSUS_INTERVAL.saturating_add(CENSUS_PER_DAEMON.saturating_mul(daemons)))
+    }
+}

@@ -1,0 +1,148 @@
+//! Hears news of buckets without a token. What is published while nobody listens is lost, which is harmless.
+
+use std::time::Duration;
+
+use fleet::lines;
+use fleet::wire::Partition;
+use futures_util::{FutureExt, StreamExt};
+use redis::Msg;
+use redis::aio::PubSub;
+use tokio::task::yield_now;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{info, warn};
+
+use super::super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff};
+use crate::hub::Hub;
+use crate::relay::PARTITIONS;
+
+/// Most messages that are read at once, before others have their turn.
+const TURN: usize = 64;
+/// Most messages that are read in one second: what comes beyond is dropped unread. Each has at most
+/// [`fleet::bounds::NEWS_PER_CALL_MAX`] news.
+const PER_SECOND_MAX: usize = 20_000;
+/// The pause after Redis has refused the subscription.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+/// How many messages may still be read in this second.
+#[derive(Debug, Default)]
+struct Pace {
+    second: u64,
+    read: usize,
+}
+
+impl Pace {
+    /// Whether one more may be read; `now` is the daemon's steady clock.
+    fn admits(&mut self, now: Duration) -> bool {
+        if now.as_secs() != self.second {
+            *self = Self { second: now.as_secs(), read: 0 };
+        }
+        self.read = self.read.saturating_add(1);
+        self.read <= PER_SECOND_MAX
+    }
+}
+
+impl RedisSource {
+    /// Listens, again and again.
+    pub(super) async fn hear_news_forever(&self, hub: &Hub) {
+        let channels: Vec<_> =
+            (0..PARTITIONS).map(|number| self.ledger.channel(Partition(number))).collect();
+        let mut pauses = backoff();
+        loop {
+            let mut pause = pauses.next().unwrap_or(BACKOFF_MAX);
+            let lost = match self.servers.subscribe(&channels).await {
+                Ok(pubsub) => {
+                    (pauses, pause) = (backoff(), super::super::BACKOFF_MIN);
+                    info!(source = REDIS, "news of the fleet's buckets are heard");
+                    self.hear_news(hub, pubsub, &channels).await
+                }
+                Err(lost) => {
+                    if is_refused(&lost) {
+                        pause = REFUSED_PAUSE;
+                    }
+                    lost
+                }
+            };
+            let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            let part = "news";
+            warn!(source = REDIS, part, cause = %lost, retry_ms, "news of the fleet are lost");
+            sleep(pause).await;
+        }
+    }
+
+    async fn hear_news(&self, hub: &Hub, pubsub: PubSub, channels: &[String]) -> Lost {
+        let (mut sink, mut stream) = pubsub.split();
+        let patience = self.config.dead_after;
+        let keep_alive = async {
+            let mut ticks = interval(self.config.ping_interval);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                match timeout(patience, sink.ping::<redis::Value>()).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return Lost::from(error),
+                    Err(_) => return Lost::Silent,
+                }
+            }
+        };
+        let hear = async {
+            let mut pace = Pace::default();
+            loop {
+                let Some(first) = stream.next().await else { return Lost::Closed };
+                take_in(hub, &first, channels, &mut pace);
+                // The library reads ahead: what it has goes at once to where it is bounded.
+                for _ in 1..TURN {
+                    match stream.next().now_or_never() {
+                        Some(Some(message)) => take_in(hub, &message, channels, &mut pace),
+                        Some(None) => return Lost::Closed,
+                        None => break,
+                    }
+                }
+                yield_now().await;
+            }
+        };
+        tokio::select! {
+            lost = keep_alive => lost,
+            lost = hear => lost,
+        }
+    }
+}
+
+/// Whoever can publish can publish anything, as often as it likes.
+fn take_in(hub: &Hub, message: &Msg, channels: &[String], pace: &mut Pace) {
+    let now = hub.now().mono;
+    if !pace.admits(now) {
+        hub.metrics.fleet.dropped(1);
+        return;
+    }
+    let channel = message.get_channel_name();
+    let at = channels.iter().position(|one| one == channel);
+    let Some(number) = at.and_then(|at| u16::try_from(at).ok()) else { return };
+    let heard = lines::message(message.get_payload_bytes(), Partition(number), PARTITIONS);
+    hub.metrics.fleet.heard(heard.news.len(), heard.malformed);
+    if heard.malformed > 0
+        && let Some(left_out) = hub.throttles.fleet_limits.admit("news", now)
+    {
+        let lines = heard.malformed;
+        warn!(source = REDIS, lines, left_out, "what is no news was published as news of the fleet");
+    }
+    hub.relay.hear(heard.news, now);
+}
+
+/// Whether it is a right that is missing, which does not come back within a moment.
+fn is_refused(lost: &Lost) -> bool {
+    matches!(lost, Lost::Redis(error) if error.code() == Some("NOPERM"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_flood_so_many_messages_are_read_in_a_second() {
+        let mut pace = Pace::default();
+        let count = |pace: &mut Pace, now| (0..PER_SECOND_MAX * 2).filter(|_| pace.admits(now)).count();
+        assert_eq!(count(&mut pace, Duration::from_millis(1_500)), PER_SECOND_MAX);
+        assert_eq!(count(&mut pace, Duration::from_millis(1_999)), 0);
+        assert_eq!(count(&mut pace, Duration::from_secs(2)), PER_SECOND_MAX);
+    }
+}
