@@ -16,6 +16,8 @@ LARGE_BODY = 64 * 1024
 SMALL_BODY = 1024
 BODY_MAX = 128 * 1024
 ROUTE = {"cluster": "answering"}
+# What makes a descriptor of the user, for Envoy's own limiters.
+USER_ACTION = {"request_headers": {"header_name": "x-user-id", "descriptor_key": "user"}}
 
 
 @dataclass
@@ -56,9 +58,13 @@ def no_filter() -> list[Row]:
 
 def _local_ratelimit(max_tokens: int, fill: str, dynamic_max: int) -> dict:
     bucket = {"max_tokens": max_tokens, "tokens_per_fill": max_tokens, "fill_interval": fill}
+    return local_ratelimit(bucket, dynamic_max)
+
+
+def local_ratelimit(bucket: dict, dynamic_max: int, **more) -> dict:
+    """Such a bucket for each user, of whom there are so many at most; `more` are further settings."""
     # A descriptor without a value stands for every value: a bucket for each user.
     descriptor = {"entries": [{"key": "user"}], "token_bucket": bucket}
-    action = {"request_headers": {"header_name": "x-user-id", "descriptor_key": "user"}}
     everything = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
     return edge.http_filter(
         "local_ratelimit",
@@ -69,7 +75,8 @@ def _local_ratelimit(max_tokens: int, fill: str, dynamic_max: int) -> dict:
         filter_enforced=everything,
         descriptors=[descriptor],
         max_dynamic_descriptors=dynamic_max,
-        rate_limits=[{"actions": [action]}],
+        rate_limits=[{"actions": [USER_ACTION]}],
+        **more,
     )
 
 
@@ -164,15 +171,12 @@ def ours(daemon: Daemon) -> list[Row]:
 # ---- over the network --------------------------------------------------------------------------
 
 
-def remote(daemon: Daemon, services: peers.Peers, answering_port: int) -> list[Row]:
-    # The rate limit filter looks at routes to clusters only, so these rows have an upstream.
-    authz = edge.http_filter(
-        "ext_authz",
-        "ext_authz.v3.ExtAuthz",
-        transport_api_version="V3",
-        grpc_service={"envoy_grpc": {"cluster_name": "authz"}, "timeout": "1s"},
-    )
-    limiter = edge.http_filter(
+LIMITED_ROUTE = {**ROUTE, "rate_limits": [{"actions": [USER_ACTION]}]}
+
+
+def asking_ratelimit() -> dict:
+    """Envoy's filter that asks envoyproxy/ratelimit, in the cluster `ratelimit`."""
+    return edge.http_filter(
         "ratelimit",
         "ratelimit.v3.RateLimit",
         domain=peers.DOMAIN,
@@ -183,8 +187,16 @@ def remote(daemon: Daemon, services: peers.Peers, answering_port: int) -> list[R
             "grpc_service": {"envoy_grpc": {"cluster_name": "ratelimit"}},
         },
     )
-    action = {"request_headers": {"header_name": "x-user-id", "descriptor_key": "user"}}
-    limited = {**ROUTE, "rate_limits": [{"actions": [action]}]}
+
+
+def remote(daemon: Daemon, services: peers.Peers, answering_port: int) -> list[Row]:
+    # The rate limit filter looks at routes to clusters only, so these rows have an upstream.
+    authz = edge.http_filter(
+        "ext_authz",
+        "ext_authz.v3.ExtAuthz",
+        transport_api_version="V3",
+        grpc_service={"envoy_grpc": {"cluster_name": "authz"}, "timeout": "1s"},
+    )
     answering = envoys.cluster("answering", answering_port)
     common = {"baseline": "no filter, upstream"}
     return [
@@ -208,10 +220,10 @@ def remote(daemon: Daemon, services: peers.Peers, answering_port: int) -> list[R
         ),
         Row(
             "envoyproxy/ratelimit with Redis",
-            [limiter],
+            [asking_ratelimit()],
             uniform(),
             clusters=[answering, edge.grpc_cluster("ratelimit", services.ratelimit_port)],
-            route=limited,
+            route=LIMITED_ROUTE,
             beside=services.ratelimit_processes,
             **common,
         ),

@@ -142,7 +142,9 @@ def test_the_bound_is_the_formula_of_the_documents():
 
 
 def test_the_most_requests_within_a_span_are_counted_at_each_node_and_user():
-    log = story(*[(s / 100, True) for s in range(100)]) + story(*[(s / 100, True) for s in range(100)], node=1)
+    log = story(*[(s / 100, True) for s in range(100)]) + story(
+        *[(s / 100, True) for s in range(100)], node=1
+    )
     assert bound.requests_max(log, 0.055) == 6
     assert bound.requests_max(log + story((0.5, False), user=7), 0.055) == 6
     assert bound.requests_max(story((0.0, True), (1.0, True), took_s=1.5), 0.1) == 2, "under way together"

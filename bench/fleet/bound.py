@@ -26,7 +26,9 @@ def requests_max(log: Log, span_s: float) -> int:
             sent, answered = lanes.setdefault((entry.node, entry.user), ([], []))
             sent.append(entry.sent_s)
             answered.append(entry.answered_s)
-    return max((_within(sorted(sent), sorted(answered), span_s) for sent, answered in lanes.values()), default=0)
+    return max(
+        (_within(sorted(sent), sorted(answered), span_s) for sent, answered in lanes.values()), default=0
+    )
 
 
 def _within(sent: list[float], answered: list[float], span_s: float) -> int:
@@ -37,3 +39,10 @@ def _within(sent: list[float], answered: list[float], span_s: float) -> int:
             before += 1
         most = max(most, count - before)
     return most
+
+
+def restart_max(limit: Limit, told_s: float, requests: int) -> float:
+    """How many tokens the restart of a node can add: it knows nothing until its first answer, and what it had taken and
+    not reported is not counted."""
+    unknown = min(limit.tokens + limit.per_second * told_s, requests)
+    return unknown + limit.unreported_max + requests

@@ -1,8 +1,8 @@
 """What was admitted, beside what one exact bucket admits of the same requests. No clock, no I/O.
 
-A request was decided between the instant when it was sent and the one when its answer came. `entitled` feeds an exact bucket
-in the middle. `Overshoot` has two figures, since where a span of time begins and ends among requests that are under
-way is not known: so much was surely admitted too much, and no more than so much can have been.
+A request was decided between the instant when it was sent and the one when its answer came. `entitled` feeds an exact
+bucket in the middle. `Overshoot` has two figures, since where a span of time begins and ends among requests that are
+under way is not known: so much was surely admitted too much, and no more than so much can have been.
 """
 
 from dataclasses import dataclass
@@ -91,8 +91,8 @@ def overshoot(decided: list[Entry], limit: Limit) -> Overshoot:
 
 
 def _most(ends: list[float], begins: list[float], limit: Limit) -> float:
-    """The largest count in any span, less bucket and rate: a count of `ends` up to its last instant, less one of `begins`
-    before its first. Both are sorted."""
+    """The largest count in any span, less bucket and rate. A span's count is that of `ends` up to its last instant,
+    less that of `begins` before its first. Both are sorted."""
     rate, most, lowest, begun = limit.per_second, 0.0, float("inf"), 0
     for ended, end_s in enumerate(ends, 1):
         while begun < len(begins) and begins[begun] <= end_s:
