@@ -94,6 +94,10 @@ def native() -> list[Row]:
 # ---- ours --------------------------------------------------------------------------------------
 
 
+# A node reports each user who asks again after a quarter of the time in which the bucket fills.
+FLEET_LIMIT = {"name": "fleet-wide", "key": "user", **ENDLESS, "fill_interval": "60s", "fleet": {}}
+
+
 def _limit(name: str, key: str | dict = "user") -> dict:
     return {"name": name, "key": key, **ENDLESS}
 
@@ -139,6 +143,7 @@ def gate(name: str, daemon: Daemon, what: Callable, wasm: Path | None = None, **
 
 def ours(daemon: Daemon) -> list[Row]:
     headers = plugin(responses={"ratelimit_headers": "always"})
+    fleet = plugin(limits=[FLEET_LIMIT])
     three = plugin(limits=[_limit("per-user"), _limit("per-minute"), _limit("per-address", "client_ip")])
     signatures = plugin(**signed.CONFIG)
     many = uniform(MANY_USERS)
@@ -147,6 +152,7 @@ def ours(daemon: Daemon) -> list[Row]:
     return [
         gate("gate: block check and bucket", daemon, uniform()),
         gate("gate, RateLimit headers", daemon, uniform(), config=headers),
+        gate("gate, fleet limit", daemon, uniform(), config=fleet, beside=[daemon.process]),
         gate("gate, three limits", daemon, uniform(), config=three),
         gate("gate, blocked users", daemon, uniform(prefix="b"), rejected=True),
         gate("gate, 1,000,000 users", daemon, many),

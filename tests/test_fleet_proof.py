@@ -1,8 +1,13 @@
-"""The judge of the fleet's proof says what is so: stories whose answer is known, and Envoys whose limit is their own."""
+"""The judge of the fleet's proof says what is so: of stories whose answer is known, and of Envoys of which it is."""
 
+import asyncio
+import dataclasses
 import itertools
 import random
+import re
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +15,9 @@ from harness import artifacts
 
 sys.path.insert(0, str(artifacts.REPOSITORY))
 
-from bench.fleet import bound, judge, patterns
+from bench.fleet import bound, contenders, judge, nodes, patterns, runs
 from bench.fleet import log as logs
+from bench.fleet.client import Client, Head
 from bench.fleet.limits import CASES, MANY, SMALL, Case, Limit
 from bench.fleet.log import LET_THROUGH, NO_ANSWER, REJECTED, Entry
 
@@ -207,6 +213,85 @@ def test_ten_thousand_users_have_ten_who_ask_for_too_much():
     assert all(counts[user] > 10 * entitled for user in range(10))
     assert sum(count > entitled for count in counts.values()) == 10
     assert len(counts) > 9_000
+
+
+# ---- real Envoys -------------------------------------------------------------------------------
+
+
+QUICK = patterns.Plan(patterns.UNIFORM, SMALL, NODES, 4)
+
+
+def quick(contender: contenders.Contender, directory, plan: patterns.Plan = QUICK) -> runs.Run:
+    with nodes.running(nodes.setup(contender, plan.case), plan.nodes, directory) as fleet:
+        return runs.run(fleet, contender, plan, directory / "log.csv")
+
+
+@pytest.fixture
+def short():
+    """A Unix socket's path has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="pc-") as name:
+        yield Path(name)
+
+
+def test_envoys_that_are_limited_each_for_itself_admit_so_many_times_too_much(short):
+    found = quick(contenders.EVERY[contenders.NATIVE], short)
+    assert found.verdict.entitled == pytest.approx(140, abs=2)
+    assert found.verdict.admitted == found.reached == pytest.approx(NODES * 140, rel=0.05)
+    assert found.verdict.overshoot.surely == pytest.approx((NODES - 1) * 140, rel=0.1)
+    assert len((short / "log.csv").read_text().split()) == found.verdict.offered + 1
+    assert found.misses() == [], "no goal is about it"
+    ours = dataclasses.replace(found, contender=dataclasses.replace(found.contender, is_ours=True))
+    assert len(ours.misses()) == 1
+
+
+def test_envoys_that_divide_by_their_number_admit_one_bucket(short):
+    found = quick(contenders.EVERY[contenders.CLUSTER], short)
+    assert found.verdict.ratio == pytest.approx(1, abs=0.05)
+    sticky = dataclasses.replace(QUICK, pattern=patterns.STICKY)
+    found = quick(contenders.EVERY[contenders.CLUSTER], short / "s", sticky)
+    assert found.verdict.ratio == pytest.approx(1 / NODES, abs=0.05), "whom one node serves gets its part"
+
+
+def test_what_no_limit_has_decided_spoils_a_run(short):
+    contender = contenders.EVERY[contenders.NATIVE]
+    with nodes.running(nodes.setup(contender, SMALL), NODES, short) as fleet:
+        fleet.nodes[1].edge.process.kill()
+        with pytest.raises(runs.Unfit, match="were not decided"):
+            runs.run(fleet, contender, QUICK)
+
+
+def test_a_node_that_comes_back_is_asked_again(short):
+    """As the faults need it: the client goes on, and finds the node on its port again."""
+    plan = patterns.Plan(patterns.UNIFORM, Case("roomy", Limit(10_000, 10_000), 200), 2, 4)
+    contender = contenders.EVERY[contenders.NATIVE]
+
+    async def play(fleet: nodes.Fleet) -> list[Entry]:
+        async with Client(fleet.ports) as client:
+            playing = asyncio.create_task(client.play(patterns.requests(plan), Head("u")))
+            await asyncio.sleep(1)
+            await asyncio.to_thread(fleet.nodes[1].edge.process.kill)
+            fleet.nodes[1].edge.start()
+            return await playing
+
+    with nodes.running(nodes.setup(contender, plan.case), 2, short) as fleet:
+        log = asyncio.run(play(fleet))
+    statuses = [[entry.status for entry in log if entry.node == node] for node in range(2)]
+    assert set(statuses[0]) == {LET_THROUGH}
+    assert set(statuses[1]) == {LET_THROUGH, NO_ANSWER}
+    assert statuses[1][0] == statuses[1][-1] == LET_THROUGH
+    assert all(entry.answered_s >= entry.sent_s > 0 for entry in log)
+
+
+# ---- the documents -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "chapter, names", [("Requests", patterns.NAMES), ("What is compared", contenders.EVERY)]
+)
+def test_what_there_is_to_choose_from_is_documented(chapter, names):
+    text = (artifacts.REPOSITORY / "docs/contributing/fleet-proof.md").read_text()
+    table = text.split(f"\n## {chapter}\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE) == list(names)
 
 
 # ---- what a log says ---------------------------------------------------------------------------
