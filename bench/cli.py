@@ -35,6 +35,7 @@ QUICK_ROWS = {
     "local_ratelimit, rejects",
     "gate: block check and bucket",
     "gate, RateLimit headers",
+    "gate, fleet limit",
     "gate, blocked users",
     "buffer, 1 KiB body",
     "gate, signed, 1 KiB body",

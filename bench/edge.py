@@ -30,16 +30,30 @@ class Edge:
         extensions: list[dict] = (),
         route: dict | None = None,
         workers: int = 1,
+        *,
+        more: dict | None = None,
+        start: bool = True,
     ):
-        """Answers 200 by itself, unless there is a `route` to a cluster."""
+        """Answers 200 by itself, unless there is a `route` to a cluster. `more` are further members of Envoy's
+        configuration."""
         self.port, self.admin_port = ports.free(), ports.free()
+        self._directory = directory
         directory.mkdir(parents=True)
-        config = self._bootstrap(filters, list(clusters), list(extensions), route or {})
+        config = self._bootstrap(filters, list(clusters), list(extensions), route or {}) | (more or {})
         path = directory / "envoy.json"
         path.write_text(json.dumps(config, indent=1))
-        argv = [str(binary), "-c", str(path), "--concurrency", str(workers)]
-        argv += ["--disable-hot-restart", "-l", "warning", "--drain-time-s", "1"]
-        self.process = Process("envoy", argv, directory)
+        self._argv = [str(binary), "-c", str(path), "--concurrency", str(workers)]
+        self._argv += ["--disable-hot-restart", "-l", "warning", "--drain-time-s", "1"]
+        self.process: Process | None = None
+        if start:
+            self.start()
+            self.wait_ready()
+
+    def start(self) -> None:
+        """Also once more, on the same ports, after it has been killed."""
+        self.process = Process("envoy", self._argv, self._directory)
+
+    def wait_ready(self) -> None:
         wait_until(self._ready, "Envoy to be live", timeout_s=60)
 
     def _bootstrap(
@@ -89,7 +103,8 @@ class Edge:
         return {name: int(value) for name, _, value in pairs if value.isdigit()}
 
     def close(self) -> None:
-        self.process.stop(timeout_s=3)
+        if self.process:
+            self.process.stop(timeout_s=3)
 
 
 def _tcp(port: int) -> dict:

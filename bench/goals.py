@@ -1,5 +1,6 @@
 """What is aimed at, and what a run says about it: ratios and times from that run alone."""
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ BLOCKED, NATIVE_REJECTS = "gate, blocked users", "local_ratelimit, rejects"
 SIGNED = "gate, signed, 1 KiB body"
 UPSTREAM, REMOTE = "gate, upstream", "envoyproxy/ratelimit with Redis"
 NO_UPSTREAM_FILTER = "no filter, upstream"
+FLEET = "gate, fleet limit"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,16 @@ class Goal:
 
 def _ratio(ours: str, theirs: str) -> Callable[[dict[str, Result]], float]:
     return lambda results: added(results, ours) / added(results, theirs)
+
+
+def _whole(ours: str, theirs: str) -> Callable[[dict[str, Result]], float]:
+    """All of the CPU of a request, not only what is added: the median over rounds."""
+
+    def ratio(results: dict[str, Result]) -> float:
+        pairs = zip(results[ours].samples, results[theirs].samples, strict=True)
+        return statistics.median(one.cpu_us / other.cpu_us for one, other in pairs)
+
+    return ratio
 
 
 def _throughput(results: dict[str, Result]) -> float:
@@ -58,6 +70,13 @@ GOALS = [
         (SIGNED,),
         lambda results: added(results, SIGNED),
         15.0,
+    ),
+    Goal(
+        "fleet",
+        "CPU with a limit that is the fleet's, of a node's own",
+        (FLEET, GATE),
+        _whole(FLEET, GATE),
+        1.1,
     ),
     Goal(
         "throughput",

@@ -18,15 +18,8 @@ _SOURCES = artifacts.REPOSITORY / "bench/peers_go"
 _BUILT = artifacts.REPOSITORY / "target/bench"
 _BUILD_SECONDS_MAX = 900
 
-# A limit that never rejects, for each value of the descriptor.
-_LIMITS = f"""\
-domain: {DOMAIN}
-descriptors:
-  - key: user
-    rate_limit:
-      unit: second
-      requests_per_unit: 1000000000
-"""
+# A limit that never rejects.
+_ENDLESS = 1_000_000_000
 
 
 @dataclass
@@ -60,21 +53,45 @@ def why_not() -> str | None:
 
 def start(directory: Path, blocked_users: int) -> Peers:
     """A Redis for each service, so that each row's cost is its own."""
-    authz_redis, limit_redis = (_redis(directory / name) for name in ("authz", "ratelimit"))
+    redis = _redis(directory / "authz")
     blocks = {f"blocked:{user_id(number, 'b')}": 1 for number in range(blocked_users)}
-    authz_redis.client.mset(blocks)
-    authz_port, limit_port = ports.free(), ports.free()
-    authz = Process(
-        "authz",
-        [str(_BUILT / "authz"), f"127.0.0.1:{authz_port}", f"127.0.0.1:{authz_redis.port}"],
-        directory,
+    redis.client.mset(blocks)
+    port = ports.free()
+    argv = [str(_BUILT / "authz"), f"127.0.0.1:{port}", f"127.0.0.1:{redis.port}"]
+    authz = Process("authz", argv, directory)
+    wait_until(lambda: ports.connect(port) is None, "a peer to listen", 30)
+    limiter = start_ratelimit(directory, _ENDLESS)
+    return Peers(
+        port,
+        [authz, redis.process],
+        limiter.port,
+        limiter.processes,
+        [redis, authz, limiter],
     )
+
+
+@dataclass
+class Ratelimit:
+    """envoyproxy/ratelimit and its Redis, running."""
+
+    port: int
+    processes: list[Process]
+    _redis: Redis
+
+    def close(self) -> None:
+        self.processes[0].kill()
+        self._redis.close()
+
+
+def start_ratelimit(directory: Path, per_second: int) -> Ratelimit:
+    """With so many requests a second for each user: it counts in whole seconds, and knows no bucket."""
+    redis, port = _redis(directory / "ratelimit"), ports.free()
     config = directory / "runtime/ratelimit/config"
     config.mkdir(parents=True)
-    (config / "bench.yaml").write_text(_LIMITS)
+    (config / "bench.yaml").write_text(_limits(per_second))
     settings = {
         "REDIS_SOCKET_TYPE": "tcp",
-        "REDIS_URL": f"127.0.0.1:{limit_redis.port}",
+        "REDIS_URL": f"127.0.0.1:{redis.port}",
         "USE_STATSD": "false",
         "LOG_LEVEL": "error",
         "RUNTIME_ROOT": str(directory / "runtime"),
@@ -83,20 +100,26 @@ def start(directory: Path, blocked_users: int) -> Peers:
         "HOST": "127.0.0.1",
         "GRPC_HOST": "127.0.0.1",
         "DEBUG_HOST": "127.0.0.1",
-        "GRPC_PORT": str(limit_port),
+        "GRPC_PORT": str(port),
         "PORT": str(ports.free()),
         "DEBUG_PORT": str(ports.free()),
     }
-    limiter = Process("ratelimit", [str(_BUILT / "service_cmd")], directory, env={**os.environ, **settings})
-    for port in (authz_port, limit_port):
-        wait_until(lambda port=port: ports.connect(port) is None, "a peer to listen", 30)
-    return Peers(
-        authz_port,
-        [authz, authz_redis.process],
-        limit_port,
-        [limiter, limit_redis.process],
-        [authz_redis, limit_redis, authz, limiter],
-    )
+    argv, env = [str(_BUILT / "service_cmd")], {**os.environ, **settings}
+    limiter = Process("ratelimit", argv, directory, env=env)
+    wait_until(lambda: ports.connect(port) is None, "a peer to listen", 30)
+    return Ratelimit(port, [limiter, redis.process], redis)
+
+
+def _limits(per_second: int) -> str:
+    """For each value of the descriptor."""
+    return f"""\
+domain: {DOMAIN}
+descriptors:
+  - key: user
+    rate_limit:
+      unit: second
+      requests_per_unit: {per_second}
+"""
 
 
 def _redis(directory: Path) -> Redis:

@@ -16,6 +16,8 @@ LARGE_BODY = 64 * 1024
 SMALL_BODY = 1024
 BODY_MAX = 128 * 1024
 ROUTE = {"cluster": "answering"}
+# What makes a descriptor of the user, for Envoy's own limiters.
+USER_ACTION = {"request_headers": {"header_name": "x-user-id", "descriptor_key": "user"}}
 
 
 @dataclass
@@ -56,9 +58,13 @@ def no_filter() -> list[Row]:
 
 def _local_ratelimit(max_tokens: int, fill: str, dynamic_max: int) -> dict:
     bucket = {"max_tokens": max_tokens, "tokens_per_fill": max_tokens, "fill_interval": fill}
+    return local_ratelimit(bucket, dynamic_max)
+
+
+def local_ratelimit(bucket: dict, dynamic_max: int, **more) -> dict:
+    """Such a bucket for each user, of whom there are so many at most; `more` are further settings."""
     # A descriptor without a value stands for every value: a bucket for each user.
     descriptor = {"entries": [{"key": "user"}], "token_bucket": bucket}
-    action = {"request_headers": {"header_name": "x-user-id", "descriptor_key": "user"}}
     everything = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
     return edge.http_filter(
         "local_ratelimit",
@@ -69,7 +75,8 @@ def _local_ratelimit(max_tokens: int, fill: str, dynamic_max: int) -> dict:
         filter_enforced=everything,
         descriptors=[descriptor],
         max_dynamic_descriptors=dynamic_max,
-        rate_limits=[{"actions": [action]}],
+        rate_limits=[{"actions": [USER_ACTION]}],
+        **more,
     )
 
 
@@ -85,6 +92,10 @@ def native() -> list[Row]:
 
 
 # ---- ours --------------------------------------------------------------------------------------
+
+
+# A node reports each user who asks again after a quarter of the time in which the bucket fills.
+FLEET_LIMIT = {"name": "fleet-wide", "key": "user", **ENDLESS, "fill_interval": "60s", "fleet": {}}
 
 
 def _limit(name: str, key: str | dict = "user") -> dict:
@@ -132,6 +143,7 @@ def gate(name: str, daemon: Daemon, what: Callable, wasm: Path | None = None, **
 
 def ours(daemon: Daemon) -> list[Row]:
     headers = plugin(responses={"ratelimit_headers": "always"})
+    fleet = plugin(limits=[FLEET_LIMIT])
     three = plugin(limits=[_limit("per-user"), _limit("per-minute"), _limit("per-address", "client_ip")])
     signatures = plugin(**signed.CONFIG)
     many = uniform(MANY_USERS)
@@ -140,6 +152,7 @@ def ours(daemon: Daemon) -> list[Row]:
     return [
         gate("gate: block check and bucket", daemon, uniform()),
         gate("gate, RateLimit headers", daemon, uniform(), config=headers),
+        gate("gate, fleet limit", daemon, uniform(), config=fleet, beside=[daemon.process]),
         gate("gate, three limits", daemon, uniform(), config=three),
         gate("gate, blocked users", daemon, uniform(prefix="b"), rejected=True),
         gate("gate, 1,000,000 users", daemon, many),
@@ -164,15 +177,12 @@ def ours(daemon: Daemon) -> list[Row]:
 # ---- over the network --------------------------------------------------------------------------
 
 
-def remote(daemon: Daemon, services: peers.Peers, answering_port: int) -> list[Row]:
-    # The rate limit filter looks at routes to clusters only, so these rows have an upstream.
-    authz = edge.http_filter(
-        "ext_authz",
-        "ext_authz.v3.ExtAuthz",
-        transport_api_version="V3",
-        grpc_service={"envoy_grpc": {"cluster_name": "authz"}, "timeout": "1s"},
-    )
-    limiter = edge.http_filter(
+LIMITED_ROUTE = {**ROUTE, "rate_limits": [{"actions": [USER_ACTION]}]}
+
+
+def asking_ratelimit() -> dict:
+    """Envoy's filter that asks envoyproxy/ratelimit, in the cluster `ratelimit`."""
+    return edge.http_filter(
         "ratelimit",
         "ratelimit.v3.RateLimit",
         domain=peers.DOMAIN,
@@ -183,8 +193,16 @@ def remote(daemon: Daemon, services: peers.Peers, answering_port: int) -> list[R
             "grpc_service": {"envoy_grpc": {"cluster_name": "ratelimit"}},
         },
     )
-    action = {"request_headers": {"header_name": "x-user-id", "descriptor_key": "user"}}
-    limited = {**ROUTE, "rate_limits": [{"actions": [action]}]}
+
+
+def remote(daemon: Daemon, services: peers.Peers, answering_port: int) -> list[Row]:
+    # The rate limit filter looks at routes to clusters only, so these rows have an upstream.
+    authz = edge.http_filter(
+        "ext_authz",
+        "ext_authz.v3.ExtAuthz",
+        transport_api_version="V3",
+        grpc_service={"envoy_grpc": {"cluster_name": "authz"}, "timeout": "1s"},
+    )
     answering = envoys.cluster("answering", answering_port)
     common = {"baseline": "no filter, upstream"}
     return [
@@ -208,10 +226,10 @@ def remote(daemon: Daemon, services: peers.Peers, answering_port: int) -> list[R
         ),
         Row(
             "envoyproxy/ratelimit with Redis",
-            [limiter],
+            [asking_ratelimit()],
             uniform(),
             clusters=[answering, edge.grpc_cluster("ratelimit", services.ratelimit_port)],
-            route=limited,
+            route=LIMITED_ROUTE,
             beside=services.ratelimit_processes,
             **common,
         ),

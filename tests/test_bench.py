@@ -35,6 +35,14 @@ def test_goals_are_told_of_what_was_measured():
     assert not goal.is_met(value)
 
 
+def test_the_cost_of_a_fleets_limit_is_that_of_whole_requests():
+    measured = results(**{goals.FLEET: 12.0, goals.GATE: 10.0})
+    [(goal, value)] = goals.reached(measured)
+    assert (goal.name, value, goal.is_met(value)) == ("fleet", pytest.approx(22 / 20), True)
+    [(goal, value)] = goals.reached(results(**{goals.FLEET: 12.1, goals.GATE: 10.0}))
+    assert not goal.is_met(value)
+
+
 def test_the_check_fails_beyond_its_tolerance(tmp_path, monkeypatch):
     monkeypatch.setattr(regression, "BASELINE", tmp_path / "baseline.json")
     regression.accept(results(**{goals.GATE: 5.0, goals.NATIVE: 2.0}))

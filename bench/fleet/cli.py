@@ -1,0 +1,155 @@
+"""The command line of `scripts/fleet`."""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import machine, peers, report
+from bench.fleet import contenders, faults, latency, nodes, patterns, runs, table
+from bench.fleet.limits import CASES, MANY, SMALL, Case
+from harness.proc import kill_all
+
+NODES = 8
+SECONDS = 20.0
+QUICK_NODES = 3
+QUICK_SECONDS = 8.0
+QUICK_PATTERNS = [patterns.UNIFORM, patterns.ROTATING]
+# Whose rate is looked at over two minutes.
+LONG_PATTERNS = [patterns.STICKY, patterns.UNIFORM, patterns.ROTATING]
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _completed(_parser().parse_args(argv))
+    started = time.monotonic()
+    sections, missed = [], []
+    with tempfile.TemporaryDirectory(prefix="pc-fleet-") as name:
+        directory = Path(name)
+        try:
+            for section, misses in _measure(arguments, directory):
+                sections.append(section)
+                missed += misses
+        finally:
+            kill_all()
+    print(_text(sections))
+    if arguments.json:
+        figures = {section.title: section.figures for section in sections}
+        arguments.json.write_text(json.dumps({**machine.description(), **figures}, indent=1) + "\n")
+    for line in missed:
+        _say(f"fleet: missed: {line}")
+    _say(f"fleet: {'FAILED' if missed else 'every goal was met'}, in {time.monotonic() - started:.0f} s")
+    return 1 if missed else 0
+
+
+def _measure(arguments: argparse.Namespace, directory: Path) -> Iterator[tuple[report.Section, list[str]]]:
+    """One section after the other, and which of its goals were missed."""
+    if arguments.faults:
+        outcome = faults.run(directory / "f", arguments.nodes, _say)
+        yield faults.section(outcome), faults.misses(outcome)
+    elif arguments.latency:
+        names, cause = latency.kinds()
+        waits = latency.measure(names, directory / "l")
+        yield latency.section(waits, cause), latency.misses(waits)
+    else:
+        found, left_out = _admitted(arguments, directory)
+        section = table.section(found)
+        section.text += "".join(f"\n\n{line}" for line in left_out)
+        misses = [
+            f"{one.contender.name}, {one.plan.case.limit}, {one.plan.pattern}: {miss}"
+            for one in found
+            for miss in one.misses()
+        ]
+        yield section, misses
+
+
+def _admitted(arguments: argparse.Namespace, directory: Path) -> tuple[list[runs.Run], list[str]]:
+    found, left_out = [], []
+    chosen = [contenders.EVERY[name] for name in arguments.what]
+    if any(contender.ratelimit for contender in chosen) and (cause := peers.why_not()):
+        left_out.append(f"No {contenders.REMOTE}: {cause}.")
+        chosen = [contender for contender in chosen if not contender.ratelimit]
+    for number, (case, names) in enumerate(_cases(arguments)):
+        for contender in chosen:
+            _say(f"{case.limit}: {arguments.nodes} nodes with {contender.name} ...")
+            home = directory / f"c{number}-{chosen.index(contender)}"
+            with nodes.running(nodes.setup(contender, case), arguments.nodes, home) as fleet:
+                for name in names:
+                    plan = patterns.Plan(name, case, arguments.nodes, arguments.seconds, arguments.seed)
+                    found.append(runs.run(fleet, contender, plan, _log_file(arguments, contender, plan)))
+                    _say(f"  {name}: {found[-1].verdict.ratio:.3f}")
+    found.sort(key=lambda run: (run.plan.case.limit.tokens, patterns.NAMES.index(run.plan.pattern)))
+    return found, left_out
+
+
+def _cases(arguments: argparse.Namespace) -> Iterator[tuple[Case, list[str]]]:
+    """Limits, each with the patterns that are played on it."""
+    for name in arguments.limit:
+        names = [one for one in arguments.pattern if one != patterns.MANY_USERS]
+        if names:
+            yield CASES[name], names
+    if patterns.MANY_USERS in arguments.pattern:
+        yield MANY, [patterns.MANY_USERS]
+
+
+def _log_file(
+    arguments: argparse.Namespace, contender: contenders.Contender, plan: patterns.Plan
+) -> Path | None:
+    if not arguments.log:
+        return None
+    arguments.log.mkdir(parents=True, exist_ok=True)
+    words = f"{plan.case.name} {plan.pattern} {contender.name}".replace(",", "").replace("/", " ")
+    return arguments.log / ("-".join(words.split()) + ".csv")
+
+
+def _text(sections: list[report.Section]) -> str:
+    what = "{cores} cores of {cpu}, Linux {kernel}".format(**machine.description())
+    parts = [f"## {section.title}\n\n{section.text}" for section in sections]
+    return "\n\n".join([f"# Limits across the fleet, measured\n\n{what}.", *parts])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/fleet", description=__doc__)
+    parser.add_argument("--nodes", type=int, metavar="N", help=f"Envoys, {NODES} by default")
+    parser.add_argument(
+        "--pattern",
+        action="append",
+        choices=patterns.NAMES,
+        metavar="NAME",
+        help=f"out of {', '.join(patterns.NAMES)}; may be repeated",
+    )
+    parser.add_argument("--limit", action="append", choices=CASES, help="one of the two; may be repeated")
+    parser.add_argument("--seconds", type=float, help=f"of each pattern, {SECONDS:g} by default")
+    parser.add_argument("--seed", type=int, default=1, help="of what is random in a pattern")
+    parser.add_argument(
+        "--what",
+        action="append",
+        choices=contenders.EVERY,
+        metavar="NAME",
+        help=f"out of {'; '.join(contenders.EVERY)}; may be repeated",
+    )
+    parser.add_argument("--quick", action="store_true", help="ours alone on three nodes, within a minute")
+    parser.add_argument("--long", action="store_true", help="the rate of ours over two minutes")
+    parser.add_argument("--faults", action="store_true", help="instead: what holds while parts fail")
+    parser.add_argument("--latency", action="store_true", help="instead: what a request waits for")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to FILE")
+    parser.add_argument("--log", type=Path, metavar="FOLDER", help="write every request to files there")
+    return parser
+
+
+def _completed(given: argparse.Namespace) -> argparse.Namespace:
+    """What is not given follows from what is."""
+    quick, long = given.quick, given.long
+    given.nodes = given.nodes or (QUICK_NODES if quick else NODES)
+    given.seconds = given.seconds or (QUICK_SECONDS if quick else runs.LONG_S if long else SECONDS)
+    names = QUICK_PATTERNS if quick else LONG_PATTERNS if long else [*patterns.NAMES]
+    given.pattern = given.pattern or names
+    given.limit = given.limit or ([SMALL.name] if quick else [*CASES])
+    given.what = given.what or ([contenders.FLEET] if quick or long else [*contenders.EVERY])
+    return given
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
