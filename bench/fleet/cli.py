@@ -63,13 +63,13 @@ def _measure(arguments: argparse.Namespace, directory: Path) -> Iterator[tuple[r
 class _Measured:
     """Of patterns on contenders."""
 
-    runs: list[runs.Run] = field(default_factory=list)
+    found: list[runs.Run] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # why there is no figure
     misses: list[str] = field(default_factory=list)
 
     def section(self) -> report.Section:
-        self.runs.sort(key=lambda run: (run.plan.case.limit.tokens, patterns.NAMES.index(run.plan.pattern)))
-        section = table.section(self.runs)
+        self.found.sort(key=lambda run: (run.plan.case.limit.tokens, patterns.NAMES.index(run.plan.pattern)))
+        section = table.section(self.found)
         section.text += "".join(f"\n\n{line}" for line in self.left_out)
         return section
 
@@ -108,7 +108,7 @@ def _one(
         measured.misses += [f"{what}: {error}"] if contender.is_ours else []
         return
     _say(f"  {plan.pattern}: {found.verdict.ratio:.3f}")
-    measured.runs.append(found)
+    measured.found.append(found)
     measured.misses += [f"{what}: {miss}" for miss in found.misses()]
 
 
