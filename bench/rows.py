@@ -95,7 +95,13 @@ def native() -> list[Row]:
 
 
 # A node reports each user who asks again after a quarter of the time in which the bucket fills.
-FLEET_LIMIT = {"name": "fleet-wide", "key": "user", **ENDLESS, "fill_interval": "60s", "fleet": {}}
+FLEET_LIMIT = {
+    "name": "fleet-wide",
+    "key": "user",
+    **ENDLESS,
+    "fill_interval": "60s",
+    "fleet": {"on_loss": "local"},
+}
 
 
 def _limit(name: str, key: str | dict = "user") -> dict:

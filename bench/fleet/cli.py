@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import machine, peers, report
@@ -54,34 +55,61 @@ def _measure(arguments: argparse.Namespace, directory: Path) -> Iterator[tuple[r
         waits = latency.measure(names, directory / "l")
         yield latency.section(waits, cause), latency.misses(waits)
     else:
-        found, left_out = _admitted(arguments, directory)
-        section = table.section(found)
-        section.text += "".join(f"\n\n{line}" for line in left_out)
-        misses = [
-            f"{one.contender.name}, {one.plan.case.limit}, {one.plan.pattern}: {miss}"
-            for one in found
-            for miss in one.misses()
-        ]
-        yield section, misses
+        measured = _admitted(arguments, directory)
+        yield measured.section(), measured.misses
 
 
-def _admitted(arguments: argparse.Namespace, directory: Path) -> tuple[list[runs.Run], list[str]]:
-    found, left_out = [], []
+@dataclass
+class _Measured:
+    """Of patterns on contenders."""
+
+    found: list[runs.Run] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # why there is no figure
+    misses: list[str] = field(default_factory=list)
+
+    def section(self) -> report.Section:
+        self.found.sort(key=lambda run: (run.plan.case.limit.tokens, patterns.NAMES.index(run.plan.pattern)))
+        section = table.section(self.found)
+        section.text += "".join(f"\n\n{line}" for line in self.left_out)
+        return section
+
+
+def _admitted(arguments: argparse.Namespace, directory: Path) -> _Measured:
+    measured = _Measured()
     chosen = [contenders.EVERY[name] for name in arguments.what]
     if any(contender.ratelimit for contender in chosen) and (cause := peers.why_not()):
-        left_out.append(f"No {contenders.REMOTE}: {cause}.")
+        measured.left_out.append(f"No {contenders.REMOTE}: {cause}.")
         chosen = [contender for contender in chosen if not contender.ratelimit]
-    for number, (case, names) in enumerate(_cases(arguments)):
+    for case, names in _cases(arguments):
         for contender in chosen:
             _say(f"{case.limit}: {arguments.nodes} nodes with {contender.name} ...")
-            home = directory / f"c{number}-{chosen.index(contender)}"
+            home = directory / f"{case.name}-{chosen.index(contender)}"
             with nodes.running(nodes.setup(contender, case), arguments.nodes, home) as fleet:
                 for name in names:
                     plan = patterns.Plan(name, case, arguments.nodes, arguments.seconds, arguments.seed)
-                    found.append(runs.run(fleet, contender, plan, _log_file(arguments, contender, plan)))
-                    _say(f"  {name}: {found[-1].verdict.ratio:.3f}")
-    found.sort(key=lambda run: (run.plan.case.limit.tokens, patterns.NAMES.index(run.plan.pattern)))
-    return found, left_out
+                    _one(measured, fleet, contender, plan, _log_file(arguments, contender, plan))
+    return measured
+
+
+def _one(
+    measured: _Measured,
+    fleet: nodes.Fleet,
+    contender: contenders.Contender,
+    plan: patterns.Plan,
+    file: Path | None,
+) -> None:
+    what = f"{contender.name}, {plan.case.limit}, {plan.pattern}"
+    try:
+        found = runs.run(fleet, contender, plan, file)
+    except runs.Unfit as error:
+        # Others may not keep up with what is asked of them here. Ours has to.
+        _say(f"  {plan.pattern}: {error}")
+        measured.left_out.append(f"No figure of {what}: {error}.")
+        measured.misses += [f"{what}: {error}"] if contender.is_ours else []
+        return
+    _say(f"  {plan.pattern}: {found.verdict.ratio:.3f}")
+    measured.found.append(found)
+    measured.misses += [f"{what}: {miss}" for miss in found.misses()]
 
 
 def _cases(arguments: argparse.Namespace) -> Iterator[tuple[Case, list[str]]]:

@@ -48,7 +48,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._node.is_free(self)
+        self._node.is_made(self)
 
     def send(self, request: bytes, entry: Entry, done: asyncio.Future | None) -> None:
         self._under_way, self._received = (entry, done), b""
@@ -115,13 +115,14 @@ class Node:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self), "127.0.0.1", self._port
-                )
-            self._all.add(connection)
+                await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self._port)
         except OSError:  # a timeout is one
             if not self._all:
                 self._give_up_waiting()
+
+    def is_made(self, connection: _Connection) -> None:
+        self._all.add(connection)
+        self.is_free(connection)
 
     def is_free(self, connection: _Connection) -> None:
         if self._waiting:

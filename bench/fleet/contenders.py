@@ -16,6 +16,8 @@ REMOTE = "envoyproxy/ratelimit with Redis"
 # By which it is measured how long word is under way: a bucket of its own, see `word`.
 WORD = Limit(40, 1)
 WORD_HEADER = "x-word"
+# Of limits that are not looked at while a node is cut off.
+ON_LOSS = {"on_loss": "local"}
 _LOCAL_CLUSTER = "fleet"
 
 
@@ -75,11 +77,11 @@ def per_user(limit: Limit, **more) -> dict:
 def word_limit() -> dict:
     """Hardly anything comes back while it is looked at."""
     slow = {**WORD.bucket(), "fill_interval": "60s"}
-    return {"name": "word", "key": {"header": WORD_HEADER}, **slow, "fleet": {}}
+    return {"name": "word", "key": {"header": WORD_HEADER}, **slow, "fleet": ON_LOSS}
 
 
 def _fleet(site: Site, case: Case) -> Parts:
-    return gate(site, [per_user(case.limit, fleet={}), word_limit()])
+    return gate(site, [per_user(case.limit, fleet=ON_LOSS), word_limit()])
 
 
 def _alone(site: Site, case: Case) -> Parts:

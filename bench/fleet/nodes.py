@@ -39,6 +39,9 @@ class Node:
 
     def decides(self) -> bool:
         """Whether it answers by its limit, and not since it lacks something."""
+        for part in (self.edge, self.daemon):
+            if part:
+                part.process.ensure_alive()
         return self.edge.status_of("ready") == 200
 
     def close(self) -> None:
