@@ -98,7 +98,8 @@ impl RedisSource {
         if getrandom::fill(&mut version).and_then(|()| getrandom::fill(&mut key)).is_err() {
             return Err((ErrorKind::Client, "the system has no random bytes").into());
         }
-        let ours = HashKey::of_random(version, key);
+        // Redis that has lost it gets back what the nodes name subjects with: with another key all buckets would be full.
+        let ours = hub.relay.key().unwrap_or_else(|| HashKey::of_random(version, key));
         let mut call = self.ledger.key.key(&self.scripts.layout.fleet_key);
         let text: Vec<u8> = call.arg(ours.to_text()).invoke_async(link).await?;
         let strange = || RedisError::from((ErrorKind::Parse, "the fleet's key has another form"));
