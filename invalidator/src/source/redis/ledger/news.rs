@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
-use super::super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff};
+use super::super::{BACKOFF_MAX, BACKOFF_MIN, Lost, REDIS, RedisSource, backoff};
 use crate::hub::Hub;
 use crate::relay::PARTITIONS;
 
@@ -47,12 +47,13 @@ impl RedisSource {
     pub(super) async fn hear_news_forever(&self, hub: &Hub) {
         let channels: Vec<_> =
             (0..PARTITIONS).map(|number| self.ledger.channel(Partition(number))).collect();
-        let mut pauses = backoff();
+        let (mut pauses, mut is_said) = (backoff(), false);
         loop {
             let mut pause = pauses.next().unwrap_or(BACKOFF_MAX);
+            let mut was_heard = false;
             let lost = match self.servers.subscribe(&channels).await {
                 Ok(pubsub) => {
-                    (pauses, pause) = (backoff(), super::super::BACKOFF_MIN);
+                    (pauses, pause, was_heard) = (backoff(), BACKOFF_MIN, true);
                     info!(source = REDIS, "news of the fleet's buckets are heard");
                     self.hear_news(hub, pubsub, &channels).await
                 }
@@ -63,9 +64,11 @@ impl RedisSource {
                     lost
                 }
             };
-            let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            let part = "news";
-            warn!(source = REDIS, part, cause = %lost, retry_ms, "news of the fleet are lost");
+            // Once for each loss, as for calls.
+            if was_heard || !std::mem::replace(&mut is_said, true) {
+                let what = "news of the fleet's buckets are not heard";
+                warn!(source = REDIS, part = "news", cause = %lost, "{what}");
+            }
             sleep(pause).await;
         }
     }
