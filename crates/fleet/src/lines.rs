@@ -2,7 +2,7 @@
 //! news the same with the name of a bucket before it, a line each. Redis may run another version of the script, or be
 //! in other hands: whatever is not exactly as it should be is nothing.
 
-use model::bucket::{RateTag, REFILL_MAX};
+use model::bucket::{REFILL_MAX, RateTag};
 use model::hash::SubjectHash;
 use model::time::UnixMicros;
 
@@ -122,7 +122,10 @@ mod tests {
     fn an_answer_is_read_as_it_is_written_and_nothing_else_is() {
         let epoch = Epoch { at: UnixMicros(1_795_000_000_000_000), id: 255 };
         let good = format!("6652800000000 1795000000000000 {ID}");
-        assert_eq!(answer(good.as_bytes()), Some(Answer { epoch, remaining_us: 6_652_800_000_000 }));
+        assert_eq!(
+            answer(good.as_bytes()),
+            Some(Answer { epoch, remaining_us: 6_652_800_000_000 })
+        );
         let none = Answer { epoch: Epoch::default(), remaining_us: 0 };
         assert_eq!(answer(b"0 0 0000000000000000"), Some(none));
         let wrong = [
@@ -147,7 +150,10 @@ mod tests {
         for text in wrong {
             assert_eq!(answer(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(answer(b"0 0 \xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), None);
+        assert_eq!(
+            answer(b"0 0 \xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+            None
+        );
     }
 
     #[test]

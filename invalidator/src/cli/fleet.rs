@@ -80,9 +80,9 @@ fn cells(envoy: &Envoy, daemon: DaemonState) -> [String; 6] {
         (_, true, true) => ("connected", does(envoy.does)),
     };
     let boot = envoy.boot_id.chars().take(12).collect();
-    let limits = match does {
-        "not known" => "not known".to_owned(),
-        _ => fleet_limits(envoy.fleet_limits),
+    let limits = match (daemon, envoy.connected) {
+        (DaemonState::Live, true) => fleet_limits(envoy.fleet_limits),
+        _ => "not known".to_owned(),
     };
     [envoy.node.clone(), boot, is.to_owned(), envoy.lag.to_string(), does.to_owned(), limits]
 }

@@ -124,7 +124,8 @@ pub(super) fn status(json: &Value) -> String {
     if let Some(keys) = json.get("keys").filter(|keys| keys.is_object()) {
         out.push_str(&keys_line(keys, nodes));
     }
-    if let Some(limits) = json.get("fleet_limits").filter(|limits| text(limits, "ledger") != "none") {
+    if let Some(limits) = json.get("fleet_limits").filter(|limits| text(limits, "ledger") != "none")
+    {
         out.push_str(&fleet_limits_line(limits, nodes));
     }
     if nodes.is_empty() {
@@ -270,7 +271,9 @@ fn node_row(node: &Value) -> [String; 8] {
         number(node, "lag").to_string(),
         format!("{} ago", span_ms(number(node, "staleness_ms"))),
         number(node, "refused").to_string(),
-        fleet_limits(node.get("fleet_limits").and_then(|said| serde_json::from_value(said.clone()).ok())),
+        fleet_limits(
+            node.get("fleet_limits").and_then(|said| serde_json::from_value(said.clone()).ok()),
+        ),
     ]
 }
 

@@ -37,14 +37,8 @@ pub enum CallResult {
 
 impl CallResult {
     /// All that are decided here.
-    const OWN: [Self; 6] = [
-        Self::Answered,
-        Self::Malformed,
-        Self::OtherKey,
-        Self::NoKey,
-        Self::Busy,
-        Self::NoLedger,
-    ];
+    const OWN: [Self; 6] =
+        [Self::Answered, Self::Malformed, Self::OtherKey, Self::NoKey, Self::Busy, Self::NoLedger];
 
     /// As a label.
     #[must_use]

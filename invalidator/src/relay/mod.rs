@@ -174,13 +174,7 @@ impl Relay {
 
     /// Adds to a batch what its node has not been told: the key if it has another one, and as many news as there is room
     /// for, the newest.
-    pub fn fill(
-        &self,
-        batch: &mut Batch,
-        node: &NodeKey,
-        has: &FleetUse,
-        now: Duration,
-    ) -> Given {
+    pub fn fill(&self, batch: &mut Batch, node: &NodeKey, has: &FleetUse, now: Duration) -> Given {
         let mut inner = self.inner();
         let Inner { key, board, told, nodes, .. } = &mut *inner;
         let told = told.of(node, board.end(), now);

@@ -32,7 +32,8 @@ fn a_redis_that_has_lost_the_key_gets_a_new_one_and_so_do_all_nodes() {
     let kept: String = ask(&redis, &["GET", KEY]);
     ask::<()>(&redis, &["FLUSHALL"]);
     wait_until("another key on all nodes", || {
-        (one.poll(), other.poll());
+        one.poll();
+        other.poll();
         one.key.version != before.version && one.key == other.key
     });
     assert_ne!(one.key.key, before.key);
@@ -87,7 +88,8 @@ fn a_key_of_a_file_is_the_same_for_all_and_is_watched() {
     assert!(is_about(one.take(2, 1), 1.0), "the one before stays in force");
     private(directory.path(), "key", &HEX.replace("00", "ff"));
     wait_until("another key on all nodes", || {
-        (one.poll(), other.poll());
+        one.poll();
+        other.poll();
         one.key.key[0] == 0xff && one.key == other.key
     });
     assert!(!a.log().contains(HEX));

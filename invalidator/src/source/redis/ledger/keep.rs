@@ -1,10 +1,11 @@
-//! Keeps the connection for calls, and what every node has to know besides answers: the fleet's key, and how many Envoys
-//! there are.
+//! Keeps the connection for calls open, and learns what every node has to know besides answers: the fleet's key, and how
+//! many Envoys there are.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::super::connect::Link;
@@ -20,6 +21,8 @@ const RESPONSE_MAX: Duration = Duration::from_millis(900);
 const KEY_INTERVAL: Duration = Duration::from_secs(3);
 /// The pause after Redis has refused something.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+/// How often it is looked whether Redis can be asked.
+const OPEN_INTERVAL: Duration = Duration::from_millis(200);
 /// How often Envoys are counted, at least.
 const CENSUS_INTERVAL: Duration = Duration::from_secs(5);
 /// And so much longer for each daemon, since each reads what all have said: with a thousand of them, once a minute.
@@ -29,7 +32,7 @@ impl RedisSource {
     /// One connection after the other.
     pub(super) async fn keep_ledger(&self, hub: &Hub) {
         let mut pauses = backoff();
-        let mut was_open = false;
+        let mut is_said = false;
         loop {
             let mut is_open = false;
             let lost = match self.servers.connect(RESPONSE_MAX).await {
@@ -40,26 +43,27 @@ impl RedisSource {
             if is_open {
                 pauses = backoff();
             }
-            if is_open && std::mem::replace(&mut was_open, true) {
-                hub.metrics.fleet.reconnected();
-            }
             let pause = pauses.next().unwrap_or(BACKOFF_MAX);
-            let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            let part = "ledger";
-            warn!(source = REDIS, part, cause = %lost, retry_ms, "the fleet's buckets are lost");
+            // Once for each loss: that Redis is still away is said by what else is connected with it.
+            if is_open || !std::mem::replace(&mut is_said, true) {
+                let what = "the fleet's buckets cannot be reached";
+                warn!(source = REDIS, part = "ledger", cause = %lost, "{what}");
+            }
             sleep(pause).await;
         }
     }
 
     /// Until the connection is lost. It is open to calls once the key is known.
     async fn serve_ledger(&self, hub: &Hub, mut link: Link, is_open: &mut bool) -> Lost {
-        let mut census_at = Instant::now();
         loop {
             let mut pause = KEY_INTERVAL;
             match self.agree_on_key(hub, &mut link).await {
                 Ok(()) if !*is_open => {
                     self.ledger.set_open(Some(link.clone()));
                     *is_open = true;
+                    if self.ledger.was_open.swap(true, Ordering::Relaxed) {
+                        hub.metrics.fleet.reconnected();
+                    }
                     info!(source = REDIS, "the fleet's buckets can be reached");
                 }
                 Ok(()) => {}
@@ -69,16 +73,6 @@ impl RedisSource {
                     warn!(source = REDIS, cause = %error, "{what}");
                     pause = REFUSED_PAUSE;
                 }
-            }
-            if *is_open && Instant::now() >= census_at {
-                census_at = match self.count_envoys(hub, &mut link).await {
-                    Ok(next) => Instant::now() + next,
-                    Err(error) if ends_connection(&error) => return error.into(),
-                    Err(error) => {
-                        warn!(source = REDIS, cause = %error, "Envoys of the fleet are not counted");
-                        Instant::now() + REFUSED_PAUSE
-                    }
-                };
             }
             // A call that finds the connection gone does not wait for the next look.
             let _ = timeout(pause, self.ledger.lost.notified()).await;
@@ -107,9 +101,30 @@ impl RedisSource {
         Ok(())
     }
 
-    /// How many Envoys poll; gives when to count them again.
-    async fn count_envoys(&self, hub: &Hub, link: &mut Link) -> Result<Duration, RedisError> {
-        let members: Members = self.fences.read_members(&self.scripts.layout.daemons, link).await?;
+    /// Counts the fleet's Envoys once in a while.
+    pub(super) async fn count_envoys_forever(&self, hub: &Hub) {
+        loop {
+            if !self.ledger.is_open() {
+                sleep(OPEN_INTERVAL).await;
+                continue;
+            }
+            let pause = match self.count_envoys(hub).await {
+                Ok(next) => next,
+                Err(lost) => {
+                    warn!(source = REDIS, cause = %lost, "Envoys of the fleet are not counted");
+                    REFUSED_PAUSE
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// How many Envoys poll; gives when to count them again. A fleet may be large, and no call is to wait behind what it says:
+    /// hence a connection for this alone.
+    async fn count_envoys(&self, hub: &Hub) -> Result<Duration, Lost> {
+        let mut link = self.servers.connect(self.config.dead_after).await?;
+        let daemons = &self.scripts.layout.daemons;
+        let members: Members = self.fences.read_members(daemons, &mut link).await?;
         hub.relay.set_nodes(u32::try_from(members.live_envoys()).unwrap_or(u32::MAX));
         let daemons = u32::try_from(members.daemons.len()).unwrap_or(u32::MAX);
         Ok(CENSUS_INTERVAL.saturating_add(CENSUS_PER_DAEMON.saturating_mul(daemons)))

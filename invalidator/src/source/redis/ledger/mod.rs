@@ -2,7 +2,7 @@
 //! agreed on ([`keep`]), and news of buckets without a token are heard ([`news`]). What nodes are told of it is decided
 //! in [`crate::relay`]; here bytes are moved.
 //!
-//! It has two connections of its own, one for calls and one that listens, so that neither delays a block. They are there
+//! It has connections of its own, one for calls and one that listens, so that neither delays a block. They are there
 //! while a node has limits across the fleet, and no other: until then nothing is asked of Redis, and no right is
 //! needed. This daemon keeps nothing of what is counted.
 
@@ -10,7 +10,7 @@ mod count;
 mod keep;
 mod news;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub(super) struct RedisLedger {
     open: Mutex<Option<Open>>,
     /// Numbers the connections.
     connections: AtomicU64,
+    /// There was one before.
+    was_open: AtomicBool,
     /// Rings when a call has found that the connection is of no use any more.
     lost: Notify,
 }
@@ -60,6 +62,7 @@ impl RedisLedger {
             key: Script::new(include_str!("../../../../redis/key.lua")),
             open: Mutex::default(),
             connections: AtomicU64::default(),
+            was_open: AtomicBool::default(),
             lost: Notify::new(),
         }
     }
@@ -110,6 +113,7 @@ impl RedisSource {
             tokio::select! {
                 () = self.keep_ledger(hub) => {}
                 () = self.hear_news_forever(hub) => {}
+                () = self.count_envoys_forever(hub) => {}
                 () = until_unwanted(hub) => {}
             }
             self.ledger.set_open(None);

@@ -11,33 +11,34 @@ use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
-use super::super::{BACKOFF_MAX, Lost, REDIS, RedisSource, backoff};
+use super::super::{BACKOFF_MAX, BACKOFF_MIN, Lost, REDIS, RedisSource, backoff};
 use crate::hub::Hub;
 use crate::relay::PARTITIONS;
 
 /// Most messages that are read at once, before others have their turn.
 const TURN: usize = 64;
-/// Most messages that are read in one second: what comes beyond is dropped unread. Each has at most
-/// [`fleet::bounds::NEWS_PER_CALL_MAX`] news.
-const PER_SECOND_MAX: usize = 20_000;
+/// Most bytes that are read in one second, some 80,000 news: what comes beyond is dropped unread.
+const PER_SECOND_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// As how many bytes a message counts at least.
+const MESSAGE_BYTES_MIN: usize = 64;
 /// The pause after Redis has refused the subscription.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
-/// How many messages may still be read in this second.
+/// How much was read in this second.
 #[derive(Debug, Default)]
 struct Pace {
     second: u64,
-    read: usize,
+    bytes: usize,
 }
 
 impl Pace {
-    /// Whether one more may be read; `now` is the daemon's steady clock.
-    fn admits(&mut self, now: Duration) -> bool {
+    /// Whether one more message of so many bytes may be read; `now` is the daemon's steady clock.
+    fn admits(&mut self, bytes: usize, now: Duration) -> bool {
         if now.as_secs() != self.second {
-            *self = Self { second: now.as_secs(), read: 0 };
+            *self = Self { second: now.as_secs(), bytes: 0 };
         }
-        self.read = self.read.saturating_add(1);
-        self.read <= PER_SECOND_MAX
+        self.bytes = self.bytes.saturating_add(bytes.max(MESSAGE_BYTES_MIN));
+        self.bytes <= PER_SECOND_BYTES_MAX
     }
 }
 
@@ -46,12 +47,13 @@ impl RedisSource {
     pub(super) async fn hear_news_forever(&self, hub: &Hub) {
         let channels: Vec<_> =
             (0..PARTITIONS).map(|number| self.ledger.channel(Partition(number))).collect();
-        let mut pauses = backoff();
+        let (mut pauses, mut is_said) = (backoff(), false);
         loop {
             let mut pause = pauses.next().unwrap_or(BACKOFF_MAX);
+            let mut was_heard = false;
             let lost = match self.servers.subscribe(&channels).await {
                 Ok(pubsub) => {
-                    (pauses, pause) = (backoff(), super::super::BACKOFF_MIN);
+                    (pauses, pause, was_heard) = (backoff(), BACKOFF_MIN, true);
                     info!(source = REDIS, "news of the fleet's buckets are heard");
                     self.hear_news(hub, pubsub, &channels).await
                 }
@@ -62,9 +64,11 @@ impl RedisSource {
                     lost
                 }
             };
-            let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            let part = "news";
-            warn!(source = REDIS, part, cause = %lost, retry_ms, "news of the fleet are lost");
+            // Once for each loss, as for calls.
+            if was_heard || !std::mem::replace(&mut is_said, true) {
+                let what = "news of the fleet's buckets are not heard";
+                warn!(source = REDIS, part = "news", cause = %lost, "{what}");
+            }
             sleep(pause).await;
         }
     }
@@ -110,7 +114,7 @@ impl RedisSource {
 /// Whoever can publish can publish anything, as often as it likes.
 fn take_in(hub: &Hub, message: &Msg, channels: &[String], pace: &mut Pace) {
     let now = hub.now().mono;
-    if !pace.admits(now) {
+    if !pace.admits(message.get_payload_bytes().len(), now) {
         hub.metrics.fleet.dropped(1);
         return;
     }
@@ -138,11 +142,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_flood_so_many_messages_are_read_in_a_second() {
+    fn of_a_flood_so_much_is_read_in_a_second() {
         let mut pace = Pace::default();
-        let count = |pace: &mut Pace, now| (0..PER_SECOND_MAX * 2).filter(|_| pace.admits(now)).count();
-        assert_eq!(count(&mut pace, Duration::from_millis(1_500)), PER_SECOND_MAX);
-        assert_eq!(count(&mut pace, Duration::from_millis(1_999)), 0);
-        assert_eq!(count(&mut pace, Duration::from_secs(2)), PER_SECOND_MAX);
+        let mut count = |bytes, ms| {
+            let now = Duration::from_millis(ms);
+            (0..200_000).filter(|_| pace.admits(bytes, now)).count()
+        };
+        assert_eq!(count(8_192, 1_500), 1_024);
+        assert_eq!(count(1, 1_999), 0);
+        assert_eq!(count(1, 2_000), PER_SECOND_BYTES_MAX / MESSAGE_BYTES_MIN);
     }
 }
