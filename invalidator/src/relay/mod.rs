@@ -239,11 +239,13 @@ pub enum Uncounted {
     Refused(String),
     /// What was answered is not what the script answers.
     Strange,
+    /// So much of Redis's memory is in use that the rest is kept for events.
+    Full,
 }
 
 impl Uncounted {
     /// Every name.
-    pub const NAMES: [&'static str; 4] = ["unreachable", "late", "refused", "strange"];
+    pub const NAMES: [&'static str; 5] = ["unreachable", "late", "refused", "strange", "full"];
 
     /// As a metric label.
     #[must_use]
@@ -253,6 +255,7 @@ impl Uncounted {
             Self::Late => "late",
             Self::Refused(_) => "refused",
             Self::Strange => "strange",
+            Self::Full => "full",
         }
     }
 }

@@ -180,6 +180,7 @@ fn uncounted(hub: &Hub, why: &Uncounted) -> Refused {
         Uncounted::Late => ("ledger_late", "Redis did not answer in time"),
         Uncounted::Refused(_) => ("ledger_refused", "Redis refuses to count"),
         Uncounted::Strange => ("ledger_strange", "Redis answers what is no answer"),
+        Uncounted::Full => ("ledger_full", "Redis has no memory to spare for buckets"),
     };
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, kind, title);
     Refused(CallResult::Uncounted(name), problem)

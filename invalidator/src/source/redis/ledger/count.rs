@@ -1,6 +1,7 @@
 //! Counts reports: one call of the script for each partition.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use fleet::bounds::{NEWS_PER_CALL_MAX, REPORT_MEMORY};
 use fleet::epoch::Begins;
@@ -19,6 +20,9 @@ impl RedisLedger {
     /// Counts all of them, and answers in their order.
     pub(super) async fn count_all(&self, reports: Vec<Report>) -> Counted {
         let open = self.current().ok_or(Uncounted::Unreachable)?;
+        if self.is_short.load(Ordering::Relaxed) {
+            return Err(Uncounted::Full);
+        }
         let mut partitions: BTreeMap<Partition, Vec<(usize, Report)>> = BTreeMap::new();
         if reports.is_empty() {
             // A node asks whether Redis answers, so that is what is tried.

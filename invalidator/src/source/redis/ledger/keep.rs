@@ -74,6 +74,7 @@ impl RedisSource {
                     pause = REFUSED_PAUSE;
                 }
             }
+            self.keep_room(&mut link).await;
             // A call that finds the connection gone does not wait for the next look.
             let _ = timeout(pause, self.ledger.lost.notified()).await;
             if *is_open && !self.ledger.is_open() {

@@ -9,6 +9,7 @@
 mod count;
 mod keep;
 mod news;
+mod room;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,6 +38,8 @@ pub(super) struct RedisLedger {
     connections: AtomicU64,
     /// There was one before.
     was_open: AtomicBool,
+    /// Whether Redis has no memory to spare for buckets.
+    is_short: AtomicBool,
     /// Rings when a call has found that the connection is of no use any more.
     lost: Notify,
 }
@@ -63,6 +66,7 @@ impl RedisLedger {
             open: Mutex::default(),
             connections: AtomicU64::default(),
             was_open: AtomicBool::default(),
+            is_short: AtomicBool::default(),
             lost: Notify::new(),
         }
     }
