@@ -93,9 +93,12 @@ class Outcome:
     told: word.Word
 
 
-def run(directory: Path, count: int, say: Callable[[str], None]) -> Outcome:
+def run(directory: Path, count: int, say: Callable[[str], None], file: Path | None = None) -> Outcome:
+    """Each request is written to the file, if there is one; its user is the number of its lane."""
     with nodes.running(nodes.Setup(_parts, daemons=True), count, directory) as fleet:
         log, phases, told = asyncio.run(_play(fleet, say))
+    if file:
+        logs.write(log, file)
     story = _story(log, phases, told, count)
     return Outcome(story, promises.checks(story), told)
 
