@@ -1,4 +1,4 @@
-"""One bucket for all nodes: three Envoys, each with a daemon of its own, on one Redis. `scripts/fleet` does more of this.
+"""One bucket for all nodes: three Envoys, each with a daemon of its own, on one Redis. `scripts/fleet` does more of it.
 docs/contributing/fleet-proof.md says what is measured."""
 
 import sys
