@@ -26,6 +26,8 @@ LONG_PATTERNS = [patterns.STICKY, patterns.UNIFORM, patterns.ROTATING]
 def main(argv: list[str] | None = None) -> int:
     arguments = _completed(_parser().parse_args(argv))
     started = time.monotonic()
+    if arguments.log:
+        arguments.log.mkdir(parents=True, exist_ok=True)
     sections, missed = [], []
     with tempfile.TemporaryDirectory(prefix="pc-fleet-") as name:
         directory = Path(name)
@@ -48,7 +50,8 @@ def main(argv: list[str] | None = None) -> int:
 def _measure(arguments: argparse.Namespace, directory: Path) -> Iterator[tuple[report.Section, list[str]]]:
     """One section after the other, and which of its goals were missed."""
     if arguments.faults:
-        outcome = faults.run(directory / "f", arguments.nodes, _say)
+        file = arguments.log / "faults.csv" if arguments.log else None
+        outcome = faults.run(directory / "f", arguments.nodes, _say, file)
         yield faults.section(outcome), faults.misses(outcome)
     elif arguments.latency:
         names, cause = latency.kinds()
@@ -127,7 +130,6 @@ def _log_file(
 ) -> Path | None:
     if not arguments.log:
         return None
-    arguments.log.mkdir(parents=True, exist_ok=True)
     words = f"{plan.case.name} {plan.pattern} {contender.name}".replace(",", "").replace("/", " ")
     return arguments.log / ("-".join(words.split()) + ".csv")
 

@@ -93,11 +93,24 @@ class Outcome:
     told: word.Word
 
 
-def run(directory: Path, count: int, say: Callable[[str], None]) -> Outcome:
+def run(directory: Path, count: int, say: Callable[[str], None], file: Path | None = None) -> Outcome:
+    """Each request is written to the file, if there is one; its user is the number of its lane."""
     with nodes.running(nodes.Setup(_parts, daemons=True), count, directory) as fleet:
+        before = _key_changes(fleet)
         log, phases, told = asyncio.run(_play(fleet, say))
+        changes = _key_changes(fleet) - before
+    if file:
+        logs.write(log, file)
     story = _story(log, phases, told, count)
-    return Outcome(story, promises.checks(story), told)
+    # With another key all buckets have other names, and are full.
+    key = Check("all of it", "", "times that the key of buckets' names changed", changes, 0, 0)
+    return Outcome(story, [*promises.checks(story), key], told)
+
+
+def _key_changes(fleet: Fleet) -> float:
+    """Of all daemons but the one that is killed, which begins with none."""
+    daemons = [node.daemon for node in fleet.nodes if node.number != _CUT]
+    return sum(daemon.metrics()["portcullis_fleet_key_changes_total"] for daemon in daemons)
 
 
 def _parts(site: Site) -> Parts:

@@ -67,8 +67,7 @@ def _in_turn(probes: list[tuple[Waits, Probe]], requests: int) -> None:
     draw = random.Random(1)
     for _ in range(requests):
         user = f"user-{draw.randrange(_USERS)}"
-        draw.shuffle(probes)
-        for waits, probe in probes:
+        for waits, probe in draw.sample(probes, len(probes)):
             started = time.perf_counter()
             status = probe.status_of(user)
             waits.seconds.append(time.perf_counter() - started)

@@ -4,6 +4,8 @@ from bench import report
 from bench.fleet import patterns
 from bench.fleet.runs import Run
 
+# From here on it is said.
+_LATE_S = 0.05
 _HEADS = [
     "limit",
     "requests",
@@ -29,7 +31,7 @@ def _line(run: Run) -> list[str]:
     surely, at_most = verdict.overshoot.surely, verdict.overshoot.at_most
     return [
         str(run.plan.case.limit),
-        f"{run.plan.pattern}, {run.plan.seconds:g} s",
+        f"{run.plan.pattern}, {run.plan.seconds:g} s{_late(run)}",
         run.contender.name,
         f"{verdict.offered:,}",
         f"{verdict.admitted:,}",
@@ -40,6 +42,11 @@ def _line(run: Run) -> list[str]:
         f"{_ms(run.p50_s)}, {_ms(run.p99_s)}",
         _goal(run),
     ]
+
+
+def _late(run: Run) -> str:
+    """The machine had not the time to play the pattern as it is."""
+    return f" (sent up to {_ms(run.late_s)} ms late)" if run.late_s > _LATE_S else ""
 
 
 def _goal(run: Run) -> str:
@@ -86,6 +93,7 @@ def as_json(runs: list[Run]) -> list[dict]:
             "told_ms": [round(one * 1e3, 2) for one in run.word.told_s],
             "p50_ms": round(run.p50_s * 1e3, 3),
             "p99_ms": round(run.p99_s * 1e3, 3),
+            "late_ms": round(run.late_s * 1e3, 1),
             "misses": run.misses(),
         }
         for run in runs
