@@ -14,7 +14,7 @@ use signing::verify::Verified;
 
 use crate::call::Call;
 use crate::host::{Host, Metric};
-use crate::metrics::{TOO_LARGE, counter};
+use crate::metrics::{FIRST_REJECTIONS, FIRST_REJECTIONS_LEFT_OUT, TOO_LARGE, counter};
 
 /// Reasons that have counters of their own; all further ones are counted as `other`.
 const REASONS_MAX: usize = 64;
@@ -140,6 +140,12 @@ impl<H: Host> Call<'_, H> {
         self.add(self.plugin.metrics.push.get(&"keys_left_out"), keys);
     }
 
+    /// Counts first rejections: those that are noted, and those that are left out.
+    pub(crate) fn count_first_rejections(self, noted: usize, left_out: usize) {
+        self.add(self.plugin.metrics.push.get(&FIRST_REJECTIONS), noted);
+        self.add(self.plugin.metrics.push.get(&FIRST_REJECTIONS_LEFT_OUT), left_out);
+    }
+
     /// Counts what an answer to a poll brought.
     pub(crate) fn count_push(self, answer: &Result<Report, PollFailure>) {
         let push =
@@ -153,6 +159,7 @@ impl<H: Host> Call<'_, H> {
                 push("checked", report.checked);
                 push("repaired", report.repaired);
                 push("refused", report.refused);
+                push(FIRST_REJECTIONS_LEFT_OUT, report.unawaited);
                 push("snapshots", usize::from(report.is_snapshot));
             }
             Err(_) => push("failed", 1),

@@ -26,6 +26,10 @@ pub enum MemoryKey {
     ReplayHorizon,
     /// The limits that have had buckets here, and what the operator was told of them.
     Known,
+    /// The events of which no request was rejected yet, of those that hash here.
+    Awaited(u32),
+    /// The first requests that were rejected because of events, until the invalidator knows of them.
+    FirstRejections,
 }
 
 /// The mark of one value of one key; another value has another mark.

@@ -39,6 +39,8 @@ fn name_of(key: MemoryKey) -> String {
         MemoryKey::ReplayGeometry => "portcullis/replay_geometry".to_owned(),
         MemoryKey::ReplayHorizon => "portcullis/replay_horizon".to_owned(),
         MemoryKey::Known => "portcullis/known".to_owned(),
+        MemoryKey::Awaited(index) => numbered("portcullis/awaited/", index),
+        MemoryKey::FirstRejections => "portcullis/first_rejections".to_owned(),
     }
 }
 
