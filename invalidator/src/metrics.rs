@@ -4,6 +4,7 @@ mod callers;
 mod config;
 mod durable;
 mod intake;
+mod rejections;
 mod repaired;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::overview::Overview;
 pub use callers::{AccessMetrics, Bound, ConnectionMetrics};
 pub use config::ConfigMetrics;
 pub use intake::IntakeMetrics;
+pub use rejections::RejectionMetrics;
 pub use repaired::Repaired;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
@@ -83,6 +85,8 @@ pub struct Metrics {
     refused_changes: Counter,
     /// What was found missing and put back.
     pub repaired: Repaired,
+    /// What nodes tell of first rejections.
+    pub rejections: RejectionMetrics,
     poll_auth_failures: Counter,
     polls_malformed: Counter,
     nodes_refused: Counter,
@@ -151,6 +155,7 @@ impl Metrics {
             ack_seconds: Histogram::new(ACK_SECONDS),
             refused_changes: Counter::default(),
             repaired: Repaired::default(),
+            rejections: RejectionMetrics::default(),
             poll_auth_failures: Counter::default(),
             polls_malformed: Counter::default(),
             nodes_refused: Counter::default(),
@@ -215,6 +220,7 @@ impl Metrics {
         let help = "Changes that a node could not store, and so does not enforce";
         r.register("refused_changes", help, self.refused_changes.clone());
         self.repaired.register(r);
+        self.rejections.register(r);
         let help = "Polls with a missing or wrong secret";
         r.register("poll_auth_failures", help, self.poll_auth_failures.clone());
         let help = "Polls with the right secret that break the protocol";

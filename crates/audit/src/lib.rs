@@ -25,6 +25,7 @@ mod ordered;
 mod pseudonyms;
 mod queue;
 mod recover;
+mod rejection;
 mod repeats;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ mod digest;
 mod does;
 mod enforcement;
 mod extras;
+mod firsts;
 mod gathered;
 mod identity;
 mod idle;
@@ -62,6 +63,8 @@ pub use digest::Digest;
 pub use does::Does;
 pub use enforcement::{Enforcement, Enforces};
 pub use extras::CHECK_CHANGES_MAX;
+use firsts::Firsts;
+pub use firsts::{FirstRejection, FirstRejections};
 pub use gathered::{
     BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds, URGENT_CHANGES_MAX,
 };
@@ -106,6 +109,7 @@ pub struct Engine {
     sources: Sources,
     keys: Keys,
     patience: Patience,
+    firsts: Firsts,
     /// The id of the last batch that has one.
     batches: u64,
     /// States checked per second and node.
@@ -129,6 +133,7 @@ impl Engine {
             sources: Sources::new(sources),
             keys: Keys::default(),
             patience: Patience::default(),
+            firsts: Firsts::default(),
             batches: 0,
             scrub,
         }

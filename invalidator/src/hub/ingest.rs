@@ -176,7 +176,7 @@ impl Hub {
         let (now, Arriving { origin, bytes, by, .. }) = (self.now(), arriving);
         match self.take(arriving, now, then) {
             Ok((taken, then)) => {
-                self.audit_accepted(origin, &taken.known, &taken.ingested);
+                self.audit_accepted(origin, &taken);
                 self.ring_changed();
                 self.note_accepted(origin, &taken);
                 let Taken { known, ingested, ticket, json, heard, .. } = taken;
@@ -287,7 +287,8 @@ impl Hub {
 
     /// A line in the audit log, unless there is one of when the event was heard first: what we kept
     /// ourselves is read back at each start, and what is written in Redis is heard as well.
-    fn audit_accepted(&self, origin: Origin, event: &Known, ingested: &Ingested) {
+    fn audit_accepted(&self, origin: Origin, taken: &Taken) {
+        let Taken { known: event, ingested, signature, .. } = taken;
         let is_old = match origin.path {
             Path::Kept(_) => true,
             Path::Written(_) | Path::Known(_) | Path::Standing(_) => {
@@ -304,6 +305,8 @@ impl Hub {
             in_effect: Some(ingested.in_effect),
             overruled_by: ingested.overruled_by.iter().map(|by| by.event_id.clone()).collect(),
             sequence: Some(ingested.sequence),
+            signature: signature.map(Outcome::as_str),
+            counts_from: Some(ingested.register.version.at.to_string()),
             ..event.fact.clone()
         };
         let about = Some(About::Named(event.subject.clone()));

@@ -122,7 +122,9 @@ async fn answer(state: PollState, poll: Poll) -> Result<(Ticket, Batch), Problem
         Answer::Hold => {
             let ticket = polled.ticket.clone();
             let held = Held { hub: Arc::clone(&state.hub), ticket };
-            let deadline = Instant::now() + state.hold;
+            // Who tells of first rejections keeps them until it is answered.
+            let hold = if poll.first_rejections.is_empty() { state.hold } else { Duration::ZERO };
+            let deadline = Instant::now() + hold;
             loop {
                 tokio::select! {
                     // The sender lives in `hub`, so this cannot fail.
@@ -149,6 +151,7 @@ impl Held {
 /// Counts, logs and passes on what a poll has brought.
 fn note(hub: &Hub, poll: &Poll, polled: &Polled) {
     hub.record_poll(poll, polled);
+    hub.record_first_rejections(&polled.ticket, poll);
     let (node, boot_id) = (&poll.node, &poll.boot_id);
     match polled.progress {
         Some(Progress::Started) => info!(node, boot_id, "node starts with a snapshot"),

@@ -40,11 +40,10 @@ fn the_first_rejected_request_is_in_the_next_poll_and_in_none_after_its_answer()
 
 #[test]
 fn a_request_that_is_only_counted_or_has_no_event_behind_it_is_not_noted() {
-    for config in [base(), base_with("/invalidator/shadow", json!(true))] {
+    for config in [base(), base_with("/blocks", json!({"shadow": true}))] {
         let proxy = Proxy::default();
         let mut vm = start_synced(&proxy, &config);
-        let is_shadow = config["invalidator"]["shadow"] == json!(true);
-        if is_shadow {
+        if config.get("blocks").is_some() {
             vm.answer_with(&changes(1, &user("alice"), blocked("fraud")));
             assert_eq!(vm.ask(alice("/")).answer(), None);
         }
