@@ -4,6 +4,7 @@ mod callers;
 mod config;
 mod durable;
 mod intake;
+mod meters;
 mod rejections;
 mod repaired;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use crate::overview::Overview;
 pub use callers::{AccessMetrics, Bound, ConnectionMetrics};
 pub use config::ConfigMetrics;
 pub use intake::IntakeMetrics;
+pub use meters::SourceMeters;
 pub use rejections::RejectionMetrics;
 pub use repaired::Repaired;
 
@@ -123,15 +125,6 @@ pub struct Metrics {
     pub access: AccessMetrics,
     /// The API's certificates.
     pub tls: TlsMetrics,
-}
-
-/// Where a source registers metrics of its own.
-#[derive(Debug)]
-pub struct SourceMeters<'a> {
-    /// All metrics.
-    pub registry: &'a mut Registry,
-    /// The family that whoever puts something back counts in.
-    pub repaired: Repaired,
 }
 
 impl fmt::Debug for Metrics {
