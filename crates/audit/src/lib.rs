@@ -27,6 +27,7 @@ mod queue;
 mod recover;
 mod rejection;
 mod repeats;
+pub mod search;
 #[cfg(test)]
 mod tests;
 pub mod verify;

@@ -86,11 +86,11 @@ impl Verdict {
 #[serde(rename_all = "snake_case")]
 pub enum Vouched {
     /// Its files were read here.
-    #[default]
     Files,
     /// The daemon has sent it, with a MAC under the key that all daemons share.
     SharedKey,
     /// It came by Redis, and whoever can write there could have made it.
+    #[default]
     Nobody,
 }
 
