@@ -344,6 +344,9 @@ pub struct EraseFact {
     pub caller: Option<String>,
     /// The pseudonym that belongs to nobody now; nothing if there was none.
     pub pseudonym: Option<String>,
+    /// All of them, if there were several.
+    #[serde(serialize_with = "names", skip_serializing_if = "Vec::is_empty")]
+    pub pseudonyms: Vec<String>,
     /// Dead letters that were removed.
     pub dead_letters: u64,
 }

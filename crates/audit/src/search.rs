@@ -134,6 +134,12 @@ impl Fields {
         self.text(name) == Some(text)
     }
 
+    /// Whether it says of a pseudonym that it belongs to nobody.
+    fn erases(&self, name: &str) -> bool {
+        let several = self.0.get("pseudonyms").and_then(Value::as_array).into_iter().flatten();
+        self.is("pseudonym", name) || several.filter_map(Value::as_str).any(|one| one == name)
+    }
+
     /// `user` or `session`, and the pseudonym.
     fn name(&self) -> Option<(String, String)> {
         let of = |kind: &str| Some((kind.to_owned(), self.text(kind)?.to_owned()));
@@ -235,8 +241,7 @@ impl<'a> Search<'a> {
         }
         // A call that brought an event about somebody is about them too, also where it does not say so itself.
         let is_call = kind == "call" && fields.events().any(|id| self.events.contains(id));
-        let is_erasure = kind == "erase"
-            && self.names.iter().any(|(_, name)| fields.is("pseudonym", name));
+        let is_erasure = kind == "erase" && self.names.iter().any(|(_, name)| fields.erases(name));
         is_named || is_event || is_call || is_erasure
     }
 

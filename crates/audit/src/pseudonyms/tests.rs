@@ -1,5 +1,7 @@
 //! Who keeps a name, who loses it, and what stays behind.
 
+use std::time::Duration;
+
 use super::*;
 
 const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
@@ -26,8 +28,8 @@ fn a_subject_keeps_its_name_until_it_is_erased_and_gets_another_one_then() {
     drop(names);
     let names = Names::open(directory.path(), 10).unwrap();
     assert_eq!(name(&names, "alice", NOW), alice);
-    assert_eq!(names.erase(&user("alice")).unwrap(), Some(alice.clone()));
-    assert_eq!(names.erase(&user("alice")).unwrap(), None);
+    assert_eq!(names.erase(&user("alice"), NOW).unwrap(), [alice.clone()]);
+    assert_eq!(names.erase(&user("alice"), NOW).unwrap(), [""; 0]);
     assert_eq!(names.find(&user("bob")).unwrap(), Some(bob));
     assert_ne!(name(&names, "alice", NOW), alice);
 }
@@ -39,7 +41,7 @@ fn what_is_erased_is_in_no_file_any_more() {
     for id in ["alice-in-wonderland", "bob-the-builder"] {
         name(&names, id, NOW);
     }
-    names.erase(&user("alice-in-wonderland")).unwrap();
+    names.erase(&user("alice-in-wonderland"), NOW).unwrap();
     drop(names);
     for entry in std::fs::read_dir(directory.path()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
@@ -57,7 +59,7 @@ fn what_was_not_used_for_long_is_removed_and_what_was_stays() {
     name(&names, "alice", NOW);
     let bob = name(&names, "bob", NOW);
     assert_eq!(name(&names, "bob", day(5)), bob);
-    assert_eq!(names.expire(day(3)).unwrap(), 1);
+    assert_eq!(names.expire(day(3), day(6)).unwrap(), 1);
     assert_eq!(names.find(&user("alice")).unwrap(), None);
     assert_eq!(names.find(&user("bob")).unwrap(), Some(bob));
 }
@@ -72,4 +74,71 @@ fn with_no_room_a_name_leads_to_nobody_and_is_counted() {
     assert_ne!(resolved.names, [UNKNOWN]);
     assert_eq!(names.find(&user("bob")).unwrap(), None);
     assert_eq!(names.count().unwrap(), 1);
+}
+
+const OLD: &str = "2026-11-01T00:00:00Z";
+const NEW: &str = "2027-02-01T00:00:00Z";
+
+fn time(text: &str) -> UnixMicros {
+    UnixMicros::parse_rfc3339(text).unwrap()
+}
+
+/// Keys that begin at these times, each with another secret.
+fn keys(begins: &[&str]) -> SharedKeys {
+    let key = |at: &&str| format!("[[keys]]\nbegins = {at}\nsecret = \"{at}-0123456789abcdef\"\n");
+    SharedKeys::parse(&begins.iter().map(key).collect::<String>()).unwrap()
+}
+
+#[test]
+fn with_shared_keys_every_daemon_gives_the_same_name_and_finds_all_that_it_gave() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (names, others) =
+        (Names::open(one.path(), 10).unwrap(), Names::open(other.path(), 10).unwrap());
+    let random = name(&names, "alice", NOW);
+    for names in [&names, &others] {
+        names.share(keys(&[OLD, NEW]));
+    }
+    let before = name(&names, "alice", NOW);
+    assert_ne!(before, random);
+    assert_eq!(before, name(&others, "alice", NOW));
+    assert_eq!(names.recent(&user("alice")).as_deref(), Some(before.as_str()));
+    let after = name(&names, "alice", time(NEW));
+    assert_eq!(names.recent(&user("alice")).as_deref(), Some(after.as_str()));
+    assert_eq!(after, name(&others, "alice", time(NEW)));
+    assert_eq!(names.find(&user("alice")).unwrap(), Some(after.clone()));
+    let all = [after.clone(), before, random];
+    assert_eq!(names.find_all(&user("alice")).unwrap(), all);
+    assert_eq!(others.find_all(&user("alice")).unwrap(), all[..2]);
+    // A key that was destroyed leads to nobody.
+    names.share(keys(&[NEW]));
+    assert_eq!(names.find_all(&user("alice")).unwrap(), [all[0].clone(), all[2].clone()]);
+}
+
+#[test]
+fn who_is_erased_is_found_no_more_and_new_lines_lead_to_no_old_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let names = Names::open(directory.path(), 10).unwrap();
+    name(&names, "alice", NOW);
+    names.share(keys(&[OLD, NEW]));
+    let (old, bob) = (name(&names, "alice", NOW), name(&names, "bob", NOW));
+    let erased = names.erase(&user("alice"), NOW).unwrap();
+    assert_eq!((erased.len(), &erased[0]), (3, &old), "with the one that is still to come");
+    assert_eq!(names.find_all(&user("alice")).unwrap(), [""; 0]);
+    drop(names);
+    let names = Names::open(directory.path(), 10).unwrap();
+    names.share(keys(&[OLD, NEW]));
+    let fresh = name(&names, "alice", NOW);
+    assert!(!erased.contains(&fresh));
+    assert_eq!(name(&names, "alice", NOW), fresh, "and it stays");
+    assert_eq!(name(&names, "alice", time(NEW)), fresh);
+    assert_eq!(names.find_all(&user("alice")).unwrap(), [fresh.clone()]);
+    assert_eq!(name(&names, "bob", NOW), bob);
+    // With a key that comes later, all daemons agree again.
+    names.share(keys(&[OLD, NEW, "2027-03-01T00:00:00Z"]));
+    let later = name(&names, "alice", time("2027-03-01T00:00:00Z"));
+    assert_eq!(names.find_all(&user("alice")).unwrap(), [later, fresh]);
+    // Once no line can have the erased ones any more, they need not be remembered.
+    let year = Duration::from_secs(366 * 24 * 60 * 60);
+    names.expire(time(NEW).saturating_add(year), time(NEW).saturating_add(year)).unwrap();
+    assert_eq!(names.find_all(&user("alice")).unwrap().len(), 3);
 }
