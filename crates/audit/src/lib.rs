@@ -249,7 +249,7 @@ impl Audit {
     /// # Errors
     /// If the mapping cannot be read.
     pub fn pseudonyms(&self, subject: &Subject) -> Result<Vec<String>, NamesError> {
-        self.common.names.find_all(subject)
+        self.common.names.find_all(subject, system::wall_clock())
     }
 
     /// Puts keys in force that all daemons share: see [`SharedKeys`].

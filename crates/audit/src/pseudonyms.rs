@@ -150,9 +150,13 @@ impl Names {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn find_all(&self, subject: &Subject) -> Result<Vec<String>, NamesError> {
+    pub fn find_all(
+        &self,
+        subject: &Subject,
+        now: UnixMicros,
+    ) -> Result<Vec<String>, NamesError> {
         let mut names: Vec<String> = self.find(subject)?.into_iter().collect();
-        let computed = self.shared().names(subject);
+        let computed = self.shared().names(subject, now);
         let (kind, id) = (subject.kind_name(), subject.id());
         self.with(|database| {
             let transaction = database.begin_read()?;
@@ -222,8 +226,8 @@ impl Names {
         subject: &Subject,
         now: UnixMicros,
     ) -> Result<Vec<String>, NamesError> {
-        let names = self.find_all(subject)?;
-        let computed = self.shared().names(subject);
+        let names = self.find_all(subject, now)?;
+        let computed = self.shared().names(subject, now);
         let erased: Vec<&String> = names.iter().filter(|name| computed.contains(name)).collect();
         if names.is_empty() {
             return Ok(names);

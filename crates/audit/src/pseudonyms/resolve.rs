@@ -70,7 +70,8 @@ impl Names {
                             }
                             let before = known.filter(|(before, _)| *before != name);
                             if let Some((before, used)) = before {
-                                self.keep_former(&mut former, subject, (&before, used), &shared)?;
+                                let before = (&*before, used, now);
+                                self.keep_former(&mut former, subject, before, &shared)?;
                             }
                             name
                         }
@@ -93,10 +94,10 @@ impl Names {
         &self,
         former: &mut Table<'_, (&'static str, &'static str, &'static str), u64>,
         subject: &Subject,
-        (name, used): (&str, u64),
+        (name, used, now): (&str, u64, UnixMicros),
         shared: &SharedKeys,
     ) -> Result<(), redb::Error> {
-        let is_computed = shared.names(subject).iter().any(|computed| computed == name);
+        let is_computed = shared.names(subject, now).iter().any(|computed| computed == name);
         if !is_computed && former.len()? < self.names_max {
             former.insert((subject.kind_name(), subject.id(), name), used)?;
         }

@@ -119,9 +119,10 @@ impl SharedKeys {
         self.in_use(now).and_then(|key| key.name(subject))
     }
 
-    /// Every pseudonym that a subject can have had under these keys, the newest first.
-    pub(super) fn names(&self, subject: &Subject) -> Vec<String> {
-        self.0.iter().rev().filter_map(|key| key.name(subject)).collect()
+    /// Every pseudonym that a subject can have had under these keys up to a time, the newest first.
+    pub(super) fn names(&self, subject: &Subject, now: UnixMicros) -> Vec<String> {
+        let begun = self.0.iter().rev().filter(|key| key.begins <= now);
+        begun.filter_map(|key| key.name(subject)).collect()
     }
 
     /// A MAC over a message, under the key that is in use; nothing if no key has begun.
@@ -190,8 +191,11 @@ mod tests {
         assert_ne!(old, new);
         assert_eq!((old.len(), old.starts_with('p')), (25, true));
         assert_eq!(name(&again, "2026-12-24T00:00:00Z"), Some(new.clone()), "every daemon alike");
-        assert_eq!(keys.names(&alice), [new, old]);
-        assert_ne!(keys.names(&alice), keys.names(&Subject::session("alice").unwrap()));
+        let names = |subject: &Subject, time| keys.names(subject, at(time));
+        assert_eq!(names(&alice, "2026-11-30T00:00:00Z"), [old.clone()]);
+        let later = "2026-12-24T00:00:00Z";
+        assert_eq!(names(&alice, later), [new, old]);
+        assert_ne!(names(&alice, later), names(&Subject::session("alice").unwrap(), later));
         assert!(!format!("{keys:?}").contains("0123456789abcdef"));
     }
 
