@@ -12,16 +12,18 @@ mod record;
 mod rejections;
 pub mod replay;
 mod source;
+mod testimony;
 
 pub use ingest::Accepted;
-pub use source::{Asked, Daemons, Replica, Running, Source};
+pub use source::{Asked, Daemons, Gathered, Replica, Running, Source, Witnesses};
+use testimony::Turns;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use access::SubjectPace;
-use audit::Audit;
+use audit::{Audit, SharedKeys};
 use audit::entry::{Fact, KeysFact};
 use deadletter::DeadLetters;
 use engine::{Engine, NodeKey, Now};
@@ -39,6 +41,9 @@ use crate::intake::{Clock, EventKeys, Intake, SourceKind};
 use crate::metrics::Metrics;
 use crate::overview::{Overview, Reports};
 use crate::throttles::Throttles;
+
+/// The field that names the file of keys that all daemons give pseudonyms with.
+const PSEUDONYM_KEYS: &str = "fleet.pseudonym_key_file";
 
 /// What a hub is made of.
 #[derive(Debug)]
@@ -84,6 +89,8 @@ pub struct Hub {
     /// That of the one source that has one.
     fleet: Option<Arc<dyn Daemons>>,
     called: Called,
+    witnesses: Option<Arc<dyn Witnesses>>,
+    turns: Turns,
     subject_pace: SubjectPace,
 }
 
@@ -106,6 +113,8 @@ impl Hub {
             throttles: Throttles::default(),
             replica: sources.iter().find_map(|source| source.replica()),
             fleet: sources.iter().find_map(|source| source.fleet()),
+            witnesses: sources.iter().find_map(|source| source.witnesses()),
+            turns: Turns::default(),
             called,
             sources,
             subject_pace: SubjectPace::default(),
@@ -157,6 +166,12 @@ impl Hub {
     #[must_use]
     pub fn fleet(&self) -> Option<&dyn Daemons> {
         self.fleet.as_deref()
+    }
+
+    /// The other daemons, asked about their audit logs; nothing if there can be none.
+    #[must_use]
+    pub fn witnesses(&self) -> Option<&dyn Witnesses> {
+        self.witnesses.as_deref()
     }
 
     /// How this daemon is called among others.
@@ -316,6 +331,21 @@ impl Hub {
                 let fact = KeysFact { file: "keys.file", result, count: None, changed: None };
                 self.audit.note(None, Fact::Keys(fact));
             }
+        }
+    }
+
+    /// Puts keys in force that all daemons give pseudonyms with, or leaves those before them.
+    pub fn pseudonym_keys_read(&self, keys: Result<SharedKeys, Violation>) {
+        let result = if keys.is_ok() { "loaded" } else { "failed" };
+        let (file, count) = (PSEUDONYM_KEYS, keys.as_ref().ok().map(SharedKeys::len));
+        // With the pseudonyms before it, where it matters.
+        self.audit.note(None, Fact::Keys(KeysFact { file, result, count, changed: None }));
+        match keys {
+            Ok(keys) => {
+                info!(count = keys.len(), "keys of pseudonyms read");
+                self.audit.share(keys);
+            }
+            Err(cause) => error!(%cause, "{file} cannot be used: the keys before it stay in force"),
         }
     }
 

@@ -263,6 +263,12 @@ impl Audit {
         self.common.names.shared()
     }
 
+    /// Whether nothing more is noted: the daemon ends.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.common.queue.is_closed()
+    }
+
     /// Where the files are, and what seals them: for whoever reads them.
     #[must_use]
     pub fn place(&self) -> (&Path, &Seal) {

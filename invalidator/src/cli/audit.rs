@@ -150,7 +150,7 @@ fn verify_log(args: &Verify) -> Result<bool, Failure> {
     Ok(report.finding.is_none())
 }
 
-fn key_of(path: &Path) -> Result<SecretString, Failure> {
+pub(super) fn key_of(path: &Path) -> Result<SecretString, Failure> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|cause| Failure::Input(path.display().to_string(), cause))?;
     Ok(text.trim_end_matches(['\r', '\n']).into())

@@ -1,5 +1,7 @@
 //! `[fleet]`: how this daemon is called among others that are on the same Redis.
 
+use std::path::PathBuf;
+
 use model::push::{NODE_NAME_RULE, is_node_name};
 use model::violation::Violation;
 use serde::Deserialize;
@@ -15,6 +17,7 @@ const NAMELESS: &str = "unnamed";
 pub(super) struct RawFleet {
     name: Option<String>,
     region: Option<String>,
+    pub(super) pseudonym_key_file: Option<PathBuf>,
 }
 
 impl RawFleet {

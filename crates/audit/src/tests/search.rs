@@ -67,8 +67,8 @@ fn lines_about_somebody_come_with_what_was_there_and_what_followed() {
     assert_eq!(seqs(&found), expected, "whom it is about is known from its line");
     assert_eq!(found.names, [("user".to_owned(), "p1".to_owned())]);
     assert!(found.lines.iter().all(|line| line.is_sealed));
-    assert_eq!(seqs(&find(&directory, &event("unheard-of"), ROOM)), []);
-    assert_eq!(seqs(&find(&directory, &user("p3"), ROOM)), []);
+    assert!(seqs(&find(&directory, &event("unheard-of"), ROOM)).is_empty());
+    assert!(seqs(&find(&directory, &user("p3"), ROOM)).is_empty());
 }
 
 #[test]

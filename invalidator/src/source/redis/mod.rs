@@ -19,6 +19,7 @@ mod decide;
 mod fence;
 mod follow;
 mod inbox;
+mod inquiry;
 mod later;
 mod layout;
 mod listen;
@@ -53,7 +54,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Configured, Daemons, Replica, Report, Running, Source};
+use super::{Configured, Daemons, Replica, Report, Running, Source, Witnesses};
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
 use crate::metrics::{Repaired, SourceMeters};
@@ -67,6 +68,7 @@ use connect::Servers;
 use decide::{Watch, Why};
 use fence::Fences;
 use inbox::metrics::InboxMetrics;
+use inquiry::Inquiries;
 use later::Later;
 use layout::StreamId;
 use metrics::RedisMetrics;
@@ -116,6 +118,7 @@ pub struct RedisSource {
     inbox_metrics: InboxMetrics,
     outbox: Arc<Outbox>,
     fences: Arc<Fences>,
+    inquiries: Arc<Inquiries>,
     unseen: Mutex<Unseen>,
     chores: Mutex<Chores>,
     watch: Mutex<Watch>,
@@ -151,6 +154,7 @@ impl RedisSource {
             inbox_metrics: InboxMetrics::default(),
             outbox: Arc::new(Outbox::default()),
             fences: Arc::new(Fences::default()),
+            inquiries: Arc::new(Inquiries::default()),
             unseen: Mutex::default(),
             chores: Mutex::default(),
             watch: Mutex::new(Watch::new(config.digest_interval)),
@@ -248,6 +252,11 @@ impl Source for RedisSource {
     fn fleet(&self) -> Option<Arc<dyn Daemons>> {
         let fences = Arc::clone(&self.fences);
         Some(fences)
+    }
+
+    fn witnesses(&self) -> Option<Arc<dyn Witnesses>> {
+        let inquiries = Arc::clone(&self.inquiries);
+        Some(inquiries)
     }
 
     fn inboxes(&self) -> &[Inbox] {

@@ -97,7 +97,7 @@ impl Session<'_> {
     }
 
     /// Who is registered.
-    pub(super) async fn read_members(&self) -> RedisResult<Members> {
+    pub(in super::super) async fn read_members(&self) -> RedisResult<Members> {
         let mut call = self.source.fences.members.prepare_invoke();
         call.key(&self.source.scripts.layout.daemons);
         let (now_ms, raw): (u64, Vec<(String, Vec<u8>)>) =
