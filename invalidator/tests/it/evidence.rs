@@ -1,13 +1,13 @@
 //! First rejections as nodes tell of them, evidence through the API, and what strangers in Redis cannot do to it.
 
-use model::push::{self, FirstRejection};
+use model::push::{self, FirstRejection, Message};
 use model::subject::Subject;
 use serde_json::{Value, json};
 
 use crate::harness::{
     Answer, Daemon, OPERATOR, PUBLISHER, Redis, block, free_port, private, request, wait_until,
 };
-use crate::node::{Node, Running};
+use crate::node::{Node, Running, bearer, connect, exchange};
 
 const SEALED: &str = "audit.fsync = \"always\"\naudit.key = \"a-key-of-the-audit-log\"\n";
 const KEYS: &str = "[[keys]]\nbegins = 2026-01-01T00:00:00Z\n\
@@ -76,7 +76,9 @@ fn what_a_node_tells_of_first_rejections_is_noted_once_and_answered_at_once() {
     assert!(rejected < on["nodes"][0]["at"].as_str().unwrap().to_owned(), "a second and a half ago");
     assert_eq!(not_proven(&document), "[]", "{document}");
     node.next.first_rejections = vec![first("b1", "alice"); 65];
-    assert!(std::panic::catch_unwind(|| node.ask()).is_err(), "more than one poll may tell of");
+    let many = node.next.encode_to_vec();
+    let (status, _) = exchange(connect(&daemon.socket).unwrap(), Some(&bearer()), &many).unwrap();
+    assert_eq!(status, 400, "more than one poll may tell of");
 }
 
 #[test]
