@@ -309,7 +309,7 @@ def test_the_daemon_accepts_a_part_of_a_configuration(block, tmp_path):
 
 
 @pytest.mark.built
-@pytest.mark.parametrize("block", [*of("toml event-keys"), *of("toml pseudonym-keys")], ids=str)
+@pytest.mark.parametrize("block", of("toml event-keys", "toml pseudonym-keys"))
 def test_the_daemon_accepts_a_file_of_keys(block, tmp_path):
     file = tmp_path / "keys.toml"
     file.touch(mode=0o600)

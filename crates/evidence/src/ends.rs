@@ -17,7 +17,6 @@ pub struct Ended {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
     /// Who has asked for that: callers of the API, publishers, and keys that signed it, as far as lines say.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub by: Vec<String>,
     /// The line that says so.
     #[serde(skip_serializing_if = "Option::is_none")]
