@@ -4,7 +4,7 @@
 //!
 //! What the lines mean is not decided here, nor whether the log is whole: that is [`super::verify`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -23,6 +23,8 @@ const EVENTS_MAX: usize = 100_000;
 const NAMES_MAX: usize = 64;
 /// Kinds of lines about nodes, and about the log as a whole.
 const OF_NODES: &str = "node";
+/// What such a line says of a node that polls no more.
+const GONE: &str = "gone";
 const OF_THE_LOG: [&str; 6] = ["start", "stop", "gap", "torn", "damaged", "clock"];
 
 /// What is looked for.
@@ -166,7 +168,9 @@ struct Search<'a> {
     /// The last line about each node that is there, and about the daemon's start.
     standing: BTreeMap<(String, String), FoundLine>,
     started: Option<FoundLine>,
-    context: VecDeque<FoundLine>,
+    /// What has been kept of each node since this run of the daemon began.
+    told: BTreeSet<(String, String, String)>,
+    context: Vec<FoundLine>,
     /// Whether what is looked for has been found, so that what follows matters.
     follows: bool,
 }
@@ -188,7 +192,8 @@ impl<'a> Search<'a> {
             events: BTreeSet::new(),
             standing: BTreeMap::new(),
             started: None,
-            context: VecDeque::new(),
+            told: BTreeSet::new(),
+            context: Vec::new(),
             follows: false,
         }
     }
@@ -210,15 +215,13 @@ impl<'a> Search<'a> {
             let line = made();
             self.keep(line, kind == "event");
         } else if kind == OF_NODES {
-            let key = |name: &str| fields.text(name).unwrap_or_default().to_owned();
-            let key = (key("node"), key("boot_id"));
-            let line = made();
-            self.node(key, line, fields.is("state", "gone"));
+            self.node(&fields, made());
         } else if OF_THE_LOG.contains(&kind) {
             let line = made();
             if kind == "start" {
                 // The nodes of an earlier run begin anew.
                 self.standing.clear();
+                self.told.clear();
                 self.started = Some(line.clone());
             }
             if self.follows {
@@ -263,11 +266,19 @@ impl<'a> Search<'a> {
         self.found.lines.push(line);
     }
 
-    fn node(&mut self, key: (String, String), line: FoundLine, is_gone: bool) {
+    /// Of a node that comes later the first line of each sort matters, and not how often it comes back.
+    fn node(&mut self, fields: &Fields, line: FoundLine) {
+        let text = |name: &str| fields.text(name).unwrap_or_default().to_owned();
+        let (node, boot_id, state) = (text("node"), text("boot_id"), text("state"));
         if self.follows {
-            return self.beside(line);
+            let is_full = self.told.len() >= CONTEXT_MAX;
+            if state != GONE && (is_full || self.told.insert((node, boot_id, state))) {
+                self.beside(line);
+            }
+            return;
         }
-        if is_gone {
+        let key = (node, boot_id);
+        if state == GONE {
             self.standing.remove(&key);
         } else if self.standing.len() < NODES_MAX || self.standing.contains_key(&key) {
             self.standing.insert(key, line);
@@ -279,7 +290,7 @@ impl<'a> Search<'a> {
         if self.context.len() >= CONTEXT_MAX {
             self.found.left_out = self.found.left_out.saturating_add(1);
         } else {
-            self.context.push_back(line);
+            self.context.push(line);
         }
     }
 

@@ -240,6 +240,21 @@ fn an_envoy_that_catches_up_in_the_same_run_has_it_and_one_of_another_run_is_not
 }
 
 #[test]
+fn who_has_rejected_a_request_because_of_an_event_has_it() {
+    let rejection = json!({"kind": "rejection", "event_id": "b1", "node": "one", "boot_id": "b",
+                           "at": "2026-11-22T12:00:01.5Z"});
+    let block = event("b1", "block", json!({"reason": "fraud", "until": null}));
+    let lines = vec![json!({"kind": "start"}), block, json!({"kind": "start"}), rejection];
+    let mut told = log("host-1", lines);
+    let document = about_event("b1", std::slice::from_ref(&told));
+    assert!(document.is_whole(), "{:#?}", document.statement);
+    assert!(has(&document.statement.proven, "rejected the first request because of event b1"));
+    told.lines[3].is_sealed = false;
+    let not = about_event("b1", &[told]).statement.not_proven;
+    assert!(has(&not, "no line says that it acknowledged it"), "{not:#?}");
+}
+
+#[test]
 fn what_daemons_send_each_other_survives_and_says_nothing_of_itself() {
     let sent = Log { vouched: Vouched::SharedKey, ..story() };
     let read: Log = serde_json::from_str(&serde_json::to_string(&sent).unwrap()).unwrap();

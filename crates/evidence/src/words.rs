@@ -154,6 +154,8 @@ fn received(id: &str, ordered: Option<&Ordered>, on: &OnDaemon, one: &Received) 
 fn enforced(sayer: &mut Sayer, id: &str, on: &OnDaemon, node: &Enforced) {
     let who = format!("Envoy {} (memory {})", node.node, node.boot_id);
     let at = node.at.as_deref().unwrap_or("?");
+    // Who has rejected a request because of it has it, whatever it acknowledged.
+    let has_rejected = node.first_rejection_line.as_ref().is_some_and(|line| line.in_chain);
     match (node.state, &node.line) {
         (NodeState::Enforced, Some(line)) => {
             let ms = node.ms.map(|ms| format!(", {ms:?} ms after its daemon had taken it in"));
@@ -168,18 +170,16 @@ fn enforced(sayer: &mut Sayer, id: &str, on: &OnDaemon, node: &Enforced) {
             let cause = node.cause.as_deref().unwrap_or("no cause is named");
             sayer.not(format!("That {who} of daemon {} enforced event {id}: {cause}", on.daemon));
         }
+        _ if has_rejected => {}
         _ => sayer.not(format!(
             "That {who} of daemon {} enforced event {id}: no line says that it acknowledged it",
             on.daemon
         )),
     }
-    match (&node.first_rejection, &node.first_rejection_line) {
-        (Some(first), Some(line)) => sayer.say(
-            line,
-            format!("{first}: {who} rejected the first request because of event {id}"),
-        ),
-        // Nobody need have asked.
-        _ => {}
+    // Where there is none, nobody need have asked.
+    if let Some((first, line)) = node.first_rejection.as_ref().zip(node.first_rejection_line.as_ref()) {
+        let what = format!("{first}: {who} rejected the first request because of event {id}");
+        sayer.say(line, what);
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use audit::line::Seal;
-use audit::{AuditPlace, Names, SharedKeys};
+use audit::{AuditPlace, SharedKeys};
 use clap::{ArgGroup, Args};
 use evidence::Document;
 use model::name::EventId;
@@ -18,13 +18,13 @@ use serde_json::Value;
 use system::{Stamps, wall_clock};
 
 use super::api::{Api, ApiError};
-use super::audit::key_of;
+use super::audit::{ask, key_of, mapped};
 use super::exit::Exit;
 use super::{Client, Failure, show};
 use crate::config::Config;
 use crate::fence::Called;
 use crate::inquiry::{self, Place, Question, ROOM_HERE, made_by};
-use crate::wire::{EvidenceOrder, Named, Pseudonym};
+use crate::wire::{EvidenceOrder, Named};
 
 pub(super) const HELP: &str = "\
 Without --fleet the files of one audit log are read, whether its daemon runs or not. With it the daemon at --api \
@@ -192,32 +192,15 @@ fn here(args: &Evidence) -> Result<Here, Failure> {
 
 /// The pseudonyms of somebody: of the running daemon, which has the mapping, or of its file if no daemon has it.
 fn pseudonyms(args: &Evidence, here: &Here, subject: &Subject) -> Result<Vec<String>, Failure> {
-    let mapped = |store: &Path| {
-        let names = Names::open(store, 1).and_then(|names| {
-            names.share(here.shared.clone());
-            names.find_all(subject, wall_clock())
-        });
-        names.map_err(|error| Failure::Usage(format!("{}: {error}", store.display())))
-    };
     if let Some(store) = &args.store {
-        return mapped(store);
+        return mapped(store, here.shared.clone(), subject);
     }
     match (ask(&args.client, subject), &here.store) {
-        (Err(Failure::Api(ApiError::Unreachable(..))), Some(store)) => mapped(store),
+        (Err(Failure::Api(ApiError::Unreachable(..))), Some(store)) => {
+            mapped(store, here.shared.clone(), subject)
+        }
         (asked, _) => asked,
     }
-}
-
-fn ask(client: &Client, subject: &Subject) -> Result<Vec<String>, Failure> {
-    let body = serde_json::json!(Named::from(subject)).to_string();
-    let reply = Api::new(client)?.post("/v1/audit/pseudonym", &body)?;
-    if reply.status != 200 {
-        return Err(ApiError::Foreign(client.api.clone(), reply.status).into());
-    }
-    let Pseudonym { pseudonym, mut pseudonyms } = reply.read()?;
-    // An older daemon says one.
-    pseudonyms.extend(pseudonym.filter(|_| pseudonyms.is_empty()));
-    Ok(pseudonyms)
 }
 
 fn write(out: &Path, document: &Value) -> Result<(), Failure> {
