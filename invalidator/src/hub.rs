@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use access::SubjectPace;
-use audit::{Audit, SharedKeys};
 use audit::entry::{Fact, KeysFact};
+use audit::{Audit, SharedKeys};
 use deadletter::DeadLetters;
 use engine::{Engine, NodeKey, Now};
 use keys::crowded;

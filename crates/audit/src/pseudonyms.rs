@@ -150,11 +150,7 @@ impl Names {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn find_all(
-        &self,
-        subject: &Subject,
-        now: UnixMicros,
-    ) -> Result<Vec<String>, NamesError> {
+    pub fn find_all(&self, subject: &Subject, now: UnixMicros) -> Result<Vec<String>, NamesError> {
         let mut names: Vec<String> = self.find(subject)?.into_iter().collect();
         let computed = self.shared().names(subject, now);
         let (kind, id) = (subject.kind_name(), subject.id());
@@ -232,7 +228,8 @@ impl Names {
         if names.is_empty() {
             return Ok(names);
         }
-        let rewritten = self.rewrite(Rewrite { without: Some(subject), erased: &erased, now, before: None });
+        let rewritten =
+            self.rewrite(Rewrite { without: Some(subject), erased: &erased, now, before: None });
         // Also after an error, which may have come when the file was replaced already.
         self.lock_recent().names.remove(subject);
         rewritten?;

@@ -252,7 +252,11 @@ impl<'a> Search<'a> {
     fn keep(&mut self, line: FoundLine, is_event: bool) {
         if is_event {
             self.follows = true;
-            let beside = self.started.take().into_iter().chain(std::mem::take(&mut self.standing).into_values());
+            let beside = self
+                .started
+                .take()
+                .into_iter()
+                .chain(std::mem::take(&mut self.standing).into_values());
             for line in beside.collect::<Vec<_>>() {
                 self.beside(line);
             }

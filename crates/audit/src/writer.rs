@@ -258,8 +258,7 @@ impl Writer {
                 let pseudonym = names.first().cloned();
                 let result = Ok(pseudonym.clone());
                 let pseudonyms = if names.len() > 1 { names } else { Vec::new() };
-                let fact =
-                    Fact::Erase(EraseFact { caller, pseudonym, pseudonyms, dead_letters });
+                let fact = Fact::Erase(EraseFact { caller, pseudonym, pseudonyms, dead_letters });
                 // The next to be written, also if that does not work at once.
                 self.pending.insert(0, Work::Note(Box::new(Entry { at, about: None, fact })));
                 (result, self.write_notes(1).and_then(|()| self.sync()))

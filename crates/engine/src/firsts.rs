@@ -110,7 +110,10 @@ mod tests {
         for number in 0..REMEMBERED_MAX + 10 {
             assert!(firsts.note(key(number)));
         }
-        assert_eq!((firsts.told.len(), firsts.oldest_first.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
+        assert_eq!(
+            (firsts.told.len(), firsts.oldest_first.len()),
+            (REMEMBERED_MAX, REMEMBERED_MAX)
+        );
         assert!(!firsts.note(key(REMEMBERED_MAX)));
         assert!(firsts.note(key(0)), "it was forgotten");
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use model::name::Name;
 use model::push::{
-    FIRST_REJECTIONS_MAX, NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, freshness, is_node_name,
-    unsure,
+    FIRST_REJECTIONS_MAX, NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX,
+    freshness, is_node_name, unsure,
 };
 use model::state::PACKED_FORM;
 use thiserror::Error;

@@ -79,7 +79,9 @@ pub(crate) fn of_event(
             "start" if is_after => is_same_run = false,
             // Whoever was there belongs to an earlier run.
             "start" => nodes.clear(),
-            "node" if is_same_run && !ended.is_some_and(|ended| ended.is_before(line)) => follow(&mut nodes, line, is_after, sequence),
+            "node" if is_same_run && !ended.is_some_and(|ended| ended.is_before(line)) => {
+                follow(&mut nodes, line, is_after, sequence)
+            }
             "push" if line.is("event_id", event_id) => {
                 if let Some(one) = entry(&mut nodes, line) {
                     acknowledged(one, line);

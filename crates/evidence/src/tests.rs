@@ -68,8 +68,12 @@ fn story() -> Log {
             json!({"kind": "start"}),
             node("synchronized", "one", Some(2)),
             node("synchronized", "two", Some(2)),
-            event("b1", "block", json!({"reason": "fraud", "signature": "verified",
-                                        "signed_by": "k1", "until": null})),
+            event(
+                "b1",
+                "block",
+                json!({"reason": "fraud", "signature": "verified",
+                                        "signed_by": "k1", "until": null}),
+            ),
             push("b1", "one", "enforced"),
             rejection,
             event("u1", "unblock", json!({"reason": "fraud", "sequence": 4})),
@@ -135,7 +139,10 @@ fn nothing_is_proven_by_lines_that_were_not_checked() {
     assert_eq!(proven.len(), 1, "{proven:#?}");
     assert!(has(&proven, "received event b1"));
     assert!(has(&not_proven, "the log of daemon host-1 is whole: audit-1.jsonl:5"));
-    assert!(has(&not_proven, "had acknowledged event b1, 0.8 ms after its daemon had taken it in: host-1 line 5 says"));
+    assert!(has(
+        &not_proven,
+        "had acknowledged event b1, 0.8 ms after its daemon had taken it in: host-1 line 5 says"
+    ));
     let mut unsealed = story();
     unsealed.lines[5].is_sealed = false;
     let said = about_event("b1", &[unsealed]).statement;
@@ -235,7 +242,13 @@ fn an_envoy_that_catches_up_in_the_same_run_has_it_and_one_of_another_run_is_not
     let lifted = event("u1", "unblock", json!({}));
     assert_eq!(states(vec![start(), block(), lifted, late]), [], "it had ended by then");
     let refused = push("b1", "one", "refused");
-    let then = vec![start(), block(), refused, push("b1", "one", "enforced"), push("b1", "one", "pending")];
+    let then = vec![
+        start(),
+        block(),
+        refused,
+        push("b1", "one", "enforced"),
+        push("b1", "one", "pending"),
+    ];
     assert_eq!(states(then), [("one".to_owned(), NodeState::Enforced)]);
 }
 

@@ -140,7 +140,8 @@ fn on_daemon(
     let asked: Vec<_> = calls.map(asked).collect();
     let daemon = lines.iter().find(|line| line.names_event(event_id))?.at.daemon.clone();
     let applied = events.iter().find(|line| line.is("result", "applied")).copied();
-    let first = applied.or_else(|| events.iter().find(|line| line.text("action").is_some()).copied());
+    let first =
+        applied.or_else(|| events.iter().find(|line| line.text("action").is_some()).copied());
     let ordered = first.and_then(ordered);
     let rejects = matches!(first.and_then(|line| line.text("action")), Some("block" | "zero"));
     let until = ordered.as_ref().and_then(|ordered| ordered.until.as_deref());

@@ -53,7 +53,8 @@ pub(crate) fn statement(document: &Document, daemons: &[Vec<Line<'_>>]) -> State
         absent(&mut sayer, document, &event.event_id, &event.daemons);
     }
     if document.events_left_out > 0 {
-        sayer.not(format!("{} more events are left out for want of room", document.events_left_out));
+        sayer
+            .not(format!("{} more events are left out for want of room", document.events_left_out));
     }
     logs(&mut sayer, document);
     for lines in daemons {
@@ -64,16 +65,14 @@ pub(crate) fn statement(document: &Document, daemons: &[Vec<Line<'_>>]) -> State
             [] => "its Envoys".to_owned(),
             envoys => format!("its Envoys ({})", envoys.join(", ")),
         };
-        sayer.not(format!(
-            "What daemon {} and {envoys} did: {}",
-            silent.daemon, silent.reason
-        ));
+        sayer.not(format!("What daemon {} and {envoys} did: {}", silent.daemon, silent.reason));
     }
     sayer.statement
 }
 
 fn nobody(about: &About) -> String {
-    let why = "it was never received, or its lines are past the retention, or they are not in these logs";
+    let why =
+        "it was never received, or its lines are past the retention, or they are not in these logs";
     match about {
         About::EventId(id) => format!("No line names the event {id}: {why}"),
         About::User(_) | About::Session(_) => {
@@ -118,7 +117,9 @@ fn on_daemon(sayer: &mut Sayer, id: &str, ordered: Option<&Ordered>, on: &OnDaem
         let event = ended.event_id.as_deref().unwrap_or_default();
         let what = match ended.how {
             How::Lifted => format!("{}: event {id} was lifted by event {event}, of {by}", ended.at),
-            How::Replaced => format!("{}: event {event}, of {by}, took the place of {id}", ended.at),
+            How::Replaced => {
+                format!("{}: event {event}, of {by}, took the place of {id}", ended.at)
+            }
             How::Expired => format!("{}: event {id} ended by itself", ended.at),
         };
         // By itself it ends as the line says that took it in.
@@ -177,7 +178,9 @@ fn enforced(sayer: &mut Sayer, id: &str, on: &OnDaemon, node: &Enforced) {
         )),
     }
     // Where there is none, nobody need have asked.
-    if let Some((first, line)) = node.first_rejection.as_ref().zip(node.first_rejection_line.as_ref()) {
+    if let Some((first, line)) =
+        node.first_rejection.as_ref().zip(node.first_rejection_line.as_ref())
+    {
         let what = format!("{first}: {who} rejected the first request because of event {id}");
         sayer.say(line, what);
     }
@@ -198,7 +201,8 @@ fn logs(sayer: &mut Sayer, document: &Document) {
         }
         if log.lines_left_out > 0 {
             let more = log.lines_left_out;
-            sayer.not(format!("{more} more lines of daemon {daemon} are left out for want of room"));
+            sayer
+                .not(format!("{more} more lines of daemon {daemon} are left out for want of room"));
         }
         if log.lines_unreadable > 0 {
             let lines = log.lines_unreadable;
@@ -238,12 +242,18 @@ fn notes(sayer: &mut Sayer, lines: &[Line<'_>]) {
         let what = match line.kind.as_str() {
             "clock" => {
                 let jump = line.fields.get("jump_ms").map(ToString::to_string).unwrap_or_default();
-                format!("That times of daemon {daemon} before and after {time} fit: its clock jumped by {jump} ms")
+                format!(
+                    "That times of daemon {daemon} before and after {time} fit: its clock jumped by {jump} ms"
+                )
             }
-            "damaged" => format!("That the log of daemon {daemon} was whole when it started at {time}"),
+            "damaged" => {
+                format!("That the log of daemon {daemon} was whole when it started at {time}")
+            }
             "erase" => {
                 let name = line.text("pseudonym").unwrap_or("nobody");
-                format!("Whom {name} stands for: it belongs to nobody since {time}, when it was erased")
+                format!(
+                    "Whom {name} stands for: it belongs to nobody since {time}, when it was erased"
+                )
             }
             _ => continue,
         };

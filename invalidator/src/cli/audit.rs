@@ -265,7 +265,9 @@ fn pseudonyms(args: &Show) -> Result<Option<Option<(&'static str, Vec<String>)>>
         }
         None => ask(&args.client, &subject)?,
     };
-    Ok(Some(found).filter(|names| !names.is_empty()).map(|names| Some((subject.kind_name(), names))))
+    Ok(Some(found)
+        .filter(|names| !names.is_empty())
+        .map(|names| Some((subject.kind_name(), names))))
 }
 
 /// The keys of pseudonyms that a configuration names.

@@ -136,8 +136,7 @@ fn of_fleet(args: &Evidence, question: &Question) -> Result<Option<Value>, Failu
         Question::Event(id) => Some(id.to_string()),
         Question::Subject(_) => None,
     };
-    let order =
-        EvidenceOrder { user_id, session_id, event_id, fleet: true, within_s: args.within };
+    let order = EvidenceOrder { user_id, session_id, event_id, fleet: true, within_s: args.within };
     let body = serde_json::json!(order).to_string();
     let reply = Api::new(&args.client)?.post("/v1/evidence", &body)?;
     if reply.status == 200 {
@@ -210,7 +209,8 @@ fn write(out: &Path, document: &Value) -> Result<(), Failure> {
         return Ok(io::stdout().write_all(text.as_bytes())?);
     }
     let opened = OpenOptions::new().write(true).create_new(true).mode(MODE).open(out);
-    let mut file = opened.map_err(|cause| Failure::Usage(format!("--out: {}: {cause}", out.display())))?;
+    let mut file =
+        opened.map_err(|cause| Failure::Usage(format!("--out: {}: {cause}", out.display())))?;
     file.write_all(text.as_bytes())?;
     Ok(file.sync_all()?)
 }

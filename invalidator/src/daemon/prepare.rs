@@ -67,7 +67,8 @@ impl Prepared {
         let publishers = config.events.keys_file.clone();
         let publishers = publishers.map(|path| KeysFile::read(path, load_keys)).transpose()?;
         let pseudonyms = config.pseudonym_key_file.clone();
-        let pseudonyms = pseudonyms.map(|path| KeysFile::read(path, SharedKeys::load)).transpose()?;
+        let pseudonyms =
+            pseudonyms.map(|path| KeysFile::read(path, SharedKeys::load)).transpose()?;
         let tls = config.api.tls.clone();
         let tls = tls.map(|files| Tls::start(files, metrics.tls.clone())).transpose()?;
         let intake = intake_of(config.events, &metrics);

@@ -68,10 +68,7 @@ pub(super) async fn evidence(
     Ok(response)
 }
 
-async fn order_in(
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<(Question, EvidenceOrder), Problem> {
+async fn order_in(headers: &HeaderMap, body: Body) -> Result<(Question, EvidenceOrder), Problem> {
     require_json(headers)?;
     let bytes = body::read(body, ORDER_BYTES_MAX).await?;
     let invalid = |field: &str, rule: &str| {
@@ -79,8 +76,7 @@ async fn order_in(
             .broken(field, rule)
     };
     let rule = "must be an object with exactly one of user_id, session_id and event_id";
-    let order: EvidenceOrder =
-        serde_json::from_slice(&bytes).map_err(|_| invalid("body", rule))?;
+    let order: EvidenceOrder = serde_json::from_slice(&bytes).map_err(|_| invalid("body", rule))?;
     let named = (&order.user_id, &order.session_id, &order.event_id);
     let question = match named {
         (Some(id), None, None) => {

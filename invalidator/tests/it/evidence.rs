@@ -75,7 +75,8 @@ fn what_a_node_tells_of_first_rejections_is_noted_once_and_answered_at_once() {
     let rejections: Vec<Value> = lines.filter(|line: &Value| line["kind"] == "rejection").collect();
     assert_eq!(rejections.len(), 1, "{rejections:?}");
     assert_eq!(on["nodes"][0]["first_rejection"], rejections[0]["at"]);
-    let time = |name: &str| UnixMicros::parse_rfc3339(rejections[0][name].as_str().unwrap()).unwrap();
+    let time =
+        |name: &str| UnixMicros::parse_rfc3339(rejections[0][name].as_str().unwrap()).unwrap();
     let ago = time("time").since(time("at")).as_millis();
     assert!((1_500..2_000).contains(&ago), "{ago} ms");
     assert_eq!(not_proven(&document), "[]", "{document}");
@@ -106,7 +107,10 @@ fn evidence_is_for_who_may_read_the_audit_log_and_says_which_field_is_wrong() {
     daemon.post(&block("b1", "alice-4711"));
     let document = ask(&daemon, &json!({"user_id": "alice-4711"}));
     assert_eq!(document["events"][0]["event_id"], "b1");
-    assert!(not_proven(&document).len() > 2 || document["events"][0]["daemons"][0]["nodes"] == json!([]));
+    assert!(
+        not_proven(&document).len() > 2
+            || document["events"][0]["daemons"][0]["nodes"] == json!([])
+    );
 }
 
 #[test]
@@ -156,7 +160,8 @@ fn daemons_believe_each_other_by_their_key_and_nobody_else() {
     assert_eq!((refused.status, &*field), (409, "fleet.pseudonym_key_file"));
 
     // Whoever can write to Redis and has no key gets no answer.
-    let forged = json!({"nonce": "n", "run": "stranger", "for_ms": 9_000, "event_id": "b1", "mac": "00"});
+    let forged =
+        json!({"nonce": "n", "run": "stranger", "for_ms": 9_000, "event_id": "b1", "mac": "00"});
     let mut add = redis::cmd("XADD");
     add.arg("{portcullis}:stream").arg("*").arg("inquiry").arg(forged.to_string());
     add.exec(&mut redis.connect()).unwrap();
@@ -189,7 +194,8 @@ fn keys_of_pseudonyms_are_watched_and_a_wrong_file_changes_nothing() {
     private(directory.path(), "keys.toml", "keys = 7\n");
     wait_until("the wrong file to be noticed", || daemon.log().contains("cannot be used"));
     assert_eq!(name("alice"), before);
-    let newer = format!("{KEYS}[[keys]]\nbegins = 2026-02-01T00:00:00Z\nsecret = \"{}\"\n", "n".repeat(32));
+    let newer =
+        format!("{KEYS}[[keys]]\nbegins = 2026-02-01T00:00:00Z\nsecret = \"{}\"\n", "n".repeat(32));
     private(directory.path(), "keys.toml", &newer);
     wait_until("the newer key", || name("alice").as_array().unwrap().len() == 2);
     let both = name("alice");

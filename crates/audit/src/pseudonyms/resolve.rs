@@ -54,7 +54,8 @@ impl Names {
                 for (about, fresh) in abouts.iter().zip(fresh) {
                     let subject = about.subject();
                     let key = (subject.kind_name(), subject.id());
-                    let known = table.get(key)?.map(|row| (row.value().0.to_owned(), row.value().1));
+                    let known =
+                        table.get(key)?.map(|row| (row.value().0.to_owned(), row.value().1));
                     let name = match (known, about) {
                         (None, About::LookedFor(_)) => UNKNOWN.to_owned(),
                         (Some((name, _)), About::LookedFor(_)) => name,

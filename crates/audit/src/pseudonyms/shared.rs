@@ -214,7 +214,10 @@ mod tests {
     fn mistakes_name_the_field_and_the_rule() {
         let cases = [
             ("", "keys: must be 1 to 64"),
-            ("[[keys]]\nbegins = \"soon\"\nsecret = \"x\"\n", "keys[0].begins: must be an RFC 3339"),
+            (
+                "[[keys]]\nbegins = \"soon\"\nsecret = \"x\"\n",
+                "keys[0].begins: must be an RFC 3339",
+            ),
             (
                 "[[keys]]\nbegins = 2026-11-01T00:00:00Z\nsecret = \"short\"\n",
                 "keys[0].secret: must be at least 32 bytes",

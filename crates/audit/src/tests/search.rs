@@ -84,7 +84,10 @@ fn what_finds_no_room_is_counted_and_what_is_broken_is_told() {
     assert_eq!(found.left_out + found.lines.len() as u64, 11);
     let path = directory.path().join(directory::LogFile::beginning_with(1).name);
     let text = fs::read_to_string(&path).unwrap();
-    let text = text.replace("\"event_id\":\"u1\",\"kind\":\"event\"", "\"event_id\":\"u1\",\"kind\":\"event\" ");
+    let text = text.replace(
+        "\"event_id\":\"u1\",\"kind\":\"event\"",
+        "\"event_id\":\"u1\",\"kind\":\"event\" ",
+    );
     fs::write(&path, format!("{text}not a line\n")).unwrap();
     let found = find(&directory, &user("p1"), ROOM);
     assert_eq!(found.unreadable, 1);

@@ -129,8 +129,7 @@ impl Gate {
             String::from_utf8(id).ok()
         };
         let user = find(&Kind::User, &rules.user).and_then(|id| Subject::user(&id));
-        let session =
-            || find(&Kind::Session, &rules.session).and_then(|id| Subject::session(&id));
+        let session = || find(&Kind::Session, &rules.session).and_then(|id| Subject::session(&id));
         user.or_else(session)
     }
 
