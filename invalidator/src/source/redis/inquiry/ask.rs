@@ -58,6 +58,10 @@ impl Session<'_> {
         let mut heard = Heard::default();
         let live: Vec<&str> = expected(&members, &own).map(|one| one.run.as_str()).collect();
         let left = asking.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            heard.reasons = live.iter().map(|run| ((*run).to_owned(), BUSY)).collect();
+            return Ok(gathered(&members, &own, heard));
+        }
         let (keys, now) = (self.hub.audit.shared(), self.hub.now().wall);
         let nonce = Uuid::new_v4().simple().to_string();
         let names = (nonce.clone(), own.clone());
@@ -170,6 +174,9 @@ fn gathered(members: &Members, own: &str, mut heard: Heard) -> Gathered {
     }
     gathered
 }
+
+/// One inquiry is asked after the other.
+const BUSY: &str = "it was not asked: the daemon at hand was asking for others until the time was over";
 
 /// Also of a daemon that has other keys than this one, or none: it does not even know that it is asked.
 const NO_ANSWER: &str =
