@@ -11,6 +11,7 @@ mod document;
 mod ends;
 mod line;
 mod log;
+mod make;
 mod nodes;
 mod trace;
 mod words;

@@ -116,7 +116,9 @@ impl Applier<'_> {
         let hash = self.hash_key.subject(subject.as_ref());
         if awaited.awaits {
             // Before it is there: no request can be rejected earlier.
-            awaited.left_out = firsts::await_news(shared, self, hash, &new);
+            let Self { hash_key, slabs, wall, .. } = *self;
+            let place = firsts::Place { hash_key, slabs, wall };
+            awaited.left_out = firsts::await_news(shared, place, hash, &new);
         }
         let status_of_new = if new.has_over(self.wall, RETENTION) {
             self.pruned(new.clone()).pack()

@@ -9,15 +9,14 @@
 //!
 //! Not here: what a rejection is, and how the invalidator is polled.
 
-use model::hash::SubjectHash;
+use model::hash::{HashKey, SubjectHash};
 use model::memory::{MemoryKey, SharedMemory, Step, update};
 use model::name::EventId;
 use model::push::{self, FIRST_REJECTIONS_MAX, Message};
 use model::state::{Effect, Register, State};
 use model::subject::Subject;
-use model::time::MonotonicNanos;
+use model::time::{MonotonicNanos, UnixMicros};
 
-use super::apply::Applier;
 use super::messages::{FirstRejection, FirstRejections};
 use crate::slab;
 
@@ -104,11 +103,19 @@ pub fn note_rejection(
     noted.unwrap_or(Noted::LeftOut)
 }
 
+/// Where and when a state is stored.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) hash_key: &'a HashKey,
+    pub(super) slabs: u32,
+    pub(super) wall: UnixMicros,
+}
+
 /// Awaits the events of a state that reject requests and are not stored yet. Says how many are awaited no more, because
 /// there was no room.
 pub(super) fn await_news(
     shared: &mut impl SharedMemory,
-    place: &Applier<'_>,
+    place: Place<'_>,
     hash: SubjectHash,
     new: &State,
 ) -> usize {
