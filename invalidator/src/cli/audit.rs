@@ -207,19 +207,19 @@ fn in_words(report: &Report) -> String {
 /// What lines have to be like to be shown.
 struct Filter<'a> {
     args: &'a Show,
-    /// `user` or `session`, and the pseudonyms.
-    about: Option<(&'static str, Vec<String>)>,
+    whom: Whom,
     /// The events about them that have been seen.
     events: HashSet<String>,
 }
 
 fn show(args: &Show) -> Result<bool, Failure> {
     let AuditPlace { directory, .. } = args.place.find()?;
-    let Some(about) = pseudonyms(args)? else {
+    let whom = whom(args)?;
+    if matches!(whom, Whom::Nobody) {
         writeln!(io::stderr(), "portcullis: no line can be found: nobody of this id is known")?;
         return Ok(true);
-    };
-    let mut filter = Filter { args, about, events: HashSet::new() };
+    }
+    let mut filter = Filter { args, whom, events: HashSet::new() };
     let cannot = |cause| Failure::Input(directory.display().to_string(), cause);
     let mut unreadable = 0_u64;
     let mut out = io::BufWriter::new(io::stdout().lock());
@@ -249,13 +249,22 @@ fn show(args: &Show) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// What stands for the user or session that is asked for: nothing if there is nothing that could.
-#[expect(clippy::option_option, reason = "not asked for, and asked for but unknown, differ")]
-fn pseudonyms(args: &Show) -> Result<Option<Option<(&'static str, Vec<String>)>>, Failure> {
+/// Whom lines are to be about.
+enum Whom {
+    /// That is not asked.
+    Anybody,
+    /// Somebody of whom there can be no line.
+    Nobody,
+    /// `user` or `session`, and the pseudonyms.
+    Somebody(&'static str, Vec<String>),
+}
+
+/// What stands for the user or session that is asked for.
+fn whom(args: &Show) -> Result<Whom, Failure> {
     let subject = match (&args.user, &args.session) {
         (Some(id), _) => Subject::user(id),
         (None, Some(id)) => Subject::session(id),
-        (None, None) => return Ok(Some(None)),
+        (None, None) => return Ok(Whom::Anybody),
     };
     let subject = subject.ok_or_else(|| Failure::Usage(format!("the id {}", Subject::RULE)))?;
     let found = match &args.store {
@@ -265,9 +274,10 @@ fn pseudonyms(args: &Show) -> Result<Option<Option<(&'static str, Vec<String>)>>
         }
         None => ask(&args.client, &subject)?,
     };
-    Ok(Some(found)
-        .filter(|names| !names.is_empty())
-        .map(|names| Some((subject.kind_name(), names))))
+    Ok(match found.is_empty() {
+        true => Whom::Nobody,
+        false => Whom::Somebody(subject.kind_name(), found),
+    })
 }
 
 /// The keys of pseudonyms that a configuration names.
@@ -310,7 +320,7 @@ impl Filter<'_> {
     /// about them too, also where it does not say so itself: lines of the first format never do, and
     /// a replay may be about many.
     fn is_about(&mut self, kind: &str, fields: &Map<String, Value>) -> bool {
-        let Some((of, names)) = &self.about else { return true };
+        let Whom::Somebody(of, names) = &self.whom else { return true };
         let text = |field: &str| fields.get(field).and_then(Value::as_str);
         if text(of).is_some_and(|whom| names.iter().any(|name| name == whom)) {
             let id = text("event_id").filter(|_| kind == "event");

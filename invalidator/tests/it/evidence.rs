@@ -176,7 +176,7 @@ fn daemons_believe_each_other_by_their_key_and_nobody_else() {
     wait_until("Redis to be missed", || one.get("/readyz").status != 200);
     let document = ask(&one, &json!({"event_id": "b1", "fleet": true, "within_s": 2}));
     assert_eq!(document["silent"][0]["daemon"], "(all others)", "{document}");
-    nodes.map(Running::stop);
+    drop(nodes.map(Running::stop));
 }
 
 #[test]
