@@ -9,6 +9,7 @@ mod inbox;
 mod ingest;
 mod keeping;
 mod record;
+mod refuse;
 mod rejections;
 pub mod replay;
 mod source;

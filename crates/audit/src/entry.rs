@@ -145,6 +145,9 @@ pub struct EventFact {
     /// The ids of the events that overruled it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub overruled_by: Vec<String>,
+    /// The ids of the events that were in effect until it came, and are not any more.
+    #[serde(serialize_with = "names", skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<String>,
     /// Of a refused one: the kind of the rule that it breaks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,

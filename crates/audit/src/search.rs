@@ -151,7 +151,8 @@ impl Fields {
     /// Every event that it names.
     fn events(&self) -> impl Iterator<Item = &str> {
         let list = |name: &str| self.0.get(name).and_then(Value::as_array);
-        let several = [list("event_ids"), list("overruled_by")].into_iter().flatten().flatten();
+        let lists = ["event_ids", "overruled_by", "ended"].map(list);
+        let several = lists.into_iter().flatten().flatten();
         self.text("event_id").into_iter().chain(several.filter_map(Value::as_str))
     }
 }
@@ -236,7 +237,7 @@ impl<'a> Search<'a> {
         let is_wanted = |wanted: &str| fields.events().any(|id| id == wanted);
         let is_event = self.event_id.is_some_and(is_wanted);
         if kind == "event"
-            && is_named
+            && (is_named || is_event)
             && self.events.len() < EVENTS_MAX
             && let Some(id) = fields.text("event_id")
         {

@@ -16,6 +16,7 @@ mod beaten;
 mod chunk;
 mod digest;
 mod does;
+mod ended;
 mod enforcement;
 mod extras;
 mod firsts;

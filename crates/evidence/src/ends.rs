@@ -53,10 +53,16 @@ pub(crate) fn of_event(
     until: Option<&str>,
     now: UnixMicros,
 ) -> Option<Ended> {
-    let whom = taken_in.whom()?;
-    let later = lines.iter().filter(|line| line.kind == "event" && line.at.seq > taken_in.at.seq);
-    let mut about = later.filter(|line| line.whom().as_ref() == Some(&whom));
-    let by_event = about.find_map(|line| Some((line, ends(line, taken_in)?)));
+    let id = taken_in.text("event_id")?;
+    let is_later = |line: &&Line<'_>| line.kind == "event" && line.at.seq > taken_in.at.seq;
+    let mut later = lines.iter().filter(is_later);
+    let by_event = later.find_map(|line| {
+        let is_said = line.texts("ended").iter().any(|ended| ended == id);
+        // Lines of older formats do not say it.
+        let is_inferred = || line.whom().is_some() && line.whom() == taken_in.whom();
+        let how = ends(line, taken_in).filter(|_| is_said || is_inferred());
+        Some((line, how.or_else(|| is_said.then_some(How::Replaced))?))
+    });
     let expiry = until.and_then(UnixMicros::parse_rfc3339).filter(|end| *end <= now);
     match (by_event, expiry) {
         (Some((line, how)), expiry) if expiry.is_none_or(|end| line.noted < end) => Some(Ended {

@@ -217,6 +217,20 @@ fn an_end_is_the_first_that_ends_it() {
 }
 
 #[test]
+fn what_ends_an_event_says_so_also_under_another_pseudonym() {
+    let block = event("b1", "block", json!({"reason": "fraud", "until": null}));
+    let mut lift = event("u1", "unblock", json!({"user": "p9", "ended": ["b1"]}));
+    let lines = |lift: &Value| vec![json!({"kind": "start"}), block.clone(), lift.clone()];
+    let ended = |lift: &Value| {
+        let document = about_event("b1", &[log("host-1", lines(lift))]);
+        document.events[0].daemons[0].ended.as_ref().map(|ended| ended.how)
+    };
+    assert_eq!(ended(&lift), Some(How::Lifted));
+    lift["ended"] = json!(["other"]);
+    assert_eq!(ended(&lift), None);
+}
+
+#[test]
 fn an_envoy_that_catches_up_in_the_same_run_has_it_and_one_of_another_run_is_not_asked() {
     let states = |lines: Vec<Value>| {
         let document = about_event("b1", &[log("host-1", lines)]);
@@ -250,6 +264,27 @@ fn an_envoy_that_catches_up_in_the_same_run_has_it_and_one_of_another_run_is_not
         push("b1", "one", "pending"),
     ];
     assert_eq!(states(then), [("one".to_owned(), NodeState::Enforced)]);
+}
+
+#[test]
+fn lines_that_are_no_lines_hurt_nobody_and_prove_nothing() {
+    let whole = story();
+    for at in 0..whole.lines.len() {
+        let text = whole.lines[at].text.clone();
+        let cut = (0..text.len()).map(|length| text[..length].to_owned());
+        let strange =
+            ["seq", "time", "kind", "event_id", "node", "ended", "sequence"].map(|name| {
+                let mut fields: Value = serde_json::from_str(&text).unwrap();
+                fields[name] = json!({"a": [1, null]});
+                fields.to_string()
+            });
+        for text in cut.chain(strange).chain([text.repeat(2)]) {
+            let mut log = whole.clone();
+            log.lines[at].text = text;
+            let document = about_event("b1", &[log]);
+            assert!(document.lines.len() <= whole.lines.len());
+        }
+    }
 }
 
 #[test]

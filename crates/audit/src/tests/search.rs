@@ -75,6 +75,17 @@ fn lines_about_somebody_come_with_what_was_there_and_what_followed() {
 }
 
 #[test]
+fn what_ended_an_event_is_found_also_under_another_pseudonym() {
+    let directory = log(&[
+        json!({"kind": "event", "event_id": "b1", "user": "p1"}),
+        json!({"kind": "event", "event_id": "u1", "user": "p9", "ended": ["b1"]}),
+        json!({"kind": "call", "event_id": "u1"}),
+        json!({"kind": "event", "event_id": "x", "user": "p9"}),
+    ]);
+    assert_eq!(seqs(&find(&directory, &event("b1"), ROOM)), [1, 2, 3]);
+}
+
+#[test]
 fn what_finds_no_room_is_counted_and_what_is_broken_is_told() {
     let directory = log(&story());
     let found = find(&directory, &user("p1"), Room { lines: 3, ..ROOM });
