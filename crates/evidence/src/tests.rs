@@ -271,7 +271,7 @@ fn lines_that_are_no_lines_hurt_nobody_and_prove_nothing() {
     let whole = story();
     for at in 0..whole.lines.len() {
         let text = whole.lines[at].text.clone();
-        let cut = (0..text.len()).map(|length| text[..length].to_owned());
+        let cut = (0..text.len()).map(|length| text.chars().take(length).collect::<String>());
         let strange =
             ["seq", "time", "kind", "event_id", "node", "ended", "sequence"].map(|name| {
                 let mut fields: Value = serde_json::from_str(&text).unwrap();

@@ -192,7 +192,7 @@ mod tests {
         assert_eq!((old.len(), old.starts_with('p')), (25, true));
         assert_eq!(name(&again, "2026-12-24T00:00:00Z"), Some(new.clone()), "every daemon alike");
         let names = |subject: &Subject, time| keys.names(subject, at(time));
-        assert_eq!(names(&alice, "2026-11-30T00:00:00Z"), [old.clone()]);
+        assert_eq!(names(&alice, "2026-11-30T00:00:00Z"), std::slice::from_ref(&old));
         let later = "2026-12-24T00:00:00Z";
         assert_eq!(names(&alice, later), [new, old]);
         assert_ne!(names(&alice, later), names(&Subject::session("alice").unwrap(), later));

@@ -28,7 +28,7 @@ fn a_subject_keeps_its_name_until_it_is_erased_and_gets_another_one_then() {
     drop(names);
     let names = Names::open(directory.path(), 10).unwrap();
     assert_eq!(name(&names, "alice", NOW), alice);
-    assert_eq!(names.erase(&user("alice"), NOW).unwrap(), [alice.clone()]);
+    assert_eq!(names.erase(&user("alice"), NOW).unwrap(), std::slice::from_ref(&alice));
     assert_eq!(names.erase(&user("alice"), NOW).unwrap(), [""; 0]);
     assert_eq!(names.find(&user("bob")).unwrap(), Some(bob));
     assert_ne!(name(&names, "alice", NOW), alice);
@@ -130,11 +130,11 @@ fn who_is_erased_is_found_no_more_and_new_lines_lead_to_no_old_ones() {
     let fresh = name(&names, "alice", NOW);
     assert!(fresh != old && fresh != random);
     assert_eq!(name(&names, "alice", NOW), fresh, "and it stays");
-    assert_eq!(all_of(&names, soon), [fresh.clone()]);
+    assert_eq!(all_of(&names, soon), std::slice::from_ref(&fresh));
     assert_eq!(name(&names, "bob", NOW), bob);
     // With the key that comes next all daemons agree again.
     let next = name(&names, "alice", time(NEW));
-    assert_eq!(keys(&[NEW]).names(&user("alice"), time(NEW)), [next.clone()]);
+    assert_eq!(keys(&[NEW]).names(&user("alice"), time(NEW)), std::slice::from_ref(&next));
     assert_eq!(all_of(&names, NEW), [next, fresh]);
     // Once no line can have the erased one any more, it need not be remembered.
     let later = time("2029-01-01T00:00:00Z");
