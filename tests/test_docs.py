@@ -6,6 +6,7 @@ A block says what it is behind its language, so that nothing is guessed:
     toml fragment     a part of one: accepted beside what a daemon needs
     toml keys         a file of partners' keys: `portcullis keys list` reads it
     toml event-keys   a file of publishers' keys: a configuration that names it is accepted
+    toml pseudonym-keys  a file of keys of pseudonyms: the same
     json              is parsed; `json lines`: each line by itself
     json plugin       a whole plugin configuration: Envoy with the filter accepts it
     json fragment     a part of one: accepted beside what a plugin needs
@@ -40,7 +41,7 @@ DOCS = ROOT / "docs"
 ELSEWHERE = {".git", ".venv", "target", "node_modules"}
 README_LINES_MAX = 150
 KINDS = {
-    "toml daemon", "toml fragment", "toml keys", "toml event-keys",
+    "toml daemon", "toml fragment", "toml keys", "toml event-keys", "toml pseudonym-keys",
     "json", "json lines", "json plugin", "json fragment", "json event",
     "sh", "bash", "console", "python", "js", "go", "yaml", "http", "text", "lua",
 }  # fmt: skip
@@ -308,9 +309,9 @@ def test_the_daemon_accepts_a_part_of_a_configuration(block, tmp_path):
 
 
 @pytest.mark.built
-@pytest.mark.parametrize("block", of("toml event-keys"))
-def test_the_daemon_accepts_a_file_of_publishers_keys(block, tmp_path):
-    file = tmp_path / "event-keys.toml"
+@pytest.mark.parametrize("block", of("toml event-keys", "toml pseudonym-keys"))
+def test_the_daemon_accepts_a_file_of_keys(block, tmp_path):
+    file = tmp_path / "keys.toml"
     file.touch(mode=0o600)
     secret = tmp_path / "a.secret"
     secret.touch(mode=0o600)
@@ -318,7 +319,10 @@ def test_the_daemon_accepts_a_file_of_publishers_keys(block, tmp_path):
     file.write_text(re.sub(r'"/etc/portcullis/[^"]*"', f'"{secret}"', block.code))
     argv = [str(artifacts.daemon()), "run", "--check", "--config", str(tmp_path / "d.toml")]
     written = with_files(needed(), tmp_path)
-    written_to(tmp_path / "d.toml", laid_over(written, {"events": {"keys_file": str(file)}}))
+    is_event_keys = block.kind == "toml event-keys"
+    names = ("events", "keys_file") if is_event_keys else ("fleet", "pseudonym_key_file")
+    named = {names[0]: {names[1]: str(file)}}
+    written_to(tmp_path / "d.toml", laid_over(written, named))
     done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -10,19 +10,25 @@ mod ingest;
 mod keeping;
 mod limits;
 mod record;
+mod refuse;
+mod rejections;
 pub mod replay;
 mod source;
+mod testimony;
 
 pub use ingest::Accepted;
-pub use source::{Asked, Counted, Counting, Daemons, Ledger, Replica, Running, Source};
+pub use source::{
+    Asked, Counted, Counting, Daemons, Gathered, Ledger, Replica, Running, Source, Witnesses,
+};
+use testimony::Turns;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use access::SubjectPace;
-use audit::Audit;
 use audit::entry::{Fact, KeysFact};
+use audit::{Audit, SharedKeys};
 use deadletter::DeadLetters;
 use engine::{Engine, NodeKey, Now};
 use keys::crowded;
@@ -40,6 +46,9 @@ use crate::metrics::Metrics;
 use crate::overview::{Overview, Reports};
 use crate::relay::Relay;
 use crate::throttles::Throttles;
+
+/// The field that names the file of keys that all daemons give pseudonyms with.
+const PSEUDONYM_KEYS: &str = "fleet.pseudonym_key_file";
 
 /// What a hub is made of.
 #[derive(Debug)]
@@ -89,6 +98,8 @@ pub struct Hub {
     /// What nodes are told of the fleet's buckets.
     pub relay: Relay,
     called: Called,
+    witnesses: Option<Arc<dyn Witnesses>>,
+    turns: Turns,
     subject_pace: SubjectPace,
 }
 
@@ -113,6 +124,8 @@ impl Hub {
             fleet: sources.iter().find_map(|source| source.fleet()),
             ledger: sources.iter().find_map(|source| source.ledger()),
             relay: Relay::default(),
+            witnesses: sources.iter().find_map(|source| source.witnesses()),
+            turns: Turns::default(),
             called,
             sources,
             subject_pace: SubjectPace::default(),
@@ -170,6 +183,12 @@ impl Hub {
     #[must_use]
     pub fn ledger(&self) -> Option<&dyn Ledger> {
         self.ledger.as_deref()
+    }
+
+    /// The other daemons, asked about their audit logs; nothing if there can be none.
+    #[must_use]
+    pub fn witnesses(&self) -> Option<&dyn Witnesses> {
+        self.witnesses.as_deref()
     }
 
     /// How this daemon is called among others.
@@ -332,6 +351,21 @@ impl Hub {
                 let fact = KeysFact { file: "keys.file", result, count: None, changed: None };
                 self.audit.note(None, Fact::Keys(fact));
             }
+        }
+    }
+
+    /// Puts keys in force that all daemons give pseudonyms with, or leaves those before them.
+    pub fn pseudonym_keys_read(&self, keys: Result<SharedKeys, Violation>) {
+        let result = if keys.is_ok() { "loaded" } else { "failed" };
+        let (file, count) = (PSEUDONYM_KEYS, keys.as_ref().ok().map(SharedKeys::len));
+        // With the pseudonyms before it, where it matters.
+        self.audit.note(None, Fact::Keys(KeysFact { file, result, count, changed: None }));
+        match keys {
+            Ok(keys) => {
+                info!(count = keys.len(), "keys of pseudonyms read");
+                self.audit.share(keys);
+            }
+            Err(cause) => error!(%cause, "{file} cannot be used: the keys before it stay in force"),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod config;
 pub mod daemon;
 pub mod fence;
 pub mod hub;
+pub mod inquiry;
 pub mod intake;
 pub mod log;
 pub mod metrics;

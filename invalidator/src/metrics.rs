@@ -6,6 +6,8 @@ mod durable;
 mod fleet;
 mod intake;
 mod keys;
+mod meters;
+mod rejections;
 mod repaired;
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,8 @@ pub use callers::{AccessMetrics, Bound, ConnectionMetrics};
 pub use config::ConfigMetrics;
 pub use fleet::{CallResult, FleetMetrics};
 pub use intake::IntakeMetrics;
+pub use meters::SourceMeters;
+pub use rejections::RejectionMetrics;
 pub use repaired::Repaired;
 
 /// Bounds of the acknowledgement times' buckets, in seconds: the target is 1 ms, the pain 1 s.
@@ -86,6 +90,8 @@ pub struct Metrics {
     refused_changes: Counter,
     /// What was found missing and put back.
     pub repaired: Repaired,
+    /// What nodes tell of first rejections.
+    pub rejections: RejectionMetrics,
     poll_auth_failures: Counter,
     polls_malformed: Counter,
     nodes_refused: Counter,
@@ -126,15 +132,6 @@ pub struct Metrics {
     pub fleet: FleetMetrics,
 }
 
-/// Where a source registers metrics of its own.
-#[derive(Debug)]
-pub struct SourceMeters<'a> {
-    /// All metrics.
-    pub registry: &'a mut Registry,
-    /// The family that whoever puts something back counts in.
-    pub repaired: Repaired,
-}
-
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
@@ -156,6 +153,7 @@ impl Metrics {
             ack_seconds: Histogram::new(ACK_SECONDS),
             refused_changes: Counter::default(),
             repaired: Repaired::default(),
+            rejections: RejectionMetrics::default(),
             poll_auth_failures: Counter::default(),
             polls_malformed: Counter::default(),
             nodes_refused: Counter::default(),
@@ -222,6 +220,7 @@ impl Metrics {
         let help = "Changes that a node could not store, and so does not enforce";
         r.register("refused_changes", help, self.refused_changes.clone());
         self.repaired.register(r);
+        self.rejections.register(r);
         let help = "Polls with a missing or wrong secret";
         r.register("poll_auth_failures", help, self.poll_auth_failures.clone());
         let help = "Polls with the right secret that break the protocol";

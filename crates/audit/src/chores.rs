@@ -30,7 +30,9 @@ impl Writer {
         }
         if now >= self.chores.expiry_due {
             self.chores.expiry_due = now.checked_add(EXPIRY_INTERVAL).unwrap_or(now);
-            let count = self.common.names.expire(wall_clock().saturating_sub(self.retention))?;
+            let now = wall_clock();
+            let before = now.saturating_sub(self.retention);
+            let count = self.common.names.expire(before, now)?;
             info!(count, "pseudonyms past the audit log's retention are removed");
         }
         Ok(())

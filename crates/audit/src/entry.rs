@@ -12,6 +12,7 @@ use serde::Serialize;
 pub use super::event_text::EventText;
 use super::line::Hash;
 pub use super::ordered::{Ordered, RateFact};
+pub use super::rejection::RejectionFact;
 pub use super::repeats::RepeatsFact;
 
 /// Longest text of somebody else's that stands in a line, in bytes.
@@ -65,6 +66,8 @@ pub enum Fact {
     Repeats(RepeatsFact),
     /// What became of an event at one node.
     Push(PushFact),
+    /// A node has rejected the first request because of an event.
+    Rejection(RejectionFact),
     /// A node came, caught up, or went.
     Node(NodeFact),
     /// Somebody used the API.
@@ -142,6 +145,9 @@ pub struct EventFact {
     /// The ids of the events that overruled it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub overruled_by: Vec<String>,
+    /// The ids of the events that were in effect until it came, and are not any more.
+    #[serde(serialize_with = "names", skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<String>,
     /// Of a refused one: the kind of the rule that it breaks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
@@ -178,6 +184,12 @@ pub struct EventFact {
     /// The key that it is signed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<String>,
+    /// What its signature was found to be, if it was looked at: `verified`, `missing`, or what is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<&'static str>,
+    /// Its place in the order of events: the instant from which it counted when it was taken in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts_from: Option<String>,
     /// Whether an operator replayed it from the dead letters.
     pub replayed: bool,
 }
@@ -335,6 +347,9 @@ pub struct EraseFact {
     pub caller: Option<String>,
     /// The pseudonym that belongs to nobody now; nothing if there was none.
     pub pseudonym: Option<String>,
+    /// All of them, if there were several.
+    #[serde(serialize_with = "names", skip_serializing_if = "Vec::is_empty")]
+    pub pseudonyms: Vec<String>,
     /// Dead letters that were removed.
     pub dead_letters: u64,
 }

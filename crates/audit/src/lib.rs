@@ -25,13 +25,15 @@ mod ordered;
 mod pseudonyms;
 mod queue;
 mod recover;
+mod rejection;
 mod repeats;
+pub mod search;
 #[cfg(test)]
 mod tests;
 pub mod verify;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -52,7 +54,7 @@ use line::Seal;
 pub use look::look;
 pub use metrics::AuditMetrics;
 pub use pseudonyms::FILE as PSEUDONYMS_FILE;
-pub use pseudonyms::{Names, NamesError, UNKNOWN};
+pub use pseudonyms::{Names, NamesError, SharedKeys, UNKNOWN};
 use queue::{Erasure, Queue, Telling, Work};
 pub use queue::{QUEUE_ENTRIES_MAX, Ticket};
 pub use recover::OpenError;
@@ -114,6 +116,8 @@ pub struct AuditStatus {
 pub struct Audit {
     common: Arc<Common>,
     fsync: Fsync,
+    /// Where the files are, and what seals them.
+    place: Arc<(PathBuf, Seal)>,
 }
 
 /// The writer, to wait for at the end.
@@ -149,7 +153,9 @@ impl Audit {
             retention: config.retention,
             durable: config.fsync != Fsync::Never,
         };
-        let (files, notes) = Files::open(keeping, Seal::new(config.key.as_ref()))?;
+        let seal = Seal::new(config.key.as_ref());
+        let place = Arc::new((config.directory.clone(), seal.clone()));
+        let (files, notes) = Files::open(keeping, seal)?;
         let names = Names::open(store, config.pseudonyms_max)?;
         let common = Arc::new(Common {
             queue: Queue::new(queue_entries_max),
@@ -160,7 +166,7 @@ impl Audit {
             folds: Folds::new(config.pace),
             started: Instant::now(),
         });
-        let audit = Self { common: Arc::clone(&common), fsync: config.fsync };
+        let audit = Self { common: Arc::clone(&common), fsync: config.fsync, place };
         for fact in notes {
             if let Fact::Damaged { cause } = &fact {
                 tracing::error!(cause, "the audit log is not what was written");
@@ -236,6 +242,37 @@ impl Audit {
     /// If the mapping cannot be read.
     pub fn pseudonym(&self, subject: &Subject) -> Result<Option<String>, NamesError> {
         self.common.names.find(subject)
+    }
+
+    /// Every pseudonym under which lines can be about a subject. Reads a file: not for async code.
+    ///
+    /// # Errors
+    /// If the mapping cannot be read.
+    pub fn pseudonyms(&self, subject: &Subject) -> Result<Vec<String>, NamesError> {
+        self.common.names.find_all(subject, system::wall_clock())
+    }
+
+    /// Puts keys in force that all daemons share: see [`SharedKeys`].
+    pub fn share(&self, keys: SharedKeys) {
+        self.common.names.share(keys);
+    }
+
+    /// The keys that all daemons share; none if there are none.
+    #[must_use]
+    pub fn shared(&self) -> Arc<SharedKeys> {
+        self.common.names.shared()
+    }
+
+    /// Whether nothing more is noted: the daemon ends.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.common.queue.is_closed()
+    }
+
+    /// Where the files are, and what seals them: for whoever reads them.
+    #[must_use]
+    pub fn place(&self) -> (&Path, &Seal) {
+        (&self.place.0, &self.place.1)
     }
 
     /// How the log stands.

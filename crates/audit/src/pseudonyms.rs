@@ -1,22 +1,30 @@
-//! Who is who in the audit log: random names for users and sessions, and the mapping to their ids.
+//! Who is who in the audit log: pseudonyms for users and sessions, and the mapping to their ids.
 //!
-//! The mapping is the only place that leads from one to the other, so removing an entry from it
-//! makes every line about its subject a line about nobody. Removed entries do not stay behind in
-//! free pages of the file: it is written anew without them.
+//! Without keys that daemons share a pseudonym is random, and the mapping is the only place that leads from one to the
+//! other, so removing an entry from it makes every line about its subject a line about nobody. Removed entries do not
+//! stay behind in free pages of the file: it is written anew without them.
+//!
+//! With such keys ([`shared`]) pseudonyms are computed. Who was erased is remembered by the pseudonyms that belong to
+//! nobody now, and gets a random one until another key begins, so that no new line leads to the old ones.
+
+mod resolve;
+mod shared;
+mod tables;
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use disk::{Held, StoreError, file};
 use model::subject::Subject;
 use model::time::UnixMicros;
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use thiserror::Error;
 
 use super::entry::About;
+pub use shared::SharedKeys;
+use tables::{ERASED, FORMER, NAMES, Rewrite, erased, opened};
 
 /// Name of the file in the store's directory.
 pub const FILE: &str = "pseudonyms.redb";
@@ -24,14 +32,12 @@ pub const FILE: &str = "pseudonyms.redb";
 const NEXT_FILE: &str = "pseudonyms.next.redb";
 const KIND: &str = "pseudonyms";
 const FORMAT: u64 = 1;
-/// `user` or `session` and the id: the pseudonym, and when it was last used in microseconds.
-const NAMES: TableDefinition<'_, (&str, &str), (&str, u64)> = TableDefinition::new("names");
-/// Random bytes of a pseudonym: no two will ever be the same.
-const RANDOM_BYTES: usize = 12;
-/// How much older than now the noted last use may be: so it is not written for every line.
-const LAST_USE_STEP: Duration = Duration::from_secs(24 * 60 * 60);
+/// Bytes of a pseudonym: no two will ever be the same.
+const PSEUDONYM_BYTES: usize = 12;
 /// Most pseudonyms that are at hand without reading the file.
 const RECENT_MAX: usize = 16_384;
+/// What sorts behind every pseudonym.
+const LAST: &str = "q";
 /// What stands for somebody who was looked for and has no pseudonym.
 pub const UNKNOWN: &str = "unknown";
 
@@ -56,16 +62,16 @@ pub struct Names {
     names_max: u64,
     held: Mutex<Held>,
     /// Some of those that are on disk.
-    recent: Mutex<HashMap<Subject, Arc<str>>>,
+    recent: Mutex<Recent>,
+    shared: RwLock<Arc<SharedKeys>>,
 }
 
-/// What became of some look-ups.
+/// Pseudonyms that are at hand.
 #[derive(Debug, Default)]
-pub(super) struct Resolved {
-    /// The pseudonyms, in the order of the subjects.
-    pub(super) names: Vec<String>,
-    /// How many of them are not kept, since there is no room: they lead to nobody.
-    pub(super) unkept: u64,
+struct Recent {
+    names: HashMap<Subject, Arc<str>>,
+    /// Since when the key has been in use under which they were given.
+    since: Option<UnixMicros>,
 }
 
 impl Names {
@@ -77,7 +83,8 @@ impl Names {
         let path = directory.join(FILE);
         let held = Mutex::new(Held::new(path.clone(), KIND, FORMAT));
         let names_max = u64::try_from(names_max).unwrap_or(u64::MAX);
-        let names = Self { path, names_max, held, recent: Mutex::default() };
+        let (recent, shared) = (Mutex::default(), RwLock::default());
+        let names = Self { path, names_max, held, recent, shared };
         names.check()?;
         names.remove_leftover()?;
         Ok(names)
@@ -113,6 +120,18 @@ impl Names {
         Ok(done?)
     }
 
+    /// Puts keys in force that all daemons share.
+    pub fn share(&self, keys: SharedKeys) {
+        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        *self.lock_recent() = Recent::default();
+    }
+
+    /// The keys that all daemons share.
+    #[must_use]
+    pub fn shared(&self) -> Arc<SharedKeys> {
+        Arc::clone(&self.shared.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// A subject's pseudonym, if it has one.
     ///
     /// # Errors
@@ -120,33 +139,64 @@ impl Names {
     pub fn find(&self, subject: &Subject) -> Result<Option<String>, NamesError> {
         self.with(|database| {
             let transaction = database.begin_read()?;
-            let table = match transaction.open_table(NAMES) {
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-                table => table?,
-            };
+            let Some(table) = opened(transaction.open_table(NAMES))? else { return Ok(None) };
             let row = table.get((subject.kind_name(), subject.id()))?;
             Ok(row.map(|row| row.value().0.to_owned()))
         })
     }
 
-    /// A subject's pseudonym, if it is at hand: never waits for the disk.
-    pub(super) fn recent(&self, subject: &Subject) -> Option<Arc<str>> {
-        self.lock_recent().get(subject).map(Arc::clone)
+    /// Every pseudonym under which lines can be about a subject, the newest first: the one it has, those that it had,
+    /// and those that it has by keys that daemons share. None that was erased.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn find_all(&self, subject: &Subject, now: UnixMicros) -> Result<Vec<String>, NamesError> {
+        let mut names: Vec<String> = self.find(subject)?.into_iter().collect();
+        let computed = self.shared().names(subject, now);
+        let (kind, id) = (subject.kind_name(), subject.id());
+        self.with(|database| {
+            let transaction = database.begin_read()?;
+            let erased_names = opened(transaction.open_table(ERASED))?;
+            for name in computed {
+                if !erased(erased_names.as_ref(), &name)? {
+                    names.push(name);
+                }
+            }
+            if let Some(former) = opened(transaction.open_table(FORMER))? {
+                for row in former.range((kind, id, "")..=(kind, id, LAST))? {
+                    names.push(row?.0.value().2.to_owned());
+                }
+            }
+            Ok(())
+        })?;
+        let mut seen = std::collections::BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        Ok(names)
     }
 
-    fn lock_recent(&self) -> MutexGuard<'_, HashMap<Subject, Arc<str>>> {
+    /// A subject's pseudonym, if it is at hand: never waits for the disk.
+    pub(super) fn recent(&self, subject: &Subject) -> Option<Arc<str>> {
+        self.lock_recent().names.get(subject).map(Arc::clone)
+    }
+
+    fn lock_recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps at hand what is on disk.
-    fn remember(&self, abouts: &[&About], names: &[String]) {
+    fn remember(&self, abouts: &[&About], names: &[String], now: UnixMicros) {
+        let since = self.shared().in_use_since(now);
         let mut recent = self.lock_recent();
+        if recent.since != since {
+            // Another key has begun.
+            *recent = Recent { since, ..Recent::default() };
+        }
         for (about, name) in abouts.iter().zip(names).filter(|(_, name)| *name != UNKNOWN) {
-            if recent.len() >= RECENT_MAX {
-                recent.clear();
+            if recent.names.len() >= RECENT_MAX {
+                recent.names.clear();
             }
-            if !recent.contains_key(about.subject()) {
-                recent.insert(about.subject().clone(), name.as_str().into());
+            if recent.names.get(about.subject()).is_none_or(|known| **known != **name) {
+                recent.names.insert(about.subject().clone(), name.as_str().into());
             }
         }
     }
@@ -158,175 +208,77 @@ impl Names {
     pub fn count(&self) -> Result<u64, NamesError> {
         self.with(|database| {
             let transaction = database.begin_read()?;
-            match transaction.open_table(NAMES) {
-                Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
-                table => Ok(table?.len()?),
-            }
+            opened(transaction.open_table(NAMES))?.map_or(Ok(0), |table| Ok(table.len()?))
         })
     }
 
-    /// The pseudonyms of some subjects. Who was named by an event gets one; it is on disk when this
-    /// returns, so that no line ever has one that leads to nobody.
+    /// Takes a subject's pseudonyms away, and gives them, the one that it had last first; none if there was none. Those
+    /// that shared keys give belong to nobody from now on.
     ///
     /// # Errors
-    /// If the file cannot be written: nothing has changed then.
-    pub(super) fn resolve(
+    /// If the file cannot be written: the subject has them still.
+    pub(super) fn erase(
         &self,
-        abouts: &[&About],
+        subject: &Subject,
         now: UnixMicros,
-    ) -> Result<Resolved, NamesError> {
-        if let Some(names) = self.resolve_known(abouts, now)? {
-            self.remember(abouts, &names);
-            return Ok(Resolved { names, unkept: 0 });
+    ) -> Result<Vec<String>, NamesError> {
+        let names = self.find_all(subject, now)?;
+        let computed = self.shared().names(subject, now);
+        let erased: Vec<&String> = names.iter().filter(|name| computed.contains(name)).collect();
+        if names.is_empty() {
+            return Ok(names);
         }
-        let mut fresh = Vec::new();
-        for _ in abouts {
-            fresh.push(random().map_err(io::Error::from)?);
-        }
-        let resolved = self.with(|database| {
-            let transaction = file::begin(database)?;
-            let mut resolved = Resolved::default();
-            {
-                let mut table = transaction.open_table(NAMES)?;
-                for (about, fresh) in abouts.iter().zip(fresh) {
-                    let key = (about.subject().kind_name(), about.subject().id());
-                    let known = table.get(key)?.map(|row| row.value().0.to_owned());
-                    let name = match (known, about) {
-                        (None, About::LookedFor(_)) => UNKNOWN.to_owned(),
-                        (None, About::Named(_)) if table.len()? >= self.names_max => {
-                            resolved.unkept = resolved.unkept.saturating_add(1);
-                            fresh
-                        }
-                        (known, About::Named(_)) => {
-                            let name = known.unwrap_or(fresh);
-                            table.insert(key, (&*name, now.0))?;
-                            name
-                        }
-                        (Some(name), About::LookedFor(_)) => name,
-                    };
-                    resolved.names.push(name);
-                }
-            }
-            transaction.commit()?;
-            Ok(resolved)
-        })?;
-        // One that is not kept is another one the next time.
-        if resolved.unkept == 0 {
-            self.remember(abouts, &resolved.names);
-        }
-        Ok(resolved)
-    }
-
-    /// The pseudonyms if nothing has to be written for them.
-    fn resolve_known(
-        &self,
-        abouts: &[&About],
-        now: UnixMicros,
-    ) -> Result<Option<Vec<String>>, NamesError> {
-        self.with(|database| {
-            let transaction = database.begin_read()?;
-            let table = match transaction.open_table(NAMES) {
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-                table => table?,
-            };
-            let mut names = Vec::new();
-            for about in abouts {
-                let row = table.get((about.subject().kind_name(), about.subject().id()))?;
-                let row = row.as_ref().map(|row| row.value());
-                match (about, row) {
-                    (About::Named(_), Some((name, used)))
-                        if now.since(UnixMicros(used)) < LAST_USE_STEP =>
-                    {
-                        names.push(name.to_owned());
-                    }
-                    (About::LookedFor(_), Some((name, _))) => names.push(name.to_owned()),
-                    (About::LookedFor(_), None) => names.push(UNKNOWN.to_owned()),
-                    (About::Named(_), _) => return Ok(None),
-                }
-            }
-            Ok(Some(names))
-        })
-    }
-
-    /// Takes a subject's pseudonym away, and gives it; nothing if there was none.
-    ///
-    /// # Errors
-    /// If the file cannot be written: the subject has it still.
-    pub(super) fn erase(&self, subject: &Subject) -> Result<Option<String>, NamesError> {
-        let Some(name) = self.find(subject)? else { return Ok(None) };
-        let (kind, id) = (subject.kind_name(), subject.id());
-        let rewritten = self.rewrite(|key, _| key != (kind, id));
+        let rewritten =
+            self.rewrite(Rewrite { without: Some(subject), erased: &erased, now, before: None });
         // Also after an error, which may have come when the file was replaced already.
-        self.lock_recent().remove(subject);
+        self.lock_recent().names.remove(subject);
         rewritten?;
-        Ok(Some(name))
+        Ok(names)
     }
 
     /// Removes those that were not used since then, and says how many.
     ///
     /// # Errors
     /// If the file cannot be read or written.
-    pub(super) fn expire(&self, before: UnixMicros) -> Result<u64, NamesError> {
+    pub(super) fn expire(&self, before: UnixMicros, now: UnixMicros) -> Result<u64, NamesError> {
         let is_expired = |used: u64| used < before.0;
         let expired = self.with(|database| {
             let transaction = database.begin_read()?;
-            let table = match transaction.open_table(NAMES) {
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(0),
-                table => table?,
-            };
             let mut expired: u64 = 0;
-            for row in table.iter()? {
-                expired = expired.saturating_add(u64::from(is_expired(row?.1.value().1)));
+            if let Some(table) = opened(transaction.open_table(NAMES))? {
+                for row in table.iter()? {
+                    expired = expired.saturating_add(u64::from(is_expired(row?.1.value().1)));
+                }
+            }
+            if let Some(table) = opened(transaction.open_table(FORMER))? {
+                for row in table.iter()? {
+                    expired = expired.saturating_add(u64::from(is_expired(row?.1.value())));
+                }
             }
             Ok(expired)
         })?;
         if expired > 0 {
-            let rewritten = self.rewrite(|_, used| !is_expired(used));
-            self.lock_recent().clear();
+            let before = Some(before);
+            let rewritten = self.rewrite(Rewrite { without: None, erased: &[], now, before });
+            *self.lock_recent() = Recent::default();
             rewritten?;
         }
         Ok(expired)
     }
 
     /// Writes the file anew with what is to be kept, and puts it in the place of the old one.
-    fn rewrite(&self, keep: impl Fn((&str, &str), u64) -> bool) -> Result<(), NamesError> {
+    fn rewrite(&self, what: Rewrite<'_>) -> Result<(), NamesError> {
         let mut held = self.lock();
         self.remove_leftover()?;
         let draft = self.path.with_file_name(NEXT_FILE);
         let old = held.get()?;
         let next = file::open(&draft, KIND, FORMAT)?;
-        copy(&old, &next, keep)?;
+        what.copy(&old, &next)?;
         std::fs::rename(&draft, &self.path)?;
         held.replace(next)?;
         let directory = self.path.parent().unwrap_or(&self.path);
         Ok(super::directory::sync(directory)?)
     }
-}
-
-fn copy(
-    old: &Database,
-    next: &Database,
-    keep: impl Fn((&str, &str), u64) -> bool,
-) -> Result<(), redb::Error> {
-    let transaction = file::begin(next)?;
-    {
-        let mut to = transaction.open_table(NAMES)?;
-        let from = old.begin_read()?.open_table(NAMES)?;
-        for row in from.iter()? {
-            let (key, value) = row?;
-            if keep(key.value(), value.value().1) {
-                to.insert(key.value(), value.value())?;
-            }
-        }
-    }
-    transaction.commit()?;
-    Ok(())
-}
-
-fn random() -> Result<String, getrandom::Error> {
-    let mut bytes = [0; RANDOM_BYTES];
-    getrandom::fill(&mut bytes)?;
-    Ok(format!("p{}", base16ct::lower::encode_string(&bytes)))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod attack;
 mod fold;
 mod gone;
+mod search;
 mod sync;
 mod writer;
 

@@ -19,9 +19,22 @@ const TRIES_MAX: usize = 3;
 /// # Errors
 /// If the directory or a file cannot be read.
 pub fn verify(directory: &Path, seal: &Seal, expected: Option<Point>) -> io::Result<Report> {
+    verify_while(directory, seal, expected, &|| true)
+}
+
+/// The same for as long as somebody waits for it.
+///
+/// # Errors
+/// If the directory or a file cannot be read, or `goes_on` says no ([`io::ErrorKind::TimedOut`]).
+pub fn verify_while(
+    directory: &Path,
+    seal: &Seal,
+    expected: Option<Point>,
+    goes_on: &dyn Fn() -> bool,
+) -> io::Result<Report> {
     let mut tries = 1;
     loop {
-        match try_verify(directory, seal, expected) {
+        match try_verify(directory, seal, expected, goes_on) {
             // Past its retention, and removed since the files were listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES_MAX => {
                 tries = tries.saturating_add(1);
@@ -31,7 +44,12 @@ pub fn verify(directory: &Path, seal: &Seal, expected: Option<Point>) -> io::Res
     }
 }
 
-fn try_verify(directory: &Path, seal: &Seal, expected: Option<Point>) -> io::Result<Report> {
+fn try_verify(
+    directory: &Path,
+    seal: &Seal,
+    expected: Option<Point>,
+    goes_on: &dyn Fn() -> bool,
+) -> io::Result<Report> {
     // The head first: what is written while the files are read comes after it.
     let head = directory::read_head(directory, seal)?;
     let files = directory::list(directory)?;
@@ -45,6 +63,9 @@ fn try_verify(directory: &Path, seal: &Seal, expected: Option<Point>) -> io::Res
         let mut lines = directory::Lines::of(directory.join(&file.name))?;
         let is_last = index.saturating_add(1) == files.len();
         while checker.goes_on {
+            if !goes_on() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             match lines.read()? {
                 Next::Line(line) => checker.line(line),
                 Next::Rest(rest) if is_last => checker.rest(rest),

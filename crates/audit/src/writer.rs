@@ -253,10 +253,12 @@ impl Writer {
     /// The mapping first: a line about somebody who was not erased would be a lie.
     fn erase(&mut self, erasure: Erasure) -> Result<(), WriteError> {
         let Erasure { at, subject, caller, dead_letters, done } = erasure;
-        let (result, written) = match self.common.names.erase(&subject) {
-            Ok(pseudonym) => {
+        let (result, written) = match self.common.names.erase(&subject, at) {
+            Ok(names) => {
+                let pseudonym = names.first().cloned();
                 let result = Ok(pseudonym.clone());
-                let fact = Fact::Erase(EraseFact { caller, pseudonym, dead_letters });
+                let pseudonyms = if names.len() > 1 { names } else { Vec::new() };
+                let fact = Fact::Erase(EraseFact { caller, pseudonym, pseudonyms, dead_letters });
                 // The next to be written, also if that does not work at once.
                 self.pending.insert(0, Work::Note(Box::new(Entry { at, about: None, fact })));
                 (result, self.write_notes(1).and_then(|()| self.sync()))

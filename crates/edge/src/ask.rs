@@ -147,6 +147,7 @@ impl<H: Host> Call<'_, H> {
 
     /// Answers the current stream's request with a rejection.
     pub(crate) fn reject(self, decision: &Decision, denial: &Denial) {
+        self.note_first_rejection(denial);
         let config = self.config();
         let details = format!("portcullis:{}", decision.words(config).join(";"));
         self.host.respond(&response::rejection(config, denial), &details);

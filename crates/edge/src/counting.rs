@@ -14,7 +14,7 @@ use signing::verify::Verified;
 
 use crate::call::Call;
 use crate::host::{Host, Metric};
-use crate::metrics::{TOO_LARGE, counter};
+use crate::metrics::{FIRST_REJECTIONS, FIRST_REJECTIONS_LEFT_OUT, TOO_LARGE, counter};
 
 /// Reasons that have counters of their own; all further ones are counted as `other`.
 const REASONS_MAX: usize = 64;
@@ -170,6 +170,12 @@ impl<H: Host> Call<'_, H> {
         self.count_fleet("cut_off", requests);
     }
 
+    /// Counts first rejections: those that are noted, and those that are left out.
+    pub(crate) fn count_first_rejections(self, noted: usize, left_out: usize) {
+        self.add(self.plugin.metrics.push.get(&FIRST_REJECTIONS), noted);
+        self.add(self.plugin.metrics.push.get(&FIRST_REJECTIONS_LEFT_OUT), left_out);
+    }
+
     /// Counts what an answer to a poll brought.
     pub(crate) fn count_push(self, answer: &Result<Report, PollFailure>) {
         let push =
@@ -183,6 +189,7 @@ impl<H: Host> Call<'_, H> {
                 push("checked", report.checked);
                 push("repaired", report.repaired);
                 push("refused", report.refused);
+                push(FIRST_REJECTIONS_LEFT_OUT, report.unawaited);
                 push("snapshots", usize::from(report.is_snapshot));
                 self.count_fleet("news", report.news);
             }

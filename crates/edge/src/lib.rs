@@ -25,6 +25,7 @@
 mod ask;
 mod call;
 mod counting;
+mod first;
 pub mod follower;
 mod held;
 pub mod host;

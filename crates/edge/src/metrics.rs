@@ -25,8 +25,8 @@ const OUTCOMES: [&str; 3] = ["denied", "would_deny", "failed_open"];
 /// A signed body that is too large to be verified.
 pub(crate) const TOO_LARGE: &str = "too_large";
 
-/// What is counted of answers to polls, and of the lease.
-const PUSH: [&str; 11] = [
+/// What is counted of polls, of answers to them, and of the lease.
+const PUSH: [&str; 13] = [
     "batches",
     "changes",
     "urgent",
@@ -38,10 +38,18 @@ const PUSH: [&str; 11] = [
     "failed",
     "lease_taken",
     "keys_left_out",
+    FIRST_REJECTIONS,
+    FIRST_REJECTIONS_LEFT_OUT,
 ];
 
 /// What is counted of limits that hold for the fleet.
 const FLEET: [&str; 7] = ["reports", "answers", "behind", "given_up", "failed", "news", "cut_off"];
+
+/// First requests that were rejected because of events, and were noted for the invalidator.
+pub(crate) const FIRST_REJECTIONS: &str = "first_rejections";
+
+/// Events of which the first such request is not noted, for want of room.
+pub(crate) const FIRST_REJECTIONS_LEFT_OUT: &str = "first_rejections_left_out";
 
 /// The counters of one plugin whose names are known at start, by what they count.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use gate::decide::{self, Load};
-use gate::node::FreshnessCache;
+use gate::node::{FreshnessCache, RejectionMemo};
 
 use crate::held::Watch;
 use crate::host::Host;
@@ -26,6 +26,7 @@ pub struct Worker<H: Host> {
     pub(crate) freshness: Option<Cell<FreshnessCache>>,
     pub(crate) decides: RefCell<decide::WorkerMemo>,
     pub(crate) load: Load,
+    pub(crate) rejections: RefCell<RejectionMemo>,
     pub(crate) has_told_of: Told,
     pub(crate) ticks: Ticks,
     serves_requests: Cell<bool>,
@@ -102,6 +103,7 @@ impl<H: Host> Worker<H> {
             freshness: invalidator.map(|i| Cell::new(FreshnessCache::new(i.stale_after))),
             load: decides.load.clone(),
             decides: RefCell::new(decides),
+            rejections: RefCell::default(),
             has_told_of: Told::default(),
             ticks: Ticks::default(),
             serves_requests: Cell::new(false),

@@ -85,6 +85,7 @@ impl Engine {
         warnings.extend(self.unreached(now));
         warnings.extend(warnings::over(&register.effect, now.wall));
         let before = self.left(&subject, &register, now);
+        let mut ended = self.in_effect(&subject, now);
         let Merged { mut merge, sequence, forgotten, .. } = self.merge(&subject, &register, now)?;
         let event_id = register.version.event_id.clone();
         let key = (subject.clone(), event_id.clone());
@@ -106,6 +107,8 @@ impl Engine {
         let verdict = verdict(merge, &standing, lifts_nothing)?;
         let Standing { in_effect, overruled_by } = standing;
         let Settled { restamped, forgotten } = settled;
+        let holding = self.in_effect(&subject, now);
+        ended.retain(|id| !holding.contains(id));
         Ok(Ingested {
             is_kept: self.subjects.holds(&subject, &event_id),
             sequence: self.subjects.sequence_of(&subject).unwrap_or(sequence),
@@ -114,6 +117,7 @@ impl Engine {
             verdict,
             in_effect,
             overruled_by,
+            ended,
             unknown_names,
             idle,
             warnings,
@@ -170,6 +174,7 @@ impl Engine {
             verdict: Verdict::Duplicate,
             in_effect,
             overruled_by,
+            ended: Vec::new(),
             is_kept: held.is_some(),
             sequence,
             unknown_names: 0,

@@ -16,8 +16,10 @@ mod beaten;
 mod chunk;
 mod digest;
 mod does;
+mod ended;
 mod enforcement;
 mod extras;
+mod firsts;
 mod gathered;
 mod identity;
 mod idle;
@@ -63,6 +65,8 @@ pub use digest::Digest;
 pub use does::Does;
 pub use enforcement::{Enforcement, Enforces};
 pub use extras::CHECK_CHANGES_MAX;
+use firsts::Firsts;
+pub use firsts::{FirstRejection, FirstRejections};
 pub use gathered::{
     BATCH_BYTES, BATCH_CHANGES_MAX, BATCH_SCAN_MAX, BatchBounds, URGENT_CHANGES_MAX,
 };
@@ -108,6 +112,7 @@ pub struct Engine {
     sources: Sources,
     keys: Keys,
     patience: Patience,
+    firsts: Firsts,
     /// The id of the last batch that has one.
     batches: u64,
     /// States checked per second and node.
@@ -131,6 +136,7 @@ impl Engine {
             sources: Sources::new(sources),
             keys: Keys::default(),
             patience: Patience::default(),
+            firsts: Firsts::default(),
             batches: 0,
             scrub,
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use model::name::Name;
 use model::push::{
-    NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX, freshness, is_node_name,
-    unsure,
+    FIRST_REJECTIONS_MAX, NODE_NAME_BYTES_MAX, NODE_NAME_RULE, PROTOCOL, Poll, REFUSALS_MAX,
+    freshness, is_node_name, unsure,
 };
 use model::state::PACKED_FORM;
 use thiserror::Error;
@@ -346,6 +346,11 @@ fn check(poll: &Poll) -> Result<(), PollError> {
         ("epoch", "must be at most 128 bytes", poll.epoch.len() <= NODE_NAME_BYTES_MAX),
         ("cursor", "must be at most 512 bytes", poll.cursor.len() <= CURSOR_BYTES_MAX),
         ("refused", "must be at most 1024", poll.refused.len() <= REFUSALS_MAX),
+        (
+            "first_rejections",
+            "must be at most 64",
+            poll.first_rejections.len() <= FIRST_REJECTIONS_MAX,
+        ),
         ("refused.cause", "must be at most 128 bytes", causes),
         ("route_groups", "must be at most 1024 names", names(&poll.route_groups)),
         ("limits", "must be at most 1024 names", names(&poll.limits)),

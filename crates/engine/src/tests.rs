@@ -14,6 +14,7 @@ use super::*;
 use crate::Limits;
 
 mod enforcement;
+mod firsts;
 mod idle;
 pub(super) mod keys;
 mod order;

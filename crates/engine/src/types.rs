@@ -144,6 +144,8 @@ pub struct Ingested {
     pub in_effect: bool,
     /// What overrules it, if anything does.
     pub overruled_by: Vec<Overruling>,
+    /// The events that were in effect and are not any more, since it was taken in: at most as many as a state has.
+    pub ended: Vec<EventId>,
     /// Whether it is part of its subject's state: what is not need not be kept anywhere.
     pub is_kept: bool,
     /// Nodes that have applied this sequence know the subject's state with this event in it.

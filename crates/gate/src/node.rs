@@ -5,6 +5,7 @@
 //! being lost. Sending and receiving is the filter's part.
 
 mod apply;
+mod firsts;
 mod keys;
 mod lease;
 mod news;
@@ -29,6 +30,7 @@ use crate::decide::Freshness;
 
 #[cfg(test)]
 pub(crate) use apply::{Applied, Applier};
+pub use firsts::{Noted, Rejected, RejectionMemo, note_rejection};
 pub use lease::{LEASE, Rank};
 pub use news::news;
 pub use poller::{PollFailure, Poller, Report, Vm};

@@ -6,6 +6,7 @@ use std::hash::Hash;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
+use crate::name::EventId;
 use crate::subject::SubjectRef;
 
 /// The secret that makes subject hashes unpredictable, so that nobody can choose ids that collide.
@@ -50,6 +51,18 @@ impl HashKey {
         self.tagged(NONCE_TAG, nonce)
     }
 
+    /// 64 bits that stand for one event about one subject. Keyed, so that no publisher can choose ids of events that
+    /// are taken for each other.
+    #[must_use]
+    pub fn event(&self, subject: SubjectHash, event_id: &EventId) -> u64 {
+        use std::hash::Hasher;
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(&[EVENT_TAG]);
+        hasher.write(&subject.0);
+        hasher.write(event_id.as_str().as_bytes());
+        hasher.finish()
+    }
+
     fn tagged(&self, tag: u8, bytes: &[u8]) -> SubjectHash {
         use std::hash::Hasher;
         let mut hasher = SipHasher24::new_with_key(&self.0);
@@ -64,6 +77,9 @@ const NONCE_TAG: u8 = 64;
 
 /// Beside the one of nonces. Of nothing that is kept beyond a process.
 const NETWORK_TAG: u8 = 65;
+
+/// Beside the others. Of nothing that is kept beyond a process.
+const EVENT_TAG: u8 = 66;
 
 impl fmt::Debug for HashKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,6 +143,18 @@ mod tests {
         let other = Kind::Header("x-api-token".into());
         assert_ne!(hash(&key, &other, "alice"), hash(&key, &header, "alice"));
         assert_ne!(hash(&key, &Kind::Header("a".into()), "b"), hash(&key, &Kind::User, "a\0b"));
+    }
+
+    #[test]
+    fn an_event_is_that_of_its_subject() {
+        let key = HashKey::new([1; 16]);
+        let subject = |id: &str| key.subject(SubjectRef { kind: &Kind::User, id: id.as_bytes() });
+        let event = |text: &str| EventId::parse(text).unwrap();
+        let one = key.event(subject("alice"), &event("e"));
+        assert_eq!(one, key.event(subject("alice"), &event("e")));
+        assert_ne!(one, key.event(subject("bob"), &event("e")));
+        assert_ne!(one, key.event(subject("alice"), &event("f")));
+        assert_ne!(one, HashKey::new([2; 16]).event(subject("alice"), &event("e")));
     }
 
     #[test]

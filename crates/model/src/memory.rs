@@ -30,6 +30,10 @@ pub enum MemoryKey {
     FleetSlab(u32),
     /// How this node stands to the fleet: its key, and for how long reports have had no answer.
     FleetLink,
+    /// The events of which no request was rejected yet, of those that hash here.
+    Awaited(u32),
+    /// The first requests that were rejected because of events, until the invalidator knows of them.
+    FirstRejections,
 }
 
 /// The mark of one value of one key; another value has another mark.

@@ -41,6 +41,8 @@ fn name_of(key: MemoryKey) -> String {
         MemoryKey::Known => "portcullis/known".to_owned(),
         MemoryKey::FleetSlab(index) => numbered("portcullis/fleet/", index),
         MemoryKey::FleetLink => "portcullis/fleet_link".to_owned(),
+        MemoryKey::Awaited(index) => numbered("portcullis/awaited/", index),
+        MemoryKey::FirstRejections => "portcullis/first_rejections".to_owned(),
     }
 }
 

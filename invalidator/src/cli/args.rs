@@ -11,6 +11,7 @@ use super::client::Client;
 use super::dlq::Dlq;
 use super::erase::Erase;
 use super::event_signing::Signing;
+use super::evidence::Evidence;
 use super::input::id;
 use super::keys::Keys;
 use super::sign::Sign;
@@ -73,6 +74,9 @@ pub(super) enum Command {
     Dlq(Dlq),
     /// Check the audit log, or show what is in it
     Audit(Audit),
+    /// Write what audit logs prove about a user or an event, and what not
+    #[command(after_help = super::evidence::HELP)]
+    Evidence(Evidence),
     /// Make a user a stranger to the audit log, and say what is still known of them
     Erase(Erase),
     /// List or rotate the keys that partners sign requests with

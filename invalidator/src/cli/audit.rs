@@ -6,15 +6,15 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use audit::AuditPlace;
 use audit::line::{Facts, Point, Seal};
 use audit::verify::{Report, verify};
-use audit::{Lines, Names, Next, list};
+use audit::{AuditPlace, Lines, Names, Next, SharedKeys, list};
 use clap::{ArgGroup, Args, Subcommand};
 use model::subject::Subject;
 use model::time::UnixMicros;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
+use system::{Stamps, wall_clock};
 
 use super::api::{Api, ApiError};
 use super::erase::body;
@@ -150,7 +150,7 @@ fn verify_log(args: &Verify) -> Result<bool, Failure> {
     Ok(report.finding.is_none())
 }
 
-fn key_of(path: &Path) -> Result<SecretString, Failure> {
+pub(super) fn key_of(path: &Path) -> Result<SecretString, Failure> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|cause| Failure::Input(path.display().to_string(), cause))?;
     Ok(text.trim_end_matches(['\r', '\n']).into())
@@ -207,19 +207,19 @@ fn in_words(report: &Report) -> String {
 /// What lines have to be like to be shown.
 struct Filter<'a> {
     args: &'a Show,
-    /// `user` or `session`, and the pseudonym.
-    about: Option<(&'static str, String)>,
+    whom: Whom,
     /// The events about them that have been seen.
     events: HashSet<String>,
 }
 
 fn show(args: &Show) -> Result<bool, Failure> {
     let AuditPlace { directory, .. } = args.place.find()?;
-    let Some(about) = pseudonym(args)? else {
+    let whom = whom(args)?;
+    if matches!(whom, Whom::Nobody) {
         writeln!(io::stderr(), "portcullis: no line can be found: nobody of this id is known")?;
         return Ok(true);
-    };
-    let mut filter = Filter { args, about, events: HashSet::new() };
+    }
+    let mut filter = Filter { args, whom, events: HashSet::new() };
     let cannot = |cause| Failure::Input(directory.display().to_string(), cause);
     let mut unreadable = 0_u64;
     let mut out = io::BufWriter::new(io::stdout().lock());
@@ -249,31 +249,67 @@ fn show(args: &Show) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// What stands for the user or session that is asked for: nothing if there is nothing that could.
-#[expect(clippy::option_option, reason = "not asked for, and asked for but unknown, differ")]
-fn pseudonym(args: &Show) -> Result<Option<Option<(&'static str, String)>>, Failure> {
+/// Whom lines are to be about.
+enum Whom {
+    /// That is not asked.
+    Anybody,
+    /// Somebody of whom there can be no line.
+    Nobody,
+    /// `user` or `session`, and the pseudonyms.
+    Somebody(&'static str, Vec<String>),
+}
+
+/// What stands for the user or session that is asked for.
+fn whom(args: &Show) -> Result<Whom, Failure> {
     let subject = match (&args.user, &args.session) {
         (Some(id), _) => Subject::user(id),
         (None, Some(id)) => Subject::session(id),
-        (None, None) => return Ok(Some(None)),
+        (None, None) => return Ok(Whom::Anybody),
     };
     let subject = subject.ok_or_else(|| Failure::Usage(format!("the id {}", Subject::RULE)))?;
     let found = match &args.store {
         Some(store) => {
-            let names = Names::open(store, 1).and_then(|names| names.find(&subject));
-            names.map_err(|error| Failure::Usage(format!("--store: {error}")))?
+            let shared = args.place.config.as_deref().map(shared_of).transpose()?;
+            mapped(store, shared.unwrap_or_default(), &subject)?
         }
         None => ask(&args.client, &subject)?,
     };
-    Ok(found.map(|name| Some((subject.kind_name(), name))))
+    Ok(match found.is_empty() {
+        true => Whom::Nobody,
+        false => Whom::Somebody(subject.kind_name(), found),
+    })
 }
 
-fn ask(client: &Client, subject: &Subject) -> Result<Option<String>, Failure> {
+/// The keys of pseudonyms that a configuration names.
+fn shared_of(config: &Path) -> Result<SharedKeys, Failure> {
+    let file = Config::evidence_of(config)?.pseudonym_key_file;
+    let keys = file.map(|file| SharedKeys::load(&file, &mut Stamps::new())).transpose()?;
+    Ok(keys.unwrap_or_default())
+}
+
+/// All pseudonyms of somebody, by the mapping of a daemon that does not run.
+pub(super) fn mapped(
+    store: &Path,
+    shared: SharedKeys,
+    subject: &Subject,
+) -> Result<Vec<String>, Failure> {
+    let found = Names::open(store, 1).and_then(|names| {
+        names.share(shared);
+        names.find_all(subject, wall_clock())
+    });
+    found.map_err(|error| Failure::Usage(format!("{}: {error}", store.display())))
+}
+
+/// All pseudonyms of somebody, by the running daemon.
+pub(super) fn ask(client: &Client, subject: &Subject) -> Result<Vec<String>, Failure> {
     let reply = Api::new(client)?.post("/v1/audit/pseudonym", &body(subject))?;
-    match reply.status {
-        200 => Ok(reply.read::<Pseudonym>()?.pseudonym),
-        status => Err(ApiError::Foreign(client.api.clone(), status).into()),
+    if reply.status != 200 {
+        return Err(ApiError::Foreign(client.api.clone(), reply.status).into());
     }
+    let Pseudonym { pseudonym, mut pseudonyms } = reply.read()?;
+    // An older daemon says one.
+    pseudonyms.extend(pseudonym.filter(|_| pseudonyms.is_empty()));
+    Ok(pseudonyms)
 }
 
 /// Most events of one user that calls of the API are matched with.
@@ -284,9 +320,9 @@ impl Filter<'_> {
     /// about them too, also where it does not say so itself: lines of the first format never do, and
     /// a replay may be about many.
     fn is_about(&mut self, kind: &str, fields: &Map<String, Value>) -> bool {
-        let Some((of, name)) = &self.about else { return true };
+        let Whom::Somebody(of, names) = &self.whom else { return true };
         let text = |field: &str| fields.get(field).and_then(Value::as_str);
-        if text(of) == Some(name) {
+        if text(of).is_some_and(|whom| names.iter().any(|name| name == whom)) {
             let id = text("event_id").filter(|_| kind == "event");
             if let Some(id) = id.filter(|_| self.events.len() < EVENTS_MAX) {
                 self.events.insert(id.to_owned());

@@ -13,6 +13,8 @@ pub(super) enum Exit {
     NotInEffect,
     /// The event's id is that of another event.
     Conflict,
+    /// No line of an audit log is about what was asked for.
+    NothingKnown,
     /// Refused, or not enforced by every Envoy that was waited for, or not durable.
     Refused,
 }
@@ -22,7 +24,7 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Done => Self::SUCCESS,
             Exit::Refused => super::EXIT_REFUSED.into(),
-            Exit::NotInEffect => 2.into(),
+            Exit::NotInEffect | Exit::NothingKnown => 2.into(),
             Exit::NoEffect => 3.into(),
             Exit::Conflict => 4.into(),
         }

@@ -9,6 +9,7 @@ mod dlq;
 mod erase;
 mod event;
 mod event_signing;
+mod evidence;
 mod exit;
 mod fleet;
 mod input;
@@ -147,6 +148,7 @@ fn command(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Override(change) => {
             return send(&change.client, &change.target, &event::override_limit(&change));
         }
+        Command::Evidence(evidence) => return evidence::run(&evidence),
         Command::Run(run) => self::run(&run),
         Command::Status(client) => status(&client),
         Command::Nodes(client) => nodes(&client),

@@ -18,6 +18,7 @@ pub(super) struct RawFleet {
     name: Option<String>,
     region: Option<String>,
     key_file: Option<PathBuf>,
+    pub(super) pseudonym_key_file: Option<PathBuf>,
 }
 
 impl RawFleet {

@@ -66,6 +66,21 @@ pub struct Config {
     pub called: Called,
     /// The file of the key that the whole fleet names subjects with, if it is not to be found in Redis.
     pub fleet_key_file: Option<PathBuf>,
+    /// The keys that pseudonyms are computed with which all daemons give alike, if any.
+    pub pseudonym_key_file: Option<PathBuf>,
+}
+
+/// What is needed to read an audit log for evidence.
+#[derive(Debug)]
+pub struct EvidencePlace {
+    /// Where the log is, and what seals it.
+    pub audit: AuditPlace,
+    /// The directory of the mapping of pseudonyms.
+    pub store: PathBuf,
+    /// The keys that pseudonyms are computed with.
+    pub pseudonym_key_file: Option<PathBuf>,
+    /// How its daemon is called.
+    pub called: Called,
 }
 
 /// `[api]`
@@ -215,6 +230,14 @@ impl Config {
     /// If the file cannot be read, or the key cannot.
     pub fn audit_of(path: &Path) -> Result<AuditPlace, Violation> {
         parse_toml::<RawConfig>(&read_config(path)?, "config")?.audit_place()
+    }
+
+    /// The same with all that is needed to find somebody in it.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the key cannot.
+    pub fn evidence_of(path: &Path) -> Result<EvidencePlace, Violation> {
+        parse_toml::<RawConfig>(&read_config(path)?, "config")?.evidence_place()
     }
 
     /// SHA-256 of everything that is configured, defaults included and secrets left out, so that two

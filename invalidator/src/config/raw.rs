@@ -17,7 +17,7 @@ use super::api::RawApi;
 use super::events::RawEvents;
 use super::fleet::RawFleet;
 use super::spans::span;
-use super::{Config, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN, listen};
+use super::{Config, EvidencePlace, Limits, Log, LogFormat, Poll, SECRET_BYTES_MIN, listen};
 use crate::source::RawSources;
 
 /// How many states each Envoy is asked to check in a second: a million of them in an hour.
@@ -94,6 +94,14 @@ impl RawConfig {
         self.audit.place(&self.store.check()?.directory)
     }
 
+    pub(super) fn evidence_place(self) -> Result<EvidencePlace, Violation> {
+        let store = self.store.check()?.directory;
+        let pseudonym_key_file = self.fleet.pseudonym_key_file.clone();
+        let (called, _) = self.fleet.check()?;
+        let audit = self.audit.place(&store)?;
+        Ok(EvidencePlace { audit, store, pseudonym_key_file, called })
+    }
+
     /// Checks every section. What is wrong in one does not keep the others from being looked at.
     ///
     /// # Errors
@@ -111,6 +119,7 @@ impl RawConfig {
         let log = kept(self.log.check(), &mut errors);
         let events = kept(self.events.check(), &mut errors);
         let dead_letters = kept(self.dead_letters.check(), &mut errors);
+        let pseudonym_key_file = self.fleet.pseudonym_key_file.clone();
         let fleet = kept(self.fleet.check(), &mut errors);
         let keys_file = self.keys.map(|keys| keys.file);
         let all = || {
@@ -128,6 +137,7 @@ impl RawConfig {
                 dead_letters: dead_letters?,
                 called,
                 fleet_key_file,
+                pseudonym_key_file,
             })
         };
         // What is missing has left its error.

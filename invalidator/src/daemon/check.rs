@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::{fs, io};
 
-use audit::{self, OpenError};
+use audit::{self, OpenError, SharedKeys};
 use deadletter;
 use keys::{self};
 use model::violation::Violation;
@@ -45,6 +45,9 @@ pub fn check(config: Config, while_running: bool) -> Vec<Violation> {
     }
     if let Some(file) = &config.fleet_key_file {
         note(Reading::of(file, relay::load).keys.map(drop));
+    }
+    if let Some(file) = &config.pseudonym_key_file {
+        note(Reading::of(file, SharedKeys::load).keys.map(drop));
     }
     if let Some(files) = &config.api.tls {
         note(files.load().map(drop));

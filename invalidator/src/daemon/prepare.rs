@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use access::tls::Tls;
 use audit::entry::{Fact, Start as Started};
-use audit::{self, Audit};
+use audit::{self, Audit, SharedKeys};
 use deadletter::DeadLetters;
 use engine::{self, BatchBounds, Engine, Now, Settings};
 use keys;
@@ -69,6 +69,9 @@ impl Prepared {
         let publishers = publishers.map(|path| KeysFile::read(path, load_keys)).transpose()?;
         let fleet_key = config.fleet_key_file.clone();
         let fleet_key = fleet_key.map(|path| KeysFile::read(path, relay::load)).transpose()?;
+        let pseudonyms = config.pseudonym_key_file.clone();
+        let pseudonyms =
+            pseudonyms.map(|path| KeysFile::read(path, SharedKeys::load)).transpose()?;
         let tls = config.api.tls.clone();
         let tls = tls.map(|files| Tls::start(files, metrics.tls.clone())).transpose()?;
         let intake = intake_of(config.events, &metrics);
@@ -96,6 +99,11 @@ impl Prepared {
         if let Some(file) = keys_file {
             let task = file.watch(move |keys| to.keys_read(keys));
             parts.aborted((Stage::Lookouts, "keys file"), task);
+        }
+        let to = Arc::clone(&hub);
+        if let Some(file) = pseudonyms {
+            let task = file.watch(move |keys| to.pseudonym_keys_read(keys));
+            parts.aborted((Stage::Lookouts, "keys of pseudonyms"), task);
         }
         let to = Arc::clone(&hub);
         if let Some(file) = publishers {

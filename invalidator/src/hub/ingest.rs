@@ -4,8 +4,8 @@ use access::{Caller, Inbox, Role};
 use audit::entry::{About, EventFact, EventText, Fact};
 use deadletter::Refused as Letter;
 use engine::{Engine, Incoming, IngestError, Ingested, Now, Order, Verdict, WaiterId};
+use events::Event;
 use events::record::Record;
-use events::{Document, EVENT_BYTES_MAX, Event, EventError, EventErrorKind};
 use model::name::{EventId, Name};
 use model::state::Effect;
 use model::subject::Subject;
@@ -38,10 +38,10 @@ pub struct Accepted {
 }
 
 /// A refused event: why, and what could be read of it.
-struct Refused {
-    refusal: Refusal,
-    event_id: Option<EventId>,
-    signature: Option<Outcome>,
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    pub(super) event_id: Option<EventId>,
+    pub(super) signature: Option<Outcome>,
 }
 
 /// An event that was taken in, and what is noted of it.
@@ -176,7 +176,7 @@ impl Hub {
         let (now, Arriving { origin, bytes, by, .. }) = (self.now(), arriving);
         match self.take(arriving, now, then) {
             Ok((taken, then)) => {
-                self.audit_accepted(origin, &taken.known, &taken.ingested);
+                self.audit_accepted(origin, &taken);
                 self.ring_changed();
                 self.note_accepted(origin, &taken);
                 let Taken { known, ingested, ticket, json, heard, .. } = taken;
@@ -262,32 +262,10 @@ impl Hub {
         }
     }
 
-    /// Counts and logs an event that was not even read because of its size.
-    pub fn refuse_too_large(&self, origin: Origin) -> Refusal {
-        let rule = format!("must be at most {EVENT_BYTES_MAX} bytes");
-        let kind = EventErrorKind::TooLarge;
-        self.refuse(origin, EventError { kind, field: "".into(), rule: rule.into() })
-    }
-
-    /// Counts and logs an event that was refused before it was read.
-    pub fn refuse(&self, origin: Origin, error: EventError) -> Refusal {
-        let refused = Refused::from(Rejected::unread(error));
-        self.note_refused((origin, By::Anyone), &[], &refused);
-        refused.refusal
-    }
-
-    /// Counts and logs an event whose id another event has where its source reads.
-    pub fn refuse_conflict(&self, origin: Origin, bytes: &[u8]) {
-        let event_id = Document::read(bytes).ok();
-        let event_id = event_id.and_then(|document| EventId::parse(document.event_id()?));
-        let refusal = IngestError::IdTaken.into();
-        let refused = Refused { refusal, event_id, signature: None };
-        self.note_refused((origin, By::Anyone), bytes, &refused);
-    }
-
     /// A line in the audit log, unless there is one of when the event was heard first: what we kept
     /// ourselves is read back at each start, and what is written in Redis is heard as well.
-    fn audit_accepted(&self, origin: Origin, event: &Known, ingested: &Ingested) {
+    fn audit_accepted(&self, origin: Origin, taken: &Taken) {
+        let Taken { known: event, ingested, signature, .. } = taken;
         let is_old = match origin.path {
             Path::Kept(_) => true,
             Path::Written(_) | Path::Known(_) | Path::Standing(_) => {
@@ -303,7 +281,10 @@ impl Hub {
             event_id: Some(ingested.event_id.clone().into()),
             in_effect: Some(ingested.in_effect),
             overruled_by: ingested.overruled_by.iter().map(|by| by.event_id.clone()).collect(),
+            ended: ingested.ended.iter().map(ToString::to_string).collect(),
             sequence: Some(ingested.sequence),
+            signature: signature.map(Outcome::as_str),
+            counts_from: Some(ingested.register.version.at.to_string()),
             ..event.fact.clone()
         };
         let about = Some(About::Named(event.subject.clone()));
@@ -317,7 +298,12 @@ impl Hub {
     }
 
     /// The one place where a refused event is noted.
-    fn note_refused(&self, (origin, by): (Origin, By<'_>), bytes: &[u8], refused: &Refused) {
+    pub(super) fn note_refused(
+        &self,
+        (origin, by): (Origin, By<'_>),
+        bytes: &[u8],
+        refused: &Refused,
+    ) {
         let Refused { refusal, event_id, signature } = refused;
         let source = origin.source.name;
         self.metrics.event(source, "refused");

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use access::Inbox;
 use engine::Now;
+use evidence::{Log, Silent};
 use model::name::EventId;
 use model::subject::Subject;
 use model::time::UnixMicros;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Hub;
 use crate::fence::{Members, Tally};
+use crate::inquiry::Question;
 use crate::intake::SourceKind;
 use crate::overview::Report;
 use crate::relay::Uncounted;
@@ -48,6 +50,9 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// What keeps the fleet's buckets, if that is here. The hub asks the first that there is.
     fn ledger(&self) -> Option<Arc<dyn Ledger>>;
+
+    /// The same daemons, asked about their audit logs; nothing if none can be. The hub asks the first that there is.
+    fn witnesses(&self) -> Option<Arc<dyn Witnesses>>;
 
     /// The inboxes that events come out of here, each with what its publisher may do.
     fn inboxes(&self) -> &[Inbox];
@@ -89,6 +94,24 @@ pub trait Daemons: fmt::Debug + Send + Sync {
 
     /// Whether there is a connection, so that it is worth while to wait for an answer.
     fn is_open(&self) -> bool;
+}
+
+/// The other daemons that are connected with this one, asked about their audit logs.
+pub trait Witnesses: fmt::Debug + Send + Sync {
+    /// Asks all of them. `lasts` is how long somebody waits. The answer never comes if they cannot be asked.
+    fn inquire(&self, question: Question, lasts: Duration) -> oneshot::Receiver<Gathered>;
+
+    /// Whether there is a connection, so that it is worth while to wait for an answer.
+    fn is_open(&self) -> bool;
+}
+
+/// What the other daemons have said.
+#[derive(Clone, Debug, Default)]
+pub struct Gathered {
+    /// What their logs have.
+    pub logs: Vec<Log>,
+    /// Those that have said nothing that can be believed, and why.
+    pub silent: Vec<Silent>,
 }
 
 /// What somebody waits for who has asked all daemons.

@@ -19,6 +19,7 @@ use super::audit::{audited, pseudonym};
 use super::dead_letters;
 use super::disk::DiskReads;
 use super::erase::erase;
+use super::evidence::evidence;
 use super::guard::{Gate, guard};
 use super::host::loopback_only;
 use super::problem::Problem;
@@ -70,7 +71,7 @@ const METRICS: Needs = Needs::Permission(Permission::ReadMetrics);
 
 /// Every route but those of sources: the router is made of these tables and of nothing else, so that no route
 /// can forget to say what it needs. `GET` answers `HEAD` as well.
-static ROUTES: [Route; 12] = [
+static ROUTES: [Route; 13] = [
     Route::get("/v1/users/{id}", SUBJECTS, || get(user)),
     Route::get("/v1/sessions/{id}", SUBJECTS, || get(session)),
     Route::get("/v1/status", STATUS, || get(status)),
@@ -81,6 +82,7 @@ static ROUTES: [Route; 12] = [
         post(dead_letters::replay_some)
     }),
     Route::post("/v1/audit/pseudonym", Permission::ReadAudit, || post(pseudonym)),
+    Route::post("/v1/evidence", Permission::ReadAudit, || post(evidence)),
     Route::post("/v1/erase", Permission::EraseSubjects, || post(erase)),
     Route::get("/healthz", Needs::Nothing, || get(healthy)),
     Route::get("/readyz", Needs::Nothing, || get(ready)),

@@ -180,7 +180,13 @@ pub(super) async fn pseudonym(
     let subject = subject_in(&headers, body).await?;
     let (audit, about) = (state.hub.audit.clone(), subject.clone());
     let _turn = state.disk.turn(&caller).await;
-    let found = tokio::task::spawn_blocking(move || audit.pseudonym(&subject)).await;
+    let found = tokio::task::spawn_blocking(move || {
+        Ok::<_, audit::NamesError>(Pseudonym {
+            pseudonym: audit.pseudonym(&subject)?,
+            pseudonyms: audit.pseudonyms(&subject)?,
+        })
+    });
+    let found = found.await;
     let cannot = || {
         let title = "The mapping of pseudonyms cannot be read";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title)
@@ -189,7 +195,7 @@ pub(super) async fn pseudonym(
         tracing::error!(%cause, "the mapping of pseudonyms cannot be read");
         cannot()
     })?;
-    let mut response = Json(Pseudonym { pseudonym }).into_response();
+    let mut response = Json(pseudonym).into_response();
     response.extensions_mut().insert(Noted { about: Some(about), ..Noted::default() });
     Ok(response)
 }

@@ -114,7 +114,8 @@ fn elsewhere(subject: &Subject, is_known: bool) -> Vec<Remains> {
     ));
     remains.push(remains_at(
         "Envoy",
-        "a keyed hash of the id while something is in effect and an hour after; your access logs",
+        "a keyed hash of the id while something is in effect and an hour after; the id from a first rejection \
+         until this daemon has heard of it; your access logs",
         "forgotten by itself, or with Envoy's restart",
     ));
     remains.push(remains_at(

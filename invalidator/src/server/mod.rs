@@ -7,6 +7,7 @@ pub(crate) mod body;
 mod dead_letters;
 mod disk;
 mod erase;
+mod evidence;
 mod guard;
 pub(crate) mod host;
 pub mod listen;

@@ -122,7 +122,9 @@ async fn answer(state: PollState, poll: Poll) -> Result<(Ticket, Batch), Problem
         Answer::Hold => {
             let ticket = polled.ticket.clone();
             let held = Held { hub: Arc::clone(&state.hub), ticket, fleet: poll.fleet };
-            held.wait(&mut bells, Instant::now() + state.hold, &state.stop).await
+            // Who tells of first rejections keeps them until it is answered.
+            let hold = if poll.first_rejections.is_empty() { state.hold } else { Duration::ZERO };
+            held.wait(&mut bells, Instant::now() + hold, &state.stop).await
         }
     };
     if let Some(has) = &poll.fleet {
@@ -181,6 +183,7 @@ fn note(hub: &Hub, poll: &Poll, polled: &Polled) {
         hub.relay.takes_part(hub.now().mono);
     }
     hub.note_fleet_progress(&polled.ticket.key, &polled.fleet);
+    hub.record_first_rejections(&polled.ticket, poll);
     let (node, boot_id) = (&poll.node, &poll.boot_id);
     match polled.progress {
         Some(Progress::Started) => info!(node, boot_id, "node starts with a snapshot"),

@@ -5,6 +5,7 @@
 //! does not say has a default. The status is not here: each part of the daemon says its own, and people read it.
 
 mod dead_letters;
+mod evidence;
 mod fleet;
 mod published;
 mod subject;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use dead_letters::{Cause, Content, Letter, Page, ReplayOrder, ReplayTry, Replayed, Results};
+pub use evidence::EvidenceOrder;
 pub use fleet::{
     DaemonState, EnforcedBy, Envoy, Everywhere, Fleet, FleetDaemon, Missing, Reason, Registration,
 };

@@ -29,6 +29,9 @@ impl From<&Subject> for Named {
 pub struct Pseudonym {
     /// The pseudonym; nothing if there is none.
     pub pseudonym: Option<String>,
+    /// Every pseudonym under which lines can be about it, the newest first. An older daemon does not say.
+    #[serde(default)]
+    pub pseudonyms: Vec<String>,
 }
 
 /// What was removed of somebody, and what was not.

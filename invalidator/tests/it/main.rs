@@ -15,6 +15,7 @@ mod check;
 mod cli;
 mod connections;
 mod documents;
+mod evidence;
 mod fleet;
 mod fleet_limits;
 mod harness;

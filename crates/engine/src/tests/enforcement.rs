@@ -66,6 +66,25 @@ fn an_event_that_is_overruled_is_not_in_effect() {
 }
 
 #[test]
+fn an_event_says_whose_effect_it_has_ended() {
+    let mut engine = usual();
+    let mut ended = |event: Event, ms| {
+        let ended = engine.ingest(event, at(ms)).unwrap().ended;
+        ended.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let block = |id: &str, second, reason: &str| {
+        event(id, "alice", second, json!({ "action": "block", "reason": reason }))
+    };
+    let none = Vec::<String>::new();
+    assert_eq!(ended(block("1", 0, "fraud"), 0), none);
+    assert_eq!(ended(block("2", 1, "debt"), 1), none, "both hold");
+    assert_eq!(ended(block("3", 2, "fraud"), 2), ["1"], "one block of one reason");
+    assert_eq!(ended(block("0", 1, "fraud"), 3), none, "it is overruled itself");
+    assert_eq!(ended(event("4", "alice", 5, json!({ "action": "unblock" })), 5), ["2", "3"]);
+    assert_eq!(ended(event("5", "alice", 6, json!({ "action": "unblock" })), 6), none);
+}
+
+#[test]
 fn what_could_not_be_stored_or_does_nothing_is_refused_with_its_cause() {
     let mut engine = usual();
     engine.ingest(block("1", "alice"), at(0)).unwrap();

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use model::bucket::{Quota, Rate};
+use model::hash::SubjectHash;
 use model::name::EventId;
 use signing::verify::Verified;
 
@@ -61,6 +62,8 @@ pub struct Denial {
     pub cause: Cause,
     /// The event behind it, if there is one.
     pub event: Option<EventId>,
+    /// Whom that event is about.
+    pub subject: Option<SubjectHash>,
     /// How long until trying again may help, if that is known.
     pub retry_after: Option<Duration>,
     /// The rate of the limit that is felt, if one is.
@@ -71,7 +74,7 @@ impl Denial {
     /// A rejection without an event or a time.
     #[must_use]
     pub fn of(cause: Cause) -> Self {
-        Self { cause, event: None, retry_after: None, rate: None }
+        Self { cause, event: None, subject: None, retry_after: None, rate: None }
     }
 
     /// What the worker's account says of a request that it does not take on.

@@ -1,6 +1,7 @@
 //! One subject of one request: its status, then its buckets, against what stands in its slab.
 
 use model::bucket::{Bucket, Quota, Rate};
+use model::hash::SubjectHash;
 use model::name::{EventId, Name};
 use model::state::State;
 use model::time::{Clock, MonotonicNanos, UnixMicros};
@@ -39,8 +40,8 @@ impl Evaluation {
     }
 
     /// What the limits of the fleet have to know of the subject.
-    pub(super) fn about(&self, groups: Groups) -> About<'_> {
-        About { state: self.state.as_ref(), groups, wall: self.wall }
+    pub(super) fn about(&self, hash: SubjectHash, groups: Groups) -> About<'_> {
+        About { hash, state: self.state.as_ref(), groups, wall: self.wall }
     }
 
     fn knowing(mut self, plan: &Plan<'_>, state: Option<State>, wall: UnixMicros) -> Self {
@@ -79,6 +80,7 @@ struct Touched {
 /// A subject's status, as far as one request is concerned.
 #[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
+    pub(super) hash: SubjectHash,
     pub(super) state: &'a State,
     /// The route groups of the request.
     pub(super) groups: Groups,
@@ -89,6 +91,7 @@ pub(super) struct Known<'a> {
 /// What there is about a subject beside its buckets: what is known of it, and when ends are judged.
 #[derive(Clone, Copy)]
 pub(super) struct About<'a> {
+    pub(super) hash: SubjectHash,
     pub(super) state: Option<&'a State>,
     pub(super) groups: Groups,
     pub(super) wall: UnixMicros,
@@ -124,7 +127,7 @@ impl Gate {
         };
         // The clock of expiries is read only for the few who have a status.
         let wall = status.as_ref().map_or(UnixMicros(0), |_| clock.wall());
-        let known = status.as_ref().map(|state| Known { state, groups, wall });
+        let known = status.as_ref().map(|state| Known { hash: plan.hash, state, groups, wall });
         if let Some(known) = known {
             self.check_status(known, &mut found);
         }
@@ -199,7 +202,7 @@ impl Gate {
     }
 
     pub(super) fn check_status(&self, known: Known<'_>, found: &mut Evaluation) {
-        let Known { state, groups, wall } = known;
+        let Known { hash, state, groups, wall } = known;
         let shadow = self.config.blocks_shadow;
         for (block, version) in state.blocks(wall) {
             if block.scope.covers(|name| self.is_in(groups, name)) {
@@ -210,6 +213,7 @@ impl Gate {
                         until: block.until,
                     },
                     event: Some(version.event_id.clone()),
+                    subject: Some(hash),
                     retry_after: None,
                     rate: None,
                 };
@@ -222,6 +226,7 @@ impl Gate {
                 let denial = Denial {
                     cause: Cause::Zero { limit: None },
                     event: Some(version.event_id.clone()),
+                    subject: Some(hash),
                     retry_after: Some(until.since(wall)),
                     rate: None,
                 };
@@ -287,21 +292,26 @@ impl Gate {
         known: Known<'a>,
         rate: &Rate,
         now: MonotonicNanos,
-    ) -> Option<(Bucket, &'a EventId)> {
-        let Known { state, groups, wall } = known;
+    ) -> Option<(Bucket, (SubjectHash, &'a EventId))> {
+        let Known { hash, state, groups, wall } = known;
         let over = state.zeros(wall).filter(|(zero, _)| zero.until.is_none_or(|end| end <= wall));
         let in_scope = over.filter(|(zero, _)| zero.scope.covers(|name| self.is_in(groups, name)));
         let emptied = in_scope.map(|(zero, version)| {
-            (Bucket::emptied(wall.since(zero.at), rate, now), &version.event_id)
+            (Bucket::emptied(wall.since(zero.at), rate, now), (hash, &version.event_id))
         });
         emptied.max()
     }
 }
 
-pub(super) fn zero_denial(index: usize, event: &EventId, quota: Quota) -> Denial {
+pub(super) fn zero_denial(
+    index: usize,
+    (subject, event): (SubjectHash, &EventId),
+    quota: Quota,
+) -> Denial {
     Denial {
         cause: Cause::Zero { limit: Some(index) },
         event: Some(event.clone()),
+        subject: Some(subject),
         retry_after: Some(quota.reset),
         rate: Some(quota.rate),
     }

@@ -107,13 +107,13 @@ impl Gate {
         terms: &Terms,
         about: About<'a>,
         now: MonotonicNanos,
-    ) -> Option<(Bucket, &'a EventId)> {
-        let About { state, groups, wall } = about;
+    ) -> Option<(Bucket, (SubjectHash, &'a EventId))> {
+        let About { hash, state, groups, wall } = about;
         let state = state.filter(|_| !self.config.blocks_shadow)?;
         if let Some((beginning, ago)) = beginning(state, wall) {
             replica.begin(beginning, ago, terms, now);
         }
-        let zeroed = self.zeroed(Known { state, groups, wall }, &terms.rate, now)?;
+        let zeroed = self.zeroed(Known { hash, state, groups, wall }, &terms.rate, now)?;
         // A zero of some requests only has begun nothing anew. This node feels it, and reports what it takes.
         replica.raise_to(zeroed.0.full_at);
         Some(zeroed)
@@ -159,7 +159,7 @@ fn denial(
     refusal: Refusal,
     index: usize,
     terms: &Terms,
-    felt: Option<(Bucket, &EventId)>,
+    felt: Option<(Bucket, (SubjectHash, &EventId))>,
     now: MonotonicNanos,
 ) -> Denial {
     let limit = |quota: Quota| Denial {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use model::hash::{HashKey, SubjectHash};
-use model::subject::{Kind, SubjectRef};
+use model::subject::{Kind, Subject, SubjectRef};
 use signing::verify::Verified;
 
 use super::Gate;
@@ -142,6 +142,21 @@ impl Gate {
                 plans.extend(self.hash(signer), |plan| plan.add(*limit, signer, key));
             }
         }
+    }
+
+    /// Whom of those that events can name a request is from, by the hash that stands for them. The request is asked
+    /// again, so that those which are let through pay nothing for it.
+    #[must_use]
+    pub fn find_subject(&self, request: &impl Request, hash: SubjectHash) -> Option<Subject> {
+        let rules = &self.config.identity;
+        let find = |kind: &Kind, sources| {
+            let found = identify(request, kind, sources, rules).found.into_iter();
+            let id = found.into_iter().find(|found| self.hash(found) == hash)?.id;
+            String::from_utf8(id).ok()
+        };
+        let user = find(&Kind::User, &rules.user).and_then(|id| Subject::user(&id));
+        let session = || find(&Kind::Session, &rules.session).and_then(|id| Subject::session(&id));
+        user.or_else(session)
     }
 
     fn hash(&self, found: &Found) -> SubjectHash {

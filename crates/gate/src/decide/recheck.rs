@@ -63,7 +63,8 @@ impl Gate {
                 Ok(None) => {}
                 Ok(Some(state)) => {
                     let wall = context.clock.wall();
-                    let known = Known { state: &state, groups: recheck.groups, wall };
+                    let groups = recheck.groups;
+                    let known = Known { hash: *hash, state: &state, groups, wall };
                     self.check_status(known, &mut found);
                     self.check_emptied(known, *limits, context.clock, &mut found);
                 }

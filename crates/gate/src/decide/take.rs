@@ -57,7 +57,7 @@ impl Gate {
         }
         let mut fleet = Vec::new();
         if evaluation.denial.is_none() {
-            let about = evaluation.about(groups);
+            let about = evaluation.about(plan.hash, groups);
             fleet.extend(plan.fleet.iter().map(|one| self.look_fleet(*one, about, context)));
         }
         Look { plan, mark, evaluation, fleet }
@@ -91,7 +91,7 @@ impl Gate {
             let evaluation =
                 self.take_one((&plan, groups), (mark, evaluation), context, decision)?;
             for one in fleet {
-                let about = evaluation.about(groups);
+                let about = evaluation.about(plan.hash, groups);
                 let taken = self.take_fleet(one, about, context, decision)?;
                 decision.notes.extend(taken.notes);
                 add_quotas(&mut decision.quotas, taken.quotas);

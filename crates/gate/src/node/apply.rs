@@ -10,7 +10,7 @@ use model::state::{Effect, Merge, Register, State};
 use model::subject::Subject;
 use model::time::{MonotonicNanos, UnixMicros};
 
-use super::read_progress;
+use super::{firsts, read_progress};
 use crate::slab::{self, SlabError};
 
 /// How long a node remembers events without further effect. The invalidator remembers for longer;
@@ -44,6 +44,13 @@ type Answer = Result<Applied, &'static str>;
 /// The status to write, and what to answer then.
 type Merged<'a> = (Cow<'a, [u8]>, Answer);
 
+/// Whether first rejections are awaited, and how many are no more.
+#[derive(Debug, Default)]
+struct Awaited {
+    awaits: bool,
+    left_out: usize,
+}
+
 /// What became of several changes.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -52,19 +59,26 @@ pub(super) struct Outcome {
     /// How many of these were not known.
     pub(super) new: usize,
     pub(super) refused: Vec<Refusal>,
+    /// How many events are awaited no more, see [`super::firsts`].
+    pub(super) unawaited: usize,
 }
 
 impl Applier<'_> {
-    /// Applies changes, each by itself.
+    /// Applies changes, each by itself. With `awaits`, the first requests are awaited that are rejected because of
+    /// what is new in them.
     pub(super) fn apply_all(
         &self,
         shared: &mut impl SharedMemory,
         changes: impl IntoIterator<Item = push::Change>,
+        awaits: bool,
     ) -> Outcome {
         let mut outcome = Outcome::default();
         for change in changes {
             let sequence = change.sequence;
-            match self.apply(shared, change) {
+            let mut awaited = Awaited { awaits, left_out: 0 };
+            let applied = self.apply_and_await(shared, change, &mut awaited);
+            outcome.unawaited = outcome.unawaited.saturating_add(awaited.left_out);
+            match applied {
                 Ok(applied) => {
                     outcome.stored = outcome.stored.saturating_add(1);
                     let is_new = usize::from(applied == Applied::New);
@@ -80,16 +94,32 @@ impl Applier<'_> {
     ///
     /// # Errors
     /// Why it could not be stored, in words for an operator.
+    #[cfg(test)]
     pub(crate) fn apply(
         &self,
         shared: &mut impl SharedMemory,
+        change: push::Change,
+    ) -> Result<Applied, String> {
+        self.apply_and_await(shared, change, &mut Awaited::default())
+    }
+
+    fn apply_and_await(
+        &self,
+        shared: &mut impl SharedMemory,
         mut change: push::Change,
+        awaited: &mut Awaited,
     ) -> Result<Applied, String> {
         let subject = change.subject.take().unwrap_or_default();
         let subject = Subject::try_from(subject).map_err(|error| error.to_string())?;
         let new = State::try_from(change).map_err(|e| e.to_string())?;
         let new = self.with_zeros_by_our_clock(new, shared);
         let hash = self.hash_key.subject(subject.as_ref());
+        if awaited.awaits {
+            // Before it is there: no request can be rejected earlier.
+            let Self { hash_key, slabs, wall, .. } = *self;
+            let place = firsts::Place { hash_key, slabs, wall };
+            awaited.left_out = firsts::await_news(shared, place, hash, &new);
+        }
         let status_of_new = if new.has_over(self.wall, RETENTION) {
             self.pruned(new.clone()).pack()
         } else {

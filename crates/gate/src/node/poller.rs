@@ -16,7 +16,7 @@ use model::time::{Clock, MonotonicNanos};
 use super::apply::{Applier, Outcome};
 use super::lease::{self, Rank};
 use super::messages::Progress;
-use super::{FreshnessCache, keys, read_progress};
+use super::{FreshnessCache, firsts, keys, read_progress};
 use crate::config::Config;
 use crate::decide::{Freshness, Gate};
 use crate::fleet::link;
@@ -78,6 +78,8 @@ pub struct Report {
     pub repaired: usize,
     /// Changes that could not be stored.
     pub refused: usize,
+    /// Events of which no first rejection will be noted any more, for want of room.
+    pub unawaited: usize,
     /// Whether this was a chunk of a snapshot.
     pub is_snapshot: bool,
     /// Whether the keys of signed requests have changed, or why they could not be stored.
@@ -167,6 +169,7 @@ impl Poller {
             when_stale: config.says_when_stale().to_owned(),
             when_never_synced: config.says_when_never_synced().to_owned(),
             fleet: link::told(config, shared, now),
+            first_rejections: firsts::to_tell(shared, now),
             ..Poll::default()
         };
         self.sent = Some((now, poll.clone()));
@@ -216,14 +219,17 @@ impl Poller {
             wall: clock.wall(),
         };
         let mut batch = batch;
-        let urgent = place.apply_all(shared, std::mem::take(&mut batch.urgent));
-        let turn = place.apply_all(shared, std::mem::take(&mut batch.changes));
-        let check = place.apply_all(shared, std::mem::take(&mut batch.check));
+        let awaits = read_progress(shared).synced;
+        let urgent = place.apply_all(shared, std::mem::take(&mut batch.urgent), awaits);
+        let turn = place.apply_all(shared, std::mem::take(&mut batch.changes), awaits);
+        // What is repaired was there before.
+        let check = place.apply_all(shared, std::mem::take(&mut batch.check), false);
         let mut report = Report {
             changes: urgent.stored.saturating_add(turn.stored),
             urgent: urgent.stored,
             checked: check.stored,
             repaired: check.new,
+            unawaited: urgent.unawaited.saturating_add(turn.unawaited),
             is_snapshot: batch.kind() == Kind::Snapshot,
             ..Report::default()
         };
@@ -244,6 +250,9 @@ impl Poller {
         let news = News { batch: &batch, refused, repaired: report.repaired, said_at };
         let is_ahead = advance(shared, &poll, &news);
         let is_ahead = is_ahead || report.keys == Some(Ok(()));
+        firsts::told(shared, &poll.first_rejections);
+        // Such a poll is answered at once, and the next one must be there when something comes.
+        let is_ahead = is_ahead || !poll.first_rejections.is_empty();
         if is_ahead || now.saturating_sub(sent_at) >= nanos(HOLD_MIN) {
             report.next = Some(self.poll(gate.config(), shared, now));
         }

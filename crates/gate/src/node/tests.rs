@@ -13,6 +13,7 @@ use crate::slab;
 use crate::testing::{Time, base, block, change, event, gate, lift, state, user};
 
 mod extras;
+mod firsts;
 mod follow;
 mod join;
 mod keys;

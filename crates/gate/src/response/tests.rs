@@ -25,7 +25,8 @@ fn block(disclose: bool, until: Option<i64>) -> Cause {
 
 fn denial(cause: Cause, retry_after_ms: Option<u64>) -> Denial {
     let event = EventId::parse("evt-secret");
-    Denial { cause, event, retry_after: retry_after_ms.map(Duration::from_millis), rate: None }
+    let retry_after = retry_after_ms.map(Duration::from_millis);
+    Denial { cause, event, subject: None, retry_after, rate: None }
 }
 
 fn headers(response: &Response) -> Vec<(&str, &str)> {

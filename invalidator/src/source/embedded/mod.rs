@@ -15,7 +15,7 @@ use model::violation::Violation;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Configured, Daemons, Ledger, Replica, Report, Running, Source};
+use super::{Configured, Daemons, Ledger, Replica, Report, Running, Source, Witnesses};
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
 use crate::metrics::SourceMeters;
@@ -82,6 +82,10 @@ impl Source for Embedded {
     }
 
     fn ledger(&self) -> Option<Arc<dyn Ledger>> {
+        None
+    }
+
+    fn witnesses(&self) -> Option<Arc<dyn Witnesses>> {
         None
     }
 

@@ -12,7 +12,7 @@ use model::violation::Violation;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Configured, Daemons, Ledger, Replica, Report, Running, Source};
+use super::{Configured, Daemons, Ledger, Replica, Report, Running, Source, Witnesses};
 use crate::hub::Hub;
 use crate::intake::{Origin, Senders, SourceKind};
 use crate::metrics::SourceMeters;
@@ -100,6 +100,10 @@ impl Source for Listed {
     }
 
     fn ledger(&self) -> Option<Arc<dyn Ledger>> {
+        None
+    }
+
+    fn witnesses(&self) -> Option<Arc<dyn Witnesses>> {
         None
     }
 

@@ -16,6 +16,7 @@ use super::refused::may_pass;
 use super::session::Session;
 use super::{KIND, Lost, locked, names};
 use crate::fence::{Fence, LASTS_MAX};
+use crate::inquiry::Inquiry;
 use crate::intake::{Origin, Path, Stored};
 
 /// Most entries read at once.
@@ -90,6 +91,8 @@ impl Session<'_> {
             self.hub.refuse_conflict(Origin::live(&KIND), event);
         } else if let Some(fence) = field("fence") {
             self.hear_fence(id, fence);
+        } else if let Some(inquiry) = field("inquiry") {
+            self.hear_inquiry(id, inquiry);
         }
         self.reached.send_replace(id);
         self.save_position();
@@ -100,6 +103,15 @@ impl Session<'_> {
         let age = self.hub.common_time().since(id.heard_at());
         if let Some(fence) = Fence::read(fence).filter(|_| age <= LASTS_MAX) {
             self.source.fences.hear(fence);
+        }
+    }
+
+    /// Somebody asks what our audit log has.
+    fn hear_inquiry(&self, id: StreamId, inquiry: &[u8]) {
+        let age = self.hub.common_time().since(id.heard_at());
+        let inquiry = Inquiry::read(inquiry, &self.hub.audit.shared());
+        if let Some(inquiry) = inquiry.filter(|inquiry| age <= inquiry.lasts()) {
+            self.source.inquiries.hear(inquiry);
         }
     }
 

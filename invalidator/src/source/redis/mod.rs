@@ -20,6 +20,7 @@ mod decide;
 mod fence;
 mod follow;
 mod inbox;
+mod inquiry;
 mod later;
 mod layout;
 mod ledger;
@@ -55,7 +56,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Configured, Daemons, Ledger, Replica, Report, Running, Source};
+use super::{Configured, Daemons, Ledger, Replica, Report, Running, Source, Witnesses};
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
 use crate::metrics::{Repaired, SourceMeters};
@@ -69,6 +70,7 @@ use connect::Servers;
 use decide::{Watch, Why};
 use fence::Fences;
 use inbox::metrics::InboxMetrics;
+use inquiry::Inquiries;
 use later::Later;
 use layout::StreamId;
 use ledger::RedisLedger;
@@ -120,6 +122,7 @@ pub struct RedisSource {
     outbox: Arc<Outbox>,
     fences: Arc<Fences>,
     ledger: Arc<RedisLedger>,
+    inquiries: Arc<Inquiries>,
     unseen: Mutex<Unseen>,
     chores: Mutex<Chores>,
     watch: Mutex<Watch>,
@@ -156,6 +159,7 @@ impl RedisSource {
             outbox: Arc::new(Outbox::default()),
             fences: Arc::new(Fences::default()),
             ledger: Arc::new(RedisLedger::new(&config.prefix)),
+            inquiries: Arc::new(Inquiries::default()),
             unseen: Mutex::default(),
             chores: Mutex::default(),
             watch: Mutex::new(Watch::new(config.digest_interval)),
@@ -259,6 +263,11 @@ impl Source for RedisSource {
     fn ledger(&self) -> Option<Arc<dyn Ledger>> {
         let ledger = Arc::clone(&self.ledger);
         Some(ledger)
+    }
+
+    fn witnesses(&self) -> Option<Arc<dyn Witnesses>> {
+        let inquiries = Arc::clone(&self.inquiries);
+        Some(inquiries)
     }
 
     fn inboxes(&self) -> &[Inbox] {

@@ -58,6 +58,7 @@ impl RedisSource {
             }
             self.outbox.set_open(false);
             self.fences.set_open(false);
+            self.inquiries.set_open(false);
             hub.source_lost(&KIND);
             // What it holds cannot be said now.
             self.note_agreement(hub, None);
@@ -77,6 +78,7 @@ impl RedisSource {
             Ok((session, stream, look, why)) => {
                 self.outbox.set_open(true);
                 self.fences.set_open(true);
+                self.inquiries.set_open(true);
                 tokio::select! {
                     lost = session.follow(stream) => lost,
                     lost = session.write() => lost,
@@ -89,6 +91,8 @@ impl RedisSource {
                     lost = session.ask_fences() => lost,
                     lost = session.collect_answers() => lost,
                     lost = session.answer_fences() => lost,
+                    lost = session.inquire() => lost,
+                    lost = session.answer_inquiries() => lost,
                     lost = session.supervise(look, why) => lost,
                 }
             }

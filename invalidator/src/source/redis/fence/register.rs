@@ -97,7 +97,7 @@ impl Session<'_> {
     }
 
     /// Who is registered.
-    pub(super) async fn read_members(&self) -> RedisResult<Members> {
+    pub(in super::super) async fn read_members(&self) -> RedisResult<Members> {
         let daemons = &self.source.scripts.layout.daemons;
         self.source.fences.read_members(daemons, &mut self.link.clone()).await
     }
