@@ -3,9 +3,9 @@
 mod callers;
 mod config;
 mod durable;
-mod fleet;
 mod intake;
 mod keys;
+mod ledger;
 mod meters;
 mod rejections;
 mod repaired;
@@ -35,8 +35,8 @@ use crate::overview::Overview;
 use crate::relay::Uncounted;
 pub use callers::{AccessMetrics, Bound, ConnectionMetrics};
 pub use config::ConfigMetrics;
-pub use fleet::{CallResult, FleetMetrics};
 pub use intake::IntakeMetrics;
+pub use ledger::{CallResult, LedgerMetrics};
 pub use meters::SourceMeters;
 pub use rejections::RejectionMetrics;
 pub use repaired::Repaired;
@@ -129,7 +129,7 @@ pub struct Metrics {
     /// The API's certificates.
     pub tls: TlsMetrics,
     /// Limits across the fleet.
-    pub fleet: FleetMetrics,
+    pub ledger: LedgerMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -185,7 +185,7 @@ impl Metrics {
             config: ConfigMetrics::default(),
             access: AccessMetrics::default(),
             tls: TlsMetrics::default(),
-            fleet: FleetMetrics::default(),
+            ledger: LedgerMetrics::default(),
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
@@ -197,7 +197,7 @@ impl Metrics {
         metrics.config.register(&mut metrics.registry);
         metrics.access.register(&mut metrics.registry);
         metrics.tls.register(&mut metrics.registry);
-        metrics.fleet.register(&mut metrics.registry, &Uncounted::NAMES);
+        metrics.ledger.register(&mut metrics.registry, &Uncounted::NAMES);
         for kind in Refusal::kinds() {
             drop(metrics.events_refused.get_or_create(&KindLabel { kind }));
         }

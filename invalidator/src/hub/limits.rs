@@ -43,7 +43,7 @@ impl Hub {
 
     fn note_fleet_key(&self, changed: bool) {
         if changed {
-            self.metrics.fleet.key_changed();
+            self.metrics.ledger.key_changed();
             // Nodes that have another one are told at once.
             self.ring_changed();
         }
@@ -53,7 +53,7 @@ impl Hub {
     pub fn note_fleet_progress(&self, node: &NodeKey, progress: &FleetProgress) {
         let FleetProgress { is_cut_off, behind, given_up } = *progress;
         let NodeKey { node, boot_id } = node;
-        self.metrics.fleet.node_said(behind, given_up);
+        self.metrics.ledger.node_said(behind, given_up);
         let admit = |name| self.throttles.fleet_limits.admit(name, self.now().mono);
         if let Some(left_out) = (behind > 0).then(|| admit("behind")).flatten() {
             let what = "Redis had less of buckets than a node knew";

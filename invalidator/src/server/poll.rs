@@ -130,7 +130,7 @@ async fn answer(state: PollState, poll: Poll) -> Result<(Ticket, Batch), Problem
     if let Some(has) = &poll.fleet {
         let hub = &state.hub;
         let given = hub.relay.fill(&mut batch, &polled.ticket.key, has, hub.now().mono);
-        hub.metrics.fleet.gave(given);
+        hub.metrics.ledger.gave(given);
     }
     Ok((polled.ticket, batch))
 }

@@ -66,7 +66,7 @@ pub(super) async fn report(
     let call = match body::read(body, FLEET_BYTES_MAX).await {
         Ok(bytes) => FleetReports::decode(bytes),
         Err(error) => {
-            hub.metrics.fleet.call(CallResult::Malformed);
+            hub.metrics.ledger.call(CallResult::Malformed);
             return Problem::from(error).into_response();
         }
     };
@@ -81,7 +81,7 @@ pub(super) async fn report(
     let (call, reports) = match checked {
         Ok(checked) => checked,
         Err(Refused(result, problem)) => {
-            hub.metrics.fleet.call(result);
+            hub.metrics.ledger.call(result);
             return problem.into_response();
         }
     };
@@ -89,9 +89,9 @@ pub(super) async fn report(
         // Not one of the node's own polls: with many workers a node has many of these connections.
         place.belongs_to(&format!("{} reports", call.boot_id), false);
     }
-    hub.metrics.fleet.reported(reports.len());
+    hub.metrics.ledger.reported(reports.len());
     let answered = state.count(&call, reports).await;
-    hub.metrics.fleet.call(match &answered {
+    hub.metrics.ledger.call(match &answered {
         Ok(_) => CallResult::Answered,
         Err(Refused(result, _)) => *result,
     });
@@ -143,8 +143,8 @@ impl ReportState {
             (answers.len() == expected).then_some(answers).ok_or(Uncounted::Strange)
         });
         let answers = counted.map_err(|why| uncounted(hub, &why))?;
-        hub.metrics.fleet.took(begun.elapsed());
-        hub.metrics.fleet.answered(answers.len());
+        hub.metrics.ledger.took(begun.elapsed());
+        hub.metrics.ledger.answered(answers.len());
         Ok(answers_to(call, answers, hub.relay.nodes()))
     }
 }

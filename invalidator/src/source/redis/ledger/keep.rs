@@ -62,7 +62,7 @@ impl RedisSource {
                     self.ledger.set_open(Some(link.clone()));
                     *is_open = true;
                     if self.ledger.was_open.swap(true, Ordering::Relaxed) {
-                        hub.metrics.fleet.reconnected();
+                        hub.metrics.ledger.reconnected();
                     }
                     info!(source = REDIS, "the fleet's buckets can be reached");
                 }

@@ -115,14 +115,14 @@ impl RedisSource {
 fn take_in(hub: &Hub, message: &Msg, channels: &[String], pace: &mut Pace) {
     let now = hub.now().mono;
     if !pace.admits(message.get_payload_bytes().len(), now) {
-        hub.metrics.fleet.dropped(1);
+        hub.metrics.ledger.dropped(1);
         return;
     }
     let channel = message.get_channel_name();
     let at = channels.iter().position(|one| one == channel);
     let Some(number) = at.and_then(|at| u16::try_from(at).ok()) else { return };
     let heard = lines::message(message.get_payload_bytes(), Partition(number), PARTITIONS);
-    hub.metrics.fleet.heard(heard.news.len(), heard.malformed);
+    hub.metrics.ledger.heard(heard.news.len(), heard.malformed);
     if heard.malformed > 0
         && let Some(left_out) = hub.throttles.fleet_limits.admit("news", now)
     {

@@ -73,7 +73,7 @@ const LEFT_OUT: &str = "left_out";
 
 /// See the module's description.
 #[derive(Debug)]
-pub struct FleetMetrics {
+pub struct LedgerMetrics {
     calls: Family<ResultLabel, Counter>,
     reports: Counter,
     answers: Counter,
@@ -90,7 +90,7 @@ pub struct FleetMetrics {
     cut_off: Gauge,
 }
 
-impl Default for FleetMetrics {
+impl Default for LedgerMetrics {
     fn default() -> Self {
         Self {
             calls: Family::default(),
@@ -111,7 +111,7 @@ impl Default for FleetMetrics {
     }
 }
 
-impl FleetMetrics {
+impl LedgerMetrics {
     /// Adds them to those of the daemon; `reasons` are those for which Redis may not count a call.
     pub(super) fn register(&self, r: &mut Registry, reasons: &[&'static str]) {
         let own = CallResult::OWN.map(CallResult::as_str);
