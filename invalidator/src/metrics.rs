@@ -3,6 +3,7 @@
 mod callers;
 mod config;
 mod durable;
+mod fleet;
 mod intake;
 mod repaired;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::intake::Refusal;
 use crate::overview::Overview;
 pub use callers::{AccessMetrics, Bound, ConnectionMetrics};
 pub use config::ConfigMetrics;
+pub use fleet::{FleetMetrics, Verdict};
 pub use intake::IntakeMetrics;
 pub use repaired::Repaired;
 
@@ -119,6 +121,8 @@ pub struct Metrics {
     pub access: AccessMetrics,
     /// The API's certificates.
     pub tls: TlsMetrics,
+    /// What is counted of the fleet.
+    pub fleet: FleetMetrics,
 }
 
 /// Where a source registers metrics of its own.
@@ -182,6 +186,7 @@ impl Metrics {
             config: ConfigMetrics::default(),
             access: AccessMetrics::default(),
             tls: TlsMetrics::default(),
+            fleet: FleetMetrics::default(),
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
@@ -193,6 +198,7 @@ impl Metrics {
         metrics.config.register(&mut metrics.registry);
         metrics.access.register(&mut metrics.registry);
         metrics.tls.register(&mut metrics.registry);
+        metrics.fleet.register(&mut metrics.registry);
         for kind in Refusal::kinds() {
             drop(metrics.events_refused.get_or_create(&KindLabel { kind }));
         }

@@ -142,6 +142,10 @@ pub struct NodeStatus {
     pub staleness_ms: u64,
     /// Whether it polls.
     pub connected: bool,
+    /// Whether its connection was closed while its poll was held, and it has not polled since: most likely its process
+    /// has ended. For this daemon alone.
+    #[serde(skip)]
+    pub hung_up: bool,
     /// How many changes it could not store and so does not enforce.
     pub refused: usize,
     /// How many states checks found missing in its memory, since the start of it.

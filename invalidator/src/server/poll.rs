@@ -61,11 +61,16 @@ async fn only_nodes_stay(mut response: Response) -> Response {
 struct Held {
     hub: Arc<Hub>,
     ticket: Ticket,
+    is_answered: bool,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.hub.engine().release(&self.ticket);
+        let mut engine = self.hub.engine();
+        if !self.is_answered {
+            engine.hung_up(&self.ticket);
+        }
+        engine.release(&self.ticket);
     }
 }
 
@@ -121,9 +126,9 @@ async fn answer(state: PollState, poll: Poll) -> Result<(Ticket, Batch), Problem
         Answer::Batch(batch) => return Ok((polled.ticket, batch)),
         Answer::Hold => {
             let ticket = polled.ticket.clone();
-            let held = Held { hub: Arc::clone(&state.hub), ticket };
+            let mut held = Held { hub: Arc::clone(&state.hub), ticket, is_answered: false };
             let deadline = Instant::now() + state.hold;
-            loop {
+            let batch = loop {
                 tokio::select! {
                     // The sender lives in `hub`, so this cannot fail.
                     _ = changes.changed() => {}
@@ -134,7 +139,9 @@ async fn answer(state: PollState, poll: Poll) -> Result<(Ticket, Batch), Problem
                 if let Answer::Batch(batch) = answer {
                     break batch;
                 }
-            }
+            };
+            held.is_answered = true;
+            batch
         }
     };
     Ok((polled.ticket, batch))

@@ -183,6 +183,8 @@ impl RedisSource {
             () = self.hear_bell_forever() => {}
             () = stop.cancelled() => {}
         }
+        // Nothing renews it any more.
+        self.deregister(hub).await;
     }
 
     /// Notes how Redis stands to what is known here; nothing: that cannot be said.

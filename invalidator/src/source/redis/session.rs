@@ -57,7 +57,7 @@ impl RedisSource {
                 pauses = backoff();
             }
             self.outbox.set_open(false);
-            self.fences.set_open(false);
+            self.fences.set_open(None);
             hub.source_lost(&KIND);
             // What it holds cannot be said now.
             self.note_agreement(hub, None);
@@ -76,7 +76,7 @@ impl RedisSource {
         match self.connect(hub).await {
             Ok((session, stream, look, why)) => {
                 self.outbox.set_open(true);
-                self.fences.set_open(true);
+                self.fences.set_open(Some(&session.link));
                 tokio::select! {
                     lost = session.follow(stream) => lost,
                     lost = session.write() => lost,
