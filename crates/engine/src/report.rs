@@ -143,8 +143,8 @@ pub struct NodeStatus {
     /// Whether it polls.
     pub connected: bool,
     /// Whether its connection was closed while its poll was held, and it has not polled since: most likely its process
-    /// has ended. For this daemon alone.
-    #[serde(skip)]
+    /// has ended.
+    #[serde(skip_serializing_if = "is_false")]
     pub hung_up: bool,
     /// How many changes it could not store and so does not enforce.
     pub refused: usize,
@@ -159,4 +159,9 @@ pub struct NodeStatus {
     pub does: Does,
     /// The version of the keys it has; 0 for none.
     pub keys_version: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "that is how serde asks")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }

@@ -87,6 +87,7 @@ fn envoy(node: &engine::NodeStatus) -> Envoy {
         node: node.node.clone(),
         boot_id: node.boot_id.clone(),
         connected: node.connected,
+        hung_up: node.hung_up,
         synced: node.synced,
         lag: node.lag,
         staleness_ms: node.staleness_ms,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::NODE_EXPIRES_AFTER;
 
 use super::{Members, Said, SaidNode, SaidState};
-use crate::wire::{DaemonState, EnforcedBy, Everywhere, FleetDaemon, Missing, Reason};
+use crate::wire::{ALL_DAEMONS, DaemonState, EnforcedBy, Everywhere, FleetDaemon, Missing, Reason};
 
 /// For how long after daemons were asked their answers count together. What they say is so when they say it: an Envoy
 /// that was started anew since enforces nothing until it is synchronized.
@@ -154,7 +154,7 @@ impl Tally {
 
 /// What is missing when nobody can say who is there.
 fn nobody_knows(reason: Reason) -> Missing {
-    let daemon = "(all)".to_owned();
+    let daemon = ALL_DAEMONS.to_owned();
     Missing { daemon, region: None, node: None, reason, cause: None }
 }
 

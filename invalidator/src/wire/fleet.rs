@@ -50,6 +50,10 @@ pub struct Envoy {
     pub boot_id: String,
     /// Whether it polls.
     pub connected: bool,
+    /// Whether its connection was closed while it waited for news, and it has not polled since: most likely its process
+    /// has ended.
+    #[serde(skip_serializing_if = "is_false")]
+    pub hung_up: bool,
     /// Whether it has had all that its daemon knows since both run.
     pub synced: bool,
     /// How many changes it is behind its daemon.
@@ -145,6 +149,9 @@ pub struct EnforcedBy {
     /// daemon asked.
     pub ms: f64,
 }
+
+/// Stands for a daemon's name where it is said of no daemon in particular.
+pub const ALL_DAEMONS: &str = "(all)";
 
 /// An Envoy, or a daemon with all of its Envoys, that is not known to enforce an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
