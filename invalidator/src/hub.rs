@@ -25,6 +25,7 @@ use audit::entry::{Fact, KeysFact};
 use deadletter::DeadLetters;
 use engine::{Engine, NodeKey, Now};
 use keys::crowded;
+use model::name::EventId;
 use model::time::UnixMicros;
 use model::violation::Violation;
 use signing::key::KeySet;

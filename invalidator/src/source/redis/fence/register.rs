@@ -73,7 +73,7 @@ impl Session<'_> {
             let done = async {
                 let registered = self.renew(&mut marks, every).await?;
                 if let Some((seen, passed)) = lost {
-                    let written = self.write_back(seen, passed).await?;
+                    let written = self.write_registrations_back(seen, passed).await?;
                     warn!(source = REDIS, written, "registrations that Redis has lost are written back");
                 }
                 if is_census || !registered.had_room {

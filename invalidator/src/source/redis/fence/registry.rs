@@ -71,7 +71,7 @@ impl Registry {
 
 impl Session<'_> {
     /// Writes back what is not there of the registrations. Those who live have registered anew by now.
-    pub(super) async fn write_back(&self, seen: Vec<Remembered>, passed: u64) -> RedisResult<u64> {
+    pub(super) async fn write_registrations_back(&self, seen: Vec<Remembered>, passed: u64) -> RedisResult<u64> {
         let (key, mut link) = (&self.source.scripts.layout.daemons, self.link.clone());
         let there: BTreeSet<String> = redis::cmd("HKEYS").arg(key).query_async(&mut link).await?;
         let lost = seen.into_iter().filter(|one| !there.contains(&one.run));
