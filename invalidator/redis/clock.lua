@@ -1,7 +1,7 @@
 -- Put before the scripts of registrations: the time that they go by, and the registrations as they are.
 --
--- It advances as Redis's clock does, by at most two seconds from one renewal to the next and never back: a clock that is
--- set makes nobody gone, and nobody forgotten. Beside the runs of daemons the hash has the fields 'clock' (this time, and
+-- It advances as Redis's clock does, by at most 1.5 s from one renewal to the next and never back: a clock that is set
+-- makes nobody gone, and nobody forgotten. Beside the runs of daemons the hash has the fields 'clock' (this time, and
 -- Redis's clock when it was noted), 'since' (when registrations began) and 'full' (when a daemon found no room).
 local function milliseconds(number) return string.format('%.0f', number) end
 
@@ -17,7 +17,7 @@ local function registry(key, run)
   if not at or #at > 15 or #seen > 15 then
     return {now = wall, began = true, kept = fields[3], full = fields[4]}, wall
   end
-  local now = tonumber(at) + math.min(math.max(wall - tonumber(seen), 0), 2000)
+  local now = tonumber(at) + math.min(math.max(wall - tonumber(seen), 0), 1500)
   local since = tonumber(fields[2] or '')
   local began = not since or since > now
   return {now = now, since = since, began = began, kept = fields[3], full = fields[4]}, wall

@@ -73,7 +73,8 @@ impl Engine {
             (key.clone(), enforces)
         };
         let all = self.nodes.all(now.mono);
-        let counts = all.filter(|(key, node, polls)| *polls || !(node.hung_up && has_successor(key)));
+        let counts =
+            all.filter(|(key, node, polls)| *polls || !(node.hung_up && has_successor(key)));
         Some(Enforcement {
             in_effect,
             nodes: counts.map(stands).collect(),

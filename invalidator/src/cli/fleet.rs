@@ -86,7 +86,9 @@ fn cells(envoy: &Envoy, daemon: DaemonState) -> [String; 5] {
     let boot = envoy.boot_id.chars().take(12).collect();
     // What was said of it before tells nothing about now.
     let lag = match (daemon, envoy.connected) {
-        (DaemonState::Live, true) => count(usize::try_from(envoy.lag).unwrap_or(usize::MAX), "change"),
+        (DaemonState::Live, true) => {
+            count(usize::try_from(envoy.lag).unwrap_or(usize::MAX), "change")
+        }
         _ => "-".to_owned(),
     };
     [envoy.node.clone(), boot, is.to_owned(), lag, does.to_owned()]

@@ -65,6 +65,7 @@ pub fn registration(
         applied,
         envoys: status.nodes.iter().take(ENVOYS_MAX).map(envoy).collect(),
         envoys_left_out: status.nodes.len().saturating_sub(ENVOYS_MAX),
+        ended: Vec::new(),
     }
 }
 
@@ -72,12 +73,13 @@ pub fn registration(
 /// not closed before.
 #[must_use]
 pub fn last_word(called: &Called, status: &Status, sources_age: Option<Duration>) -> Registration {
-    let left: Vec<_> = status.nodes.iter().filter(|node| !node.hung_up).collect();
+    let (ended, left): (Vec<_>, Vec<_>) = status.nodes.iter().partition(|node| node.hung_up);
     let said = registration(called, status, sources_age, (None, None), RENEWED_EVERY);
     Registration {
         stopped: true,
         envoys: left.iter().take(ENVOYS_MAX).map(|node| envoy(node)).collect(),
         envoys_left_out: left.len().saturating_sub(ENVOYS_MAX),
+        ended: ended.iter().take(ENVOYS_MAX).map(|node| node.boot_id.clone()).collect(),
         ..said
     }
 }
@@ -121,13 +123,16 @@ impl Members {
             let value = fields.iter().find(|(field, _)| field == name);
             value.and_then(|(_, ms)| std::str::from_utf8(ms).ok()?.parse::<u64>().ok())
         };
-        let mut members: Vec<_> =
-            runs.iter().take(DAEMONS_MAX).map(|(run, value)| Member::read(run, value, now_ms)).collect();
+        let mut members: Vec<_> = runs
+            .iter()
+            .take(DAEMONS_MAX)
+            .map(|(run, value)| Member::read(run, value, now_ms))
+            .collect();
         let slowest = members.iter().filter(|one| one.is_live()).map(|one| one.lives_for).max();
         let settles = slowest.unwrap_or_default().max(lives_for(RENEWED_EVERY));
         let settled = field(SINCE).is_some_and(|since| since.saturating_add(settles) <= now_ms);
-        let full = field(FULL)
-            .is_some_and(|full| full.saturating_add(millis(REMEMBERED_FOR)) > now_ms);
+        let full =
+            field(FULL).is_some_and(|full| full.saturating_add(millis(REMEMBERED_FOR)) > now_ms);
         leave_out_seen(&mut members);
         let (over, kept): (Vec<_>, Vec<_>) = members.into_iter().partition(|one| one.is_over);
         let forgotten = over.into_iter().map(|one| one.daemon.run).collect();
@@ -150,7 +155,12 @@ impl Members {
         let (name, region) = (called.name.clone(), called.region.clone());
         let said = Registration { name, region, ..Registration::default() };
         let state = DaemonState::Live;
-        self.daemons.push(FleetDaemon { run: run.to_owned(), state, said, ..FleetDaemon::default() });
+        self.daemons.push(FleetDaemon {
+            run: run.to_owned(),
+            state,
+            said,
+            ..FleetDaemon::default()
+        });
     }
 
     /// How many daemons are in this state.
@@ -284,32 +294,61 @@ impl Member {
     }
 }
 
-/// Of daemons that are gone, leaves out the Envoys that live ones speak for: those that poll one of them, and those of
-/// which another process has the name at the daemon's successor, which was first registered when it was not renewed any
-/// more. A daemon is over once it has none left, and has a successor or had some.
+/// A daemon as others of its name go by it.
+struct Namesake {
+    first: u64,
+    is_live: bool,
+    /// The names of the Envoys that poll it.
+    polling: BTreeSet<String>,
+    /// The boot ids of all that it speaks for.
+    boots: BTreeSet<String>,
+}
+
+impl Namesake {
+    fn of(one: &Member) -> Self {
+        let envoys = &one.daemon.said.envoys;
+        let polling = envoys.iter().filter(|envoy| envoy.connected);
+        Self {
+            first: one.first,
+            is_live: one.is_live(),
+            polling: polling.map(|envoy| envoy.node.clone()).collect(),
+            boots: envoys.iter().map(|envoy| envoy.boot_id.clone()).collect(),
+        }
+    }
+}
+
+/// Of daemons that are gone, leaves out the Envoys that others speak for: those that poll a live one, those that had ended
+/// before the daemon that they polled last was stopped, those that a later daemon of the same name has registered, and those
+/// of which another process has the name there. A daemon is later that was first registered when the other one was not
+/// renewed any more: two that were there at the same time only have equal names. A daemon is over once it has none left, and
+/// has a live successor or had some.
 fn leave_out_seen(members: &mut [Member]) {
     let mut seen = BTreeSet::new();
-    // Of each name when live daemons were first registered under it, and the names of the Envoys that poll them.
-    let mut live: BTreeMap<String, Vec<(u64, BTreeSet<String>)>> = BTreeMap::new();
-    for one in members.iter().filter(|one| one.is_live()) {
+    let mut named: BTreeMap<String, Vec<Namesake>> = BTreeMap::new();
+    for one in members.iter() {
         let said = &one.daemon.said;
-        let polling = || said.envoys.iter().filter(|envoy| envoy.connected);
-        seen.extend(polling().map(|envoy| envoy.boot_id.clone()));
-        let nodes = polling().map(|envoy| envoy.node.clone()).collect();
-        live.entry(said.name.clone()).or_default().push((one.first, nodes));
+        if one.is_live() {
+            let polling = said.envoys.iter().filter(|envoy| envoy.connected);
+            seen.extend(polling.map(|envoy| envoy.boot_id.clone()));
+        }
+        seen.extend(said.ended.iter().cloned());
+        named.entry(said.name.clone()).or_default().push(Namesake::of(one));
     }
     for one in members.iter_mut().filter(|one| one.has_ended()) {
-        // Two that were there at the same time only have equal names.
-        let named = live.get(&one.daemon.said.name).into_iter().flatten();
-        let successors: Vec<_> = named.filter(|(first, _)| *first > one.renewed).collect();
+        let all = named.get(&one.daemon.said.name).into_iter().flatten();
+        let later: Vec<_> = all.filter(|other| other.first > one.renewed).collect();
         let said = &mut one.daemon.said;
         let had_some = !said.envoys.is_empty();
         said.envoys.retain(|envoy| {
-            let is_back = successors.iter().any(|(_, nodes)| nodes.contains(&envoy.node));
+            let is_back = later.iter().any(|other| {
+                other.boots.contains(&envoy.boot_id)
+                    || (other.is_live && other.polling.contains(&envoy.node))
+            });
             !seen.contains(&envoy.boot_id) && !is_back
         });
         let none_left = said.envoys.is_empty() && said.envoys_left_out == 0;
-        one.is_over |= none_left && (had_some || !successors.is_empty());
+        let has_successor = later.iter().any(|other| other.is_live);
+        one.is_over |= none_left && (had_some || has_successor);
     }
 }
 

@@ -132,6 +132,9 @@ impl Tally {
         for told in self.told.values() {
             add_told(&mut all, told, &enforcing);
         }
+        let by_name = |a: &Missing, b: &Missing| (&a.daemon, &a.node).cmp(&(&b.daemon, &b.node));
+        all.missing.sort_by(by_name);
+        all.nodes.sort_by(|a, b| (&a.daemon, &a.node).cmp(&(&b.daemon, &b.node)));
         if all.missing.is_empty() && self.is_outdated(after) {
             all.missing.push(nobody_knows(Reason::Outdated));
         }

@@ -114,7 +114,8 @@ impl FleetMetrics {
     pub(super) fn register(&self, r: &mut Registry) {
         let help = "Times that a publisher waited for the fleet, by what it was told";
         r.register("fleet_questions", help, self.questions.clone());
-        let help = "Envoys, or daemons, of which publishers were told that they may not enforce an event";
+        let help =
+            "Envoys, or daemons, of which publishers were told that they may not enforce an event";
         r.register("fleet_missing", help, self.missing.clone());
         let help = "From taking an event in to the answer about the fleet";
         r.register("fleet_answer_seconds", help, self.seconds.clone());

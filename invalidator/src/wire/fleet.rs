@@ -33,6 +33,9 @@ pub struct Registration {
     pub envoys: Vec<Envoy>,
     /// How many more there are.
     pub envoys_left_out: usize,
+    /// Of one that was stopped, the boot ids of Envoys that had ended before it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "that is how serde asks")]

@@ -161,14 +161,24 @@ fn an_envoy_that_stops_is_named_and_so_is_one_that_never_comes() {
 fn equal_names_are_said_and_one_daemon_after_the_other_is_one() {
     let redis = Redis::start(free_port(), &[]);
     let a = daemon(&redis, "same", "");
-    let b = daemon(&redis, "same", "");
+    let mut b = daemon(&redis, "same", "");
     wait_until("equal names to be said", || fleet(&a)["equal_names"] == json!(["same"]));
     let log = || a.log() + &b.log();
     wait_until("the error in the log", || log().contains("the same fleet.name"));
+    // The other one of that name was there beside it, and so is not what it has become.
     b.process.signal("-KILL");
+    b.process.exit_code();
     wait_until("one of them to remain", || {
         let fleet = fleet(&a);
-        fleet["equal_names"] == json!([]) && fleet["daemons"].as_array().unwrap().len() == 1
+        fleet["equal_names"] == json!([])
+            && (names(&fleet, "live"), names(&fleet, "gone"))
+                == (vec!["same".to_owned()], vec!["same".to_owned()])
+    });
+    // Whoever comes after it is.
+    let c = daemon(&redis, "same", "");
+    wait_until("its successor", || {
+        let fleet = fleet(&c);
+        names(&fleet, "live") == ["same", "same"] && names(&fleet, "gone").is_empty()
     });
 }
 

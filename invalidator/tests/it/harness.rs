@@ -314,18 +314,7 @@ impl Redis {
     }
 
     pub(crate) fn start_in(directory: TempDir, port: u16, more: &[&str]) -> Self {
-        Self::start_with(directory, port, more, &[])
-    }
-
-    /// With something more in its environment.
-    pub(crate) fn start_with(
-        directory: TempDir,
-        port: u16,
-        more: &[&str],
-        env: &[(&str, &str)],
-    ) -> Self {
         let child = Command::new("redis-server")
-            .envs(env.iter().copied())
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--dir"])
             .arg(directory.path())

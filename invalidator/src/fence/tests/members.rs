@@ -74,7 +74,8 @@ fn a_daemon_of_the_same_name_beside_it_is_not_its_successor() {
 #[test]
 fn a_daemon_that_was_stopped_says_which_envoys_it_leaves_behind() {
     let stopped = |envoys: Vec<Envoy>| {
-        let last = registered_with("r1", ("a", envoys), (NOW_MS - 1_000, 5), |said| said.stopped = true);
+        let last =
+            registered_with("r1", ("a", envoys), (NOW_MS - 1_000, 5), |said| said.stopped = true);
         let members = Members::read(&[last, registered("r2", "b", NOW_MS)], NOW_MS);
         assert_eq!(states(&members), [("a", DaemonState::Stopped), ("b", DaemonState::Live)]);
         assert!(members.daemons[0].gone_since.is_some() && members.forgotten.is_empty());
@@ -89,6 +90,24 @@ fn a_daemon_that_was_stopped_says_which_envoys_it_leaves_behind() {
     assert_eq!(missing(&left), [("a", Some("e1"), Reason::Stopped)]);
     // The other daemon has spoken for it.
     assert!(stopped(vec![envoy("e1", "boot-edge-b")]).enforced_everywhere);
+}
+
+#[test]
+fn what_a_later_daemon_of_the_name_says_counts_also_once_that_is_gone() {
+    let read = |last: &dyn Fn(&mut Registration), envoys: Vec<Envoy>| {
+        let first =
+            registered_with("r1", ("a", vec![envoy("e", "x")]), (NOW_MS - 9_000, 5), |_| {});
+        let second = registered_with("r2", ("a", envoys), (NOW_MS - 5_000, NOW_MS - 8_000), last);
+        let members = Members::read(&[first, second], NOW_MS);
+        let left = members.daemons.iter().map(|one| (one.run.as_str(), one.said.envoys.len()));
+        left.map(|(run, count)| format!("{run}:{count}")).collect::<Vec<_>>()
+    };
+    assert_eq!(read(&|_| {}, vec![envoy("e", "x")]), ["r2:1"], "it is missed once");
+    assert_eq!(read(&|_| {}, Vec::new()), ["r1:1", "r2:0"], "it has not been seen again");
+    let ended = |said: &mut Registration| {
+        (said.stopped, said.ended) = (true, vec!["x".to_owned()]);
+    };
+    assert_eq!(read(&ended, Vec::new()), ["r2:0"], "it had ended");
 }
 
 #[test]
