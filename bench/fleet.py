@@ -29,9 +29,9 @@ _GOALS = {"hosts": (10.0, 50.0), "simulated": (None, 250.0)}
 
 _TEXT = """\
 A block is published at one daemon with `?wait=fleet`, {fences} times, one after the other; each time is that of the
-client, in milliseconds, until it is told that every Envoy enforces it. Everything is on one machine: {hosts} hosts are as
-many Envoys and daemons that share its cores. Of the {simulated:,} daemons one is real and has an Envoy; the others are
-connections to the same Redis that register and answer as daemons do, from two processes in Python.
+client, in milliseconds, until it is told that every Envoy enforces it. Everything is on one machine: {hosts} hosts are
+as many Envoys and daemons that share its cores. Of the {simulated:,} daemons one is real and has an Envoy; the others
+are connections to the same Redis that register and answer as daemons do, from two processes in Python.
 """
 _REST = """\
 At rest, that is without events and questions, Redis counted for {daemons:,} daemons {client:,.0f} commands a second,

@@ -3,7 +3,7 @@
 mod callers;
 mod config;
 mod durable;
-mod fleet;
+pub mod fleet;
 mod intake;
 mod repaired;
 #[cfg(test)]
@@ -32,7 +32,6 @@ use crate::intake::Refusal;
 use crate::overview::Overview;
 pub use callers::{AccessMetrics, Bound, ConnectionMetrics};
 pub use config::ConfigMetrics;
-pub use fleet::{FleetMetrics, Verdict};
 pub use intake::IntakeMetrics;
 pub use repaired::Repaired;
 
@@ -122,7 +121,7 @@ pub struct Metrics {
     /// The API's certificates.
     pub tls: TlsMetrics,
     /// What is counted of the fleet.
-    pub fleet: FleetMetrics,
+    pub fleet: fleet::FleetMetrics,
 }
 
 /// Where a source registers metrics of its own.
@@ -186,7 +185,7 @@ impl Metrics {
             config: ConfigMetrics::default(),
             access: AccessMetrics::default(),
             tls: TlsMetrics::default(),
-            fleet: FleetMetrics::default(),
+            fleet: fleet::FleetMetrics::default(),
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);

@@ -10,7 +10,7 @@ use model::subject::Subject;
 use tokio::time::{Instant, sleep_until};
 
 use crate::hub::{Asked, Daemons, Hub};
-use crate::metrics::Verdict;
+use crate::metrics::fleet::Verdict;
 use crate::server::problem::Problem;
 use crate::wire::Everywhere;
 
