@@ -4,11 +4,11 @@
 /// the coverage of libFuzzer.
 #[path = "../../invalidator/src/fence/mod.rs"]
 pub mod fence;
+#[path = "../../invalidator/src/wire/fleet.rs"]
+mod fleet;
 /// See [`fence`].
 pub mod wire {
-    #[path = "../../../invalidator/src/wire/fleet.rs"]
-    mod fleet;
-    pub use fleet::*;
+    pub use super::fleet::*;
 }
 
 use std::collections::HashMap;
