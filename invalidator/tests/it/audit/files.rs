@@ -185,7 +185,7 @@ fn a_daemon_goes_on_with_a_log_of_the_format_before_in_a_new_file() {
     let first: Value =
         serde_json::from_str(fs::read_to_string(&files[1]).unwrap().lines().next().unwrap())
             .unwrap();
-    assert_eq!((&first["format"], &first["cause"]), (&json!(2), &json!("format")));
+    assert_eq!((&first["format"], &first["cause"]), (&json!(3), &json!("format")));
     assert_eq!(first["after"], "audit-000000000001.jsonl");
     // Once only.
     let mut daemon = daemon;

@@ -32,7 +32,7 @@ const WAITING_MAX: usize = 4_096;
 const HEARD_MAX: usize = 256;
 
 /// Scripts, and what waits to be asked and answered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Fences {
     scripts: Scripts,
     registry: Mutex<Registry>,
@@ -77,22 +77,6 @@ impl Question {
     fn is_open(&self, now: Duration) -> bool {
         let in_time = now < self.since.saturating_add(self.lasts);
         in_time && !self.news.is_closed() && !locked(&self.tally).is_complete()
-    }
-}
-
-impl Default for Fences {
-    fn default() -> Self {
-        Self {
-            scripts: Scripts::default(),
-            registry: Mutex::default(),
-            link: Mutex::default(),
-            open: AtomicBool::default(),
-            asking: Mutex::default(),
-            asked: Notify::default(),
-            awaited: Notify::default(),
-            heard: Mutex::default(),
-            rung: Notify::default(),
-        }
     }
 }
 
