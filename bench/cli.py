@@ -11,6 +11,7 @@ from pathlib import Path
 from bench import (
     blocks,
     document,
+    fleet,
     inline,
     peers,
     propagation,
@@ -40,7 +41,7 @@ QUICK_ROWS = {
     "buffer, 1 KiB body",
     "gate, signed, 1 KiB body",
 }
-SECTIONS = ["requests", "propagation", "scale", "versions"]
+SECTIONS = ["requests", "propagation", "scale", "fleet", "versions"]
 
 
 def main() -> int:
@@ -58,6 +59,8 @@ def main() -> int:
                 sections += found
             elif part == "propagation":
                 sections.append(propagation.section(directory, arguments.quick, _say))
+            elif part == "fleet":
+                sections.append(fleet.section(directory, arguments.quick, _say))
             elif part == "versions":
                 sections.append(versions.section(directory, _say, e2e=arguments.e2e))
             elif not arguments.quick:
@@ -101,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=SECTIONS,
         default=SECTIONS[:3],
         metavar="SECTION",
-        help=f"out of {', '.join(SECTIONS)} (which takes long, and is left out without a word)",
+        help=f"out of {', '.join(SECTIONS)} (the last two take long, and are left out without a word)",
     )
     parser.add_argument(
         "--e2e",

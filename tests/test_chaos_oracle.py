@@ -18,6 +18,7 @@ from chaos.ledger import (
     FALSE_BLOCK,
     LET_THROUGH,
     LOST,
+    NOT_EVERYWHERE,
     UNBLOCK,
     Event,
     Ledger,
@@ -64,6 +65,21 @@ def test_only_the_nodes_of_the_receipt_are_held_to_it(ledger):
     publish(ledger, BLOCK, 1.0, receipt=2.0, on=[A])
     assert ask(ledger, 200, sent=3.0, decided=3.1, node=B) is None
     assert ask(ledger, 200, sent=3.0, decided=3.1, node=A) == LET_THROUGH
+
+
+def test_what_is_said_of_the_fleet_holds_each_node_to_it_and_leaves_none_out(ledger):
+    event = publish(ledger, BLOCK, 1.0)
+    call = Request(A, "u", 1.0, 2.0, 202)
+    ledger.fleet(event, False, [B], call)
+    assert ask(ledger, 200, sent=3.0, decided=3.1, node=A) is None, "nothing was said of it"
+    assert ask(ledger, 200, sent=1.9, decided=3.1, node=B) is None, "it was not said yet"
+    assert ask(ledger, 200, sent=3.0, decided=3.1, node=B) == LET_THROUGH
+    assert len(ledger.violations) == 1
+    ledger.fleet(event, True, [A, B], call)
+    assert len(ledger.violations) == 1 and ledger.everywhere == {True: 1, False: 1}
+    assert ask(ledger, 200, sent=3.0, decided=3.1, node=A) == LET_THROUGH
+    ledger.fleet(event, True, [B], call)
+    assert ledger.violations[-1].kind == NOT_EVERYWHERE
 
 
 def test_an_unblock_counts_from_its_publishing(ledger):

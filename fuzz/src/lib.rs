@@ -1,5 +1,16 @@
 //! What several fuzz targets build on: a memory, two clocks, a request, a gate.
 
+/// What daemons say to each other over Redis, from the daemon's sources: the daemon itself would take minutes to build with
+/// the coverage of libFuzzer.
+#[path = "../../invalidator/src/fence/mod.rs"]
+pub mod fence;
+#[path = "../../invalidator/src/wire/fleet.rs"]
+mod fleet;
+/// See [`fence`].
+pub mod wire {
+    pub use super::fleet::*;
+}
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 

@@ -1,10 +1,9 @@
--- All daemons that are registered, at one instant of Redis's clock.
+-- All daemons that are registered, at one instant of the time of clock.lua, which stands before this.
 --
 -- KEYS: daemons
--- Answers {milliseconds, {run, 'MILLISECONDS JSON', ...}}; no daemons if the key is of another type.
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
-  return {now, {}}
+-- Answers {milliseconds, {field, value, ...}}: of a run, 'RENEWED FIRST WALL JSON'; no fields if the key is of another type.
+local found, wall = registry(KEYS[1], '')
+if not found then
+  return {milliseconds(wall), {}}
 end
-return {now, redis.call('HGETALL', KEYS[1])}
+return {milliseconds(found.now), redis.call('HGETALL', KEYS[1])}

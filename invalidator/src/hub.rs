@@ -32,6 +32,7 @@ use audit::{Audit, SharedKeys};
 use deadletter::DeadLetters;
 use engine::{Engine, NodeKey, Now};
 use keys::crowded;
+use model::name::EventId;
 use model::time::UnixMicros;
 use model::violation::Violation;
 use signing::key::KeySet;
@@ -199,8 +200,9 @@ impl Hub {
 
     /// Hands over an event that did not come from the replica, to be written there: also one that was
     /// known before, since nobody can say here whether the replica has that. The answer comes when it
-    /// has it, or need not have it since a newer event has overtaken it. Nothing without a replica.
-    pub fn write_to_replica(&self, accepted: &Accepted) -> Option<oneshot::Receiver<()>> {
+    /// has it, or need not have it since a newer event has overtaken it: the id under which it counts, which is another
+    /// than its own if that was another event's. Nothing without a replica.
+    pub fn write_to_replica(&self, accepted: &Accepted) -> Option<oneshot::Receiver<EventId>> {
         let replica = self.replica()?;
         let Accepted { subject, event_id, json, heard, urgent, .. } = accepted;
         if self.engine().events_of(subject).contains(event_id) {
@@ -209,7 +211,7 @@ impl Hub {
         }
         let (answer, answered) = oneshot::channel();
         // The receiver is at hand.
-        let _ = answer.send(());
+        let _ = answer.send(event_id.clone());
         Some(answered)
     }
 

@@ -3,6 +3,7 @@
 mod callers;
 mod config;
 mod durable;
+pub mod fleet;
 mod intake;
 mod keys;
 mod ledger;
@@ -130,6 +131,8 @@ pub struct Metrics {
     pub tls: TlsMetrics,
     /// Limits across the fleet.
     pub ledger: LedgerMetrics,
+    /// What is counted of the fleet.
+    pub fleet: fleet::FleetMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -186,6 +189,7 @@ impl Metrics {
             access: AccessMetrics::default(),
             tls: TlsMetrics::default(),
             ledger: LedgerMetrics::default(),
+            fleet: fleet::FleetMetrics::default(),
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
@@ -198,6 +202,7 @@ impl Metrics {
         metrics.access.register(&mut metrics.registry);
         metrics.tls.register(&mut metrics.registry);
         metrics.ledger.register(&mut metrics.registry, &Uncounted::NAMES);
+        metrics.fleet.register(&mut metrics.registry);
         for kind in Refusal::kinds() {
             drop(metrics.events_refused.get_or_create(&KindLabel { kind }));
         }
@@ -308,7 +313,7 @@ impl Metrics {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.set_gauges(&overview.engine);
         self.set_store_gauges(&overview.store);
-        self.fleet.set(&overview.fleet_limits, &overview.engine);
+        self.ledger.set(&overview.fleet_limits, &overview.engine);
         measure();
         let mut out = String::new();
         prometheus_client::encoding::text::encode(&mut out, &self.registry)?;

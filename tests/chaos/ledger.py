@@ -16,6 +16,7 @@ LET_THROUGH = "let through after an acknowledgement"
 LOST = "published block not enforced"
 FALSE_BLOCK = "false block"
 DENIED = "newest event not in effect by its own answer"
+NOT_EVERYWHERE = "said to be enforced everywhere, and a node is not named"
 
 # What is remembered of one user for the report of a violation.
 _HISTORY_MAX = 400
@@ -82,6 +83,7 @@ class Ledger:
         self.published: Counter = Counter()  # (way, action) -> events
         self.answers: Counter = Counter()  # status, or why there was none -> requests
         self.violations: list[Violation] = []
+        self.everywhere: Counter = Counter()  # whether that was said -> answers about the fleet
 
     def publish(self, event: Event) -> None:
         """Before the first attempt."""
@@ -99,6 +101,14 @@ class Ledger:
         self.promise(event, at)
         for node in nodes:
             event.proofs.setdefault(node, Proof(at, receipt=True))
+
+    def fleet(self, event: Event, everywhere: bool, nodes: list[str], call: Request) -> None:
+        """The API answered which nodes of all daemons enforce it, and whether these are all there are. Each is held to
+        it, as to a receipt; and none may be left out of what is said of all."""
+        self.everywhere[everywhere] += 1
+        if everywhere and set(nodes) != set(self.nodes):
+            self.violations.append(Violation(NOT_EVERYWHERE, call, event))
+        self.receipt(event, [node for node in nodes if node in self.nodes], call.decided)
 
     def denied(self, event: Event, call: Request) -> None:
         """The API answered that something overrules the event. Nothing may that was published before

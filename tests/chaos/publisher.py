@@ -19,7 +19,7 @@ from harness.redis_server import Redis
 # in which it may still turn up in the stream, and then the writing.
 COMMIT_WINDOW_S = 1.0
 # The share of each way of publishing.
-_WAYS = {"script": 5, "api": 4, "bare": 1}
+_WAYS = {"script": 5, "api": 3, "fleet": 1, "bare": 1}
 # Who publishes: the name, whether it numbers its events, and by how much its clock is wrong. Any of
 # them has the last word about any user.
 _PUBLISHERS = [("risk", True, 0), ("support", False, 60_000), ("desk", False, -3_000), (None, False, 0)]
@@ -112,7 +112,12 @@ class Publisher:
 
     async def _publish(self, user: str) -> None:
         event, body = self._new_event(user)
-        attempt = {"script": self._by_script, "api": self._by_api, "bare": self._by_bare_publish}
+        attempt = {
+            "script": self._by_script,
+            "api": self._by_api,
+            "fleet": self._by_api,
+            "bare": self._by_bare_publish,
+        }
         try:
             while not await attempt[event.via](event, body):
                 self.retries += 1
@@ -164,7 +169,8 @@ class Publisher:
                 sent = time.monotonic()
                 token = side.daemon.bearer("publisher")
                 headers = f"content-type: application/json\r\nauthorization: {token}\r\n"
-                status, answer = await client.request("POST", "/v1/invalidations", headers, body)
+                path = "/v1/invalidations" + ("?wait=fleet" if event.via == "fleet" else "")
+                status, answer = await client.request("POST", path, headers, body)
         except (OSError, EOFError, TimeoutError):
             return False
         finally:
@@ -175,12 +181,15 @@ class Publisher:
         self._ledger.promise(event, answered)
         # A daemon that was stopped or cut off may hear what came before it only later.
         parts = {"redis", f"redis_link-{side.name}", f"daemon-{side.name}"}
+        call = Request(side.node, event.user, sent, answered, status)
         if not answer["in_effect"]:
             if self._is_in_order(parts, event.published):
-                call = Request(side.node, event.user, sent, answered, status)
                 self._ledger.denied(event, call)
         elif status == 200:
             self._ledger.receipt(event, [node["node"] for node in answer["nodes"]], answered)
+        if (fleet := answer.get("fleet")) and answer["in_effect"]:
+            nodes = [node["node"] for node in fleet["nodes"]]
+            self._ledger.fleet(event, fleet["enforced_everywhere"], nodes, call)
         # Taken in and not yet enforced is a promise too: some rely on it, some ask again.
         return status == 200 or self._random.random() < 0.5
 

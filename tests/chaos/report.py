@@ -3,7 +3,7 @@
 import statistics
 from collections import Counter
 
-from chaos.ledger import DENIED, FALSE_BLOCK, LET_THROUGH, LOST, Ledger
+from chaos.ledger import DENIED, FALSE_BLOCK, LET_THROUGH, LOST, NOT_EVERYWHERE, Ledger
 from chaos.publisher import Publisher
 from chaos.run import Outcome
 
@@ -30,8 +30,11 @@ def summary(outcome: Outcome, ledger: Ledger, publisher: Publisher) -> list[str]
         f"requests: {answers.total()}, let through {answers[200]}, rejected {answers[403]}, "
         f"not served {sum(unserved.values())}" + (f" ({why})" if why else "")
     )
+    said = ledger.everywhere
+    lines.append(f"asked for the fleet: {said.total()}, {said[True]} times enforced everywhere")
     kinds = Counter(violation.kind for violation in ledger.violations)
-    lines.append(", ".join(f"{kind}: {kinds[kind]}" for kind in (LOST, LET_THROUGH, FALSE_BLOCK, DENIED)))
+    every = (LOST, LET_THROUGH, FALSE_BLOCK, DENIED, NOT_EVERYWHERE)
+    lines.append(", ".join(f"{kind}: {kinds[kind]}" for kind in every))
     return lines
 
 

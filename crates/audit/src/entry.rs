@@ -10,6 +10,7 @@ use model::time::UnixMicros;
 use serde::Serialize;
 
 pub use super::event_text::EventText;
+pub use super::fence::{FenceFact, FenceNode};
 use super::line::Hash;
 pub use super::ordered::{Ordered, RateFact};
 pub use super::rejection::RejectionFact;
@@ -70,6 +71,8 @@ pub enum Fact {
     Rejection(RejectionFact),
     /// A node came, caught up, or went.
     Node(NodeFact),
+    /// Somebody was told whether all Envoys of the fleet enforce an event.
+    Fence(FenceFact),
     /// Somebody used the API.
     Call(CallFact),
     /// Somebody was not let in.

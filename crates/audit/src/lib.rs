@@ -14,6 +14,7 @@ mod directory;
 mod due;
 pub mod entry;
 mod event_text;
+mod fence;
 mod files;
 mod finding;
 mod fold;

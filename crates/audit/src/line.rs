@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq;
 /// chained alike; a newer one has members that an older one has not:
 /// - 2: what an event orders (`scope`, `until`, `disclose`, `limit`, `rate`), `occurred_at`,
 ///   `publisher` and `publisher_sequence`; whom a call of the API is about; `reload`;
-/// - 3: `rejection`; of an event `signature`, `counts_from` and `ended`; `pseudonyms` of an erasure.
+/// - 3: `rejection` and `fence`; of an event `signature`, `counts_from` and `ended`; `pseudonyms` of an erasure.
 pub(super) const FORMAT: u32 = 3;
 
 /// Longest line, in bytes, with its hash and without the line break. What can stand in a line is

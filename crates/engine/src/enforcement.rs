@@ -27,7 +27,9 @@ pub struct Enforcement {
     /// Whether what the event says is so, by all that is known here.
     pub in_effect: bool,
     /// Every node that is known: those that poll, and those that did within the last
-    /// [`super::NODE_EXPIRES_AFTER`] and have no successor of their name.
+    /// [`super::NODE_EXPIRES_AFTER`]. One is left out: whose connection was closed while it waited for news, as happens when
+    /// its process ends, and whose name another one polls under. Whoever falls silent without that may serve on, whoever
+    /// else has its name.
     pub nodes: Vec<(NodeKey, Enforces)>,
     /// Whether a node was turned away lately, for want of room: it enforces nothing new.
     pub turned_away: bool,
@@ -57,6 +59,7 @@ impl Engine {
             None => Vec::new(),
         };
         let gone: Vec<&str> = self.nodes.gone(now.mono).collect();
+        let has_successor = |key: &NodeKey| !gone.contains(&&*key.node);
         let stands = |(key, node, connected): (&NodeKey, &Node, bool)| {
             let idles = idle.iter().find(|(idle, _)| idle == key);
             let enforces = match (node.standing(asked), idles) {
@@ -70,7 +73,8 @@ impl Engine {
             (key.clone(), enforces)
         };
         let all = self.nodes.all(now.mono);
-        let counts = all.filter(|(key, _, polls)| *polls || gone.contains(&&*key.node));
+        let counts =
+            all.filter(|(key, node, polls)| *polls || !(node.hung_up && has_successor(key)));
         Some(Enforcement {
             in_effect,
             nodes: counts.map(stands).collect(),

@@ -211,6 +211,11 @@ impl Engine {
         self.nodes.set_held(ticket, false);
     }
 
+    /// Notes that the connection of a held poll was closed before it was answered; [`Engine::release`] comes after it.
+    pub fn hung_up(&mut self, ticket: &Ticket) {
+        self.nodes.set_hung_up(ticket);
+    }
+
     /// Starts to wait until every connected node has applied `sequence`.
     pub fn wait(&mut self, subject: &Subject, sequence: u64, now: Now) -> WaiterId {
         let current = self.subjects.sequence_of(subject).unwrap_or(sequence);

@@ -72,6 +72,8 @@ pub(super) struct Node {
     pub(super) overdue: u64,
     /// Its disappearance has been reported.
     pub(super) reported_gone: bool,
+    /// Its connection was closed while its poll was held: most likely its process has ended.
+    pub(super) hung_up: bool,
     unstored: BTreeMap<u64, Unstored>,
     /// More was refused than is remembered: nothing counts as enforced.
     unstored_unknown: bool,
@@ -118,6 +120,7 @@ impl Node {
             generation: 0,
             overdue: 0,
             reported_gone: false,
+            hung_up: false,
             unstored: BTreeMap::new(),
             unstored_unknown: false,
             has_strangers: false,

@@ -110,6 +110,7 @@ impl Nodes {
         node.polled_at = now;
         let superseded = std::mem::replace(&mut node.held, false);
         node.reported_gone = false;
+        node.hung_up = false;
         node.generation = generation;
         // Unchanged on nearly every poll: no need to copy them again.
         if node.route_groups != poll.route_groups {
@@ -219,6 +220,14 @@ impl Nodes {
         }
     }
 
+    /// Notes that the connection of a held poll was closed before its answer.
+    pub(super) fn set_hung_up(&mut self, ticket: &Ticket) {
+        let node = self.nodes.get_mut(&ticket.key);
+        if let Some(node) = node.filter(|node| node.generation == ticket.generation) {
+            node.hung_up = true;
+        }
+    }
+
     pub(super) fn any_connected(&self, now: Duration) -> bool {
         self.connected(now).next().is_some()
     }
@@ -315,6 +324,7 @@ impl Nodes {
             synced: node.synced,
             staleness_ms: millis(now.saturating_sub(node.polled_at)),
             connected: self.is_connected(node, now),
+            hung_up: node.hung_up,
             refused: node.unstored(),
             repaired: node.repaired.unwrap_or(0),
             route_groups: node.route_groups.clone(),

@@ -142,6 +142,10 @@ pub struct NodeStatus {
     pub staleness_ms: u64,
     /// Whether it polls.
     pub connected: bool,
+    /// Whether its connection was closed while its poll was held, and it has not polled since: most likely its process
+    /// has ended.
+    #[serde(skip_serializing_if = "is_false")]
+    pub hung_up: bool,
     /// How many changes it could not store and so does not enforce.
     pub refused: usize,
     /// How many states checks found missing in its memory, since the start of it.
@@ -158,4 +162,9 @@ pub struct NodeStatus {
     /// How it stands to limits that hold for the whole fleet; nothing if it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fleet_limits: Option<FleetLimits>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "that is how serde asks")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }

@@ -66,9 +66,9 @@ pub(super) enum Command {
     /// Publish events: one JSON value, or several one after the other
     #[command(after_help = super::exit::HELP)]
     Publish(Publish),
-    /// Show sources, nodes and how far behind they are
+    /// Show one daemon: its sources, its Envoys and how far behind they are
     Status(Client),
-    /// Show all daemons that are on the same Redis, their Envoys, and what each does now
+    /// Show the fleet: all daemons on the same Redis, their Envoys, and what each does now
     Nodes(Client),
     /// List, show or replay dead letters: events that could not be applied
     Dlq(Dlq),
@@ -143,7 +143,8 @@ pub(super) struct Target {
     /// Who publishes the event: keys may be for certain publishers only
     #[arg(long, value_name = "NAME")]
     pub(super) publisher: Option<String>,
-    /// Wait for the Envoys of every daemon on the same Redis, and say which do not enforce it
+    /// Wait for the Envoys of every daemon on the same Redis, and say which do not enforce it [default: for those of
+    /// the daemon that is called]
     #[arg(long)]
     pub(super) everywhere: bool,
     #[command(flatten)]
@@ -234,7 +235,8 @@ pub(super) struct Publish {
     /// A file of events, or - for standard input
     #[arg(value_name = "FILE|-")]
     pub(super) file: String,
-    /// Wait for the Envoys of every daemon on the same Redis, and say which do not enforce it
+    /// Wait for the Envoys of every daemon on the same Redis, and say which do not enforce it [default: for those of
+    /// the daemon that is called]
     #[arg(long, conflicts_with = "print")]
     pub(super) everywhere: bool,
     #[command(flatten)]

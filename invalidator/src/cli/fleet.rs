@@ -6,7 +6,7 @@ use std::fmt::Write;
 use engine::Does;
 
 use super::show::{count, fleet_limits, span_ms, table};
-use crate::wire::{DaemonState, Envoy, Everywhere, Fleet, FleetDaemon, Missing};
+use crate::wire::{ALL_DAEMONS, DaemonState, Envoy, Everywhere, Fleet, FleetDaemon, Missing};
 
 /// The whole of `GET /v1/fleet`: a row for each Envoy, and for each daemon without one.
 pub(super) fn nodes(fleet: &Fleet) -> String {
@@ -32,6 +32,14 @@ pub(super) fn nodes(fleet: &Fleet) -> String {
     for name in &fleet.equal_names {
         let _ = writeln!(out, "EQUAL NAMES: more than one live daemon is called {name}");
     }
+    if !fleet.settled {
+        let what = "registrations began only now: more daemons may be there";
+        let _ = writeln!(out, "NOT ALL MAY BE HERE: {what}");
+    }
+    if fleet.full {
+        let what = "a daemon found no room to register within the last hour";
+        let _ = writeln!(out, "NOT ALL ARE HERE: {what}");
+    }
     out
 }
 
@@ -40,7 +48,9 @@ fn without_last(rows: Vec<[String; 10]>) -> Vec<[String; 9]> {
 }
 
 fn rows(one: &FleetDaemon) -> Vec<[String; 10]> {
+    let is_there = matches!(one.state, DaemonState::Live | DaemonState::Unreadable);
     let stream = match (&one.said.read, one.behind_ms) {
+        _ if !is_there => "-".to_owned(),
         (None, _) => "not read yet".to_owned(),
         (Some(_), Some(0)) => "up to date".to_owned(),
         (Some(_), Some(behind)) => format!("{} behind", span_ms(behind)),
@@ -50,6 +60,8 @@ fn rows(one: &FleetDaemon) -> Vec<[String; 10]> {
         (DaemonState::Live, _) => "live".to_owned(),
         (DaemonState::Gone, Some(since)) => format!("GONE since {since}"),
         (DaemonState::Gone, None) => "GONE".to_owned(),
+        (DaemonState::Stopped, Some(since)) => format!("stopped since {since}"),
+        (DaemonState::Stopped, None) => "stopped".to_owned(),
         (DaemonState::Unreadable, _) => "UNREADABLE".to_owned(),
     };
     let region = one.said.region.clone().unwrap_or_else(|| "-".to_owned());
@@ -61,7 +73,8 @@ fn rows(one: &FleetDaemon) -> Vec<[String; 10]> {
     let mut rows: Vec<_> =
         one.said.envoys.iter().map(|envoy| row(cells(envoy, one.state))).collect();
     if rows.is_empty() {
-        rows.push(row(["(none)", "-", "-", "-", "-", "-"].map(str::to_owned)));
+        let none = if one.state == DaemonState::Stopped { "(none left behind)" } else { "(none)" };
+        rows.push(row([none, "-", "-", "-", "-", "-"].map(str::to_owned)));
     }
     if one.said.envoys_left_out > 0 {
         let more = format!("(and {} more)", one.said.envoys_left_out);
@@ -75,16 +88,22 @@ fn cells(envoy: &Envoy, daemon: DaemonState) -> [String; 6] {
     let (is, does) = match (daemon, envoy.connected, envoy.synced) {
         // Nobody says anything of it now.
         (DaemonState::Gone | DaemonState::Unreadable, _, _) => ("not known", "not known"),
+        (DaemonState::Stopped, _, _) => ("without a daemon", "not known"),
+        (_, false, _) if envoy.hung_up => ("ended", "-"),
         (_, false, _) => ("gone", "not known"),
         (_, true, false) => ("syncing", does(envoy.does)),
         (_, true, true) => ("connected", does(envoy.does)),
     };
     let boot = envoy.boot_id.chars().take(12).collect();
-    let limits = match (daemon, envoy.connected) {
-        (DaemonState::Live, true) => fleet_limits(envoy.fleet_limits),
-        _ => "not known".to_owned(),
+    // What was said of it before tells nothing about now.
+    let (lag, limits) = match (daemon, envoy.connected) {
+        (DaemonState::Live, true) => {
+            let lag = count(usize::try_from(envoy.lag).unwrap_or(usize::MAX), "change");
+            (lag, fleet_limits(envoy.fleet_limits))
+        }
+        _ => ("-".to_owned(), "not known".to_owned()),
     };
-    [envoy.node.clone(), boot, is.to_owned(), envoy.lag.to_string(), does.to_owned(), limits]
+    [envoy.node.clone(), boot, is.to_owned(), lag, does.to_owned(), limits]
 }
 
 fn does(does: Does) -> &'static str {
@@ -106,7 +125,7 @@ pub(super) fn everywhere(all: &Everywhere) -> String {
     let (nodes, daemons) = (count(all.nodes.len(), "node"), count(daemons.len(), "daemon"));
     let mut lines = vec![match all.enforced_everywhere {
         true => format!("enforced everywhere: {nodes} of {daemons} in {:?} ms", all.elapsed_ms),
-        false => format!("NOT enforced everywhere: only {nodes} of {daemons}; missing are"),
+        false => format!("NOT enforced everywhere: only {nodes} of {daemons}; it is not known of"),
     }];
     lines.extend(all.missing.iter().map(missing));
     let equal = all.equal_names.iter();
@@ -118,6 +137,7 @@ fn missing(one: &Missing) -> String {
     let Missing { daemon, node, reason, cause, .. } = one;
     let who = match node {
         Some(node) => format!("{node} of daemon {daemon}"),
+        None if daemon == ALL_DAEMONS => "the fleet".to_owned(),
         None => format!("daemon {daemon}"),
     };
     let cause = cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();

@@ -11,12 +11,15 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-pub use members::{DAEMONS_MAX, LIVE_FOR, Members, REMEMBERED_FOR, registration};
+pub use members::{
+    DAEMONS_MAX, Members, REMEMBERED_FOR, RENEWED_EVERY, RENEWED_EVERY_MAX, RENEWED_OFTEN_MAX,
+    Remembered, last_word, registration, remembered, renewed_every,
+};
 pub use message::{
     ASKS_MAX, Answer, Ask, FENCE_BYTES_MAX, Fence, LASTS_MAX, REPLY_BYTES_MAX, Reply, Said,
     SaidNode, SaidState, mac_text,
 };
-pub use tally::{Heard, Tally};
+pub use tally::{COUNTS_FOR, Heard, Tally};
 
 /// How a daemon is called among others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,17 @@
 //! What is known of one event that somebody has asked all daemons about.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::NODE_EXPIRES_AFTER;
 
-use super::{Members, Said, SaidState};
-use crate::wire::{DaemonState, EnforcedBy, Everywhere, FleetDaemon, Missing, Reason};
+use super::{Members, Said, SaidNode, SaidState};
+use crate::wire::{ALL_DAEMONS, DaemonState, EnforcedBy, Everywhere, FleetDaemon, Missing, Reason};
+
+/// For how long after daemons were asked their answers count together. What they say is so when they say it: an Envoy
+/// that was started anew since enforces nothing until it is synchronized.
+pub const COUNTS_FOR: Duration = Duration::from_secs(1);
 
 /// One daemon's answer about the event, as it came.
 #[derive(Clone, Debug)]
@@ -37,16 +42,18 @@ struct Told {
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Nothing until the registrations have been read.
-    members: Option<Members>,
+    members: Option<Arc<Members>>,
+    /// When they were asked, after the event was taken in.
+    asked: Duration,
     told: BTreeMap<String, Told>,
     /// Runs in whose name an answer came that may not be believed.
     not_vouched: BTreeSet<String>,
 }
 
 impl Tally {
-    /// Notes who is registered.
-    pub fn expect(&mut self, members: Members) {
-        self.members = Some(members);
+    /// Notes who is registered, and when they were asked, after the event was taken in.
+    pub fn expect(&mut self, members: Arc<Members>, asked: Duration) {
+        (self.members, self.asked) = (Some(members), asked);
     }
 
     /// Takes an answer in, `after` the event was. What is said later replaces what was said before, unless that
@@ -88,6 +95,12 @@ impl Tally {
             && live.all(|one| self.told.get(&one.run).is_some_and(|told| told.said.settled))
     }
 
+    /// Whether all that is known is too old to be counted together.
+    #[must_use]
+    pub fn is_outdated(&self, after: Duration) -> bool {
+        after.saturating_sub(self.asked) > COUNTS_FOR
+    }
+
     /// What is known now, so long after the event was taken in.
     #[must_use]
     pub fn result(&self, after: Duration) -> Everywhere {
@@ -99,28 +112,52 @@ impl Tally {
         if !members.settled {
             all.missing.push(nobody_knows(Reason::RegistryNew));
         }
+        if members.full {
+            all.missing.push(nobody_knows(Reason::RegistryFull));
+        }
         all.equal_names = members.equal_names();
+        let spoken_for = self.spoken_for();
         for one in &members.daemons {
             if !self.told.contains_key(&one.run) {
                 let reason = match one.state {
                     DaemonState::Gone => Reason::Gone,
+                    DaemonState::Stopped => Reason::Stopped,
                     _ if self.not_vouched.contains(&one.run) => Reason::NotVouched,
                     DaemonState::Live | DaemonState::Unreadable => Reason::NoAnswer,
                 };
-                add_silent(&mut all, one, reason);
+                add_silent(&mut all, one, reason, &spoken_for);
             }
         }
+        let enforcing = self.enforcing();
         for told in self.told.values() {
-            add_told(&mut all, told);
+            add_told(&mut all, told, &enforcing);
+        }
+        let by_name = |a: &Missing, b: &Missing| (&a.daemon, &a.node).cmp(&(&b.daemon, &b.node));
+        all.missing.sort_by(by_name);
+        all.nodes.sort_by(|a, b| (&a.daemon, &a.node).cmp(&(&b.daemon, &b.node)));
+        if all.missing.is_empty() && self.is_outdated(after) {
+            all.missing.push(nobody_knows(Reason::Outdated));
         }
         all.enforced_everywhere = all.missing.is_empty() && !all.nodes.is_empty();
         all
+    }
+
+    /// The boot ids of all Envoys that somebody has said something about.
+    fn spoken_for(&self) -> BTreeSet<&str> {
+        self.told.values().flat_map(|told| &told.said.nodes).map(|node| &*node.boot_id).collect()
+    }
+
+    /// The boot ids of those that enforce the event: wherever else they have polled before, they are not gone.
+    fn enforcing(&self) -> BTreeSet<&str> {
+        let is_so = |told: &&Told| told.said.known && told.said.in_effect;
+        let nodes = self.told.values().filter(is_so).flat_map(|told| &told.said.nodes);
+        nodes.filter(|node| node.state == SaidState::Enforced).map(|node| &*node.boot_id).collect()
     }
 }
 
 /// What is missing when nobody can say who is there.
 fn nobody_knows(reason: Reason) -> Missing {
-    let daemon = "(all)".to_owned();
+    let daemon = ALL_DAEMONS.to_owned();
     Missing { daemon, region: None, node: None, reason, cause: None }
 }
 
@@ -132,8 +169,13 @@ impl Everywhere {
     }
 }
 
-/// A daemon that has not answered: each Envoy that it has registered.
-fn add_silent(all: &mut Everywhere, one: &FleetDaemon, reason: Reason) {
+/// A daemon that has not answered: each Envoy that it has registered, and nobody else has spoken for.
+fn add_silent(
+    all: &mut Everywhere,
+    one: &FleetDaemon,
+    reason: Reason,
+    spoken_for: &BTreeSet<&str>,
+) {
     let cause = one.gone_since.as_ref().map(|since| format!("the daemon, since {since}"));
     let missing = |node: Option<String>| Missing {
         daemon: one.said.name.clone(),
@@ -142,14 +184,19 @@ fn add_silent(all: &mut Everywhere, one: &FleetDaemon, reason: Reason) {
         reason,
         cause: cause.clone(),
     };
-    let names: BTreeSet<_> = one.said.envoys.iter().map(|envoy| envoy.node.clone()).collect();
-    if names.is_empty() || one.said.envoys_left_out > 0 {
+    let ended = matches!(one.state, DaemonState::Gone | DaemonState::Stopped);
+    let left = one.said.envoys.iter();
+    let left = left.filter(|envoy| !(ended && spoken_for.contains(&*envoy.boot_id)));
+    let names: BTreeSet<_> = left.map(|envoy| envoy.node.clone()).collect();
+    // Which Envoys it has is not known, unless it has said so at its end.
+    let is_unknown = one.said.envoys.is_empty() && one.state != DaemonState::Stopped;
+    if is_unknown || one.said.envoys_left_out > 0 {
         all.missing.push(missing(None));
     }
     all.missing.extend(names.into_iter().map(|name| missing(Some(name))));
 }
 
-fn add_told(all: &mut Everywhere, told: &Told) {
+fn add_told(all: &mut Everywhere, told: &Told, enforcing: &BTreeSet<&str>) {
     let Told { daemon, region, said, at_ms } = told;
     let missing = |node: Option<&String>, reason, cause: Option<&str>| Missing {
         daemon: daemon.clone(),
@@ -186,13 +233,24 @@ fn add_told(all: &mut Everywhere, told: &Told) {
                 });
                 continue;
             }
+            // It polls another daemon now.
+            SaidState::Gone if enforcing.contains(&*node.boot_id) => continue,
             SaidState::Behind => Reason::Behind,
             SaidState::NeverSynced => Reason::NeverSynced,
             SaidState::Gone => Reason::Gone,
             SaidState::Refused => Reason::Refused,
         };
-        all.missing.push(missing(Some(&node.node), reason, node.cause.as_deref()));
+        let cause = node.cause.as_deref().or_else(|| namesake(node, said));
+        all.missing.push(missing(Some(&node.node), reason, cause));
     }
+}
+
+/// Why an Envoy counts as gone although one of its name is there.
+fn namesake(node: &SaidNode, said: &Said) -> Option<&'static str> {
+    let has_namesake =
+        || said.nodes.iter().any(|one| one.node == node.node && one.boot_id != node.boot_id);
+    (node.state == SaidState::Gone && has_namesake())
+        .then_some("another Envoy polls under this name: give each its own")
 }
 
 /// Milliseconds, to the microsecond: more digits would be noise.

@@ -1,5 +1,6 @@
 //! What registrations and answers mean, of daemons that are made up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Does, Enforcement, Enforces, NodeKey};
@@ -9,25 +10,35 @@ use model::subject::Subject;
 use super::*;
 use crate::wire::{DaemonState, Envoy, Everywhere, Reason, Registration};
 
+mod members;
+
 const NOW_MS: u64 = 1_700_000_000_000;
 
+fn envoy(node: &str, boot_id: &str) -> Envoy {
+    let (node, boot_id) = (node.to_owned(), boot_id.to_owned());
+    let (connected, synced, does) = (true, true, Does::Enforces);
+    Envoy { node, boot_id, connected, synced, does, ..Envoy::default() }
+}
+
+/// With one Envoy, whose boot id has the name of the run in it.
 fn registered(run: &str, name: &str, renewed_ms: u64) -> (String, Vec<u8>) {
-    let envoy = Envoy {
-        node: format!("edge-{name}"),
-        boot_id: "b".into(),
-        connected: true,
-        synced: true,
-        does: Does::Enforces,
-        ..Envoy::default()
-    };
-    let said = Registration {
-        name: name.into(),
-        read: Some(format!("{renewed_ms}-0")),
-        envoys: vec![envoy],
-        ..Registration::default()
-    };
+    let envoys = vec![envoy(&format!("edge-{name}"), &format!("boot-{run}"))];
+    registered_with(run, (name, envoys), (renewed_ms, renewed_ms), |_| {})
+}
+
+fn registered_with(
+    run: &str,
+    (name, envoys): (&str, Vec<Envoy>),
+    (renewed_ms, first_ms): (u64, u64),
+    change: impl Fn(&mut Registration),
+) -> (String, Vec<u8>) {
+    let (name, read) = (name.to_owned(), Some(format!("{renewed_ms}-0")));
+    let mut said = Registration { name, read, every_ms: 1_000, envoys, ..Registration::default() };
+    change(&mut said);
     let json = serde_json::to_string(&said).unwrap();
-    (run.into(), format!("{renewed_ms} {json}").into_bytes())
+    // Redis's clock is an hour ahead of the time that registrations go by.
+    let wall_ms = renewed_ms + 3_600_000;
+    (run.into(), format!("{renewed_ms} {first_ms} {wall_ms} {json}").into_bytes())
 }
 
 /// Registrations began so long ago.
@@ -39,73 +50,10 @@ fn states(members: &Members) -> Vec<(&str, DaemonState)> {
     members.daemons.iter().map(|one| (one.said.name.as_str(), one.state)).collect()
 }
 
-#[test]
-fn who_renews_is_live_and_who_does_not_is_gone_since_then() {
-    let raw = [registered("r2", "b", NOW_MS - 500), registered("r1", "a", NOW_MS - 60_000)];
-    let members = Members::read(&raw, NOW_MS);
-    assert_eq!(states(&members), [("a", DaemonState::Gone), ("b", DaemonState::Live)]);
-    let [gone, live] = members.daemons.as_slice() else { panic!() };
-    assert_eq!(gone.gone_since.as_deref(), Some("2023-11-14T22:12:20Z"));
-    assert_eq!((gone.renewed_ago_ms, live.renewed_ago_ms), (Some(60_000), Some(500)));
-    assert_eq!((gone.behind_ms, live.behind_ms), (Some(59_500), Some(0)));
-    assert!(members.forgotten.is_empty() && live.gone_since.is_none());
-}
-
-#[test]
-fn who_is_gone_for_long_or_has_come_back_is_forgotten() {
-    let hour = u64::try_from(REMEMBERED_FOR.as_millis()).unwrap();
-    let raw = [
-        registered("old", "a", NOW_MS - hour - 1),
-        registered("before", "b", NOW_MS - 10_000),
-        registered("after", "b", NOW_MS),
-    ];
-    let mut members = Members::read(&raw, NOW_MS);
-    members.forgotten.sort();
-    assert_eq!(members.forgotten, ["before", "old"]);
-    assert_eq!(states(&members), [("b", DaemonState::Live)]);
-    assert!(members.equal_names().is_empty());
-}
-
-#[test]
-fn equal_names_of_live_daemons_are_said() {
-    let raw = [registered("1", "a", NOW_MS), registered("2", "a", NOW_MS), registered("3", "b", 5)];
-    let members = Members::read(&raw, NOW_MS);
-    assert_eq!(members.equal_names(), ["a"]);
-    assert_eq!(members.fleet().equal_names, ["a"]);
-}
-
-#[test]
-fn a_clock_of_redis_that_was_set_back_makes_nobody_live() {
-    let members = Members::read(&[registered("1", "a", NOW_MS + 3_600_000)], NOW_MS);
-    assert_eq!(states(&members), [("a", DaemonState::Gone)]);
-    assert_eq!(members.daemons[0].renewed_ago_ms, None);
-    assert!(members.forgotten.is_empty(), "it renews at once, if it lives");
-}
-
-#[test]
-fn what_cannot_be_read_is_a_daemon_all_the_same() {
-    let raw = [
-        began(10_000),
-        ("1".to_owned(), format!("{NOW_MS} {{").into_bytes()),
-        ("2".to_owned(), format!("{NOW_MS} {}", "x".repeat(100_000)).into_bytes()),
-        ("3".to_owned(), b"\xff".to_vec()),
-    ];
-    let members = Members::read(&raw, NOW_MS);
-    let unreadable = DaemonState::Unreadable;
-    assert_eq!(states(&members), [("1", unreadable), ("2", unreadable), ("3", DaemonState::Gone)]);
-    let mut tally = Tally::default();
-    tally.expect(members);
-    tally.hear(heard("4", "b", &[("edge-b", SaidState::Enforced)]), Duration::ZERO);
-    let result = tally.result(Duration::ZERO);
-    assert!(!result.enforced_everywhere);
-    let reasons: Vec<_> = result.missing.iter().map(|one| one.reason).collect();
-    assert_eq!(reasons, [Reason::NoAnswer, Reason::NoAnswer, Reason::Gone]);
-}
-
 fn said(nodes: &[(&str, SaidState)]) -> Said {
     let nodes = nodes.iter().map(|(node, state)| SaidNode {
         node: (*node).to_owned(),
-        boot_id: "b".into(),
+        boot_id: format!("boot-{node}"),
         state: *state,
         cause: None,
     });
@@ -121,7 +69,7 @@ fn heard(run: &str, name: &str, nodes: &[(&str, SaidState)]) -> Heard {
 fn tally() -> Tally {
     let mut tally = Tally::default();
     let raw = [began(10_000), registered("ra", "a", NOW_MS), registered("rb", "b", NOW_MS)];
-    tally.expect(Members::read(&raw, NOW_MS));
+    tally.expect(Arc::new(Members::read(&raw, NOW_MS)), Duration::ZERO);
     tally
 }
 
@@ -210,8 +158,69 @@ fn nobody_asked_and_nobody_registered_is_not_everywhere() {
     let result = Everywhere::unknown(Duration::ZERO);
     assert_eq!(missing(&result), [("(all)", None, Reason::RedisUnreachable)]);
     let mut tally = Tally::default();
-    tally.expect(Members::default());
+    tally.expect(Arc::default(), Duration::ZERO);
     assert!(!tally.is_complete() && !tally.result(Duration::ZERO).enforced_everywhere);
+}
+
+#[test]
+fn whoever_asks_answers_as_well_although_it_is_not_registered() {
+    let raw = [began(10_000), registered("rb", "b", NOW_MS)];
+    let mut members = Members::read(&raw, NOW_MS);
+    let called = Called { name: "a".into(), region: None };
+    members.include("ra", &called);
+    members.include("rb", &called);
+    assert_eq!(members.daemons.len(), 2);
+    let mut tally = Tally::default();
+    tally.expect(Arc::new(members), Duration::ZERO);
+    tally.hear(heard("rb", "b", &[("edge-b", SaidState::Enforced)]), Duration::ZERO);
+    assert!(!tally.is_complete());
+    assert_eq!(missing(&tally.result(Duration::ZERO)), [("a", None, Reason::NoAnswer)]);
+}
+
+#[test]
+fn what_was_said_long_before_the_last_answer_is_outdated() {
+    let ms = Duration::from_millis;
+    let all = || {
+        let raw = [began(10_000), registered("ra", "a", NOW_MS)];
+        let mut tally = Tally::default();
+        tally.expect(Arc::new(Members::read(&raw, NOW_MS)), ms(100));
+        tally.hear(heard("ra", "a", &[("edge-a", SaidState::Enforced)]), ms(110));
+        tally
+    };
+    assert!(all().result(ms(1_100)).enforced_everywhere);
+    let late = all().result(ms(1_101));
+    assert_eq!(missing(&late), [("(all)", None, Reason::Outdated)]);
+    assert!(!late.enforced_everywhere && late.nodes.len() == 1);
+}
+
+#[test]
+fn an_envoy_that_polls_another_daemon_now_is_gone_from_nowhere() {
+    let result = |boot_id: &str, state| {
+        let mut tally = tally();
+        let mut gone = heard("ra", "a", &[("edge", SaidState::Gone)]);
+        gone.said.nodes[0].boot_id = "moved".into();
+        let mut there = heard("rb", "b", &[("edge", state)]);
+        there.said.nodes[0].boot_id = boot_id.into();
+        tally.hear(gone, Duration::ZERO);
+        tally.hear(there, Duration::ZERO);
+        tally.result(Duration::ZERO)
+    };
+    assert!(result("moved", SaidState::Enforced).enforced_everywhere);
+    assert!(!result("moved", SaidState::Behind).enforced_everywhere);
+    assert!(!result("another", SaidState::Enforced).enforced_everywhere);
+}
+
+#[test]
+fn two_envoys_of_one_name_are_two() {
+    let mut tally = tally();
+    tally.hear(heard("rb", "b", &[("edge-b", SaidState::Enforced)]), Duration::ZERO);
+    let two = [("edge", SaidState::Enforced), ("edge", SaidState::Gone)];
+    let mut both = heard("ra", "a", &two);
+    both.said.nodes[1].boot_id = "other".into();
+    tally.hear(both, Duration::ZERO);
+    let result = tally.result(Duration::ZERO);
+    assert_eq!(missing(&result), [("a", Some("edge"), Reason::Gone)]);
+    assert!(result.missing[0].cause.as_ref().unwrap().contains("another Envoy"), "{result:?}");
 }
 
 #[test]
@@ -299,7 +308,7 @@ fn who_may_not_have_registered_yet_is_waited_for() {
     {
         let mut tally = Tally::default();
         let raw = [raw, registered("ra", "a", NOW_MS)];
-        tally.expect(Members::read(&raw, NOW_MS));
+        tally.expect(Arc::new(Members::read(&raw, NOW_MS)), Duration::ZERO);
         tally.hear(heard("ra", "a", &[("edge-a", SaidState::Enforced)]), Duration::ZERO);
         tally.hear(heard("x", "x", &[("edge-x", SaidState::Enforced)]), Duration::ZERO);
         assert_eq!(tally.is_complete(), settled);

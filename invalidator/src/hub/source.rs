@@ -68,13 +68,13 @@ pub trait Source: fmt::Debug + Send + Sync {
 /// A place where events are written for other daemons, and whose clock all of them order events by.
 pub trait Replica: fmt::Debug + Send + Sync {
     /// Hands over an event that first came at the instant, to be written, and told to everybody who listens. The
-    /// answer comes once it is written; it never comes if there is no room.
+    /// answer comes once it is written: the id under which it counts there. It never comes if there is no room.
     fn offer(
         &self,
         identity: (Subject, EventId),
         event: (Vec<u8>, UnixMicros),
         urgent: bool,
-    ) -> oneshot::Receiver<()>;
+    ) -> oneshot::Receiver<EventId>;
 
     /// The time by its clock; by ours while nothing is known of that.
     fn time(&self, now: Now) -> UnixMicros;

@@ -69,11 +69,16 @@ struct Held {
     ticket: Ticket,
     /// What its node says of limits across the fleet, if it has any.
     fleet: Option<FleetUse>,
+    is_answered: bool,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.hub.engine().release(&self.ticket);
+        let mut engine = self.hub.engine();
+        if !self.is_answered {
+            engine.hung_up(&self.ticket);
+        }
+        engine.release(&self.ticket);
     }
 }
 
@@ -121,10 +126,13 @@ async fn answer(state: PollState, poll: Poll) -> Result<(Ticket, Batch), Problem
         Answer::Batch(batch) => batch,
         Answer::Hold => {
             let ticket = polled.ticket.clone();
-            let held = Held { hub: Arc::clone(&state.hub), ticket, fleet: poll.fleet };
+            let fleet = poll.fleet;
+            let mut held = Held { hub: Arc::clone(&state.hub), ticket, fleet, is_answered: false };
             // Who tells of first rejections keeps them until it is answered.
             let hold = if poll.first_rejections.is_empty() { state.hold } else { Duration::ZERO };
-            held.wait(&mut bells, Instant::now() + hold, &state.stop).await
+            let batch = held.wait(&mut bells, Instant::now() + hold, &state.stop).await;
+            held.is_answered = true;
+            batch
         }
     };
     if let Some(has) = &poll.fleet {

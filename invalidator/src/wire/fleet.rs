@@ -16,6 +16,11 @@ pub struct Registration {
     pub version: String,
     /// Seconds since its start.
     pub uptime_s: u64,
+    /// How often it renews this, in milliseconds: the more daemons, the less often.
+    pub every_ms: u64,
+    /// Whether it was stopped on purpose, and this is its last word.
+    #[serde(skip_serializing_if = "is_false")]
+    pub stopped: bool,
     /// Milliseconds since all of its sources were last known to work; nothing if that never was.
     pub sources_age_ms: Option<u64>,
     /// The id in the stream up to which it has taken events in.
@@ -23,10 +28,19 @@ pub struct Registration {
     /// The id in the stream up to which all of its Envoys that poll have applied events: of about a second ago if
     /// they are behind. Nothing if none polls, or one has not had all yet.
     pub applied: Option<String>,
-    /// Its Envoys: those that poll, and those that did within the last ten minutes.
+    /// Its Envoys: those that poll, and those that did within the last ten minutes. Of one that was stopped, those
+    /// that had not ended before it.
     pub envoys: Vec<Envoy>,
     /// How many more there are.
     pub envoys_left_out: usize,
+    /// Of one that was stopped, the boot ids of Envoys that had ended before it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "that is how serde asks")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// One Envoy of a daemon.
@@ -39,6 +53,10 @@ pub struct Envoy {
     pub boot_id: String,
     /// Whether it polls.
     pub connected: bool,
+    /// Whether its connection was closed while it waited for news, and it has not polled since: most likely its process
+    /// has ended.
+    #[serde(skip_serializing_if = "is_false")]
+    pub hung_up: bool,
     /// Whether it has had all that its daemon knows since both run.
     pub synced: bool,
     /// How many changes it is behind its daemon.
@@ -63,6 +81,8 @@ pub struct Fleet {
     /// Whether every live daemon has had the time to register since the registrations began, which they do anew
     /// after Redis has lost its data.
     pub settled: bool,
+    /// Whether a daemon found no room to register within the last hour.
+    pub full: bool,
 }
 
 /// One daemon, as its registration and Redis's clock say.
@@ -73,15 +93,15 @@ pub struct FleetDaemon {
     pub run: String,
     /// Whether it is there.
     pub state: DaemonState,
-    /// Milliseconds since it last renewed its registration, by Redis's clock; nothing if Redis's clock was before
-    /// that.
+    /// Milliseconds since it last renewed its registration, by Redis's clock without its jumps; nothing if that
+    /// cannot be said.
     pub renewed_ago_ms: Option<u64>,
-    /// The instant of that, if the daemon is gone.
+    /// The instant of that by Redis's clock, if the daemon is gone or was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone_since: Option<String>,
     /// Milliseconds by which its stream position is behind that of the daemon that has read the most.
     pub behind_ms: Option<u64>,
-    /// What it has said.
+    /// What it has said. Of a daemon that is gone or was stopped, the Envoys that have not been seen elsewhere since.
     #[serde(flatten)]
     pub said: Registration,
 }
@@ -92,9 +112,11 @@ pub struct FleetDaemon {
 pub enum DaemonState {
     /// It renews its registration.
     Live,
-    /// It does not: it has stopped, or is cut off from Redis.
+    /// It does not: it has crashed, or hangs, or is cut off from Redis.
     #[default]
     Gone,
+    /// It was stopped on purpose, and has said so.
+    Stopped,
     /// It renews its registration, which cannot be read here.
     Unreadable,
 }
@@ -134,6 +156,9 @@ pub struct EnforcedBy {
     pub ms: f64,
 }
 
+/// Stands for a daemon's name where it is said of no daemon in particular.
+pub const ALL_DAEMONS: &str = "(all)";
+
 /// An Envoy, or a daemon with all of its Envoys, that is not known to enforce an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
@@ -155,9 +180,11 @@ pub struct Missing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The Envoy does not poll its daemon any more, or the daemon does not renew its registration: it has stopped,
-    /// or is cut off.
+    /// The Envoy does not poll its daemon any more, or the daemon does not renew its registration: it has crashed,
+    /// hangs, or is cut off.
     Gone,
+    /// Its daemon was stopped on purpose, and the Envoy has not been seen at another one since.
+    Stopped,
     /// It has not acknowledged the event yet.
     Behind,
     /// It has not had all that its daemon knows yet.
@@ -172,9 +199,13 @@ pub enum Reason {
     NotVouched,
     /// No Envoy has polled this daemon since it started, not long ago.
     NoEnvoy,
-    /// The registrations began within the last three seconds, as they do after Redis has lost its data: a daemon may
-    /// be there that has not registered yet.
+    /// The registrations began only now, as they do after Redis has lost its data: a daemon may be there that has not
+    /// registered yet.
     RegistryNew,
+    /// A daemon found no room to register within the last hour, so not all are known.
+    RegistryFull,
+    /// All have said that they enforce it, and that took so long that it may not be so any more.
+    Outdated,
     /// Redis could not be asked.
     RedisUnreachable,
     /// A reason of a later version.
@@ -183,11 +214,51 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Gone,
+        Self::Stopped,
+        Self::Behind,
+        Self::NeverSynced,
+        Self::Refused,
+        Self::NotInEffect,
+        Self::NoAnswer,
+        Self::NotVouched,
+        Self::NoEnvoy,
+        Self::RegistryNew,
+        Self::RegistryFull,
+        Self::Outdated,
+        Self::RedisUnreachable,
+        Self::Other,
+    ];
+
+    /// As it is spelled in answers, metrics and the audit log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Stopped => "stopped",
+            Self::Behind => "behind",
+            Self::NeverSynced => "never_synced",
+            Self::Refused => "refused",
+            Self::NotInEffect => "not_in_effect",
+            Self::NoAnswer => "no_answer",
+            Self::NotVouched => "not_vouched",
+            Self::NoEnvoy => "no_envoy",
+            Self::RegistryNew => "registry_new",
+            Self::RegistryFull => "registry_full",
+            Self::Outdated => "outdated",
+            Self::RedisUnreachable => "redis_unreachable",
+            Self::Other => "other",
+        }
+    }
+
     /// In words.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
             Self::Gone => "gone",
+            Self::Stopped => "its daemon was stopped, and it may serve on without one",
             Self::Behind => "behind",
             Self::NeverSynced => "not synchronized yet",
             Self::Refused => "refused",
@@ -196,8 +267,23 @@ impl Reason {
             Self::NotVouched => "its answer is not signed as required",
             Self::NoEnvoy => "no Envoy has polled yet",
             Self::RegistryNew => "registrations began only now: ask again",
+            Self::RegistryFull => "there was no room to register another daemon",
+            Self::Outdated => "the answers were too old when the last one came: ask again",
             Self::RedisUnreachable => "Redis could not be asked",
             Self::Other => "another reason",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_spelled_alike_wherever_they_stand() {
+        for reason in Reason::ALL {
+            let json = serde_json::to_string(&reason).unwrap();
+            assert_eq!(json, format!("\"{}\"", reason.as_str()));
         }
     }
 }

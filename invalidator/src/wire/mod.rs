@@ -18,7 +18,8 @@ use serde_json::Value;
 pub use dead_letters::{Cause, Content, Letter, Page, ReplayOrder, ReplayTry, Replayed, Results};
 pub use evidence::EvidenceOrder;
 pub use fleet::{
-    DaemonState, EnforcedBy, Envoy, Everywhere, Fleet, FleetDaemon, Missing, Reason, Registration,
+    ALL_DAEMONS, DaemonState, EnforcedBy, Envoy, Everywhere, Fleet, FleetDaemon, Missing, Reason,
+    Registration,
 };
 pub use published::Published;
 pub use subject::{Erased, Named, Pseudonym, Remains};

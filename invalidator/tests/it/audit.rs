@@ -12,8 +12,10 @@ use std::process::{Command, Output};
 use model::push::Refusal;
 use serde_json::{Value, json};
 
+use crate::fleet::{daemon_with, everywhere, wait_registered};
 use crate::harness::{
-    AUDITOR, Daemon, PUBLISHER, block, event, portcullis, private, request, text, wait_until,
+    AUDITOR, Daemon, PUBLISHER, Redis, block, event, free_port, portcullis, private, request, text,
+    wait_until,
 };
 use crate::node::{Node, Running};
 
@@ -94,6 +96,47 @@ fn events_pushes_and_calls_are_there_once_they_are_answered_and_name_nobody() {
     let text = content(&directory(&daemon));
     assert!(!text.contains("alice-4711") && !text.contains("somebody-else"));
     assert_intact(&daemon);
+}
+
+#[test]
+fn what_was_said_of_the_fleet_is_noted_with_who_enforces_it_and_who_does_not_and_why() {
+    let redis = Redis::start(free_port(), &[]);
+    let a = daemon_with(&redis, "a", (ALWAYS, ""));
+    let b = daemon_with(&redis, "b", ("", ""));
+    let _nodes = [(&a, "n-a"), (&b, "n-b")]
+        .map(|(daemon, name)| Running::start(daemon, name, &format!("boot-{name}")));
+    wait_registered(&a, &["a", "b"]);
+    assert_eq!(everywhere(&a, &block("e1", "alice")).status, 200);
+    b.process.signal("-STOP");
+    assert_eq!(everywhere(&a, &block("e2", "bob")).status, 202);
+    b.process.signal("-CONT");
+    let noted = of_kind(&a, "fence");
+    let [done, missing] = noted.as_slice() else { panic!("{noted:?}") };
+    for (line, event, result) in [(done, "e1", "everywhere"), (missing, "e2", "missing")] {
+        assert_eq!((&line["event_id"], &line["result"]), (&json!(event), &json!(result)));
+        assert_eq!((&line["caller"], &line["role"]), (&json!("test-operator"), &json!("operator")));
+        assert_eq!((&line["part"], &line["parts"]), (&json!(1), &json!(1)));
+        assert!(line["user"].as_str().is_some_and(|name| name.starts_with('p')), "{line}");
+        assert!(!line.to_string().contains("alice") && !line.to_string().contains("bob"));
+    }
+    let nodes = |line: &Value| -> Vec<String> {
+        let nodes = line["nodes"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        nodes.map(|one| [&one["daemon"], &one["node"], &one["is"]].map(text).join(" ")).collect()
+    };
+    assert_eq!(nodes(done), ["a n-a enforced", "b n-b enforced"]);
+    assert_eq!(nodes(missing), ["b n-b no_answer", "a n-a enforced"]);
+    assert_eq!((&missing["enforced"], &missing["missing"]), (&json!(1), &json!(1)));
+    assert_eq!(missing["nodes"][1]["boot_id"], "boot-n-a");
+    assert_intact(&a);
+    // And it is counted.
+    let count = |sample: &str| a.metric(&format!("portcullis_fleet_{sample}"));
+    assert_eq!(count("questions_total{result=\"everywhere\"}"), 1.0);
+    assert_eq!(count("questions_total{result=\"missing\"}"), 1.0);
+    assert_eq!(count("missing_total{reason=\"no_answer\"}"), 1.0);
+    assert_eq!(count("answer_seconds_count"), 2.0);
+    assert_eq!((count("fences_total{result=\"asked\"}"), count("registered")), (2.0, 1.0));
+    assert!(count("replies_total{result=\"taken\"}") >= 3.0);
 }
 
 #[test]

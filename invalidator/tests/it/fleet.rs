@@ -11,9 +11,14 @@ use crate::node::{Node, Running};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-fn daemon(redis: &Redis, name: &str, more: &str) -> Daemon {
+pub(crate) fn daemon(redis: &Redis, name: &str, more: &str) -> Daemon {
+    daemon_with(redis, name, ("", more))
+}
+
+/// With lines before the sections, and after all.
+pub(crate) fn daemon_with(redis: &Redis, name: &str, (first, more): (&str, &str)) -> Daemon {
     let config = format!(
-        "[fleet]\nname = \"{name}\"\nregion = \"r1\"\n[sources.redis]\nurl = \"{}\"\n\
+        "{first}[fleet]\nname = \"{name}\"\nregion = \"r1\"\n[sources.redis]\nurl = \"{}\"\n\
          ping_interval = \"100ms\"\ndead_after = \"1s\"\n{more}",
         redis.url()
     );
@@ -31,19 +36,19 @@ pub(crate) fn everywhere(daemon: &Daemon, event: &str) -> Answer {
     request(&daemon.api, "POST", "/v1/invalidations?wait=fleet", &headers, event)
 }
 
-fn fleet(daemon: &Daemon) -> Value {
+pub(crate) fn fleet(daemon: &Daemon) -> Value {
     let answer = daemon.get("/v1/fleet");
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer.json()
 }
 
-fn names(fleet: &Value, state: &str) -> Vec<String> {
+pub(crate) fn names(fleet: &Value, state: &str) -> Vec<String> {
     let daemons = fleet["daemons"].as_array().unwrap().iter();
     let those = daemons.filter(|one| one["state"] == state);
     those.map(|one| one["name"].as_str().unwrap().to_owned()).collect()
 }
 
-fn wait_registered(daemon: &Daemon, expected: &[&str]) {
+pub(crate) fn wait_registered(daemon: &Daemon, expected: &[&str]) {
     wait_until("all daemons and their Envoys to be registered", || {
         let fleet = fleet(daemon);
         let daemons = fleet["daemons"].as_array().unwrap();
@@ -52,13 +57,13 @@ fn wait_registered(daemon: &Daemon, expected: &[&str]) {
     });
 }
 
-fn reasons(answer: &Value) -> Vec<(String, String)> {
+pub(crate) fn reasons(answer: &Value) -> Vec<(String, String)> {
     let missing = answer["fleet"]["missing"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     missing.map(|one| (text(&one["daemon"]), text(&one["reason"]))).collect()
 }
 
-fn nodes(answer: &Value) -> Vec<String> {
+pub(crate) fn nodes(answer: &Value) -> Vec<String> {
     let nodes = answer["fleet"]["nodes"].as_array().unwrap().iter();
     let mut nodes: Vec<_> = nodes.map(|one| one["node"].as_str().unwrap().to_owned()).collect();
     nodes.sort();
@@ -156,14 +161,24 @@ fn an_envoy_that_stops_is_named_and_so_is_one_that_never_comes() {
 fn equal_names_are_said_and_one_daemon_after_the_other_is_one() {
     let redis = Redis::start(free_port(), &[]);
     let a = daemon(&redis, "same", "");
-    let b = daemon(&redis, "same", "");
+    let mut b = daemon(&redis, "same", "");
     wait_until("equal names to be said", || fleet(&a)["equal_names"] == json!(["same"]));
     let log = || a.log() + &b.log();
     wait_until("the error in the log", || log().contains("the same fleet.name"));
+    // The other one of that name was there beside it, and so is not what it has become.
     b.process.signal("-KILL");
+    b.process.exit_code();
     wait_until("one of them to remain", || {
         let fleet = fleet(&a);
-        fleet["equal_names"] == json!([]) && fleet["daemons"].as_array().unwrap().len() == 1
+        fleet["equal_names"] == json!([])
+            && (names(&fleet, "live"), names(&fleet, "gone"))
+                == (vec!["same".to_owned()], vec!["same".to_owned()])
+    });
+    // Whoever comes after it is.
+    let c = daemon(&redis, "same", "");
+    wait_until("its successor", || {
+        let fleet = fleet(&c);
+        names(&fleet, "live") == ["same", "same"] && names(&fleet, "gone").is_empty()
     });
 }
 

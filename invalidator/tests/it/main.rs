@@ -18,6 +18,7 @@ mod documents;
 mod evidence;
 mod fleet;
 mod fleet_limits;
+mod fleet_truth;
 mod harness;
 mod intake;
 mod keys;

@@ -95,6 +95,17 @@ impl Node {
         Ok(Batch::decode(body.as_slice()).unwrap())
     }
 
+    /// Sends the poll and does not wait for its answer: as an Envoy does that is about to end.
+    pub(crate) fn leave_open(&self) -> UnixStream {
+        let (mut stream, body) = (connect(&self.socket).unwrap(), self.next.encode_to_vec());
+        let (bearer, length) = (bearer(), body.len());
+        let head = format!(
+            "POST /v1/poll HTTP/1.1\r\nhost: x\r\nauthorization: {bearer}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+        stream
+    }
+
     pub(crate) fn poll(&mut self) -> Batch {
         self.try_poll().unwrap()
     }

@@ -39,20 +39,47 @@ fn a_node_enforces_an_event_once_it_has_acknowledged_it() {
     assert_eq!(standing(&engine, "unheard-of", 3), None);
 }
 
-#[test]
-fn a_node_that_is_gone_enforces_nothing_unless_another_has_its_name() {
+/// A node that has acknowledged an event and is gone; then another one that polls under its name. What is said of both.
+fn succeeded(hung_up: bool) -> Option<(bool, Vec<(String, Enforces)>)> {
     let mut engine = usual();
     engine.ingest(block("1", "alice"), at(0)).unwrap();
     ask(&mut engine, &poll("a"), 0);
     let Polled { ticket, .. } = engine.poll(&applied("a", 1), at(1)).unwrap();
+    if hung_up {
+        engine.hung_up(&ticket);
+    }
     engine.release(&ticket);
     let later = 60_000;
-    assert_eq!(standing(&engine, "1", later), one(Enforces::Gone));
-    // Another process has its name and polls.
+    assert_eq!(standing(&engine, "1", later), one(Enforces::Gone), "nobody has its name");
     ask(&mut engine, &poll("b"), later);
     ask(&mut engine, &applied("b", 1), later + 1);
-    let expected = Some((true, vec![("b".to_owned(), Enforces::Yes)]));
-    assert_eq!(standing(&engine, "1", later + 1), expected);
+    standing(&engine, "1", later + 1)
+}
+
+#[test]
+fn who_has_ended_and_has_a_successor_is_left_out_and_who_fell_silent_is_not() {
+    let b = ("b".to_owned(), Enforces::Yes);
+    assert_eq!(succeeded(true), Some((true, vec![b.clone()])));
+    // Two processes with one name: the silent one may serve on.
+    assert_eq!(succeeded(false), Some((true, vec![("a".to_owned(), Enforces::Gone), b])));
+}
+
+#[test]
+fn who_polls_again_has_not_ended() {
+    let mut engine = usual();
+    engine.ingest(block("1", "alice"), at(0)).unwrap();
+    ask(&mut engine, &poll("a"), 0);
+    let Polled { ticket, .. } = engine.poll(&applied("a", 1), at(1)).unwrap();
+    engine.hung_up(&ticket);
+    engine.release(&ticket);
+    assert!(engine.status(at(2)).nodes[0].hung_up);
+    let Polled { ticket: again, .. } = engine.poll(&applied("a", 1), at(3)).unwrap();
+    assert!(!engine.status(at(3)).nodes[0].hung_up);
+    // What is said of the poll before comes too late.
+    engine.hung_up(&ticket);
+    assert!(!engine.status(at(3)).nodes[0].hung_up);
+    engine.hung_up(&again);
+    assert!(engine.status(at(3)).nodes[0].hung_up);
 }
 
 #[test]

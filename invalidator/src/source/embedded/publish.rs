@@ -11,7 +11,7 @@ use events::EVENT_BYTES_MAX;
 use tokio::time::{Instant, sleep_until};
 
 use super::KIND;
-use super::everywhere::{Question, Wait};
+use super::everywhere::{self, Question, Wait};
 use super::form::Form;
 use super::written::{NOT_IN_REDIS, Written};
 use crate::hub::{Accepted, Hub};
@@ -82,7 +82,10 @@ pub(super) async fn publish(
         Wait::Nodes => None,
         Wait::Fleet => {
             let redis = written.wait(&state.hub, deadline).await;
-            Some(Question::ask(&state.hub, &accepted, redis, (since, deadline)))
+            // Under its own id the others may know another event.
+            let event_id = written.event_id().unwrap_or(&accepted.event_id).clone();
+            let event = (accepted.subject.clone(), event_id);
+            Some(Question::ask(&state.hub, event, redis, (since, deadline)))
         }
     };
     let is_durable = || state.hub.keeper().is_durable(accepted.ticket);
@@ -97,12 +100,15 @@ pub(super) async fn publish(
     let mut receipt = waiting.finish();
     receipt.leave_out(&accepted.ingested.idle);
     let redis = written.wait(&state.hub, deadline).await;
-    let fleet = match question {
-        Some(question) => Some(question.finish(&state.hub, deadline).await),
+    let mut fleet = match question {
+        Some(question) => Some(question.finish().await),
         None => None,
     };
     let durable = is_durable();
     let Accepted { subject, event_id, mut ingested, .. } = accepted;
+    // As Redis has it, if that has given it another id.
+    let event_id = written.event_id().cloned().unwrap_or(event_id);
+    ingested.register.version.event_id.clone_from(&event_id);
     if redis == Some(false) {
         ingested.warnings.push(NOT_IN_REDIS.to_owned());
     }
@@ -114,6 +120,10 @@ pub(super) async fn publish(
     let status = if all_done { StatusCode::OK } else { StatusCode::ACCEPTED };
     // What nodes have applied is what is in effect: of an event that is not, they enforce nothing.
     receipt.enforced &= ingested.in_effect;
+    if let Some(all) = &mut fleet {
+        all.enforced_everywhere &= ingested.in_effect;
+        everywhere::note(&state.hub, &caller, (&subject, &event_id), all, ingested.in_effect);
+    }
     let published = Published {
         event_id: event_id.to_string(),
         result: ingested.verdict.as_str().to_owned(),

@@ -4,6 +4,7 @@
 //! Nothing here tries again: whoever loses a connection asks for another one, and gets it to
 //! whoever is the master then.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -257,6 +258,12 @@ fn is_tls(info: &ConnectionInfo) -> bool {
 pub(super) enum Link {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Link")
+    }
 }
 
 impl Link {

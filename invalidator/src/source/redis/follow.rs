@@ -101,8 +101,15 @@ impl Session<'_> {
     /// Somebody asks who enforces an event. Nobody waits any more for what was asked long ago.
     fn hear_fence(&self, id: StreamId, fence: &[u8]) {
         let age = self.hub.common_time().since(id.heard_at());
-        if let Some(fence) = Fence::read(fence).filter(|_| age <= LASTS_MAX) {
-            self.source.fences.hear(fence);
+        let metrics = &self.hub.metrics.fleet;
+        match Fence::read(fence) {
+            Some(fence) if age <= LASTS_MAX => {
+                if !self.source.fences.hear(fence) {
+                    metrics.fence("left_out");
+                }
+            }
+            Some(_) => metrics.fence("too_old"),
+            None => metrics.fence("malformed"),
         }
     }
 

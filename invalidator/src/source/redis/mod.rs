@@ -193,6 +193,8 @@ impl RedisSource {
             () = self.serve_ledger_forever(hub) => {}
             () = stop.cancelled() => {}
         }
+        // Nothing renews it any more.
+        self.deregister(hub).await;
     }
 
     /// Notes how Redis stands to what is known here; nothing: that cannot be said.

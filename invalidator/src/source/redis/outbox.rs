@@ -47,8 +47,8 @@ pub(super) struct Entry {
     pub(super) urgent: bool,
     /// Why it is written.
     pub(super) purpose: Purpose,
-    /// Where to say that it is written.
-    pub(super) answer: Option<oneshot::Sender<()>>,
+    /// Where to say that it is written, and under which id.
+    pub(super) answer: Option<oneshot::Sender<EventId>>,
 }
 
 /// What waits; plain and synchronous.
@@ -168,7 +168,7 @@ impl Replica for Outbox {
         (subject, event_id): (Subject, EventId),
         (event, heard): (Vec<u8>, UnixMicros),
         urgent: bool,
-    ) -> oneshot::Receiver<()> {
+    ) -> oneshot::Receiver<EventId> {
         let (answer, answered) = oneshot::channel();
         let (purpose, answer) = (Purpose::Publish, Some(answer));
         self.push(Entry { subject, event_id, event, heard, urgent, purpose, answer });

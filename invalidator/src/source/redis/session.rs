@@ -57,7 +57,7 @@ impl RedisSource {
                 pauses = backoff();
             }
             self.outbox.set_open(false);
-            self.fences.set_open(false);
+            self.fences.set_open(None);
             self.inquiries.set_open(false);
             hub.source_lost(&KIND);
             // What it holds cannot be said now.
@@ -77,7 +77,7 @@ impl RedisSource {
         match self.connect(hub).await {
             Ok((session, stream, look, why)) => {
                 self.outbox.set_open(true);
-                self.fences.set_open(true);
+                self.fences.set_open(Some(&session.link));
                 self.inquiries.set_open(true);
                 tokio::select! {
                     lost = session.follow(stream) => lost,

@@ -108,9 +108,10 @@ impl Session<'_> {
 
     fn note_written(&self, entry: Entry, written: Written) {
         self.source.outbox.queue().written(&entry);
-        if let Some(id) = written.event_id.filter(|id| *id != entry.event_id) {
+        let other = written.event_id.filter(|id| *id != entry.event_id);
+        if let Some(id) = &other {
             let event_id = &entry.event_id;
-            if self.hub.rename((&entry.subject, event_id), &id) {
+            if self.hub.rename((&entry.subject, event_id), id) {
                 warn!(%event_id, own = %id, "another event has this id in Redis: ours counts as its own");
             }
         }
@@ -127,7 +128,7 @@ impl Session<'_> {
         }
         if let Some(answer) = entry.answer {
             // Nobody waits for it any more: then nobody needs it.
-            let _ = answer.send(());
+            let _ = answer.send(other.unwrap_or(entry.event_id));
         }
     }
 

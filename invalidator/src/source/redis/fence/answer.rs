@@ -56,12 +56,13 @@ impl Session<'_> {
         loop {
             open.extend(fences.take_heard().into_iter().map(Open::new));
             let too_many = open.len().saturating_sub(HEARD_MAX);
-            open.drain(..too_many);
+            open.drain(..too_many).for_each(|_| self.hub.metrics.fleet.fence("left_out"));
             acknowledged.mark_unchanged();
             changed.mark_unchanged();
-            let replies = open.iter_mut().filter_map(|open| self.look_at(open)).collect();
+            let replies: Vec<_> = open.iter_mut().filter_map(|open| self.look_at(open)).collect();
+            let count = replies.len();
             match self.send(replies).await {
-                Ok(()) => {}
+                Ok(()) => (0..count).for_each(|_| self.hub.metrics.fleet.fence("answered")),
                 Err(error) if ends_connection(&error) => return error.into(),
                 Err(error) => warn!(source = REDIS, cause = %error, "Redis does not take answers"),
             }

@@ -1,6 +1,7 @@
 //! Asks all daemons who enforces an event, and takes their answers in.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
@@ -62,15 +63,22 @@ impl Session<'_> {
             for_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
             asks: questions.iter().map(|question| question.ask.clone()).collect(),
         };
-        let tallies: Vec<_> =
-            questions.iter().map(|one| (one.tally.clone(), one.news.clone())).collect();
+        let since = |one: &Question| now.saturating_sub(one.since);
+        let tallies: Vec<_> = questions
+            .iter()
+            .map(|one| (one.tally.clone(), one.news.clone(), since(one)))
+            .collect();
         // Before it is asked: answers may be there at once.
         self.source.fences.await_answers(nonce, questions);
         let (written, members) = join(self.write_fence(&fence), self.read_members()).await;
         written?;
-        let members = members?;
-        for (tally, news) in tallies {
-            locked(&tally).expect(members.clone());
+        self.hub.metrics.fleet.fence("asked");
+        let mut members = members?;
+        // Whoever asks knows of itself, also if somebody has removed its registration.
+        members.include(self.hub.engine().epoch(), self.hub.called());
+        let shared = Arc::new(members.clone());
+        for (tally, news, asked) in tallies {
+            locked(&tally).expect(Arc::clone(&shared), asked);
             news.send_replace(());
         }
         Ok(members)
@@ -133,11 +141,13 @@ impl Session<'_> {
 
     /// Whoever can write to Redis can write this: what does not fit is left alone.
     fn take_reply(&self, bytes: &[u8]) {
-        let Some(reply) = Reply::read(bytes) else { return };
+        let metrics = &self.hub.metrics.fleet;
+        let Some(reply) = Reply::read(bytes) else { return metrics.reply("malformed") };
         let now = self.hub.now().mono;
         let asking = locked(&self.source.fences.asking);
         let open: &HashMap<_, _> = &asking.open;
-        let Some(questions) = open.get(&reply.nonce) else { return };
+        let Some(questions) = open.get(&reply.nonce) else { return metrics.reply("unasked") };
+        metrics.reply("taken");
         for answer in &reply.answers {
             let Some(question) = questions.get(answer.ask) else { continue };
             let Ok(said) = serde_json::from_str(&answer.said) else { continue };
@@ -148,6 +158,9 @@ impl Session<'_> {
                 said,
                 is_vouched: self.is_vouched(question, &reply, answer),
             };
+            if !heard.is_vouched {
+                metrics.reply("not_vouched");
+            }
             locked(&question.tally).hear(heard, now.saturating_sub(question.since));
             question.news.send_replace(());
         }

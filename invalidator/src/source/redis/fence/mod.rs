@@ -8,6 +8,7 @@
 mod answer;
 mod ask;
 mod register;
+mod registry;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,13 +18,14 @@ use std::time::Duration;
 use events::record::Record;
 use model::name::EventId;
 use model::subject::Subject;
-use redis::{RedisResult, Script};
+use redis::RedisResult;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::connect::Link;
 use super::locked;
 use crate::fence::{ASKS_MAX, Ask, Fence, Members, Tally};
 use crate::hub::{Asked, Daemons};
+use registry::{Registry, Scripts};
 
 /// Most events that wait to be asked about: their number is bounded by that of the API's requests, too.
 const WAITING_MAX: usize = 4_096;
@@ -31,10 +33,12 @@ const WAITING_MAX: usize = 4_096;
 const HEARD_MAX: usize = 256;
 
 /// Scripts, and what waits to be asked and answered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Fences {
-    register: Script,
-    members: Script,
+    scripts: Scripts,
+    registry: Mutex<Registry>,
+    /// What the last word is written over.
+    link: Mutex<Option<Link>>,
     open: AtomicBool,
     asking: Mutex<Asking>,
     /// Rings when there is something to ask.
@@ -74,21 +78,6 @@ impl Question {
     fn is_open(&self, now: Duration) -> bool {
         let in_time = now < self.since.saturating_add(self.lasts);
         in_time && !self.news.is_closed() && !locked(&self.tally).is_complete()
-    }
-}
-
-impl Default for Fences {
-    fn default() -> Self {
-        Self {
-            register: Script::new(include_str!("../../../../redis/register.lua")),
-            members: Script::new(include_str!("../../../../redis/members.lua")),
-            open: AtomicBool::default(),
-            asking: Mutex::default(),
-            asked: Notify::default(),
-            awaited: Notify::default(),
-            heard: Mutex::default(),
-            rung: Notify::default(),
-        }
     }
 }
 
@@ -132,8 +121,10 @@ impl Daemons for Fences {
 }
 
 impl Fences {
-    pub(super) fn set_open(&self, open: bool) {
-        self.open.store(open, Ordering::Relaxed);
+    /// Whether there is a connection, and which.
+    pub(super) fn set_open(&self, link: Option<&Link>) {
+        self.open.store(link.is_some(), Ordering::Relaxed);
+        *locked(&self.link) = link.cloned();
     }
 
     /// Who is registered at this key.
@@ -142,7 +133,7 @@ impl Fences {
         daemons: &str,
         link: &mut Link,
     ) -> RedisResult<Members> {
-        let mut call = self.members.prepare_invoke();
+        let mut call = self.scripts.members.prepare_invoke();
         call.key(daemons);
         let (now_ms, raw): (u64, Vec<(String, Vec<u8>)>) = call.invoke_async(link).await?;
         Ok(Members::read(&raw, now_ms))
@@ -169,15 +160,17 @@ impl Fences {
         !asking.open.is_empty()
     }
 
-    /// Notes a fence of somebody, to be answered.
-    pub(super) fn hear(&self, fence: Fence) {
+    /// Notes a fence of somebody, to be answered. Says whether there was room for it beside those before.
+    pub(super) fn hear(&self, fence: Fence) -> bool {
         let mut heard = locked(&self.heard);
-        if heard.len() >= HEARD_MAX {
+        let has_room = heard.len() < HEARD_MAX;
+        if !has_room {
             heard.pop_front();
         }
         heard.push_back(fence);
         drop(heard);
         self.rung.notify_one();
+        has_room
     }
 
     fn take_heard(&self) -> VecDeque<Fence> {

@@ -19,6 +19,7 @@ use access::Inbox;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use model::time::UnixMicros;
+use model::name::EventId;
 use redis::{RedisError, RedisResult};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{spawn_blocking, yield_now};
@@ -78,7 +79,7 @@ enum Step {
     /// Refused for good.
     Refused,
     /// Accepted; the answer comes once Redis has it.
-    Writing(oneshot::Receiver<()>),
+    Writing(oneshot::Receiver<EventId>),
 }
 
 fn out_of(inbox: &Inbox, at: UnixMicros) -> Origin {
@@ -175,7 +176,7 @@ impl Session<'_> {
                 Step::Known(fate) => fate,
                 Step::Refused => Fate::Done,
                 Step::Writing(answered) => match timeout_at(deadline, answered).await {
-                    Ok(Ok(())) => Fate::Done,
+                    Ok(Ok(_)) => Fate::Done,
                     // No room in the outbox, or Redis does not write.
                     _ => tried_again(self.age_of(taken)),
                 },
