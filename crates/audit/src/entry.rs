@@ -62,7 +62,7 @@ pub enum Fact {
     /// The first line of every file.
     File(FileStart),
     /// An event was received.
-    Event(EventFact),
+    Event(Box<EventFact>),
     /// Events that changed nothing, beyond those that have lines of their own.
     Repeats(RepeatsFact),
     /// What became of an event at one node.

@@ -16,7 +16,7 @@ impl Audit {
     pub fn note_idle(&self, about: Option<About>, fact: EventFact) {
         let sort = (fact.source, fact.result, fact.cause);
         if self.common.folds.admit(sort, self.common.started.elapsed()) {
-            self.note(about, Fact::Event(fact));
+            self.note(about, Fact::Event(Box::new(fact)));
         } else {
             self.common.folds.fold(sort, wall_clock(), || fact.event_id);
         }

@@ -293,7 +293,7 @@ impl Hub {
         if ingested.verdict != Verdict::Applied && is_unasked(origin) {
             self.audit.note_idle(about, fact);
         } else {
-            self.audit.note(about, Fact::Event(fact));
+            self.audit.note(about, Fact::Event(Box::new(fact)));
         }
     }
 
@@ -322,7 +322,7 @@ impl Hub {
         if is_unasked(origin) {
             self.audit.note_idle(None, fact);
         } else {
-            self.audit.note(None, Fact::Event(fact));
+            self.audit.note(None, Fact::Event(Box::new(fact)));
         }
         if let Some(left_out) = self.throttles.bad_events.admit(kind, self.now().mono) {
             let event_id = event_id.as_ref().map(EventId::as_str);

@@ -170,7 +170,6 @@ impl Poller {
             when_never_synced: config.says_when_never_synced().to_owned(),
             fleet: link::told(config, shared, now),
             first_rejections: firsts::to_tell(shared, now),
-            ..Poll::default()
         };
         self.sent = Some((now, poll.clone()));
         poll
