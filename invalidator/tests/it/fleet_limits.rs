@@ -42,7 +42,7 @@ pub(crate) struct Sharing {
 }
 
 impl Sharing {
-    /// Polls until it has the key.
+    /// Polls until it has the key and may report.
     pub(crate) fn start(daemon: &Daemon, name: &str) -> Self {
         let mut node = Node::new(daemon, name, &format!("boot-{name}"));
         node.next.fleet = Some(FleetUse::default());
@@ -52,6 +52,7 @@ impl Sharing {
             sharing.poll();
             sharing.key.version != 0
         });
+        wait_until("Redis", || daemon.status()["fleet_limits"]["ledger"] == "open");
         sharing
     }
 
@@ -95,9 +96,15 @@ impl Sharing {
         let call = self.call(subject, takes);
         tokens(&self.send(&call).unwrap())
     }
+
+    /// The same; nothing if it is refused.
+    pub(crate) fn try_take(&mut self, subject: u8, takes: u32) -> Option<f64> {
+        let call = self.call(subject, takes);
+        self.send(&call).ok().map(|answers| tokens(&answers))
+    }
 }
 
-fn bucket(subject: u8) -> FleetBucket {
+pub(crate) fn bucket(subject: u8) -> FleetBucket {
     FleetBucket { subject: vec![subject; 16], limit: 1, rate: 2 }
 }
 

@@ -44,6 +44,32 @@ fn two_daemons_have_one_bucket_and_a_report_counts_once() {
 }
 
 #[test]
+fn the_largest_call_is_answered_in_the_order_of_its_reports_and_counts_once() {
+    let redis = Redis::start(free_port(), &[]);
+    let a = daemon(&redis, "a", "");
+    let mut one = Sharing::start(&a, "n-a");
+    let mut call = one.call(1, 1);
+    let takes = |at: usize| u32::try_from(at % 9 + 1).unwrap();
+    // One bucket twice, in parts of the call that Redis counts at different times.
+    let subject = |at: usize| u8::try_from(at % 255).unwrap();
+    call.reports = (0..256).map(|at| report(subject(at), takes(at), 1_000 + at as u64)).collect();
+    assert!(call.encoded_len() <= push::FLEET_BYTES_MAX);
+    for _ in 0..2 {
+        let answers = one.send(&call).unwrap();
+        assert!(answers.encoded_len() <= push::FLEET_BYTES_MAX);
+        assert_eq!(answers.answers.len(), 256);
+        for (at, answer) in answers.answers.iter().enumerate() {
+            assert_eq!(answer.serial, 1_000 + at as u64);
+            let missing = answer.remaining_us as f64 / 1e6;
+            let twice = takes(0) + takes(255);
+            let most = if subject(at) == 0 { twice } else { takes(at) };
+            assert!(missing <= f64::from(most), "{at}: {missing}");
+            assert!(at == 0 || missing > f64::from(most) - 5.0, "{at}: {missing}");
+        }
+    }
+}
+
+#[test]
 fn a_zero_and_what_lifts_it_begin_the_bucket_anew() {
     let redis = Redis::start(free_port(), &[]);
     let a = daemon(&redis, "a", "");
@@ -100,7 +126,8 @@ fn calls_that_break_a_rule_are_told_which() {
     let before = a.metric("portcullis_poll_auth_failures_total");
     for wrong in [None, Some("Bearer wrong")] {
         let to = connect(&a.socket).unwrap();
-        let sent = exchange_at(FLEET_PATH, to, wrong, &good.encode_to_vec()).unwrap();
+        // Without a body, since nothing of it would be read.
+        let sent = exchange_at(FLEET_PATH, to, wrong, &[]).unwrap();
         assert_eq!(sent, (401, Vec::new()));
     }
     assert_eq!(a.metric("portcullis_poll_auth_failures_total"), before + 2.0);

@@ -57,16 +57,16 @@ impl RedisSource {
     async fn serve_ledger(&self, hub: &Hub, mut link: Link, is_open: &mut bool) -> Lost {
         loop {
             let mut pause = KEY_INTERVAL;
-            match self.agree_on_key(hub, &mut link).await {
-                Ok(()) if !*is_open => {
-                    self.ledger.set_open(Some(link.clone()));
-                    *is_open = true;
-                    if self.ledger.was_open.swap(true, Ordering::Relaxed) {
-                        hub.metrics.ledger.reconnected();
+            match self.find_key(hub, &mut link).await {
+                Ok(found) => {
+                    // In this order: whoever hears of a key reports with it at once.
+                    if !std::mem::replace(is_open, true) {
+                        self.open_ledger(hub, &link);
                     }
-                    info!(source = REDIS, "the fleet's buckets can be reached");
+                    if let Some(key) = found {
+                        hub.fleet_key_agreed(key);
+                    }
                 }
-                Ok(()) => {}
                 Err(error) if ends_connection(&error) => return error.into(),
                 Err(error) => {
                     let what = "Redis does not hand out the key of limits across the fleet";
@@ -83,11 +83,19 @@ impl RedisSource {
         }
     }
 
-    /// Takes over the key that Redis has, or makes one if it has none.
-    async fn agree_on_key(&self, hub: &Hub, link: &mut Link) -> Result<(), RedisError> {
+    fn open_ledger(&self, hub: &Hub, link: &Link) {
+        self.ledger.set_open(Some(link.clone()));
+        if self.ledger.was_open.swap(true, Ordering::Relaxed) {
+            hub.metrics.ledger.reconnected();
+        }
+        info!(source = REDIS, "the fleet's buckets can be reached");
+    }
+
+    /// The key that Redis has, made now if it had none; nothing if a file has it.
+    async fn find_key(&self, hub: &Hub, link: &mut Link) -> Result<Option<HashKey>, RedisError> {
         if hub.relay.is_configured() {
             // A sign of life all the same.
-            return redis::cmd("PING").query_async(link).await;
+            return redis::cmd("PING").query_async::<()>(link).await.map(|()| None);
         }
         let (mut version, mut key) = ([0; 8], [0; 16]);
         if getrandom::fill(&mut version).and_then(|()| getrandom::fill(&mut key)).is_err() {
@@ -98,8 +106,7 @@ impl RedisSource {
         let mut call = self.ledger.key.key(&self.scripts.layout.fleet_key);
         let text: Vec<u8> = call.arg(ours.to_text()).invoke_async(link).await?;
         let strange = || RedisError::from((ErrorKind::Parse, "the fleet's key has another form"));
-        hub.fleet_key_agreed(HashKey::read(&text).ok_or_else(strange)?);
-        Ok(())
+        HashKey::read(&text).map(Some).ok_or_else(strange)
     }
 
     /// Counts the fleet's Envoys once in a while.
