@@ -15,6 +15,8 @@ pub struct DebtMax(u32);
 impl DebtMax {
     /// Ten buckets.
     pub const PERCENT_MAX: u32 = 1_000;
+    /// The most that may be kept.
+    pub const MOST: Self = Self(Self::PERCENT_MAX);
 
     /// Checks the number.
     ///

@@ -1,7 +1,7 @@
 //! What travels between a node, its daemon and Redis: names of buckets, reports, answers, news.
 //!
-//! These are the meanings; how they are written as bytes is the concern of whoever sends them. Time travels as
-//! spans only: how long it will be until a bucket is full.
+//! These are the meanings; how they are written is in [`crate::messages`] (to and from nodes) and [`crate::lines`] (by
+//! Redis). Time travels as spans only: how long it will be until a bucket is full.
 
 use std::fmt;
 
