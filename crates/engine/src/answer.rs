@@ -13,6 +13,7 @@ use super::{Engine, Now, Ticket};
 
 /// What to do with a poll.
 #[derive(Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "it is looked at once and taken apart")]
 pub enum Answer {
     /// Answer it now.
     Batch(Batch),

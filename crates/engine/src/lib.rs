@@ -34,6 +34,7 @@ mod patience;
 mod report;
 mod room;
 mod sent;
+mod sharing;
 mod sources;
 mod subjects;
 mod types;
@@ -82,6 +83,7 @@ use patience::Patience;
 pub use report::{
     Acknowledged, KeyStatus, KeysStatus, NodeStatus, Receipt, Refused, SourceStatus, Status,
 };
+pub use sharing::{FleetLimits, FleetProgress};
 pub use sources::Source;
 use sources::Sources;
 use subjects::Subjects;
@@ -147,6 +149,7 @@ impl Engine {
             position => position,
         };
         let keys_before = self.nodes.keys_version(poll);
+        let fleet = self.nodes.fleet_progress(poll);
         let (ticket, superseded) = self.nodes.arrive(poll, position, now.mono)?;
         self.keys.outrank(poll.keys_version);
         let keys_taken = Some(poll.keys_version).filter(|version| *version != keys_before);
@@ -172,6 +175,7 @@ impl Engine {
             acknowledged,
             refused,
             repaired,
+            fleet,
         })
     }
 

@@ -8,6 +8,7 @@ use model::subject::Subject;
 
 use super::chunk::Chunk;
 use super::sent::Sent;
+use super::sharing::Sharing;
 
 /// Most changes remembered per node that it could not store.
 pub(super) const UNSTORED_MAX: usize = 65_536;
@@ -98,6 +99,8 @@ pub(super) struct Node {
     pub(super) keys_version: u64,
     /// The version of the keys that it was last sent.
     pub(super) keys_sent: u64,
+    /// How it stands to limits that hold for the whole fleet.
+    pub(super) sharing: Sharing,
 }
 
 impl Node {
@@ -131,6 +134,7 @@ impl Node {
             when_never_synced: "".into(),
             keys_version: 0,
             keys_sent: 0,
+            sharing: Sharing::default(),
         }
     }
 

@@ -15,6 +15,7 @@ use super::answer::{Position, millis};
 use super::does::Does;
 use super::node::{Asked, Node, Standing};
 use super::report::NodeStatus;
+use super::sharing::{FleetProgress, Sharing};
 
 /// How long a node that no longer polls is remembered.
 pub const NODE_EXPIRES_AFTER: Duration = Duration::from_secs(10 * 60);
@@ -131,6 +132,7 @@ impl Nodes {
             }
         }
         node.keys_version = poll.keys_version;
+        node.sharing.hear(poll.fleet.as_ref());
         node.takes_extras = poll.takes_extras;
         let takes_packed = poll.packed_form >= PACKED_FORM;
         node.begins_with = node.begins_with.filter(|first| poll.batch < *first);
@@ -254,6 +256,12 @@ impl Nodes {
         self.nodes.get(&key_of(poll)).map_or(0, |node| node.keys_version)
     }
 
+    /// What a poll says of limits that hold for the whole fleet and the node's last one did not.
+    pub(super) fn fleet_progress(&self, poll: &Poll) -> FleetProgress {
+        let before = self.nodes.get(&key_of(poll)).map(|node| &node.sharing);
+        Sharing::progress(before, poll.fleet.as_ref())
+    }
+
     /// The version of the keys that a node was last sent.
     pub(super) fn keys_sent(&self, key: &NodeKey) -> u64 {
         self.nodes.get(key).map_or(0, |node| node.keys_sent)
@@ -313,6 +321,7 @@ impl Nodes {
             idle: node.idle.clone(),
             does: self.does(node, now),
             keys_version: node.keys_version,
+            fleet_limits: node.sharing.status(now.saturating_sub(node.polled_at)),
         };
         self.nodes.iter().map(status).collect()
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::does::Does;
-use super::{Digest, NodeKey};
+use super::{Digest, FleetLimits, NodeKey};
 
 /// Who has applied one change, as far as is known when the waiting ends.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -155,4 +155,7 @@ pub struct NodeStatus {
     pub does: Does,
     /// The version of the keys it has; 0 for none.
     pub keys_version: u64,
+    /// How it stands to limits that hold for the whole fleet; nothing if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet_limits: Option<FleetLimits>,
 }

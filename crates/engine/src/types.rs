@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::warnings::named;
-use super::{Answer, BatchBounds, Change, NodeKey, Source, Ticket};
+use super::{Answer, BatchBounds, Change, FleetProgress, NodeKey, Source, Ticket};
 use crate::Limits;
 
 /// Both clocks, read once by the caller.
@@ -202,6 +202,8 @@ pub struct Polled {
     pub refused: Vec<Refusal>,
     /// How many states the node has found missing in its memory, and put back.
     pub repaired: u64,
+    /// What has changed in how the node stands to limits that hold for the whole fleet.
+    pub fleet: FleetProgress,
 }
 
 /// A step in a node's life.
