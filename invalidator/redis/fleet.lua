@@ -52,7 +52,7 @@ end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
--- What is of another type than it should be reads as nothing, and is written anew.
+-- What is not as this script writes it reads as nothing, and is written anew.
 local known = {}
 for i, value in ipairs(redis.call('MGET', unpack(KEYS))) do
   known[KEYS[i]] = value
@@ -75,8 +75,11 @@ for i = 1, reports do
   local at, id, is_emptied = tonumber(ARGV[arg + 6]), ARGV[arg + 7], ARGV[arg + 8] == '1'
 
   local full, begun_at, begun_id =
-    string.match(known[bucket] or '', '^(%d+) (%d+) (%x+)$')
-  full, begun_at, begun_id = tonumber(full) or now, tonumber(begun_at) or 0, begun_id or NO_EVENT
+    string.match(known[bucket] or '', '^(%d+) (%d+) ([0-9a-f]+)$')
+  full, begun_at = tonumber(full), tonumber(begun_at)
+  if not (is_whole(full) and is_whole(begun_at) and #begun_id == 16) then
+    full, begun_at, begun_id = now, 0, NO_EVENT
+  end
   -- No instant lies further ahead than bucket and debt, whatever has become of the clock.
   full = math.min(math.max(full, now), now + cap)
 
