@@ -8,12 +8,13 @@
 mod inbox;
 mod ingest;
 mod keeping;
+mod limits;
 mod record;
 pub mod replay;
 mod source;
 
 pub use ingest::Accepted;
-pub use source::{Asked, Daemons, Replica, Running, Source};
+pub use source::{Asked, Counted, Counting, Daemons, Ledger, Replica, Running, Source};
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,7 @@ use crate::fence::Called;
 use crate::intake::{Clock, EventKeys, Intake, SourceKind};
 use crate::metrics::Metrics;
 use crate::overview::{Overview, Reports};
+use crate::relay::Relay;
 use crate::throttles::Throttles;
 
 /// What a hub is made of.
@@ -82,6 +84,10 @@ pub struct Hub {
     replica: Option<Arc<dyn Replica>>,
     /// That of the one source that has one.
     fleet: Option<Arc<dyn Daemons>>,
+    /// That of the one source that has one.
+    ledger: Option<Arc<dyn Ledger>>,
+    /// What nodes are told of the fleet's buckets.
+    pub relay: Relay,
     called: Called,
     subject_pace: SubjectPace,
 }
@@ -105,6 +111,8 @@ impl Hub {
             throttles: Throttles::default(),
             replica: sources.iter().find_map(|source| source.replica()),
             fleet: sources.iter().find_map(|source| source.fleet()),
+            ledger: sources.iter().find_map(|source| source.ledger()),
+            relay: Relay::default(),
             called,
             sources,
             subject_pace: SubjectPace::default(),
@@ -158,6 +166,12 @@ impl Hub {
         self.fleet.as_deref()
     }
 
+    /// What keeps the fleet's buckets; nothing if there is no such source.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&dyn Ledger> {
+        self.ledger.as_deref()
+    }
+
     /// How this daemon is called among others.
     #[must_use]
     pub fn called(&self) -> &Called {
@@ -203,7 +217,9 @@ impl Hub {
         let reports = self.intake.kinds().filter(|kind| kind.reports).map(report).collect();
         let engine = self.engine().status(now);
         let (store, audit) = (self.keeper.status(), self.audit.status());
-        Overview { engine, reports: Reports(reports), store, audit }
+        let is_open = self.ledger().map(|ledger| ledger.is_open());
+        let fleet_limits = self.relay.status(is_open, now.mono);
+        Overview { engine, reports: Reports(reports), fleet_limits, store, audit }
     }
 
     /// All metrics, as they are now.
@@ -221,6 +237,7 @@ impl Hub {
     /// have stopped polling since the last call.
     pub fn sweep(&self) -> Vec<NodeKey> {
         let now = self.now();
+        self.relay.sweep(now.mono);
         let mut engine = self.engine();
         let swept = engine.sweep(now);
         let age = engine.sources_age(now);

@@ -20,6 +20,7 @@ pub mod intake;
 pub mod log;
 pub mod metrics;
 pub mod overview;
+pub mod relay;
 pub mod restore;
 pub mod server;
 pub mod source;

@@ -3,7 +3,9 @@
 mod callers;
 mod config;
 mod durable;
+mod fleet;
 mod intake;
+mod keys;
 mod repaired;
 #[cfg(test)]
 mod tests;
@@ -24,13 +26,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use signing::Validity;
 use store::Meters;
 
 use crate::intake::Refusal;
 use crate::overview::Overview;
+use crate::relay::Uncounted;
 pub use callers::{AccessMetrics, Bound, ConnectionMetrics};
 pub use config::ConfigMetrics;
+pub use fleet::{CallResult, FleetMetrics};
 pub use intake::IntakeMetrics;
 pub use repaired::Repaired;
 
@@ -119,6 +122,8 @@ pub struct Metrics {
     pub access: AccessMetrics,
     /// The API's certificates.
     pub tls: TlsMetrics,
+    /// Limits across the fleet.
+    pub fleet: FleetMetrics,
 }
 
 /// Where a source registers metrics of its own.
@@ -182,6 +187,7 @@ impl Metrics {
             config: ConfigMetrics::default(),
             access: AccessMetrics::default(),
             tls: TlsMetrics::default(),
+            fleet: FleetMetrics::default(),
         };
         metrics.register_counters();
         metrics.intake.register(&mut metrics.registry);
@@ -193,6 +199,7 @@ impl Metrics {
         metrics.config.register(&mut metrics.registry);
         metrics.access.register(&mut metrics.registry);
         metrics.tls.register(&mut metrics.registry);
+        metrics.fleet.register(&mut metrics.registry, &Uncounted::NAMES);
         for kind in Refusal::kinds() {
             drop(metrics.events_refused.get_or_create(&KindLabel { kind }));
         }
@@ -241,36 +248,6 @@ impl Metrics {
         r.register("source_connected", help, self.source_connected.clone());
         let help = "Since a source was last known to work";
         r.register("source_age_seconds", help, self.source_age.clone());
-    }
-
-    fn register_keys(&mut self) {
-        let r = &mut self.registry;
-        let help = "Times that a changed keys file was read";
-        r.register("keys_reloads", help, self.keys_reloads.clone());
-        let help = "Times that a changed keys file could not be used";
-        r.register("keys_reload_failures", help, self.keys_reload_failures.clone());
-        let help = "1 while the keys file as it is now is not in force";
-        r.register("keys_file_broken", help, self.keys_file_broken.clone());
-        let help = "Keys that compete with more others than nodes try by default";
-        r.register("keys_crowded", help, self.keys_crowded.clone());
-        r.register("keys", "Signing keys by validity", self.keys.clone());
-        let help = "1 if a node has the keys in force";
-        r.register("node_keys_current", help, self.node_keys_current.clone());
-    }
-
-    /// Counts a changed keys file that was read.
-    pub fn keys_reloaded(&self) {
-        self.keys_reloads.inc();
-    }
-
-    /// Sets how many keys compete with more others than nodes try by default.
-    pub fn keys_crowded(&self, count: usize) {
-        self.keys_crowded.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Counts a changed keys file that could not be used.
-    pub fn keys_reload_failed(&self) {
-        self.keys_reload_failures.inc();
     }
 
     /// Counts an event: `applied`, `duplicate`, `stale` or `refused`.
@@ -332,6 +309,7 @@ impl Metrics {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.set_gauges(&overview.engine);
         self.set_store_gauges(&overview.store);
+        self.fleet.set(&overview.fleet_limits, &overview.engine);
         measure();
         let mut out = String::new();
         prometheus_client::encoding::text::encode(&mut out, &self.registry)?;
@@ -362,24 +340,6 @@ impl Metrics {
             if let Some(age_ms) = source.age_ms {
                 self.source_age.get_or_create(&label).set(seconds(age_ms));
             }
-        }
-    }
-}
-
-impl Metrics {
-    fn set_keys_gauges(&self, status: &Status) {
-        self.node_keys_current.clear();
-        let Some(keys) = &status.keys else { return };
-        self.keys_file_broken.set(keys.failure.is_some().into());
-        for state in Validity::ALL.map(Validity::as_str) {
-            let count = keys.keys.iter().filter(|key| key.state == state).count();
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.keys.get_or_create(&StateLabel { state }).set(count);
-        }
-        for node in status.nodes.iter().filter(|node| node.connected) {
-            let labels = NodeLabels { node: node.node.clone(), boot_id: node.boot_id.clone() };
-            let current = (node.keys_version == keys.version).into();
-            self.node_keys_current.get_or_create(&labels).set(current);
         }
     }
 }

@@ -7,6 +7,8 @@ use audit::AuditStatus;
 use engine::Status;
 use store::StoreStatus;
 
+use crate::relay::RelayStatus;
+
 /// What each part says of itself.
 #[derive(Clone, Debug, Serialize)]
 pub struct Overview {
@@ -16,6 +18,8 @@ pub struct Overview {
     /// What sources say of themselves, each as a member of its name.
     #[serde(flatten)]
     pub reports: Reports,
+    /// Limits across the fleet.
+    pub fleet_limits: RelayStatus,
     /// What is kept on the disk.
     pub store: StoreStatus,
     /// What is noted for whoever asks later.

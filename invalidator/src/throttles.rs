@@ -17,6 +17,8 @@ pub struct Throttles {
     pub forbidden: Throttle,
     /// Polls that break the protocol.
     pub malformed_polls: Throttle,
+    /// What is said of limits across the fleet, by what it is.
+    pub fleet_limits: ByName,
     /// Polls of nodes for which there is no room.
     pub nodes_refused: Throttle,
     /// Lines in the audit log about strangers who were not let in at the API.

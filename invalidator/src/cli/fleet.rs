@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use engine::Does;
 
-use super::show::{count, span_ms, table};
+use super::show::{count, fleet_limits, span_ms, table};
 use crate::wire::{DaemonState, Envoy, Everywhere, Fleet, FleetDaemon, Missing};
 
 /// The whole of `GET /v1/fleet`: a row for each Envoy, and for each daemon without one.
@@ -20,16 +20,26 @@ pub(super) fn nodes(fleet: &Fleet) -> String {
         "NODE IS",
         "BEHIND",
         "DOES NOW",
+        "FLEET LIMITS",
     ];
     let rows = fleet.daemons.iter().flat_map(rows);
-    let mut out = table(std::iter::once(header.map(str::to_owned)).chain(rows).collect());
+    let rows: Vec<_> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
+    let mut envoys = fleet.daemons.iter().flat_map(|one| &one.said.envoys);
+    let mut out = match envoys.any(|envoy| envoy.fleet_limits.is_some()) {
+        true => table(rows),
+        false => table(without_last(rows)),
+    };
     for name in &fleet.equal_names {
         let _ = writeln!(out, "EQUAL NAMES: more than one live daemon is called {name}");
     }
     out
 }
 
-fn rows(one: &FleetDaemon) -> Vec<[String; 9]> {
+fn without_last(rows: Vec<[String; 10]>) -> Vec<[String; 9]> {
+    rows.into_iter().map(|[a, b, c, d, e, f, g, h, i, _]| [a, b, c, d, e, f, g, h, i]).collect()
+}
+
+fn rows(one: &FleetDaemon) -> Vec<[String; 10]> {
     let stream = match (&one.said.read, one.behind_ms) {
         (None, _) => "not read yet".to_owned(),
         (Some(_), Some(0)) => "up to date".to_owned(),
@@ -43,24 +53,25 @@ fn rows(one: &FleetDaemon) -> Vec<[String; 9]> {
         (DaemonState::Unreadable, _) => "UNREADABLE".to_owned(),
     };
     let region = one.said.region.clone().unwrap_or_else(|| "-".to_owned());
-    let row = |node: [String; 5]| {
-        let [name, boot, is, behind, does] = node;
+    let row = |node: [String; 6]| {
+        let [name, boot, is, behind, does, limits] = node;
         let (daemon, region) = (one.said.name.clone(), region.clone());
-        [daemon, region, state.clone(), stream.clone(), name, boot, is, behind, does]
+        [daemon, region, state.clone(), stream.clone(), name, boot, is, behind, does, limits]
     };
     let mut rows: Vec<_> =
         one.said.envoys.iter().map(|envoy| row(cells(envoy, one.state))).collect();
     if rows.is_empty() {
-        rows.push(row(["(none)", "-", "-", "-", "-"].map(str::to_owned)));
+        rows.push(row(["(none)", "-", "-", "-", "-", "-"].map(str::to_owned)));
     }
     if one.said.envoys_left_out > 0 {
         let more = format!("(and {} more)", one.said.envoys_left_out);
-        rows.push(row([more, "-".into(), "-".into(), "-".into(), "-".into()]));
+        let [boot, is, behind, does, limits] = ["-"; 5].map(str::to_owned);
+        rows.push(row([more, boot, is, behind, does, limits]));
     }
     rows
 }
 
-fn cells(envoy: &Envoy, daemon: DaemonState) -> [String; 5] {
+fn cells(envoy: &Envoy, daemon: DaemonState) -> [String; 6] {
     let (is, does) = match (daemon, envoy.connected, envoy.synced) {
         // Nobody says anything of it now.
         (DaemonState::Gone | DaemonState::Unreadable, _, _) => ("not known", "not known"),
@@ -69,7 +80,11 @@ fn cells(envoy: &Envoy, daemon: DaemonState) -> [String; 5] {
         (_, true, true) => ("connected", does(envoy.does)),
     };
     let boot = envoy.boot_id.chars().take(12).collect();
-    [envoy.node.clone(), boot, is.to_owned(), envoy.lag.to_string(), does.to_owned()]
+    let limits = match (daemon, envoy.connected) {
+        (DaemonState::Live, true) => fleet_limits(envoy.fleet_limits),
+        _ => "not known".to_owned(),
+    };
+    [envoy.node.clone(), boot, is.to_owned(), envoy.lag.to_string(), does.to_owned(), limits]
 }
 
 fn does(does: Does) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use engine::{Overruling, Refused};
+use engine::{FleetLimits, Overruling, Refused};
 use serde_json::Value;
 
 use crate::wire::{Problem, Published};
@@ -124,13 +124,23 @@ pub(super) fn status(json: &Value) -> String {
     if let Some(keys) = json.get("keys").filter(|keys| keys.is_object()) {
         out.push_str(&keys_line(keys, nodes));
     }
+    if let Some(limits) = json.get("fleet_limits").filter(|limits| text(limits, "ledger") != "none")
+    {
+        out.push_str(&fleet_limits_line(limits, nodes));
+    }
     if nodes.is_empty() {
         out.push_str("nodes    none: no Envoy has polled yet\n");
         return out;
     }
-    let header = ["NODE", "BOOT", "STATE", "APPLIED", "BEHIND", "LAST POLL", "REFUSED"];
+    let header =
+        ["NODE", "BOOT", "STATE", "APPLIED", "BEHIND", "LAST POLL", "REFUSED", "FLEET LIMITS"];
     let rows = nodes.iter().map(node_row);
-    out.push_str(&table(std::iter::once(header.map(str::to_owned)).chain(rows).collect()));
+    let rows: Vec<_> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
+    let is_shared = nodes.iter().any(|node| node.get("fleet_limits").is_some());
+    out.push_str(&match is_shared {
+        true => table(rows),
+        false => table(without_last(rows)),
+    });
     out
 }
 
@@ -193,6 +203,33 @@ fn keys_line(keys: &Value, nodes: &[Value]) -> String {
     line
 }
 
+/// Whether the fleet's buckets can be reached, and which connected nodes do not name them with the fleet's key.
+fn fleet_limits_line(limits: &Value, nodes: &[Value]) -> String {
+    let mut line = match text(limits, "ledger") {
+        "unused" => return String::new(),
+        "open" => "limits   the fleet's buckets can be reached".to_owned(),
+        _ => "limits   the fleet's buckets CANNOT BE REACHED: on_loss holds".to_owned(),
+    };
+    match number(limits, "nodes") {
+        0 => {}
+        known => {
+            let _ = write!(line, ", {} in the fleet", count_u64(known, "node"));
+        }
+    }
+    let version = number(limits, "key_version");
+    let lacks = |node: &&Value| {
+        let has = node.pointer("/fleet_limits/key_version").and_then(Value::as_u64);
+        let connected = node.get("connected") == Some(&Value::Bool(true));
+        connected && version > 0 && has.is_some_and(|has| has != version)
+    };
+    let lacking: Vec<_> = nodes.iter().filter(lacks).map(|node| text(node, "node")).collect();
+    if !lacking.is_empty() {
+        let _ = write!(line, "; the key is NOT YET on {}", lacking.join(", "));
+    }
+    line.push('\n');
+    line
+}
+
 /// A list of keys.
 pub(super) fn keys(keys: &[Value]) -> String {
     if keys.is_empty() {
@@ -218,7 +255,7 @@ pub(super) fn keys(keys: &[Value]) -> String {
     table(std::iter::once(header.map(str::to_owned)).chain(rows).collect())
 }
 
-fn node_row(node: &Value) -> [String; 7] {
+fn node_row(node: &Value) -> [String; 8] {
     let connected = node.get("connected").and_then(Value::as_bool).unwrap_or_default();
     let synced = node.get("synced").and_then(Value::as_bool).unwrap_or_default();
     let state = match (connected, synced) {
@@ -234,7 +271,36 @@ fn node_row(node: &Value) -> [String; 7] {
         number(node, "lag").to_string(),
         format!("{} ago", span_ms(number(node, "staleness_ms"))),
         number(node, "refused").to_string(),
+        fleet_limits(
+            node.get("fleet_limits").and_then(|said| serde_json::from_value(said.clone()).ok()),
+        ),
     ]
+}
+
+/// How a node stands to limits that hold for the whole fleet.
+pub(super) fn fleet_limits(said: Option<FleetLimits>) -> String {
+    let Some(FleetLimits { cut_off_ms, behind, given_up, .. }) = said else {
+        return "-".to_owned();
+    };
+    let mut cell = match cut_off_ms {
+        Some(for_ms) => format!("CUT OFF for {}", span_ms(for_ms)),
+        None => "shared".to_owned(),
+    };
+    if behind > 0 {
+        let _ = write!(cell, ", Redis had less {}", count_u64(behind, "time"));
+    }
+    if given_up > 0 {
+        let _ = write!(cell, ", gave up {}", count_u64(given_up, "token"));
+    }
+    cell
+}
+
+fn count_u64(number: u64, noun: &str) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), noun)
+}
+
+fn without_last(rows: Vec<[String; 8]>) -> Vec<[String; 7]> {
+    rows.into_iter().map(|[a, b, c, d, e, f, g, _]| [a, b, c, d, e, f, g]).collect()
 }
 
 /// Columns padded to their widest cell.

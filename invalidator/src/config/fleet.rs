@@ -1,4 +1,6 @@
-//! `[fleet]`: how this daemon is called among others that are on the same Redis.
+//! `[fleet]`: how this daemon is called among others that are on the same Redis, and the key that all of them share.
+
+use std::path::PathBuf;
 
 use model::push::{NODE_NAME_RULE, is_node_name};
 use model::violation::Violation;
@@ -15,16 +17,19 @@ const NAMELESS: &str = "unnamed";
 pub(super) struct RawFleet {
     name: Option<String>,
     region: Option<String>,
+    key_file: Option<PathBuf>,
 }
 
 impl RawFleet {
-    pub(super) fn check(self) -> Result<Called, Violation> {
+    /// The name, and the file of the key if there is one: that is read when the daemon starts.
+    pub(super) fn check(self) -> Result<(Called, Option<PathBuf>), Violation> {
         let good = |field: &str, word: Option<String>| match word {
             Some(word) if !is_node_name(&word) => Err(Violation::new(field, NODE_NAME_RULE)),
             word => Ok(word),
         };
         let name = good("fleet.name", self.name)?.unwrap_or_else(host_name);
-        Ok(Called { name, region: good("fleet.region", self.region)? })
+        let region = good("fleet.region", self.region)?;
+        Ok((Called { name, region }, self.key_file))
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Config {
     pub dead_letters: deadletter::Bounds,
     /// How this daemon is called among others.
     pub called: Called,
+    /// The file of the key that the whole fleet names subjects with, if it is not to be found in Redis.
+    pub fleet_key_file: Option<PathBuf>,
 }
 
 /// `[api]`

@@ -111,9 +111,10 @@ impl RawConfig {
         let log = kept(self.log.check(), &mut errors);
         let events = kept(self.events.check(), &mut errors);
         let dead_letters = kept(self.dead_letters.check(), &mut errors);
-        let called = kept(self.fleet.check(), &mut errors);
+        let fleet = kept(self.fleet.check(), &mut errors);
         let keys_file = self.keys.map(|keys| keys.file);
         let all = || {
+            let (called, fleet_key_file) = fleet?;
             Some(Config {
                 api: api?,
                 poll: poll?,
@@ -125,7 +126,8 @@ impl RawConfig {
                 keys_file,
                 events: events?,
                 dead_letters: dead_letters?,
-                called: called?,
+                called,
+                fleet_key_file,
             })
         };
         // What is missing has left its error.

@@ -23,6 +23,7 @@ use super::prepare::witness_of;
 use crate::config::{Config, Listen};
 use crate::intake::load_keys;
 use crate::metrics::Metrics;
+use crate::relay;
 
 /// What is in `store.directory`, besides the audit log.
 const FILES: [&str; 4] =
@@ -41,6 +42,9 @@ pub fn check(config: Config, while_running: bool) -> Vec<Violation> {
     }
     if let Some(file) = &config.events.keys_file {
         note(Reading::of(file, load_keys).keys.map(drop));
+    }
+    if let Some(file) = &config.fleet_key_file {
+        note(Reading::of(file, relay::load).keys.map(drop));
     }
     if let Some(files) = &config.api.tls {
         note(files.load().map(drop));

@@ -25,6 +25,7 @@ use crate::config::{Api, Config, Limits, Poll};
 use crate::hub::{Contents, Hub, Source};
 use crate::intake::{Events, Intake, Signatures, load_keys};
 use crate::metrics::Metrics;
+use crate::relay;
 use crate::restore::Restore;
 
 /// How much later than due a node's next poll may be before the node counts as gone.
@@ -66,6 +67,8 @@ impl Prepared {
             config.keys_file.map(|path| KeysFile::read(path, keys::load)).transpose()?;
         let publishers = config.events.keys_file.clone();
         let publishers = publishers.map(|path| KeysFile::read(path, load_keys)).transpose()?;
+        let fleet_key = config.fleet_key_file.clone();
+        let fleet_key = fleet_key.map(|path| KeysFile::read(path, relay::load)).transpose()?;
         let tls = config.api.tls.clone();
         let tls = tls.map(|files| Tls::start(files, metrics.tls.clone())).transpose()?;
         let intake = intake_of(config.events, &metrics);
@@ -98,6 +101,11 @@ impl Prepared {
         if let Some(file) = publishers {
             let task = file.watch(move |keys| to.event_keys_read(keys));
             parts.aborted((Stage::Lookouts, "keys of publishers"), task);
+        }
+        let to = Arc::clone(&hub);
+        if let Some(file) = fleet_key {
+            let task = file.watch(move |key| to.fleet_key_read(key));
+            parts.aborted((Stage::Lookouts, "fleet's key"), task);
         }
         Ok(Self { hub, epoch, api: config.api, poll: config.poll, limits: config.limits, tls })
     }

@@ -26,6 +26,8 @@ use crate::source;
 
 /// Connections beyond the requests and nodes that the limits allow: probes, scrapes, reconnects.
 const CONNECTIONS_SPARE: usize = 64;
+/// Connections for the reports of one node, beside its polls: one for each worker that has something to report.
+const CONNECTIONS_FOR_REPORTS: usize = 8;
 
 /// What can change while the daemon runs, and what asks for it.
 pub(super) struct Changeable {
@@ -43,8 +45,10 @@ pub(super) async fn start(
 ) -> Result<(), DaemonError> {
     let Prepared { hub, epoch, api, poll, limits, tls } = prepared;
     let twice = |number: usize| number.saturating_mul(2).saturating_add(CONNECTIONS_SPARE);
+    let nodes = limits.engine.nodes_max;
+    let of_nodes = twice(nodes).saturating_add(nodes.saturating_mul(CONNECTIONS_FOR_REPORTS));
     let (api_connections, poll_connections) =
-        files::make_room(twice(limits.api_requests_max), twice(limits.engine.nodes_max));
+        files::make_room(twice(limits.api_requests_max), of_nodes);
     // The polls' door opens first: readiness is asked for at the other one.
     start_polls(&hub, &poll, poll_connections, parts).await?;
     let listener = tcp("api.listen", api.listen)?;

@@ -41,6 +41,7 @@ pub fn registration(
         lag: node.lag,
         staleness_ms: node.staleness_ms,
         does: node.does,
+        fleet_limits: node.fleet_limits,
     };
     Registration {
         name: called.name.clone(),
@@ -107,6 +108,17 @@ impl Members {
             *times = times.saturating_add(1);
         }
         times.into_iter().filter(|(_, times)| *times > 1).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// How many Envoys poll a live daemon, as these have said.
+    #[must_use]
+    pub fn live_envoys(&self) -> usize {
+        let live = self.daemons.iter().filter(|one| one.state == DaemonState::Live);
+        let polls = |one: &FleetDaemon| {
+            let known = one.said.envoys.iter().filter(|envoy| envoy.connected).count();
+            known.saturating_add(one.said.envoys_left_out)
+        };
+        live.map(polls).fold(0, usize::saturating_add)
     }
 
     /// As the API shows them.

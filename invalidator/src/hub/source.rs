@@ -19,6 +19,7 @@ use super::Hub;
 use crate::fence::{Members, Tally};
 use crate::intake::SourceKind;
 use crate::overview::Report;
+use crate::relay::Uncounted;
 
 /// A source at work.
 pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -44,6 +45,9 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// The daemons that are connected with this one here; nothing if none can be. The hub asks the first that
     /// there is.
     fn fleet(&self) -> Option<Arc<dyn Daemons>>;
+
+    /// What keeps the fleet's buckets, if that is here. The hub asks the first that there is.
+    fn ledger(&self) -> Option<Arc<dyn Ledger>>;
 
     /// The inboxes that events come out of here, each with what its publisher may do.
     fn inboxes(&self) -> &[Inbox];
@@ -95,3 +99,19 @@ pub struct Asked {
     /// Rings when more is.
     pub news: watch::Receiver<()>,
 }
+
+/// The fleet's buckets, kept in one place for all daemons.
+pub trait Ledger: fmt::Debug + Send + Sync {
+    /// Counts reports, each once however often it comes, and answers in their order. Either all are answered or none;
+    /// without an answer there is no telling which of them were counted. Whoever does not wait for the answer drops it.
+    fn count(&self, reports: Vec<fleet::wire::Report>) -> Counting<'_>;
+
+    /// Whether there is a connection.
+    fn is_open(&self) -> bool;
+}
+
+/// Reports that are being counted.
+pub type Counting<'a> = Pin<Box<dyn Future<Output = Counted> + Send + 'a>>;
+
+/// The answers to reports, in the order of these, or why there are none.
+pub type Counted = Result<Vec<fleet::wire::Answer>, Uncounted>;

@@ -1,35 +1,36 @@
 //! The door for Envoys: `POST /v1/poll`, authenticated, held until there is something to say.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
 use engine::{Answer, PollError, Polled, Progress, SentChunk, Ticket};
-use model::push::{self, Batch, CONTENT_TYPE, Message, POLL_BYTES_MAX, Poll};
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
-use tokio::time::{Instant, sleep_until};
+use model::push::{self, Batch, CONTENT_TYPE, FleetUse, Message, POLL_BYTES_MAX, Poll};
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::body;
 use super::problem::Problem;
+use super::reports::{OfNode, ReportState, report};
 use super::seats::Place;
+use super::secret::{NodeSecret, unauthorized};
 use crate::hub::Hub;
 
 /// What the handlers need.
 #[derive(Clone)]
 struct PollState {
     hub: Arc<Hub>,
-    /// Compared as digests: of equal length whatever is presented.
-    secret: Arc<[u8]>,
+    secret: NodeSecret,
     hold: Duration,
     stop: CancellationToken,
 }
@@ -41,17 +42,22 @@ pub fn router(
     hold: Duration,
     stop: CancellationToken,
 ) -> Router {
-    let secret = Sha256::digest(secret.expose_secret()).as_slice().into();
+    let secret = NodeSecret::new(secret);
+    let reports = Router::new()
+        .route(push::FLEET_PATH, post(report))
+        .with_state(ReportState::new(Arc::clone(&hub), secret.clone()));
     Router::new()
         .route(push::PATH, post(poll))
         .with_state(PollState { hub, secret, hold, stop })
+        .merge(reports)
         .layer(map_response(only_nodes_stay))
 }
 
-/// Ends a connection after anything but an answered poll: who is not a node must not keep nodes
-/// out by staying connected.
+/// Ends a connection after anything but an answered poll, or what is said to a node's reports: who is not a node must
+/// not keep nodes out by staying connected.
 async fn only_nodes_stay(mut response: Response) -> Response {
-    if response.status() != StatusCode::OK {
+    let is_of_node = response.extensions().get::<OfNode>().is_some();
+    if response.status() != StatusCode::OK && !is_of_node {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -61,19 +67,13 @@ async fn only_nodes_stay(mut response: Response) -> Response {
 struct Held {
     hub: Arc<Hub>,
     ticket: Ticket,
+    /// What its node says of limits across the fleet, if it has any.
+    fleet: Option<FleetUse>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.hub.engine().release(&self.ticket);
-    }
-}
-
-impl PollState {
-    fn is_authentic(&self, headers: &HeaderMap) -> bool {
-        let presented = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-        let token = presented.and_then(|value| value.strip_prefix(b"Bearer "));
-        token.is_some_and(|token| Sha256::digest(token).as_slice().ct_eq(&self.secret).into())
     }
 }
 
@@ -83,7 +83,7 @@ async fn poll(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    if !state.is_authentic(&headers) {
+    if !state.secret.is_shown(&headers) {
         return unauthorized(&state.hub);
     }
     let poll = match body::read(body, POLL_BYTES_MAX).await {
@@ -113,34 +113,62 @@ async fn poll(
 
 async fn answer(state: PollState, poll: Poll) -> Result<(Ticket, Batch), Problem> {
     // Subscribed before the first look, so that no change in between is missed.
-    let mut changes = state.hub.changes();
+    let mut bells = Bells { changes: state.hub.changes(), news: state.hub.relay.news() };
     let polled = state.hub.engine().poll(&poll, state.hub.now());
     let polled = polled.map_err(|error| refuse(&state.hub, error))?;
     note(&state.hub, &poll, &polled);
-    let batch = match polled.answer {
-        Answer::Batch(batch) => return Ok((polled.ticket, batch)),
+    let mut batch = match polled.answer {
+        Answer::Batch(batch) => batch,
         Answer::Hold => {
             let ticket = polled.ticket.clone();
-            let held = Held { hub: Arc::clone(&state.hub), ticket };
-            let deadline = Instant::now() + state.hold;
-            loop {
-                tokio::select! {
-                    // The sender lives in `hub`, so this cannot fail.
-                    _ = changes.changed() => {}
-                    () = sleep_until(deadline) => break held.heartbeat(),
-                    () = state.stop.cancelled() => break held.heartbeat(),
-                }
-                let answer = held.hub.engine().recheck(&held.ticket, held.hub.now());
-                if let Answer::Batch(batch) = answer {
-                    break batch;
-                }
-            }
+            let held = Held { hub: Arc::clone(&state.hub), ticket, fleet: poll.fleet };
+            held.wait(&mut bells, Instant::now() + state.hold, &state.stop).await
         }
     };
+    if let Some(has) = &poll.fleet {
+        let hub = &state.hub;
+        let given = hub.relay.fill(&mut batch, &polled.ticket.key, has, hub.now().mono);
+        hub.metrics.fleet.gave(given);
+    }
     Ok((polled.ticket, batch))
 }
 
+/// What wakes a poll that is held.
+struct Bells {
+    changes: watch::Receiver<()>,
+    /// News of buckets of the fleet.
+    news: watch::Receiver<()>,
+}
+
 impl Held {
+    /// Until there is something to say: a change at once, and news of the fleet's buckets once they are due.
+    async fn wait(&self, bells: &mut Bells, deadline: Instant, stop: &CancellationToken) -> Batch {
+        loop {
+            let now = self.hub.now().mono;
+            let relay = &self.hub.relay;
+            let due = self.fleet.as_ref().and_then(|has| relay.due(&self.ticket.key, has, now));
+            let is_due = async {
+                match due {
+                    Some(at) => sleep(at.saturating_sub(now)).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                // Both senders live in `hub`, so this cannot fail.
+                _ = bells.changes.changed() => {}
+                () = stop.cancelled() => return self.heartbeat(),
+                () = is_due => return self.heartbeat(),
+                _ = bells.news.changed(), if self.fleet.is_some() && due.is_none() => continue,
+                () = sleep_until(deadline) => return self.heartbeat(),
+            }
+            let answer = self.hub.engine().recheck(&self.ticket, self.hub.now());
+            if let Answer::Batch(batch) = answer {
+                return batch;
+            }
+        }
+    }
+
     fn heartbeat(&self) -> Batch {
         self.hub.engine().heartbeat(&self.ticket, self.hub.now())
     }
@@ -149,6 +177,10 @@ impl Held {
 /// Counts, logs and passes on what a poll has brought.
 fn note(hub: &Hub, poll: &Poll, polled: &Polled) {
     hub.record_poll(poll, polled);
+    if poll.fleet.is_some() {
+        hub.relay.takes_part(hub.now().mono);
+    }
+    hub.note_fleet_progress(&polled.ticket.key, &polled.fleet);
     let (node, boot_id) = (&poll.node, &poll.boot_id);
     match polled.progress {
         Some(Progress::Started) => info!(node, boot_id, "node starts with a snapshot"),
@@ -199,14 +231,4 @@ fn refuse(hub: &Hub, error: PollError) -> Problem {
 
 fn malformed(field: &str, rule: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "malformed", "The poll breaks a rule").broken(field, rule)
-}
-
-/// Says nothing but that it is not welcome.
-fn unauthorized(hub: &Hub) -> Response {
-    hub.metrics.poll_auth_failure();
-    if let Some(left_out) = hub.throttles.wrong_secrets.admit(hub.now().mono) {
-        warn!(left_out, "poll with a missing or wrong secret");
-    }
-    let challenge: (HeaderName, &str) = (header::WWW_AUTHENTICATE, "Bearer");
-    (StatusCode::UNAUTHORIZED, [challenge]).into_response()
 }

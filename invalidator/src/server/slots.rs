@@ -31,7 +31,7 @@ pub(super) struct Slots {
 
 impl Slots {
     pub(super) fn new(places: Places) -> Self {
-        let pool = || Arc::new(Pool { places, taken: Mutex::default() });
+        let pool = || Arc::new(Pool::new(places));
         Self { publishing: [pool(), pool()], other: [pool(), pool()] }
     }
 
@@ -49,8 +49,9 @@ impl Slots {
     }
 }
 
+/// The places of one lane.
 #[derive(Debug)]
-struct Pool {
+pub(super) struct Pool {
     places: Places,
     taken: Mutex<Taken>,
 }
@@ -62,11 +63,16 @@ struct Taken {
 }
 
 impl Pool {
+    pub(super) fn new(places: Places) -> Self {
+        Self { places, taken: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(self: &Arc<Self>, caller: &Arc<str>) -> Result<Slot, Bound> {
+    /// See [`Slots::take`]; `caller` is a name that stands for one caller.
+    pub(super) fn take(self: &Arc<Self>, caller: &Arc<str>) -> Result<Slot, Bound> {
         let mut taken = self.lock();
         let free = self.places.all.saturating_sub(taken.all);
         let own = taken.by_caller.get(caller).map_or(0, |own| own.get());

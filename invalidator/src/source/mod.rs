@@ -11,7 +11,7 @@ use std::sync::Arc;
 use model::violation::Violation;
 use serde::Deserialize;
 
-pub use crate::hub::{Daemons, Replica, Running, Source};
+pub use crate::hub::{Daemons, Ledger, Replica, Running, Source};
 use crate::intake::SourceKind;
 use crate::metrics::SourceMeters;
 pub use crate::overview::Report;

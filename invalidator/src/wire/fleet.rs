@@ -1,6 +1,6 @@
 //! All daemons on one Redis, and whether all of their Envoys enforce an event.
 
-use engine::Does;
+use engine::{Does, FleetLimits};
 use serde::{Deserialize, Serialize};
 
 /// What a daemon says of itself in Redis, about once a second.
@@ -47,6 +47,9 @@ pub struct Envoy {
     pub staleness_ms: u64,
     /// What it does with requests.
     pub does: Does,
+    /// How it stands to limits that hold for the whole fleet; nothing if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet_limits: Option<FleetLimits>,
 }
 
 /// The answer of `GET /v1/fleet`.

@@ -16,6 +16,7 @@ mod cli;
 mod connections;
 mod documents;
 mod fleet;
+mod fleet_limits;
 mod harness;
 mod intake;
 mod keys;

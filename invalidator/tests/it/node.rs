@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use model::push::batch::Kind;
-use model::push::{Batch, Message, Poll};
+use model::push::{self, Batch, Message, Poll};
 use model::state::State;
 use model::subject::Subject;
 use signing::key::KeySet;
@@ -19,8 +19,18 @@ use crate::harness::{Daemon, SECRET, wait_until};
 
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Sends a request; the answer's status and body.
+/// Sends a poll; the answer's status and body.
 pub(crate) fn exchange(
+    stream: impl Read + Write,
+    authorization: Option<&str>,
+    body: &[u8],
+) -> std::io::Result<(u16, Vec<u8>)> {
+    exchange_at(push::PATH, stream, authorization, body)
+}
+
+/// Sends a request to the door for nodes; the answer's status and body.
+pub(crate) fn exchange_at(
+    path: &str,
     mut stream: impl Read + Write,
     authorization: Option<&str>,
     body: &[u8],
@@ -29,7 +39,7 @@ pub(crate) fn exchange(
         authorization.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
     let length = body.len();
     let head = format!(
-        "POST /v1/poll HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{authorization}\
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{authorization}\
          content-length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes())?;

@@ -1,9 +1,12 @@
 //! With no more rights than docs/how-to/connect-redis.md asks for, and over TLS with certificates on both sides.
 
+use model::push::FleetUse;
 use serde_json::json;
 
 use crate::fleet::everywhere;
+use crate::fleet_limits::Sharing;
 use crate::harness::{Daemon, Redis, block, event, file, free_port, wait_until};
+use crate::node::Node;
 
 const OFTEN: &str =
     "ping_interval = \"50ms\"\ndead_after = \"500ms\"\ndigest_interval = \"200ms\"\n";
@@ -14,10 +17,24 @@ fn is_ready(daemon: &Daemon) -> bool {
 
 /// The line of the document that makes the user.
 fn documented_user(password: &str) -> Vec<String> {
+    documented_line("on >PASSWORD", password)
+}
+
+/// The line of the document that gives the user a right.
+fn documented_line(right: &str, password: &str) -> Vec<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/how-to/connect-redis.md");
     let document = std::fs::read_to_string(path).unwrap();
-    let line = document.lines().find(|line| line.starts_with("ACL SETUSER portcullis ")).unwrap();
+    let mut lines = document.lines().filter(|line| line.starts_with("ACL SETUSER portcullis "));
+    let line = lines.find(|line| line.contains(right)).unwrap();
     line.replace("PASSWORD", password).split(' ').map(str::to_owned).collect()
+}
+
+/// What Redis has denied, but for what the library does without.
+fn denied(admin: &mut redis::Connection) -> Vec<String> {
+    let denied: Vec<Vec<redis::Value>> = redis::cmd("ACL").arg("LOG").query(admin).unwrap();
+    // The library introduces itself, and does without if it may not.
+    let denied = denied.iter().map(|entry| format!("{entry:?}"));
+    denied.filter(|entry| !entry.contains("client|setinfo")).collect()
 }
 
 #[test]
@@ -61,13 +78,43 @@ fn the_documented_rights_are_enough_and_none_is_missing() {
         let said = everywhere(&daemon, &block("evt-4", "bob")).json();
         said["fleet"]["missing"][0]["reason"] == "no_envoy"
     });
-    let denied: Vec<Vec<redis::Value>> = redis::cmd("ACL").arg("LOG").query(&mut admin).unwrap();
-    // The library introduces itself, and does without if it may not.
-    let denied: Vec<_> = denied
-        .iter()
-        .map(|entry| format!("{entry:?}"))
-        .filter(|entry| !entry.contains("client|setinfo"))
-        .collect();
+    let denied = denied(&mut admin);
+    assert!(denied.is_empty(), "{denied:?}");
+}
+
+#[test]
+fn limits_across_the_fleet_need_one_more_line_and_without_it_the_rest_works() {
+    let redis = Redis::start(free_port(), &[]);
+    let mut admin = redis.connect();
+    let words = documented_user("pass-word");
+    redis::cmd(&words[0]).arg(&words[1..]).query::<()>(&mut admin).unwrap();
+    let config = format!(
+        "[sources.redis]\nurl = \"{}\"\nuser = \"portcullis\"\npassword = \"pass-word\"\n{OFTEN}",
+        redis.url()
+    );
+    let daemon = Daemon::start(&config);
+    wait_until("Redis", || is_ready(&daemon));
+    let mut node = Node::new(&daemon, "n-a", "boot-n-a");
+    node.next.fleet = Some(FleetUse::default());
+    assert_eq!(node.poll().fleet_key, None);
+    wait_until("the log", || daemon.log().contains("Redis does not hand out the key"));
+    assert_eq!(daemon.status()["fleet_limits"]["ledger"], "unreachable");
+    assert!(is_ready(&daemon) && daemon.post(&block("evt-1", "alice")).json()["redis"] == true);
+    drop(daemon);
+
+    let words = documented_line("portcullis.fleet", "");
+    redis::cmd(&words[0]).arg(&words[1..]).query::<()>(&mut admin).unwrap();
+    redis::cmd("ACL").arg("LOG").arg("RESET").query::<()>(&mut admin).unwrap();
+    let daemon = Daemon::start(&config);
+    wait_until("Redis", || is_ready(&daemon));
+    let mut sharing = Sharing::start(&daemon, "n-a");
+    assert!(sharing.take(1, 10) <= 10.0);
+    wait_until("news", || {
+        sharing.take(1, 1);
+        !sharing.poll().news.is_empty()
+    });
+    wait_until("the number of nodes", || sharing.poll().fleet_nodes == 1);
+    let denied = denied(&mut admin);
     assert!(denied.is_empty(), "{denied:?}");
 }
 

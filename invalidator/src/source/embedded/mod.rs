@@ -15,7 +15,7 @@ use model::violation::Violation;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Configured, Daemons, Replica, Report, Running, Source};
+use super::{Configured, Daemons, Ledger, Replica, Report, Running, Source};
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
 use crate::metrics::SourceMeters;
@@ -78,6 +78,10 @@ impl Source for Embedded {
     }
 
     fn fleet(&self) -> Option<Arc<dyn Daemons>> {
+        None
+    }
+
+    fn ledger(&self) -> Option<Arc<dyn Ledger>> {
         None
     }
 

@@ -12,7 +12,7 @@ use model::violation::Violation;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Configured, Daemons, Replica, Report, Running, Source};
+use super::{Configured, Daemons, Ledger, Replica, Report, Running, Source};
 use crate::hub::Hub;
 use crate::intake::{Origin, Senders, SourceKind};
 use crate::metrics::SourceMeters;
@@ -96,6 +96,10 @@ impl Source for Listed {
     }
 
     fn fleet(&self) -> Option<Arc<dyn Daemons>> {
+        None
+    }
+
+    fn ledger(&self) -> Option<Arc<dyn Ledger>> {
         None
     }
 

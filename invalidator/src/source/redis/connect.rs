@@ -117,8 +117,8 @@ impl Servers {
         timeout(self.patience, connect).await.unwrap_or(Err(Lost::Silent))
     }
 
-    /// A connection that hears what is published on a channel.
-    pub(super) async fn subscribe(&self, channel: &str) -> Result<PubSub, Lost> {
+    /// A connection that hears what is published on some channels.
+    pub(super) async fn subscribe(&self, channels: &[String]) -> Result<PubSub, Lost> {
         let connect = async {
             let mut pubsub = match &self.kind {
                 Kind::Standalone(client) => client.get_async_pubsub().await?,
@@ -134,7 +134,7 @@ impl Servers {
                     node.get_async_pubsub().await?
                 }
             };
-            pubsub.subscribe(channel).await?;
+            pubsub.subscribe(channels).await?;
             Ok(pubsub)
         };
         timeout(self.patience, connect).await.unwrap_or(Err(Lost::Silent))

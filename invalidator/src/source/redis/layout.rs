@@ -28,6 +28,8 @@ pub(super) struct Layout {
     pub(super) digest: String,
     /// What daemons say of themselves.
     pub(super) daemons: String,
+    /// The key that nodes name subjects with under limits across the fleet.
+    pub(super) fleet_key: String,
 }
 
 /// The names of the keys of one inbox.
@@ -43,7 +45,8 @@ impl Layout {
         let tag = format!("{{{prefix}}}");
         let name = |last: &str| format!("{tag}:{last}");
         let (subjects, stream) = (name("subjects"), name("stream"));
-        Self { subjects, stream, digest: name("digest"), daemons: name("daemons"), tag }
+        let (digest, daemons, fleet_key) = (name("digest"), name("daemons"), name("fleet-key"));
+        Self { subjects, stream, digest, daemons, fleet_key, tag }
     }
 
     /// The list that a publisher puts events into, what has been taken out of it and is not done with,
@@ -141,7 +144,7 @@ mod tests {
         );
         assert_eq!(layout.inboxes(), "{pc}:inbox:");
         assert_eq!(layout.answers("0af"), "{pc}:answers:0af");
-        assert_eq!(layout.daemons, "{pc}:daemons");
+        assert_eq!([layout.daemons, layout.fleet_key], ["{pc}:daemons", "{pc}:fleet-key"]);
         assert_eq!(
             [layout.subjects, layout.stream, layout.digest],
             ["{pc}:subjects", "{pc}:stream", "{pc}:digest"]

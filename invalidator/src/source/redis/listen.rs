@@ -74,7 +74,7 @@ impl RedisSource {
         // Shown from the start, so that the first loss is seen as a rise.
         hub.metrics.source_reconnected(REDIS, 0);
         loop {
-            match self.servers.subscribe(&self.config.channel).await {
+            match self.servers.subscribe(std::slice::from_ref(&self.config.channel)).await {
                 Ok(pubsub) => {
                     pauses = backoff();
                     self.listening.send_replace(true);

@@ -4,7 +4,8 @@
 //! Two connections are kept for as long as the daemon runs, each on its own: the one that listens
 //! ([`listen`]), and the session ([`session`]), which follows the stream, writes what waits, compares,
 //! and takes events out of publishers' inboxes ([`inbox`]), of which a third one tells that there are any. It also
-//! knows of the other daemons, and asks them what their Envoys enforce ([`fence`]).
+//! knows of the other daemons, and asks them what their Envoys enforce ([`fence`]). Limits across the fleet have two
+//! connections of their own ([`ledger`]), while there are any.
 //! The source counts as alive only while it listens and has caught up.
 //!
 //! What to do is decided in modules that are plain and synchronous: [`decide`], [`reconcile`],
@@ -21,6 +22,7 @@ mod follow;
 mod inbox;
 mod later;
 mod layout;
+mod ledger;
 mod listen;
 mod metrics;
 mod notes;
@@ -53,7 +55,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Configured, Daemons, Replica, Report, Running, Source};
+use super::{Configured, Daemons, Ledger, Replica, Report, Running, Source};
 use crate::hub::Hub;
 use crate::intake::{Senders, SourceKind};
 use crate::metrics::{Repaired, SourceMeters};
@@ -69,6 +71,7 @@ use fence::Fences;
 use inbox::metrics::InboxMetrics;
 use later::Later;
 use layout::StreamId;
+use ledger::RedisLedger;
 use metrics::RedisMetrics;
 use outbox::Outbox;
 use refused::Refused;
@@ -116,6 +119,7 @@ pub struct RedisSource {
     inbox_metrics: InboxMetrics,
     outbox: Arc<Outbox>,
     fences: Arc<Fences>,
+    ledger: Arc<RedisLedger>,
     unseen: Mutex<Unseen>,
     chores: Mutex<Chores>,
     watch: Mutex<Watch>,
@@ -151,6 +155,7 @@ impl RedisSource {
             inbox_metrics: InboxMetrics::default(),
             outbox: Arc::new(Outbox::default()),
             fences: Arc::new(Fences::default()),
+            ledger: Arc::new(RedisLedger::new(&config.prefix)),
             unseen: Mutex::default(),
             chores: Mutex::default(),
             watch: Mutex::new(Watch::new(config.digest_interval)),
@@ -181,6 +186,7 @@ impl RedisSource {
             () = self.serve_forever(hub) => {}
             () = self.write_bare_forever(hub) => {}
             () = self.hear_bell_forever() => {}
+            () = self.serve_ledger_forever(hub) => {}
             () = stop.cancelled() => {}
         }
     }
@@ -248,6 +254,11 @@ impl Source for RedisSource {
     fn fleet(&self) -> Option<Arc<dyn Daemons>> {
         let fences = Arc::clone(&self.fences);
         Some(fences)
+    }
+
+    fn ledger(&self) -> Option<Arc<dyn Ledger>> {
+        let ledger = Arc::clone(&self.ledger);
+        Some(ledger)
     }
 
     fn inboxes(&self) -> &[Inbox] {

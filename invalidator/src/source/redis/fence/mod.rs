@@ -17,9 +17,10 @@ use std::time::Duration;
 use events::record::Record;
 use model::name::EventId;
 use model::subject::Subject;
-use redis::Script;
+use redis::{RedisResult, Script};
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::connect::Link;
 use super::locked;
 use crate::fence::{ASKS_MAX, Ask, Fence, Members, Tally};
 use crate::hub::{Asked, Daemons};
@@ -133,6 +134,18 @@ impl Daemons for Fences {
 impl Fences {
     pub(super) fn set_open(&self, open: bool) {
         self.open.store(open, Ordering::Relaxed);
+    }
+
+    /// Who is registered at this key.
+    pub(super) async fn read_members(
+        &self,
+        daemons: &str,
+        link: &mut Link,
+    ) -> RedisResult<Members> {
+        let mut call = self.members.prepare_invoke();
+        call.key(daemons);
+        let (now_ms, raw): (u64, Vec<(String, Vec<u8>)>) = call.invoke_async(link).await?;
+        Ok(Members::read(&raw, now_ms))
     }
 
     /// What is to be asked next: so many events as fit into one fence, and all who ask for the daemons.

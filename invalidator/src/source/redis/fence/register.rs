@@ -98,11 +98,8 @@ impl Session<'_> {
 
     /// Who is registered.
     pub(super) async fn read_members(&self) -> RedisResult<Members> {
-        let mut call = self.source.fences.members.prepare_invoke();
-        call.key(&self.source.scripts.layout.daemons);
-        let (now_ms, raw): (u64, Vec<(String, Vec<u8>)>) =
-            call.invoke_async(&mut self.link.clone()).await?;
-        Ok(Members::read(&raw, now_ms))
+        let daemons = &self.source.scripts.layout.daemons;
+        self.source.fences.read_members(daemons, &mut self.link.clone()).await
     }
 
     /// Says which names more than one daemon has, and removes the registrations that are over.
