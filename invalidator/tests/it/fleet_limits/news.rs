@@ -84,6 +84,8 @@ fn a_flood_of_news_wakes_polls_rarely_and_delays_no_block() {
                     .collect();
                 let mut publish = redis::cmd("PUBLISH");
                 publish.arg(CHANNEL).arg(lines.join("\n")).exec(&mut connection).unwrap();
+                // Ten thousand news a second, and not the whole machine.
+                std::thread::sleep(Duration::from_millis(6));
             }
         };
         scope.spawn(flood);
@@ -102,15 +104,16 @@ fn a_flood_of_news_wakes_polls_rarely_and_delays_no_block() {
             (polls, news, changes, start.elapsed())
         });
         wait_until("the node to be synchronized", || is_synced(&a, "boot-n-a"));
-        let mut slowest = 0.0f64;
+        let mut took_ms = Vec::new();
         for number in 0..20 {
             let said = a.post(&block(&format!("e{number}"), &format!("user-{number}"))).json();
             assert_eq!(said["enforced"], true, "{said}");
-            slowest = slowest.max(said["elapsed_ms"].as_f64().unwrap());
+            took_ms.push(said["elapsed_ms"].as_f64().unwrap());
         }
         drop(stops);
         let (polls, news, changes, took) = node.join().unwrap();
-        assert!(slowest < 500.0, "{slowest} ms");
+        took_ms.sort_by(f64::total_cmp);
+        assert!(took_ms[10] < 100.0, "{took_ms:?}");
         // Each is answered 5 ms after the one before at the earliest, but for the 20 blocks.
         let most = took.as_millis() / 5 + 60;
         assert!(u128::from(polls) <= most && news > 0 && changes >= 20, "{polls} {news} {changes}");
