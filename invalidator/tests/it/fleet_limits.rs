@@ -96,9 +96,15 @@ impl Sharing {
         let call = self.call(subject, takes);
         tokens(&self.send(&call).unwrap())
     }
+
+    /// The same; nothing if it is refused.
+    pub(crate) fn try_take(&mut self, subject: u8, takes: u32) -> Option<f64> {
+        let call = self.call(subject, takes);
+        self.send(&call).ok().map(|answers| tokens(&answers))
+    }
 }
 
-fn bucket(subject: u8) -> FleetBucket {
+pub(crate) fn bucket(subject: u8) -> FleetBucket {
     FleetBucket { subject: vec![subject; 16], limit: 1, rate: 2 }
 }
 

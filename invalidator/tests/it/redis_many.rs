@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::fleet::everywhere;
+use crate::fleet_limits::{Sharing, bucket};
 use crate::harness::{Daemon, Process, Redis, block, file, free_port, wait_until};
 use crate::redis_durable::written;
 
@@ -94,6 +95,8 @@ fn what_the_new_master_never_heard_of_stays_in_force_and_is_written_there() {
         urls.join(", ")
     ));
     wait_until("Redis", || is_ready(&daemon));
+    let mut sharing = Sharing::start(&daemon, "n-a");
+    assert!(sharing.take(1, 3) > 2.0);
     assert_eq!(daemon.post(&block("evt-1", "alice")).json()["redis"], true);
     wait_until("the replica to have it", || held(&replica, "alice") == ["evt-1"]);
 
@@ -118,6 +121,12 @@ fn what_the_new_master_never_heard_of_stays_in_force_and_is_written_there() {
     wait_until("it to be written", || held(&replica, "dave") == ["evt-4"]);
     wait_until("the new master to tell of inboxes", || {
         daemon.log().matches("tells of what comes into inboxes").count() >= 2
+    });
+    // The fleet's buckets are there as well, under the key that was replicated.
+    wait_until("reports to be counted", || sharing.try_take(2, 1).is_some_and(|one| one <= 1.0));
+    wait_until("news of the new master", || {
+        sharing.try_take(2, 10);
+        !sharing.poll().news.is_empty()
     });
 }
 
@@ -204,6 +213,32 @@ fn any_node_of_a_cluster_will_do_and_one_may_die() {
     ask::<u64>(&others[0], &["PUBLISH", "portcullis.invalidations", &block("evt-3", "carol")])
         .unwrap();
     wait_until("both to hear it", || daemons.iter().all(|daemon| is_blocked(daemon, "carol")));
+}
+
+#[test]
+fn limits_hold_across_a_cluster_and_news_come_through_any_node_of_it() {
+    let nodes = cluster();
+    let daemons = [in_cluster(&nodes), in_cluster(&nodes)];
+    let [mut one, mut other] = [(0, "n-a"), (1, "n-b")]
+        .map(|(at, name): (usize, &str)| Sharing::start(&daemons[at], name));
+    assert!(one.take(1, 3) > 2.0 && other.take(1, 4) > 6.0);
+    wait_until("news at the other daemon", || {
+        one.take(2, 10);
+        other.poll().news.iter().any(|news| news.bucket == Some(bucket(2)))
+    });
+    // The node with the buckets dies, and comes back with nothing in it.
+    let key = "{portcullis:fleet:0}:bucket:x";
+    let mut nodes = nodes;
+    let owns = |node: &Redis| ask::<u64>(node, &["EXISTS", key]).is_ok();
+    let at = nodes.iter().position(owns).unwrap();
+    let (port, directory) = nodes.remove(at).kill();
+    wait_until("the loss", || one.try_take(3, 1).is_none());
+    let back = Redis::start_in(directory, port, &CLUSTER);
+    wait_until("the node to be back", || owns(&back));
+    wait_until("reports to be counted", || {
+        one.poll();
+        one.try_take(4, 1).is_some()
+    });
 }
 
 /// Also one that has come back, on connections that the library has made anew.
