@@ -18,7 +18,7 @@ from bench.fleet.log import NO_ANSWER, Entry, Log
 CONNECTIONS_MAX = 96
 _CONNECTIONS_AT_FIRST = 8
 # Requests to one node that wait for a connection; what comes beyond gets no answer.
-_WAITING_MAX = 2_000
+_WAITING_MAX = 10_000
 _CONNECT_TIMEOUT_S = 1.0
 _LAST_ANSWERS_S = 5.0
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)

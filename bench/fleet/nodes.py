@@ -16,6 +16,7 @@ from harness.redis_server import Redis
 
 # All start at once, and each Envoy compiles the module.
 _START_TIMEOUT_S = 180.0
+_REPORTS = "portcullis_fleet_reports_total"
 _COUNTER = "http.edge.downstream_rq_2xx"
 
 
@@ -65,6 +66,11 @@ class Fleet:
     def let_through(self) -> int:
         """How many requests have reached the upstream, by its own count."""
         return self.upstream.counters(_COUNTER).get(_COUNTER, 0)
+
+    def reports(self) -> float:
+        """How many the daemons have taken in of what was taken from the fleet's buckets; 0 where there are none."""
+        daemons = [node.daemon for node in self.nodes if node.daemon]
+        return sum(daemon.metrics().get(_REPORTS, 0) for daemon in daemons)
 
     def wait(self) -> None:
         """Until each node answers by its limit."""

@@ -33,6 +33,7 @@ class Run:
     p99_s: float
     late_s: float
     reached: int  # requests at the upstream, by its own count
+    reports_each: float  # for each request, those of `word` included; 0 if there are none
 
     @property
     def has_goal(self) -> bool:
@@ -68,12 +69,13 @@ class Unfit(RuntimeError):
 
 def run(fleet: Fleet, contender: Contender, plan: patterns.Plan, file: Path | None = None) -> Run:
     """Plays the plan with users that nobody knows yet. Each request is written to the file, if there is one."""
-    before = fleet.let_through()
+    before, reports = fleet.let_through(), fleet.reports()
     log, told = asyncio.run(_play(fleet, contender, plan))
     if file:
         logs.write(log, file)
     found = _judged(contender, plan, log, told)
     found.reached = fleet.let_through() - before
+    found.reports_each = (fleet.reports() - reports) / (len(log) + told.asked)
     _check(found, log)
     return found
 
@@ -107,6 +109,7 @@ def _judged(contender: Contender, plan: patterns.Plan, log: Log, told: word.Word
         p99_s=logs.quantile(latencies, 0.99),
         late_s=logs.late_s(log),
         reached=0,
+        reports_each=0.0,
     )
 
 

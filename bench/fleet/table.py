@@ -16,6 +16,7 @@ _HEADS = [
     "too many, tokens",
     "the formula allows",
     "D, ms (p50, max)",
+    "reports/request",
     "p50, p99, ms",
     "goal",
 ]
@@ -39,6 +40,7 @@ def _line(run: Run) -> list[str]:
         f"{surely:.0f}" if at_most - surely < 1 else f"{surely:.0f} to {at_most:.0f}",
         "" if run.bound is None else f"{run.bound:.0f}",
         "" if not run.word.told_s else f"{_ms(run.word.p50_s)}, {_ms(run.word.max_s)}",
+        f"{run.reports_each:.2f}" if run.reports_each else "",
         f"{_ms(run.p50_s)}, {_ms(run.p99_s)}",
         _goal(run),
     ]
@@ -93,6 +95,7 @@ def as_json(runs: list[Run]) -> list[dict]:
             "told_ms": [round(one * 1e3, 2) for one in run.word.told_s],
             "p50_ms": round(run.p50_s * 1e3, 3),
             "p99_ms": round(run.p99_s * 1e3, 3),
+            "reports_each": round(run.reports_each, 4),
             "late_ms": round(run.late_s * 1e3, 1),
             "misses": run.misses(),
         }

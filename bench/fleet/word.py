@@ -28,10 +28,12 @@ class Word:
     told_s: list[float] = field(default_factory=list)
     # Of stories in which the other node has let a whole bucket of its own through first.
     never: int = 0
+    asked: int = 0
     let_through: int = 0
     undecided: int = 0
 
     def count(self, *entries: Entry) -> None:
+        self.asked += len(entries)
         self.let_through += sum(entry.is_admitted for entry in entries)
         self.undecided += sum(not entry.is_decided for entry in entries)
 
