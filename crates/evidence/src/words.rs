@@ -15,7 +15,7 @@ const LIMITS: [&str; 4] = [
     "That lines which were cut off at the end, together with the file `head`, were ever there: compare with a head that \
      was kept elsewhere (portcullis audit verify --expect-head).",
     "That requests which a gate had let pass before it enforced the event were stopped: they went on.",
-    "That Envoys which no daemon named here knows of did anything.",
+    "That there are no other daemons and Envoys than those named here: who can write to Redis can hide one.",
 ];
 
 /// Says a thing as proven, or as what an unchecked line says.

@@ -15,6 +15,8 @@ use super::Question;
 
 /// How long a daemon is waited for at most.
 pub const INQUIRY_LASTS_MAX: Duration = Duration::from_secs(30);
+/// How far daemons may be apart about what time it is.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(5);
 /// Longest inquiry that is read, in bytes: the id of a subject has 256 at most.
 const INQUIRY_BYTES_MAX: usize = 4 * 1024;
 /// Longest testimony that is read, in bytes: its lines stand in it as text in text, and their quotes twice over.
@@ -32,6 +34,9 @@ pub struct Inquiry {
     pub nonce: String,
     /// The run of the daemon that asks.
     pub run: String,
+    /// When it was asked, in microseconds since the Unix epoch, by the clock that daemons share: who puts an old one
+    /// back is not answered.
+    pub asked_us: u64,
     /// How long it waits, in milliseconds.
     pub for_ms: u64,
     /// Whom it is about: `user:ID` or `session:ID`.
@@ -59,19 +64,21 @@ impl Inquiry {
             Question::Event(id) => (None, Some(id.to_string())),
         };
         let for_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
-        let mut inquiry = Self { nonce, run, for_ms, subject, event_id, mac: String::new() };
+        let (asked_us, mac) = (now.0, String::new());
+        let mut inquiry = Self { nonce, run, asked_us, for_ms, subject, event_id, mac };
         inquiry.mac = keys.mac(&inquiry.text(), now)?;
         Some(inquiry)
     }
 
-    /// Reads one; nothing if it is none, breaks a bound, or is of somebody without the key.
+    /// Reads one; nothing if it is none, breaks a bound, is of somebody without the key, or nobody waits any more.
     #[must_use]
-    pub fn read(bytes: &[u8], keys: &SharedKeys) -> Option<Self> {
+    pub fn read(bytes: &[u8], keys: &SharedKeys, now: UnixMicros) -> Option<Self> {
         let inquiry: Self =
             (bytes.len() <= INQUIRY_BYTES_MAX).then(|| serde_json::from_slice(bytes).ok())??;
         let is_good = is_word(&inquiry.nonce)
             && is_word(&inquiry.run)
             && inquiry.question().is_some()
+            && inquiry.is_of_now(now)
             && keys.is_mac(&inquiry.text(), &inquiry.mac);
         is_good.then_some(inquiry)
     }
@@ -86,6 +93,12 @@ impl Inquiry {
         }
     }
 
+    fn is_of_now(&self, now: UnixMicros) -> bool {
+        let asked = UnixMicros(self.asked_us);
+        let (age, ahead) = (now.since(asked), asked.since(now));
+        age <= self.lasts().saturating_add(CLOCKS_APART_MAX) && ahead <= CLOCKS_APART_MAX
+    }
+
     /// For how long it is to be answered.
     #[must_use]
     pub fn lasts(&self) -> Duration {
@@ -93,10 +106,10 @@ impl Inquiry {
     }
 
     fn text(&self) -> Vec<u8> {
-        let Self { nonce, run, for_ms, subject, event_id, .. } = self;
-        let whom = (subject, event_id);
+        let Self { nonce, run, asked_us, for_ms, subject, event_id, .. } = self;
         // As JSON, in which no part can be taken for another.
-        serde_json::json!([OF_INQUIRY, nonce, run, for_ms, whom.0, whom.1]).to_string().into_bytes()
+        let text = serde_json::json!([OF_INQUIRY, nonce, run, asked_us, for_ms, subject, event_id]);
+        text.to_string().into_bytes()
     }
 }
 
@@ -188,12 +201,16 @@ mod tests {
         let question = Question::Subject(Subject::user("alice").unwrap());
         let inquiry = ask(&question);
         let bytes = serde_json::to_vec(&inquiry).unwrap();
-        let read = Inquiry::read(&bytes, &ours).unwrap();
+        let read = Inquiry::read(&bytes, &ours, NOW).unwrap();
         assert_eq!((read.question(), read.lasts()), (Some(question), Duration::from_secs(9)));
-        assert_eq!(Inquiry::read(&bytes, &others), None);
-        assert_eq!(Inquiry::read(&bytes, &SharedKeys::default()), None);
+        assert_eq!(Inquiry::read(&bytes, &others, NOW), None);
+        assert_eq!(Inquiry::read(&bytes, &SharedKeys::default(), NOW), None);
         let forged = Inquiry { subject: Some("user:bob".into()), ..inquiry };
-        assert_eq!(Inquiry::read(&serde_json::to_vec(&forged).unwrap(), &ours), None);
+        assert_eq!(Inquiry::read(&serde_json::to_vec(&forged).unwrap(), &ours, NOW), None);
+        let later = NOW.saturating_add(Duration::from_secs(15));
+        assert_eq!(Inquiry::read(&bytes, &ours, later), None, "put back when nobody waits");
+        let early = NOW.saturating_sub(Duration::from_secs(6));
+        assert_eq!(Inquiry::read(&bytes, &ours, early), None, "of the future");
         let log = Log { daemon: "one".into(), ..Log::default() };
         let testimony = Testimony::of("n", "run", &log, &ours, NOW).unwrap();
         let read = Testimony::read(&serde_json::to_vec(&testimony).unwrap()).unwrap();
@@ -211,7 +228,7 @@ mod tests {
         let is_read = |inquiry: &Inquiry| {
             let mac = keys.mac(&inquiry.text(), NOW).unwrap();
             let bytes = serde_json::to_vec(&Inquiry { mac, ..inquiry.clone() }).unwrap();
-            Inquiry::read(&bytes, &keys).is_some()
+            Inquiry::read(&bytes, &keys, NOW).is_some()
         };
         assert!(is_read(&inquiry));
         assert!(!is_read(&Inquiry { run: "a:b".into(), ..inquiry.clone() }));
@@ -221,7 +238,7 @@ mod tests {
         let long = Inquiry { for_ms: u64::MAX, ..inquiry.clone() };
         assert_eq!(long.lasts(), INQUIRY_LASTS_MAX);
         let many = vec![b' '; INQUIRY_BYTES_MAX + 1];
-        assert_eq!(Inquiry::read(&many, &keys), None);
+        assert_eq!(Inquiry::read(&many, &keys, NOW), None);
         assert_eq!(Testimony::read(&vec![b' '; TESTIMONY_BYTES_MAX + 1]), None);
     }
 }

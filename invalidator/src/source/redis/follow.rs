@@ -115,8 +115,9 @@ impl Session<'_> {
 
     /// Somebody asks what our audit log has.
     fn hear_inquiry(&self, id: StreamId, inquiry: &[u8]) {
-        let age = self.hub.common_time().since(id.heard_at());
-        let inquiry = Inquiry::read(inquiry, &self.hub.audit.shared());
+        let now = self.hub.common_time();
+        let age = now.since(id.heard_at());
+        let inquiry = Inquiry::read(inquiry, &self.hub.audit.shared(), now);
         if let Some(inquiry) = inquiry.filter(|inquiry| age <= inquiry.lasts()) {
             self.source.inquiries.hear(inquiry);
         }

@@ -62,7 +62,7 @@ impl Session<'_> {
             heard.reasons = live.iter().map(|run| ((*run).to_owned(), BUSY)).collect();
             return Ok(gathered(&members, &own, heard));
         }
-        let (keys, now) = (self.hub.audit.shared(), self.hub.now().wall);
+        let (keys, now) = (self.hub.audit.shared(), self.hub.common_time());
         let nonce = Uuid::new_v4().simple().to_string();
         let names = (nonce.clone(), own.clone());
         let inquiry = Inquiry::of(&asking.question, names, left, &keys, now);
