@@ -20,7 +20,7 @@ import redis
 _SCRIPTS = Path(__file__).parent.parent / "invalidator/redis"
 _STREAM, _DAEMONS = "{portcullis}:stream", "{portcullis}:daemons"
 _LOOK_KEYS = ["{portcullis}:digest", _STREAM, "{portcullis}:subjects"]
-_DAEMONS_MAX, _KEPT_MAX, _KEPT_MS = 4_096, 65_536, 30_000
+_DAEMONS_MAX, _KEPT_MS = 4_096, 30_000
 # As in `invalidator/src/fence/members.rs`.
 _OFTEN_MAX, _EVERY_S_MAX = 250, 8.0
 
@@ -101,11 +101,7 @@ class _Daemon:
         answers = [{"ask": at, "said": json.dumps(said)} for at in range(len(fence["asks"]))]
         reply = {"nonce": fence["nonce"], "run": self.run, "daemon": self._name, "answers": answers}
         key = f"{{portcullis}}:answers:{fence['to']}"
-        self._commands.send(
-            _command("RPUSH", key, json.dumps(reply))
-            + _command("LTRIM", key, 0, _KEPT_MAX)
-            + _command("PEXPIRE", key, _KEPT_MS)
-        )
+        self._commands.send(_command("RPUSH", key, json.dumps(reply)) + _command("PEXPIRE", key, _KEPT_MS))
 
     def register(self, every_s: float) -> None:
         envoy = {**self._envoy, "connected": True, "synced": True, "does": "enforces"}

@@ -188,6 +188,10 @@ class Run:
 
     async def _finish(self) -> None:
         await self._settle("everything", final=True)
+        try:
+            await until(self.world.knows_itself, "blocks to be enforced everywhere", self._patience_s)
+        except AssertionError as error:
+            self._fail(str(error))
         self._note("all quiet")
 
     async def _held(self) -> bool:

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 
 from chaos.proxy import Link
 from chaos.wire import Client, Upstream
-from harness import plugin, ports
+from harness import events, plugin, ports
 from harness.daemon import Daemon
 from harness.envoy import Envoy, Options
 from harness.redis_server import Redis
@@ -29,6 +29,7 @@ from harness.redis_server import Redis
 _ROOMY = {**plugin.PER_USER, "max_tokens": 1_000_000, "tokens_per_fill": 1_000_000}
 _API_TIMEOUT_S = 1.0
 _REDIS_TIMEOUT_S = 1.0
+_FLEET_TIMEOUT_S = 4.0
 # A script that has returned is on the disk: with `everysec` an answered write may still be lost.
 _REDIS_OPTIONS = ["--appendonly", "yes", "--appendfsync", "always"]
 
@@ -71,7 +72,8 @@ class Side:
         self.redis_link = Link(ports.free(), redis_port)
         self.poll_link = Link(str(home / "link.sock"), str(home / "poll.sock"))
         url = f"redis://127.0.0.1:{self.redis_link.near}"
-        self.daemon = Daemon(home, settings={"sources": {"redis": {"url": url, **looks}}}, start=False)
+        settings = {"fleet": {"name": name}, "sources": {"redis": {"url": url, **looks}}}
+        self.daemon = Daemon(home, settings=settings, start=False)
         options = Options(
             plugin=plugin.standard(
                 node=self.node,
@@ -100,6 +102,17 @@ class Side:
         if status != 200:
             raise ValueError(f"{path} answered {status}: {body[:200]!r}")
         return json.loads(body)
+
+    async def everywhere(self) -> dict:
+        """What the daemon says of the whole fleet, about a new block of nobody in particular."""
+        client = Client(self.daemon.port, _FLEET_TIMEOUT_S)
+        try:
+            headers = f"content-type: application/json\r\nauthorization: {self.daemon.bearer()}\r\n"
+            body = json.dumps(events.event("block", events.new_user())).encode()
+            _, answer = await client.request("POST", "/v1/invalidations?wait=fleet", headers, body)
+        finally:
+            client.close()
+        return json.loads(answer)["fleet"]
 
     async def is_in_step(self) -> bool:
         """Whether the daemon is connected to all, and its Envoy enforces what it knows."""
@@ -160,6 +173,14 @@ class World:
         for side in self.sides.values():
             if not await side.is_in_step():
                 return False
+        return True
+
+    async def knows_itself(self) -> bool:
+        """Whether each daemon says that both Envoys enforce what it is told."""
+        for side in self.sides.values():
+            fleet = await side.everywhere()
+            if not fleet["enforced_everywhere"]:
+                raise ValueError(f"daemon {side.name} misses {fleet['missing']}")
         return True
 
     async def agrees(self, with_redis: bool) -> bool:

@@ -14,7 +14,7 @@ pub(super) fn nodes(fleet: &Fleet) -> String {
         "DAEMON",
         "REGION",
         "DAEMON IS",
-        "STREAM",
+        "EVENTS",
         "NODE",
         "BOOT",
         "NODE IS",
@@ -123,9 +123,13 @@ fn does(does: Does) -> &'static str {
 pub(super) fn everywhere(all: &Everywhere) -> String {
     let daemons: BTreeSet<_> = all.nodes.iter().map(|node| &node.daemon).collect();
     let (nodes, daemons) = (count(all.nodes.len(), "node"), count(daemons.len(), "daemon"));
+    let verb = if all.nodes.len() == 1 { "is" } else { "are" };
     let mut lines = vec![match all.enforced_everywhere {
         true => format!("enforced everywhere: {nodes} of {daemons} in {:?} ms", all.elapsed_ms),
-        false => format!("NOT enforced everywhere: only {nodes} of {daemons}; it is not known of"),
+        false => {
+            let only = format!("only {nodes} of {daemons} {verb} known to enforce it");
+            format!("NOT enforced everywhere: {only}; missing:")
+        }
     }];
     lines.extend(all.missing.iter().map(missing));
     let equal = all.equal_names.iter();

@@ -170,7 +170,7 @@ fn a_daemon_that_is_stopped_on_purpose_says_so_and_which_envoys_it_leaves_behind
     assert!(text.contains("stopped since ") && text.contains("without a daemon"), "{text}");
     let b = start_again(&redis, "b", directory);
     wait_everywhere(&a, &block("e1", "alice"), &["n-a", "n-b"]);
-    assert_eq!(names(&fleet(&a), "stopped"), Vec::<String>::new());
+    wait_state(&a, "stopped", &[]);
     // Its Envoy ends first this time: nothing is left behind, and nobody is waited for.
     end(&b, there);
     let mut b = b;

@@ -139,10 +139,15 @@ impl Session<'_> {
             async move {
                 let json = serde_json::to_string(&reply).unwrap_or_default();
                 let mut push = redis::pipe();
-                push.cmd("RPUSH").arg(&key).arg(json).ignore();
-                push.cmd("LTRIM").arg(&key).arg(0).arg(KEPT_MAX).ignore();
+                push.cmd("RPUSH").arg(&key).arg(json);
                 push.cmd("PEXPIRE").arg(&key).arg(KEPT_FOR.as_millis().to_string()).ignore();
-                push.query_async::<()>(&mut link).await
+                let (kept,): (usize,) = push.query_async(&mut link).await?;
+                if kept <= KEPT_MAX {
+                    return Ok(());
+                }
+                // Nobody takes them: the newest go.
+                let mut trim = redis::cmd("LTRIM");
+                trim.arg(&key).arg(0).arg(KEPT_MAX.saturating_sub(1)).query_async(&mut link).await
             }
         });
         let sent: Result<Vec<()>, RedisError> = futures_util::future::try_join_all(sent).await;
