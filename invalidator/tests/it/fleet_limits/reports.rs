@@ -95,11 +95,10 @@ fn calls_that_break_a_rule_are_told_which() {
     let mut one = Sharing::start(&a, "n-a");
     let good = one.call(1, 1);
     type Change = fn(&mut FleetReports);
-    let cases: [(Change, &str); 8] = [
+    let cases: [(Change, &str); 7] = [
         (|call| call.protocol = 2, "protocol"),
         (|call| call.node = "a b".into(), "node"),
         (|call| call.boot_id.clear(), "boot_id"),
-        (|call| call.reports.clear(), "reports"),
         (|call| call.reports = vec![report(1, 1, 1); 257], "reports"),
         (|call| call.reports[0].takes = 0, "reports[0].takes"),
         (|call| call.reports[0].bucket = None, "reports[0].bucket"),
@@ -113,7 +112,7 @@ fn calls_that_break_a_rule_are_told_which() {
     }
     let (status, body) = post(&a.socket, b"\xff\xff\xff");
     assert!(status == 400 && text(&body).contains("FleetReports"));
-    assert_eq!(a.metric("portcullis_fleet_calls_total{result=\"malformed\"}"), 9.0);
+    assert_eq!(a.metric("portcullis_fleet_calls_total{result=\"malformed\"}"), 8.0);
     let mut status = 0;
     // The answer overtakes the body, and the rest of that may meet a closed connection.
     wait_until("an answer to what is too long", || {
@@ -275,4 +274,18 @@ fn in_a_cluster_buckets_lie_in_a_slot_of_their_own() {
     });
     one.take(2, 10);
     wait_until("news", || one.poll().news.iter().any(|news| news.bucket == Some(bucket(2))));
+}
+
+#[test]
+fn a_call_without_reports_is_answered_once_redis_has() {
+    let redis = Redis::start(free_port(), &[]);
+    let a = daemon(&redis, "a", "");
+    let mut one = Sharing::start(&a, "n-a");
+    let mut probe = one.call(1, 1);
+    probe.reports.clear();
+    assert_eq!(one.send(&probe).unwrap().answers, []);
+    redis.process.signal("-STOP");
+    let (status, problem) = one.send(&probe).unwrap_err();
+    assert_eq!(status, 503, "{problem}");
+    redis.process.signal("-CONT");
 }
