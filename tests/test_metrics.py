@@ -46,7 +46,13 @@ def stack(tmp_path_factory):
         },
         "sources": {"redis": {"inboxes": [{"name": "desk"}]}},
     }
-    standard = plugin.standard(integrations=[INTEGRATION])
+    shared = {
+        **plugin.PER_USER,
+        "name": "shared",
+        "match": [{"path": {"prefix": "/shared"}}],
+        "fleet": {"on_loss": "local"},
+    }
+    standard = plugin.standard(integrations=[INTEGRATION], limits=[plugin.PER_USER, shared])
     with running(standard, redis=True, daemon_settings=settings) as started:
         see_everything(started)
         yield started
@@ -223,7 +229,7 @@ def test_every_metric_of_the_filter_is_documented_and_every_documented_one_is_th
         "OUTCOME": ["denied", "would_deny", "failed_open"],
         "CAUSE": rules,
         "RESULT": results,
-        "NAME": ["per-user", "orders"],  # a limit or an integration
+        "NAME": ["per-user", "shared", "orders"],  # a limit or an integration
         "PROFILE": ["portcullis"],
     }
     with Connection(stack.edge.admin_port) as admin:
@@ -240,6 +246,6 @@ def test_every_metric_of_the_filter_is_documented_and_every_documented_one_is_th
     seen = {name for name in there if re.match(r"block\.|signature\.skew_ms\.", name)}
     unseen = {name for name in expected if re.match(r"block\.REASON|signature\.skew_ms\.KEY", name)}
     assert len(unseen) == 4 and any(name.startswith("block.fraud.") for name in seen)
-    # There is one limit and one integration.
-    others = {name for name in expected if re.match(r"limit\.orders|integration\.per-user", name)}
+    # There are two limits and one integration.
+    others = {name for name in expected if re.match(r"limit\.orders|integration\.(per-user|shared)", name)}
     assert expected - unseen - others == there - seen
