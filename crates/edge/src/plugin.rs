@@ -4,6 +4,7 @@ use std::fmt;
 
 use gate::config::Config;
 use gate::decide::Gate;
+use gate::fleet::link;
 use gate::node::{self, JoinError};
 use model::hash::fingerprint;
 use model::memory::{MemoryKey, SharedMemory};
@@ -68,6 +69,7 @@ impl Plugin {
         if is_new_memory {
             begin_memory(host)?;
         }
+        link::join(memory, &config);
         if !host.declare_mark() {
             host.log(
                 Level::Warn,

@@ -49,6 +49,15 @@ impl Budget {
         self.bucket
     }
 
+    /// From when there is one.
+    #[must_use]
+    pub fn next_at(&self, now: MonotonicNanos) -> MonotonicNanos {
+        match self.bucket.take(&self.rate, now) {
+            Ok(_) => now,
+            Err(quota) => now.saturating_add(nanos(quota.reset)),
+        }
+    }
+
     /// Uses one, if there is one.
     pub fn use_one(&mut self, now: MonotonicNanos) -> bool {
         let Ok((bucket, _)) = self.bucket.take(&self.rate, now) else {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use model::bucket::Quota;
 use model::time::MonotonicNanos;
 
+use crate::bounds::REPORT_MEMORY;
 use crate::epoch::{Begins, Epoch};
 use crate::loss::{Link, OnLoss};
 use crate::terms::{Terms, nanos};
@@ -95,6 +96,10 @@ impl Replica {
         now: MonotonicNanos,
     ) -> Result<Quota, Refusal> {
         let (token_ns, fill_ns) = (terms.token_ns(), terms.fill_ns());
+        if self.is_idle(now.saturating_sub(nanos(REPORT_MEMORY))) {
+            // Redis has forgotten it as well, so this is the first sight of another one.
+            (self.is_known, self.is_near) = (false, false);
+        }
         let fleet = after(self.full_at, now, cost(takes, token_ns));
         let mut share = self.share_full_at;
         let mut over = fleet.saturating_sub(now.saturating_add(fill_ns));
@@ -192,10 +197,30 @@ impl Replica {
         *self = Self { full_at, reported_at, epoch, begins, ..Self::default() };
     }
 
+    /// What was in the bucket at its beginning, as far as the node has made it begin itself.
+    #[must_use]
+    pub fn begins(&self) -> Begins {
+        self.begins
+    }
+
     /// The beginning that the bucket is in.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// When a report was last sent; 0 if none was.
+    #[must_use]
+    pub fn reported_at(&self) -> MonotonicNanos {
+        self.reported_at
+    }
+
+    /// After the node was cut off: of what it took and has not reported, it will report no more than what is still
+    /// missing from its own bucket. What has come back meanwhile would be charged too, and who has kept to the limit
+    /// would be denied.
+    pub fn settle(&mut self, terms: &Terms, now: MonotonicNanos) {
+        let missing = self.full_at.saturating_sub(now).div_ceil(terms.token_ns());
+        self.since = self.since.min(u32::try_from(missing).unwrap_or(u32::MAX));
     }
 
     /// Tokens taken that stand in no report.

@@ -6,8 +6,9 @@
 use model::time::{MonotonicNanos, UnixMicros};
 
 use super::Replica;
-use super::due::Flight;
+use super::due::{Flight, REPORT_AGE_MAX};
 use crate::epoch::{Begins, Epoch};
+use crate::terms::nanos;
 
 const EMPTIED: u8 = 1;
 const KNOWN: u8 = 1 << 1;
@@ -52,16 +53,19 @@ impl Replica {
         }
     }
 
-    /// Whether the replica of these bytes [is idle](Replica::is_idle): the rest of them is not read.
+    /// Whether the replica of these bytes may be dropped for want of room: it [is idle](Replica::is_idle), or has been full for so
+    /// long that whoever had its report in mind is gone. The rest of them is not read.
     #[must_use]
-    pub fn is_idle_packed(bytes: &[u8], now: MonotonicNanos) -> bool {
+    pub fn is_droppable_packed(bytes: &[u8], now: MonotonicNanos) -> bool {
         let Some((&flags, rest)) = bytes.split_first() else { return false };
         let mut rest = Rest(rest);
         let head = (rest.u64(), rest.u64(), rest.u32());
         let (Some(full_at), Some(_), Some(since)) = head else { return false };
         let share_full_at = if flags & SHARE == 0 { Some(0) } else { rest.u64() };
-        let is_full = full_at <= now && share_full_at.is_some_and(|share| share <= now);
-        is_full && since == 0 && flags & FLIGHT == 0
+        let Some(full_at) = share_full_at.map(|share| share.max(full_at)) else { return false };
+        let is_reported = since == 0 && flags & FLIGHT == 0;
+        let forgotten_at = full_at.saturating_add(nanos(REPORT_AGE_MAX));
+        full_at <= now && (is_reported || forgotten_at <= now)
     }
 
     /// The replica of these bytes; none if they are not those of one, and of nothing else.
@@ -162,8 +166,11 @@ mod tests {
             prop_assert!(bytes.len() >= Replica::PACKED_BYTES_MIN);
             prop_assert!(bytes.len() <= Replica::PACKED_BYTES_MAX);
             prop_assert_eq!(Replica::unpack(&bytes), Some(replica.clone()));
-            for now in [0, 1 << 63, u64::MAX] {
-                prop_assert_eq!(Replica::is_idle_packed(&bytes, now), replica.is_idle(now));
+            for now in [0, 1 << 62, 1 << 63, u64::MAX] {
+                let before = now.saturating_sub(nanos(REPORT_AGE_MAX));
+                let full = Replica { since: 0, flight: None, ..replica.clone() };
+                let expected = replica.is_idle(now) || now > before && full.is_idle(before);
+                prop_assert_eq!(Replica::is_droppable_packed(&bytes, now), expected);
             }
             prop_assert_eq!(Replica::unpack(&bytes[..cut.index(bytes.len())]), None);
             bytes.push(0);

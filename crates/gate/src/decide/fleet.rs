@@ -1,6 +1,8 @@
 //! Limits that hold for the whole fleet, as one request meets them: it takes from this node's replica of the fleet's
 //! bucket, and asks nobody.
 
+use std::time::Duration;
+
 use fleet::epoch::{Begins, Epoch};
 use fleet::loss::Link;
 use fleet::replica::{Refusal, Replica};
@@ -28,11 +30,11 @@ pub(super) struct FleetLook<'a> {
     mark: Mark,
     pub(super) evaluation: Evaluation,
     /// When the worker has to look at it once it is written.
-    due_at: Option<MonotonicNanos>,
+    due_at: Option<(MonotonicNanos, bool)>,
 }
 
 /// What a bucket has begun anew with, how, and how long ago.
-type Beginning = ((Epoch, Begins), std::time::Duration);
+type Beginning = ((Epoch, Begins), Duration);
 
 impl Gate {
     /// Looks at one bucket of the fleet, and takes nothing yet.
@@ -110,12 +112,16 @@ impl Gate {
     ) -> Option<(Bucket, (SubjectHash, &'a EventId))> {
         let About { hash, state, groups, wall } = about;
         let state = state.filter(|_| !self.config.blocks_shadow)?;
-        if let Some((beginning, ago)) = beginning(state, wall) {
+        if let Some((beginning, ago)) = beginning(state, wall, replica) {
             replica.begin(beginning, ago, terms, now);
         }
-        let zeroed = self.zeroed(Known { hash, state, groups, wall }, &terms.rate, now)?;
-        // A zero of some requests only has begun nothing anew. This node feels it, and reports what it takes.
-        replica.raise_to(zeroed.0.full_at);
+        let known = Known { hash, state, groups, wall };
+        let zeroed = self.zeroed(known, &terms.rate, now)?;
+        let is_for_some = state.zeros(wall).any(|(zero, _)| zero.scope != Scope::All);
+        if is_for_some {
+            // It has begun nothing anew. This node feels it, and reports what it takes.
+            replica.raise_to(zeroed.0.full_at);
+        }
         Some(zeroed)
     }
 
@@ -131,10 +137,11 @@ impl Gate {
         let mut attempts = ATTEMPTS_MAX;
         while let Some(slab) = look.evaluation.write.take() {
             if context.shared.write(at, &slab, look.mark).is_ok() {
-                if let Some(at) = look.due_at {
+                if let Some((at, is_first_sight)) = look.due_at {
                     let FleetPlan { subject, index: limit, .. } = look.plan;
                     let rate = look.terms.rate;
-                    context.worker.fleet.note(Reminder { at, subject, limit, rate });
+                    let reminder = Reminder { at, subject, limit, rate, is_first_sight };
+                    context.worker.fleet.note(reminder);
                 }
                 break;
             }
@@ -180,15 +187,21 @@ fn denial(
 
 /// The event that the fleet's buckets of a subject have begun anew with: the zero that holds for all requests, or
 /// what has lifted everything since.
-fn beginning(state: &State, wall: UnixMicros) -> Option<Beginning> {
-    let everywhere = state.zeros(wall).find(|(zero, _)| zero.scope == Scope::All);
-    if let Some((zero, version)) = everywhere {
+fn beginning(state: &State, wall: UnixMicros, replica: &Replica) -> Option<Beginning> {
+    let mut zeros = state.zeros(wall);
+    if let Some((zero, version)) = zeros.find(|(zero, _)| zero.scope == Scope::All) {
         return Some(((Epoch::of(version), Begins::Emptied), wall.since(zero.at)));
     }
     let lifts = state.registers().iter().filter_map(|register| match &register.effect {
         Effect::Lift { reason: None } => Some(&register.version),
         _ => None,
     });
-    let version = lifts.max_by_key(|version| version.at)?;
-    Some(((Epoch::of(version), Begins::Full), std::time::Duration::ZERO))
+    let lifted = Epoch::of(lifts.max_by_key(|version| version.at)?);
+    let begun = replica.epoch();
+    // A publisher's own count may put the lift after a zero that was heard later. Then it is the next beginning.
+    let at = match replica.begins() {
+        Begins::Emptied if !lifted.is_after(begun) => UnixMicros(begun.at.0.saturating_add(1)),
+        _ => lifted.at,
+    };
+    Some(((Epoch { at, ..lifted }, Begins::Full), Duration::ZERO))
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use fleet::loss::is_lost;
+use fleet::terms::DebtMax;
 use fleet::wire::Partition;
 use model::bucket::Bucket;
 use model::hash::HashKey;
@@ -24,6 +26,8 @@ pub struct Known {
     pub nodes: u32,
     /// Since when reports have had no answer.
     pub waiting_since: Option<MonotonicNanos>,
+    /// Until when the node was last cut off; 0 if it never was.
+    pub lost_until: MonotonicNanos,
     /// What is left of the budget of each limit for subjects at first sight, by the limit's fingerprint.
     pub(super) first_sights: HashMap<u32, Bucket>,
 }
@@ -37,6 +41,7 @@ pub fn read(shared: &mut impl SharedMemory) -> Known {
         partitions: key.and_then(|key| u16::try_from(key.partitions).ok()).unwrap_or(1),
         nodes: link.nodes,
         waiting_since: Some(link.waiting_since).filter(|since| *since > 0),
+        lost_until: link.lost_until,
         first_sights: link
             .first_sights
             .into_iter()
@@ -45,16 +50,30 @@ pub fn read(shared: &mut impl SharedMemory) -> Known {
     }
 }
 
+/// Notes which limits of a plugin hold for the fleet. The worker that polls does so for all plugins, and may have been
+/// configured before there were any.
+pub fn join(shared: &mut impl SharedMemory, config: &Config) {
+    if config.has_fleet_limits() {
+        let limits = config.limits.iter();
+        let debts = limits.filter_map(|limit| Some((limit.id, limit.fleet?.debt.as_percent())));
+        let debts: Vec<_> = debts.collect();
+        change(shared, |link| link.limits.extend(debts.iter().copied()));
+    }
+}
+
+/// What is kept of what was admitted too much, by the fingerprint of each limit that holds for the fleet.
+pub(super) fn debts(shared: &mut impl SharedMemory) -> HashMap<u32, DebtMax> {
+    let link = decode(shared.read(MemoryKey::FleetLink).0.as_deref());
+    let debts = link.limits.into_iter();
+    debts.filter_map(|(limit, debt)| Some((limit, DebtMax::percent(debt).ok()?))).collect()
+}
+
 /// What a poll says of it; nothing where no limit holds for the fleet.
-pub fn told(
-    config: &Config,
-    shared: &mut impl SharedMemory,
-    now: MonotonicNanos,
-) -> Option<FleetUse> {
-    if !config.has_fleet_limits() {
+pub fn told(shared: &mut impl SharedMemory, now: MonotonicNanos) -> Option<FleetUse> {
+    let link = decode(shared.read(MemoryKey::FleetLink).0.as_deref());
+    if link.limits.is_empty() {
         return None;
     }
-    let link = decode(shared.read(MemoryKey::FleetLink).0.as_deref());
     let waiting = match link.waiting_since {
         0 => 0,
         since => now.saturating_sub(since).max(1_000_000),
@@ -115,8 +134,15 @@ pub(super) fn note_sent(
 }
 
 /// Notes that reports were answered, and what was seen then.
-pub(super) fn note_answered(shared: &mut impl SharedMemory, nodes: u32, behind: u64) {
+pub(super) fn note_answered(
+    shared: &mut impl SharedMemory,
+    (nodes, behind): (u32, u64),
+    now: MonotonicNanos,
+) {
     change(shared, |link| {
+        if link.waiting_since > 0 && is_lost(Some(link.waiting_since), now) {
+            link.lost_until = now;
+        }
         link.waiting_since = 0;
         link.behind = link.behind.saturating_add(behind);
         if nodes > 0 {

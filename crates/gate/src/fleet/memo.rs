@@ -2,11 +2,11 @@
 //! of the link last, so that a request reads no more than its own bucket.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 
 use fleet::loss::{Link, OnLoss, is_lost};
 use fleet::replica::Replica;
-use fleet::replica::due::takes_due;
+use fleet::replica::due::{Due, takes_due};
 use fleet::terms::Terms;
 use model::bucket::Rate;
 use model::hash::{HashKey, SubjectHash};
@@ -18,6 +18,9 @@ use super::link::{self, Known};
 
 /// Most buckets that one worker has in mind to report. What finds no place is found again by a later take.
 pub const LOOKS_MAX: usize = 16_384;
+
+/// The same of subjects at first sight, of each limit: their own, since anybody can be many of them.
+pub const FIRST_SIGHTS_MAX: usize = 1_024;
 
 /// Something that should have been done so long ago is not in anybody's mind: its worker is gone, or had no place for it.
 const FORGOTTEN_AFTER_NS: u64 = 1_000_000_000;
@@ -33,6 +36,17 @@ pub(crate) struct Look {
     pub(crate) limit: usize,
     /// Under which rate.
     pub(crate) rate: Rate,
+    /// Whether the node sees it for the first time.
+    pub(crate) is_first_sight: bool,
+}
+
+/// Which bucket a look is at.
+type Key = (SubjectHash, usize, u32);
+
+impl Look {
+    fn key(&self) -> Key {
+        (self.subject, self.limit, self.rate.tag().0)
+    }
 }
 
 impl Ord for Look {
@@ -47,11 +61,23 @@ impl PartialOrd for Look {
     }
 }
 
+/// First sights of one limit that wait for their budget, the oldest first.
+#[derive(Debug, Default)]
+struct FirstSights {
+    waiting: VecDeque<Look>,
+    /// From when there is a budget again.
+    from: MonotonicNanos,
+}
+
 /// What one worker remembers.
 #[derive(Debug)]
 pub struct FleetMemo {
     known: Option<Known>,
+    /// Those that have a place in `when` at the same time; others are out of date.
     looks: BinaryHeap<Reverse<Look>>,
+    first_sights: BTreeMap<usize, FirstSights>,
+    /// When each bucket is looked at: once.
+    when: HashMap<Key, MonotonicNanos>,
     /// Whether an earlier look has come up since somebody asked.
     is_sooner: bool,
     /// Before this there is no call; none while one is under way.
@@ -65,6 +91,8 @@ impl Default for FleetMemo {
         Self {
             known: None,
             looks: BinaryHeap::new(),
+            first_sights: BTreeMap::new(),
+            when: HashMap::new(),
             is_sooner: false,
             next_call_at: Some(0),
             cut_off: 0,
@@ -120,13 +148,28 @@ impl FleetMemo {
         std::mem::take(&mut self.cut_off)
     }
 
-    /// Has in mind to look at a bucket.
+    /// Has in mind to look at a bucket, unless that is in mind for no later already.
     pub(crate) fn note(&mut self, look: Look) {
-        if self.looks.len() >= LOOKS_MAX {
+        let known = self.when.get(&look.key()).copied();
+        if known.is_some_and(|at| at <= look.at) {
             return;
         }
-        self.is_sooner |= self.looks.peek().is_none_or(|Reverse(first)| look.at < first.at);
-        self.looks.push(Reverse(look));
+        if look.is_first_sight {
+            // One that is known is in mind already, in one way or the other.
+            let first_sights = self.first_sights.entry(look.limit).or_default();
+            if known.is_some() || first_sights.waiting.len() >= FIRST_SIGHTS_MAX {
+                return;
+            }
+            self.is_sooner |= first_sights.waiting.is_empty();
+            first_sights.waiting.push_back(look);
+        } else {
+            if self.looks.len() >= LOOKS_MAX {
+                return;
+            }
+            self.is_sooner |= self.looks.peek().is_none_or(|Reverse(first)| look.at < first.at);
+            self.looks.push(Reverse(look));
+        }
+        self.when.insert(look.key(), look.at);
     }
 
     /// When to look next, if that is sooner than when this was asked last.
@@ -140,8 +183,12 @@ impl FleetMemo {
     /// When to look next: not while a call is under way.
     #[must_use]
     pub fn next_at(&self) -> Option<MonotonicNanos> {
-        let Reverse(first) = self.looks.peek()?;
-        Some(first.at.max(self.next_call_at?))
+        let known = self.looks.peek().map(|Reverse(look)| look.at);
+        let waiting = self.first_sights.values().filter_map(|one| {
+            let first = one.waiting.front()?;
+            Some(first.at.max(one.from))
+        });
+        Some(known.into_iter().chain(waiting).min()?.max(self.next_call_at?))
     }
 
     /// Notes from when there may be another call; none: one is under way.
@@ -154,28 +201,51 @@ impl FleetMemo {
         self.next_call_at.is_some_and(|at| at <= now)
     }
 
-    /// The next bucket that is to be looked at by now.
+    /// The next bucket that is to be looked at by now: of those that the node knows.
     pub(crate) fn pop(&mut self, now: MonotonicNanos) -> Option<Look> {
-        self.looks.peek().filter(|Reverse(look)| look.at <= now)?;
-        self.looks.pop().map(|Reverse(look)| look)
+        loop {
+            self.looks.peek().filter(|Reverse(look)| look.at <= now)?;
+            let Reverse(look) = self.looks.pop()?;
+            if self.when.get(&look.key()) == Some(&look.at) {
+                self.when.remove(&look.key());
+                return Some(look);
+            }
+        }
+    }
+
+    /// The next one of a limit that the node sees for the first time.
+    pub(crate) fn pop_first_sight(&mut self, limit: usize, now: MonotonicNanos) -> Option<Look> {
+        let one = self.first_sights.get_mut(&limit)?;
+        one.waiting.front().filter(|look| look.at <= now)?;
+        let look = one.waiting.pop_front()?;
+        self.when.remove(&look.key());
+        Some(look)
+    }
+
+    /// From when first sights of a limit have a budget again.
+    pub(crate) fn wait_for_budget(&mut self, limit: usize, from: MonotonicNanos) {
+        if let Some(one) = self.first_sights.get_mut(&limit) {
+            one.from = from;
+        }
     }
 }
 
 /// When a bucket has to be looked at because of tokens that were just taken, if that is not in anybody's mind already:
 /// with the first take after a report, with the one that makes the next report due, and whenever something is overdue for so
-/// long that whoever had it in mind must be gone. `before` is what stood in no report before the take.
+/// long that whoever had it in mind must be gone. Says also whether it is seen for the first time. `before` is what stood in no report before the take.
 pub(crate) fn due_at(
     replica: &Replica,
     before: u32,
     terms: &Terms,
     now: MonotonicNanos,
-) -> Option<MonotonicNanos> {
+) -> Option<(MonotonicNanos, bool)> {
     let is_forgotten = |at: MonotonicNanos| at.saturating_add(FORGOTTEN_AFTER_NS) < now;
     if let Some(at) = replica.overdue_at() {
-        return is_forgotten(at).then_some(now);
+        return is_forgotten(at).then_some((now, false));
     }
-    let (at, _) = replica.due_at(terms)?;
+    let (at, why) = replica.due_at(terms)?;
     let enough = takes_due(terms);
     let is_crossed = before < enough && replica.unreported() >= enough;
-    (before == 0 || is_crossed || is_forgotten(at)).then_some(at)
+    let is_due = before == 0 || is_crossed || is_forgotten(at);
+    is_due.then_some((at.max(now), why == Due::FirstSight))
 }

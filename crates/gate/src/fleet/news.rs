@@ -1,7 +1,9 @@
 //! What all nodes are told of buckets of the fleet without a token.
 
+use std::collections::HashMap;
+
 use fleet::replica::Told;
-use fleet::terms::Terms;
+use fleet::terms::{DebtMax, Terms};
 use fleet::wire::Answer;
 use model::bucket::RateTag;
 use model::hash::SubjectHash;
@@ -10,6 +12,7 @@ use model::push::{FLEET_NEWS_MAX, FleetBucket, FleetNews};
 use model::time::MonotonicNanos;
 
 use super::change::{change_at, epoch};
+use super::link;
 use crate::config::Config;
 use crate::slab::replicas::BucketKey;
 
@@ -22,8 +25,9 @@ pub fn hear(
     now: MonotonicNanos,
 ) -> usize {
     let mut heard = 0_usize;
+    let debts = if news.is_empty() { HashMap::new() } else { link::debts(shared) };
     for one in news.iter().take(FLEET_NEWS_MAX) {
-        let Some((key, terms)) = one.bucket.as_ref().and_then(|bucket| known(config, bucket))
+        let Some((key, terms)) = one.bucket.as_ref().and_then(|it| known(config, &debts, it))
         else {
             continue;
         };
@@ -39,12 +43,17 @@ pub fn hear(
     heard
 }
 
-/// A bucket that this node has a limit for.
-fn known(config: &Config, bucket: &FleetBucket) -> Option<(BucketKey, Terms)> {
+/// A bucket that this node has a limit for, in this plugin or in another one.
+fn known(
+    config: &Config,
+    debts: &HashMap<u32, DebtMax>,
+    bucket: &FleetBucket,
+) -> Option<(BucketKey, Terms)> {
     let subject = bucket.subject.as_slice().try_into().ok().map(SubjectHash)?;
-    let rate = RateTag(bucket.rate);
-    let limit = config.limits.iter().find(|limit| limit.id == bucket.limit)?;
-    let named = if limit.rate.tag() == rate { Some(limit.rate) } else { rate.rate() };
-    let terms = super::terms(limit, named?)?;
-    Some((BucketKey { subject, limit: limit.id, rate }, terms))
+    let debt = *debts.get(&bucket.limit)?;
+    let tag = RateTag(bucket.rate);
+    let limit = config.limits.iter().find(|limit| limit.id == bucket.limit);
+    let own = limit.map(|limit| limit.rate).filter(|rate| rate.tag() == tag);
+    let rate = own.or_else(|| tag.rate())?;
+    Some((BucketKey { subject, limit: bucket.limit, rate: tag }, Terms { rate, debt }))
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fleet::bounds::{Budget, may_report};
+use fleet::bounds::Budget;
 use fleet::epoch::{Begins, Epoch};
 use fleet::replica::due::{Due, Outgoing, Overdue};
 use fleet::replica::{Heard, Replica, Told};
@@ -109,38 +109,20 @@ impl Reporter {
         }
         place.memo.refresh(place.shared);
         // Without the fleet's key there is nothing to call its buckets by.
-        let key = place.memo.get(place.shared).key.as_ref().map(|(version, _)| *version);
-        let reports_max = place.memo.reports_max(now);
-        self.read_budgets(place);
-        let (mut reports, mut sent, mut waits) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..LOOKS_PER_CALL_MAX {
-            let Some(look) = place.memo.pop(now) else { break };
-            let Some((limit, terms)) = limit_of(place.config, &look) else { continue };
-            if key.is_none() || reports.len() >= reports_max {
-                waits.push(later(look, now));
-                continue;
+        let Some(key_version) = place.memo.get(place.shared).key.as_ref().map(|key| key.0) else {
+            if place.memo.next_at().is_some() {
+                place.memo.call_again_at(Some(now.saturating_add(nanos(RETRY_AFTER))));
             }
-            match self.look(place, &look, &terms, now) {
-                Found::Nothing => {}
-                Found::Later(at) => waits.push(Look { at, ..look }),
-                Found::GivenUp(tokens) => {
-                    called.given_up = called.given_up.saturating_add(tokens.into());
-                    waits.push(later(look, now));
-                }
-                Found::Send(outgoing) => {
-                    sent.push((outgoing.serial, look));
-                    reports.push(report(limit, &look, &terms, outgoing));
-                    // Should the call that has it fail.
-                    waits.push(later(look, now));
-                }
-            }
-            if reports.len() == FLEET_REPORTS_MAX {
-                break;
-            }
-        }
+            return called;
+        };
+        let mut found =
+            Collected { reports_max: place.memo.reports_max(now), ..Collected::default() };
+        self.collect(place, now, &mut found);
+        let Collected { reports, sent, waits, given_up, .. } = found;
         waits.into_iter().for_each(|look| place.memo.note(look));
-        if called.given_up > 0 {
-            link::note_given_up(place.shared, called.given_up);
+        called.given_up = given_up;
+        if given_up > 0 {
+            link::note_given_up(place.shared, given_up);
         }
         if reports.is_empty() && !self.is_to_probe(place.memo, now) {
             return called;
@@ -152,11 +134,64 @@ impl Reporter {
             protocol: PROTOCOL,
             node: node.to_owned(),
             boot_id: boot_id.to_owned(),
-            key_version: key.unwrap_or(0),
+            key_version,
             boot: boot(boot_id),
             reports,
         });
         called
+    }
+
+    /// Looks at buckets until a call is full: first at those that the node knows, then at those that it sees for the
+    /// first time, as far as the budget of their limit goes.
+    fn collect(
+        &mut self,
+        place: &mut Place<'_, impl SharedMemory>,
+        now: MonotonicNanos,
+        found: &mut Collected,
+    ) {
+        self.read_budgets(place);
+        while found.has_room() {
+            let Some(look) = place.memo.pop(now) else { break };
+            self.take_up(place, look, now, found);
+        }
+        for limit in 0..place.config.limits.len() {
+            while found.has_room() {
+                let budget = self.first_sights.get(limit).copied().flatten();
+                let from = budget.map_or(now, |budget| budget.next_at(now));
+                if from > now {
+                    place.memo.wait_for_budget(limit, from);
+                    break;
+                }
+                let Some(look) = place.memo.pop_first_sight(limit, now) else { break };
+                self.take_up(place, look, now, found);
+            }
+        }
+    }
+
+    fn take_up(
+        &mut self,
+        place: &mut Place<'_, impl SharedMemory>,
+        look: Look,
+        now: MonotonicNanos,
+        found: &mut Collected,
+    ) {
+        found.looked_at = found.looked_at.saturating_add(1);
+        let Some((limit, terms)) = limit_of(place.config, &look) else { return };
+        let later = |at| Look { at, is_first_sight: false, ..look };
+        match self.look(place, &look, &terms, now) {
+            Found::Nothing => {}
+            Found::Later(at) => found.waits.push(later(at)),
+            Found::GivenUp(tokens) => {
+                found.given_up = found.given_up.saturating_add(tokens.into());
+                found.waits.push(later(now.saturating_add(nanos(RETRY_AFTER))));
+            }
+            Found::Send(outgoing) => {
+                found.sent.push((outgoing.serial, look));
+                found.reports.push(report(limit, &look, &terms, outgoing));
+                // Should the call that has it fail.
+                found.waits.push(later(now.saturating_add(nanos(RETRY_AFTER))));
+            }
+        }
     }
 
     /// Takes over what the node has left of the budgets for first sights.
@@ -196,35 +231,45 @@ impl Reporter {
     ) -> Found {
         let serial = u64::from(self.tag) << 32 | u64::from(self.serial);
         self.serial = self.serial.wrapping_add(1);
-        let budget = self.first_sights.get_mut(look.limit).and_then(Option::as_mut);
-        let mut budget = budget.copied();
+        let budget = self.first_sights.get(look.limit).copied().flatten();
+        let has_budget = budget.is_none_or(|budget| budget.next_at(now) <= now);
+        let is_lost = place.memo.waits_too_long(now);
+        let lost_until = place.memo.get(place.shared).lost_until;
         let found = change(place, look, now, |replica| {
             if let Some(at) = replica.overdue_at() {
                 return match replica.overdue(now) {
-                    None => (Found::Later(at), false),
-                    Some(Overdue::Again(outgoing)) => (Found::Send(outgoing), true),
-                    Some(Overdue::GivenUp(tokens)) => (Found::GivenUp(tokens), true),
+                    None => ((Found::Later(at), false), false),
+                    Some(Overdue::Again(outgoing)) => ((Found::Send(outgoing), false), true),
+                    Some(Overdue::GivenUp(tokens)) => ((Found::GivenUp(tokens), false), true),
                 };
             }
-            let Some((at, why)) = replica.due_at(terms) else { return (Found::Nothing, false) };
-            if at > now {
-                return (Found::Later(at), false);
+            let before = replica.unreported();
+            if is_lost || replica.reported_at() < lost_until {
+                replica.settle(terms, now);
             }
-            let may = budget.as_mut().is_none_or(|budget| may_report(why, budget, now));
-            if !may && why == Due::FirstSight {
-                return (Found::Later(later(*look, now).at), false);
+            let is_settled = replica.unreported() != before;
+            let Some((at, why)) = replica.due_at(terms) else {
+                return ((Found::Nothing, false), is_settled);
+            };
+            let is_first_sight = why == Due::FirstSight;
+            if at > now {
+                return ((Found::Later(at), false), is_settled);
+            }
+            if is_first_sight && !has_budget {
+                let at = now.saturating_add(nanos(RETRY_AFTER));
+                return ((Found::Later(at), false), is_settled);
             }
             match replica.report(serial, terms, now) {
-                Some(outgoing) => (Found::Send(outgoing), true),
-                None => (Found::Nothing, false),
+                Some(outgoing) => ((Found::Send(outgoing), is_first_sight), true),
+                None => ((Found::Nothing, false), is_settled),
             }
         });
-        if let (Some(known), Some(used)) =
-            (self.first_sights.get_mut(look.limit).and_then(Option::as_mut), budget)
+        let Some((found, is_first_sight)) = found else { return Found::Nothing };
+        if let Some(Some(budget)) = self.first_sights.get_mut(look.limit).filter(|_| is_first_sight)
         {
-            *known = used;
+            budget.use_one(now);
         }
-        found.unwrap_or(Found::Nothing)
+        found
     }
 
     /// The answer has come to the call that is under way; nothing if there was none that can be used. Says what it
@@ -266,11 +311,11 @@ impl Reporter {
                 outcome.behind = outcome.behind.saturating_add(1);
             }
             if let Some(at) = due_at {
-                place.memo.note(Look { at, ..*look });
+                place.memo.note(Look { at, is_first_sight: false, ..*look });
             }
         }
         let behind = u64::try_from(outcome.behind).unwrap_or(u64::MAX);
-        link::note_answered(place.shared, answers.fleet_nodes, behind);
+        link::note_answered(place.shared, (answers.fleet_nodes, behind), now);
         place.memo.refresh(place.shared);
         Ok(outcome)
     }
@@ -279,6 +324,25 @@ impl Reporter {
 /// The answer is none to what was reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
+
+/// What goes into a call.
+#[derive(Debug, Default)]
+struct Collected {
+    reports_max: usize,
+    looked_at: usize,
+    reports: Vec<FleetReport>,
+    /// The serial numbers of the reports, and what they are of.
+    sent: Vec<(u64, Look)>,
+    /// What is to be looked at again.
+    waits: Vec<Look>,
+    given_up: u64,
+}
+
+impl Collected {
+    fn has_room(&self) -> bool {
+        self.looked_at < LOOKS_PER_CALL_MAX && self.reports.len() < self.reports_max
+    }
+}
 
 /// What a look at a bucket has found.
 enum Found {
@@ -338,10 +402,6 @@ fn report(limit: u32, look: &Look, terms: &Terms, outgoing: Outgoing) -> FleetRe
 /// Which life of which node reports: the first half of its boot id.
 fn boot(boot_id: &str) -> u64 {
     boot_id.get(..16).and_then(|half| u64::from_str_radix(half, 16).ok()).unwrap_or(0)
-}
-
-fn later(look: Look, now: MonotonicNanos) -> Look {
-    Look { at: now.saturating_add(nanos(RETRY_AFTER)), ..look }
 }
 
 fn nanos(span: Duration) -> u64 {

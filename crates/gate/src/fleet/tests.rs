@@ -82,8 +82,8 @@ fn key() -> push::FleetKey {
 impl Node {
     fn new(config: &Value, number: u8) -> Self {
         let (gate, mut memory) = (gate(config), Memory::default());
+        link::join(&mut memory, gate.config());
         link::store(&mut memory, Some(&key()), 4).unwrap();
-        memory.values.shrink_to_fit();
         let boot_id = format!("{number:032x}").chars().rev().collect();
         let mut node = Self { gate, memory, workers: Vec::new(), boot_id };
         node.add_worker(u32::from(number) << 8);

@@ -29,6 +29,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// before the next tick, so that an invalidator that does not hold polls is not called in a loop.
 const HOLD_MIN: Duration = Duration::from_millis(20);
 
+/// The same for an answer with news of the fleet's buckets, of which the invalidator sends some every 5 ms at most.
+const NEWS_HOLD_MIN: Duration = Duration::from_millis(4);
+
 /// The side of one VM that follows the invalidator.
 #[derive(Debug)]
 pub struct Poller {
@@ -168,7 +171,7 @@ impl Poller {
             freshness: freshness(config, shared, now),
             when_stale: config.says_when_stale().to_owned(),
             when_never_synced: config.says_when_never_synced().to_owned(),
-            fleet: link::told(config, shared, now),
+            fleet: link::told(shared, now),
             first_rejections: firsts::to_tell(shared, now),
         };
         self.sent = Some((now, poll.clone()));
@@ -239,7 +242,7 @@ impl Poller {
             Ok(has_changed) => has_changed.then_some(Ok(())),
             Err(cause) => Some(Err(cause)),
         });
-        if gate.config().has_fleet_limits() {
+        if poll.fleet.is_some() {
             let told = link::store(shared, batch.fleet_key.as_ref(), batch.fleet_nodes);
             report.fleet = told.err();
             report.news = news::hear(gate.config(), shared, &batch.news, now);
@@ -252,7 +255,10 @@ impl Poller {
         firsts::told(shared, &poll.first_rejections);
         // Such a poll is answered at once, and the next one must be there when something comes.
         let is_ahead = is_ahead || !poll.first_rejections.is_empty();
-        if is_ahead || now.saturating_sub(sent_at) >= nanos(HOLD_MIN) {
+        let held = now.saturating_sub(sent_at);
+        // Polls that bring news of the fleet are answered sooner, and a block must not wait for the next tick because of them.
+        let hold_min = if batch.news.is_empty() { HOLD_MIN } else { NEWS_HOLD_MIN };
+        if is_ahead || held >= nanos(hold_min) {
             report.next = Some(self.poll(gate.config(), shared, now));
         }
         Ok(report)

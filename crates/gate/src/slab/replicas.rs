@@ -6,7 +6,8 @@
 //! replica as the crate `fleet` packs it. The subject is a hash under the fleet's key, or under the node's own until it
 //! knows that.
 //!
-//! A replica is dropped once it is idle, when room is needed. Each limit has room of its own, of which news
+//! A replica is dropped when room is needed, once it is idle, or has been full for so long that nobody has its report in
+//! mind any more. Each limit has room of its own, of which news
 //! about subjects that this node has not seen take no more than half: so nobody who is many subjects elsewhere can keep
 //! those of this node out.
 
@@ -139,8 +140,8 @@ pub fn put(
     kept.push(VERSION);
     let mut of_limit = packed.len();
     let walked = walk(&slab, |_, entry| {
-        let is_idle = |bytes| Replica::is_idle_packed(bytes, now);
-        if slab.get(entry.replica.clone()).is_some_and(is_idle) {
+        let is_droppable = |bytes| Replica::is_droppable_packed(bytes, now);
+        if slab.get(entry.replica.clone()).is_some_and(is_droppable) {
             return false;
         }
         let bytes = slab.get(entry.start..entry.replica.end).unwrap_or_default();

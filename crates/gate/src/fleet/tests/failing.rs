@@ -9,8 +9,7 @@ fn words(world: &mut World, node: usize, user: &str) -> String {
 
 fn told(world: &mut World, node: usize) -> push::FleetUse {
     let now = world.now();
-    let node = &mut world.nodes[node];
-    link::told(node.gate.config(), &mut node.memory, now).unwrap()
+    link::told(&mut world.nodes[node].memory, now).unwrap()
 }
 
 #[test]
@@ -103,6 +102,8 @@ fn a_limit_may_go_on_with_its_share() {
 fn without_the_key_of_the_fleet_a_node_is_cut_off() {
     let mut world = World::new(&config(100, 1, json!({"on_loss": "deny"})), 1);
     world.nodes[0].memory = Memory::default();
+    let Node { gate, memory, .. } = &mut world.nodes[0];
+    link::join(memory, gate.config());
     assert_eq!(words(&mut world, 0, "alice"), "rule=fleet_lost");
     world.pass_ms(100);
     assert_eq!(world.calls, 0);
@@ -178,4 +179,47 @@ fn calls_are_apart_and_one_at_a_time() {
     let most = 100 / u128::from(CALL_GAP.as_millis() as u64) + 1;
     assert!(u128::try_from(world.calls).unwrap() <= most, "{} calls in 100 ms", world.calls);
     assert!(world.reports >= 1_500, "{}", world.reports);
+}
+
+#[test]
+fn who_has_kept_to_the_limit_while_the_node_was_cut_off_owes_nothing() {
+    let mut world = World::new(&config(100, 10, local()), 2);
+    assert!(world.is_allowed(0, "alice"));
+    world.pass_ms(20);
+    world.cut_off = true;
+    // Five a second, for five minutes, of ten.
+    for ms in 0..300_000u64 {
+        if ms % 200 == 0 {
+            assert!(world.is_allowed(0, "alice"), "{ms}");
+        }
+        world.tick();
+    }
+    world.cut_off = false;
+    for ms in 0..5_000u64 {
+        if ms % 200 == 0 {
+            assert!(world.is_allowed(0, "alice"), "{ms} ms after it is back");
+        }
+        world.tick();
+    }
+}
+
+#[test]
+fn a_node_whose_poller_was_configured_before_there_were_limits_of_the_fleet_takes_part() {
+    let mut world = World::new(&config(20, 1, local()), 2);
+    // The worker that polls has another configuration, without any.
+    let mut config = base();
+    config["storage"] = json!({"slabs": 1_024});
+    let other = gate(&config);
+    let memory = &mut world.nodes[1].memory;
+    assert!(link::told(memory, world.time.monotonic()).is_some());
+    assert_eq!(world.allowed(0, "alice", 30), 20);
+    let (mut at, mut news) = (0, Vec::new());
+    while news.is_empty() && at < 20 {
+        at += 1;
+        world.tick();
+        news.extend(world.news.drain(..).map(|(_, news)| news));
+    }
+    let now = world.now();
+    assert_eq!(hear(other.config(), &mut world.nodes[1].memory, &news, now), 1);
+    assert_eq!(world.allowed(1, "alice", 30), 0);
 }

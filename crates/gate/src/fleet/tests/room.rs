@@ -3,6 +3,7 @@
 use ::fleet::epoch::Epoch;
 
 use super::*;
+use crate::fleet::memo::Look;
 use crate::slab::replicas::BUCKET_BYTES;
 
 /// A world of one node with 16 slabs that have room for so many buckets each.
@@ -82,15 +83,79 @@ fn subjects_at_first_sight_are_reported_within_their_budget() {
 fn what_a_worker_has_in_mind_has_a_bound() {
     let mut memo = FleetMemo::default();
     let rate = Rate::new(1, 1, Duration::from_secs(1)).unwrap();
-    let look = |at| crate::fleet::memo::Look { at, subject: SubjectHash([1; 16]), limit: 0, rate };
-    for at in 0..100_000 {
-        memo.note(look(at));
+    let look = |number: u32, at| {
+        let mut subject = SubjectHash([1; 16]);
+        subject.0[..4].copy_from_slice(&number.to_le_bytes());
+        Look { at, subject, limit: 0, rate, is_first_sight: number % 2 == 1 }
+    };
+    for number in 0..100_000 {
+        memo.note(look(number, 5));
     }
     let mut popped = 0;
     while memo.pop(u64::MAX).is_some() {
         popped += 1;
     }
     assert_eq!(popped, crate::fleet::memo::LOOKS_MAX);
+    let mut popped = 0;
+    while memo.pop_first_sight(0, u64::MAX).is_some() {
+        popped += 1;
+    }
+    assert_eq!(popped, crate::fleet::memo::FIRST_SIGHTS_MAX);
+    // One bucket is in mind once: at the earliest of all times.
+    for at in [9, 7, 8, 7, 3, 4] {
+        memo.note(look(2, at));
+    }
+    assert_eq!(memo.next_at(), Some(3));
+    assert_eq!(memo.pop(10).map(|look| look.at), Some(3));
+    assert_eq!(memo.pop(10), None);
+}
+
+#[test]
+fn a_bucket_that_is_busy_for_long_is_in_mind_once() {
+    let mut world = World::new(&config(1_000, 100, local()), 1);
+    for _ in 0..5_000 {
+        world.is_allowed(0, "alice");
+        world.tick();
+    }
+    let memo = &mut world.nodes[0].workers[0].memo.fleet;
+    let mut looks = 0;
+    while memo.pop(u64::MAX).is_some() {
+        looks += 1;
+    }
+    assert!(looks <= 1, "{looks}");
+}
+
+#[test]
+fn what_nobody_has_in_mind_makes_room_once_it_is_full_again() {
+    let mut world = tight(8);
+    for user in 0..200 {
+        world.is_allowed(0, &format!("user-{user}"));
+    }
+    // The worker is gone, and nobody comes again.
+    world.nodes[0].workers.clear();
+    world.nodes[0].add_worker(9);
+    world.pass_ms(40_000);
+    let allowed = (200..300).filter(|user| world.is_allowed(0, &format!("user-{user}"))).count();
+    assert!(allowed > 80, "{allowed}");
+}
+
+#[test]
+fn a_flood_of_strangers_holds_up_nobody_who_is_known() {
+    let fleet = json!({"on_loss": "local", "first_sights_per_second": 10});
+    let mut world = World::new(&config(50, 1, fleet), 2);
+    assert!(world.is_allowed(0, "alice"));
+    world.pass_ms(10);
+    let mut stranger = 0;
+    for _ in 0..300 {
+        for _ in 0..20 {
+            stranger += 1;
+            world.is_allowed(0, &format!("stranger-{stranger}"));
+        }
+        world.tick();
+    }
+    assert_eq!(world.allowed(0, "alice", 60), 49);
+    world.pass_ms(20);
+    assert_eq!(world.allowed(1, "alice", 60), 0, "the other node has heard of it");
 }
 
 #[test]

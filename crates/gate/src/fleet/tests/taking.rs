@@ -206,5 +206,36 @@ fn who_has_no_limit_for_the_fleet_touches_nothing_of_it() {
     let of_fleet = |key: &MemoryKey| matches!(key, MemoryKey::FleetSlab(_) | MemoryKey::FleetLink);
     assert!(!world.nodes[0].memory.values.keys().any(of_fleet));
     assert_eq!(world.calls, 0);
-    assert_eq!(link::told(world.nodes[0].gate.config(), &mut Memory::default(), 1), None);
+    assert_eq!(link::told(&mut world.nodes[0].memory, 1), None);
+}
+
+#[test]
+fn a_lift_that_its_publisher_counts_after_a_zero_fills_the_bucket_though_it_was_heard_before() {
+    let mut world = World::new(&config(20, 1, local()), 2);
+    let numbered = |number, register: Register| {
+        let lane = model::state::Lane::of(Some(&name("risk")));
+        let sequence = Some(model::state::Sequence { lane, number });
+        Register { version: model::state::Version { sequence, ..register.version }, ..register }
+    };
+    let emptied = numbered(7, event("z", 100, Effect::Zero(zero())));
+    let lifted = numbered(8, event("l", 10, lift(None)));
+    for node in 0..2 {
+        let (node, time) = (&mut world.nodes[node], &world.time);
+        node.hear("alice", [emptied.clone()], time);
+    }
+    assert_eq!(world.allowed(0, "alice", 5), 0);
+    world.pass_ms(2_000);
+    // It is told to Redis as well.
+    assert_eq!(world.allowed(0, "alice", 1) + world.allowed(1, "alice", 1), 2);
+    world.pass_ms(20);
+    for node in 0..2 {
+        let (node, time) = (&mut world.nodes[node], &world.time);
+        node.hear("alice", [emptied.clone(), lifted.clone()], time);
+    }
+    let mut filled = 0;
+    for round in 0..60 {
+        filled += world.allowed(round % 2, "alice", 1);
+        world.pass_ms(10);
+    }
+    assert_eq!(filled, 20);
 }
