@@ -11,8 +11,8 @@ from harness import artifacts
 
 sys.path.insert(0, str(artifacts.REPOSITORY))
 
-from bench.fleet import contenders, nodes, patterns, runs
-from bench.fleet.limits import SMALL
+from bench.fleet_limits import contenders, nodes, patterns, runs
+from bench.fleet_limits.limits import SMALL
 
 NODES = 3
 SECONDS = 8.0

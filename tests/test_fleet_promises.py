@@ -10,10 +10,10 @@ from harness import artifacts
 
 sys.path.insert(0, str(artifacts.REPOSITORY))
 
-from bench.fleet import faults, promises
-from bench.fleet.limits import SMALL
-from bench.fleet.log import LET_THROUGH, NO_ANSWER, REJECTED, Entry
-from bench.fleet.promises import DENY, DIVIDE, LANES, LOCAL, Phase, Story
+from bench.fleet_limits import faults, promises
+from bench.fleet_limits.limits import SMALL
+from bench.fleet_limits.log import LET_THROUGH, NO_ANSWER, REJECTED, Entry
+from bench.fleet_limits.promises import DENY, DIVIDE, LANES, LOCAL, Phase, Story
 
 LIMIT = SMALL.limit
 NODES = 4

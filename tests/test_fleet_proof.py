@@ -15,11 +15,11 @@ from harness import artifacts
 
 sys.path.insert(0, str(artifacts.REPOSITORY))
 
-from bench.fleet import bound, contenders, judge, nodes, patterns, runs
-from bench.fleet import log as logs
-from bench.fleet.client import Client, Head
-from bench.fleet.limits import CASES, MANY, SMALL, Case, Limit
-from bench.fleet.log import LET_THROUGH, NO_ANSWER, REJECTED, Entry
+from bench.fleet_limits import bound, contenders, judge, nodes, patterns, runs
+from bench.fleet_limits import log as logs
+from bench.fleet_limits.client import Client, Head
+from bench.fleet_limits.limits import CASES, MANY, SMALL, Case, Limit
+from bench.fleet_limits.log import LET_THROUGH, NO_ANSWER, REJECTED, Entry
 
 LIMIT = SMALL.limit
 NODES = 4

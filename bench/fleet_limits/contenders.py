@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench import edge, rows
-from bench.fleet import patterns
-from bench.fleet.limits import Case, Limit
+from bench.fleet_limits import patterns
+from bench.fleet_limits.limits import Case, Limit
 from harness import envoy as envoys
 from harness.daemon import SECRET, Daemon
 

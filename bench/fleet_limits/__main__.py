@@ -2,6 +2,6 @@
 
 import sys
 
-from bench.fleet.cli import main
+from bench.fleet_limits.cli import main
 
 sys.exit(main())

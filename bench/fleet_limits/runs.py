@@ -5,12 +5,12 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.fleet import bound, judge, patterns, word
-from bench.fleet import log as logs
-from bench.fleet.client import Client, Head
-from bench.fleet.contenders import Contender
-from bench.fleet.log import Log
-from bench.fleet.nodes import Fleet
+from bench.fleet_limits import bound, judge, patterns, word
+from bench.fleet_limits import log as logs
+from bench.fleet_limits.client import Client, Head
+from bench.fleet_limits.contenders import Contender
+from bench.fleet_limits.log import Log
+from bench.fleet_limits.nodes import Fleet
 
 RATIO_MIN, RATIO_MAX = 0.95, 1.05
 # Over two minutes.

@@ -1,8 +1,8 @@
 """What runs have come to, as a table for people and as JSON for programs."""
 
 from bench import report
-from bench.fleet import patterns
-from bench.fleet.runs import Run
+from bench.fleet_limits import patterns
+from bench.fleet_limits.runs import Run
 
 # From here on it is said.
 _LATE_S = 0.05

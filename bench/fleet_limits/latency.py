@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import peers, report
-from bench.fleet import contenders, nodes
-from bench.fleet import log as logs
-from bench.fleet.contenders import ALONE, FLEET, NATIVE, REMOTE
-from bench.fleet.limits import SMALL
+from bench.fleet_limits import contenders, nodes
+from bench.fleet_limits import log as logs
+from bench.fleet_limits.contenders import ALONE, FLEET, NATIVE, REMOTE
+from bench.fleet_limits.limits import SMALL
 from bench.probe import Probe
 
 RATIO_MAX = 1.05

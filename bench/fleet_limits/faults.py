@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import report
-from bench.fleet import bound, contenders, nodes, patterns, promises, word
-from bench.fleet import log as logs
-from bench.fleet.client import Client, request
-from bench.fleet.contenders import Parts, Site
-from bench.fleet.limits import SMALL, Case
-from bench.fleet.log import Log
-from bench.fleet.nodes import Fleet
-from bench.fleet.promises import LANES, Check, Phase, Story
+from bench.fleet_limits import bound, contenders, nodes, patterns, promises, word
+from bench.fleet_limits import log as logs
+from bench.fleet_limits.client import Client, request
+from bench.fleet_limits.contenders import Parts, Site
+from bench.fleet_limits.limits import SMALL, Case
+from bench.fleet_limits.log import Log
+from bench.fleet_limits.nodes import Fleet
+from bench.fleet_limits.promises import LANES, Check, Phase, Story
 
 # The Envoy that is restarted, and the node whose daemon is killed.
 _RESTARTED, _CUT = 1, 0

@@ -3,8 +3,8 @@
 `fleet::overshoot::tokens_max` is the same formula, with delays that are known one by one.
 """
 
-from bench.fleet.limits import Limit
-from bench.fleet.log import Log
+from bench.fleet_limits.limits import Limit
+from bench.fleet_limits.log import Log
 
 
 def tokens_max(limit: Limit, nodes: int, told_s: float, requests: int) -> float:

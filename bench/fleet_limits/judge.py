@@ -7,9 +7,9 @@ under way is not known: so much was surely admitted too much, and no more than s
 
 from dataclasses import dataclass
 
-from bench.fleet import log as logs
-from bench.fleet.limits import Limit
-from bench.fleet.log import Entry, Log
+from bench.fleet_limits import log as logs
+from bench.fleet_limits.limits import Limit
+from bench.fleet_limits.log import Entry, Log
 
 # Of a token: what floating point may add up to.
 _ROUNDING = 1e-6

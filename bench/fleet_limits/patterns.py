@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.fleet.limits import Case
+from bench.fleet_limits.limits import Case
 
 USERS = 10_000
 # Of the ten thousand: so few ask for far more than they may.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench import peers
 from bench.edge import Answering, Edge
-from bench.fleet.contenders import Contender, Parts, Site
-from bench.fleet.limits import Case
+from bench.fleet_limits.contenders import Contender, Parts, Site
+from bench.fleet_limits.limits import Case
 from harness import artifacts
 from harness.daemon import Daemon
 from harness.proc import wait_until

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import machine, peers, report
-from bench.fleet import contenders, faults, latency, nodes, patterns, runs, table
-from bench.fleet.limits import CASES, MANY, SMALL, Case
+from bench.fleet_limits import contenders, faults, latency, nodes, patterns, runs, table
+from bench.fleet_limits.limits import CASES, MANY, SMALL, Case
 from harness.proc import kill_all
 
 NODES = 8

@@ -12,10 +12,10 @@ import random
 import uuid
 from dataclasses import dataclass, field
 
-from bench.fleet import log as logs
-from bench.fleet.client import Client, request
-from bench.fleet.contenders import WORD, WORD_HEADER
-from bench.fleet.log import Entry
+from bench.fleet_limits import log as logs
+from bench.fleet_limits.client import Client, request
+from bench.fleet_limits.contenders import WORD, WORD_HEADER
+from bench.fleet_limits.log import Entry
 
 _EVERY_S = 0.5
 _ASK_EVERY_S = 0.003

@@ -8,10 +8,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.fleet import judge
-from bench.fleet import log as logs
-from bench.fleet.limits import Limit
-from bench.fleet.log import Log
+from bench.fleet_limits import judge
+from bench.fleet_limits import log as logs
+from bench.fleet_limits.limits import Limit
+from bench.fleet_limits.log import Log
 
 LOCAL, DIVIDE, DENY = LANES = ("local", "divide", "deny")
 CALM = "nothing fails"

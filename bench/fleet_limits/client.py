@@ -11,8 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from bench.fleet import patterns
-from bench.fleet.log import NO_ANSWER, Entry, Log
+from bench.fleet_limits import patterns
+from bench.fleet_limits.log import NO_ANSWER, Entry, Log
 
 # To one node, at the same time.
 CONNECTIONS_MAX = 96
