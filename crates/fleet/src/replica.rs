@@ -22,8 +22,9 @@ use crate::loss::{Link, OnLoss};
 use crate::terms::{Terms, nanos};
 use crate::wire::Answer;
 
-/// Redis counts as behind a node only by more than this, for both round to microseconds.
-const BEHIND_MIN_NS: u64 = 1_000_000;
+/// Redis counts as behind a node only by more than this: news count from when they come, so a node may be ahead by as long
+/// as they were under way.
+const BEHIND_MIN_NS: u64 = 500_000_000;
 
 /// A node's copy of one bucket. A bucket without a replica is full as far as the node knows
 /// ([`Replica::default`]).
