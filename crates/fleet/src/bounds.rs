@@ -10,12 +10,9 @@ use std::time::Duration;
 use model::bucket::{Bucket, Rate};
 use model::time::MonotonicNanos;
 
-use crate::replica::due::Due;
 use crate::terms::{Terms, nanos};
 
-/// How long Redis remembers the id of a report, and a bucket after it was last reported. Longer than a report is sent
-/// again ([`crate::replica::due::REPORT_AGE_MAX`]).
-pub const REPORT_MEMORY: Duration = Duration::from_secs(60);
+pub use crate::replica::due::REPORT_MEMORY;
 
 /// Most reports in one call.
 pub const REPORTS_PER_CALL_MAX: usize = 256;
@@ -68,15 +65,6 @@ impl Budget {
     }
 }
 
-/// Whether a report may go out now. Only first sights have a budget, for everything else is of a bucket that had a place
-/// in it.
-pub fn may_report(due: Due, first_sights: &mut Budget, now: MonotonicNanos) -> bool {
-    match due {
-        Due::Near | Due::Far => true,
-        Due::FirstSight => first_sights.use_one(now),
-    }
-}
-
 /// Most buckets of one limit that Redis holds, with so many nodes that each report so many unknown subjects a
 /// second (`once` more at once): each is forgotten when it is full and no report of it can come again.
 #[must_use]
@@ -94,16 +82,17 @@ mod tests {
     use crate::terms::DebtMax;
 
     #[test]
-    fn a_flood_of_subjects_is_reported_within_the_budget_and_others_are_not_held_up() {
+    fn a_budget_is_what_comes_back_and_says_when() {
         let mut budget = Budget::new(Rate::new(10, 100, Duration::from_secs(1)).unwrap());
-        let mut sent = 0;
+        let mut used = 0;
         for ms in 0..2_000u64 {
             let now = 1_000_000_000 + ms * 1_000_000;
-            sent += (0..50).filter(|_| may_report(Due::FirstSight, &mut budget, now)).count();
-            assert!(may_report(Due::Near, &mut budget, now));
-            assert!(may_report(Due::Far, &mut budget, now));
+            used += (0..50).filter(|_| budget.use_one(now)).count();
+            let next_at = budget.next_at(now);
+            assert!(next_at > now && next_at <= now + 10_000_000);
+            assert!(!budget.use_one(next_at - 1) && budget.clone().use_one(next_at));
         }
-        assert!((200..=210).contains(&sent), "{sent}");
+        assert!((200..=210).contains(&used), "{used}");
     }
 
     #[test]

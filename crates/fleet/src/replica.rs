@@ -16,7 +16,6 @@ use std::time::Duration;
 use model::bucket::Quota;
 use model::time::MonotonicNanos;
 
-use crate::bounds::REPORT_MEMORY;
 use crate::epoch::{Begins, Epoch};
 use crate::loss::{Link, OnLoss};
 use crate::terms::{Terms, nanos};
@@ -97,7 +96,7 @@ impl Replica {
         now: MonotonicNanos,
     ) -> Result<Quota, Refusal> {
         let (token_ns, fill_ns) = (terms.token_ns(), terms.fill_ns());
-        if self.is_idle(now.saturating_sub(nanos(REPORT_MEMORY))) {
+        if self.is_idle(now.saturating_sub(nanos(due::REPORT_MEMORY))) {
             // Redis has forgotten it as well, so this is the first sight of another one.
             (self.is_known, self.is_near) = (false, false);
         }

@@ -7,6 +7,7 @@
 //! **Not for**: the rules of replicas and reports, which are the crate [`fleet`]'s; where replicas lie, which is
 //! [`crate::slab::replicas`]'s; deciding on a request, which is [`crate::decide`]'s; nor sending anything.
 
+mod call;
 mod change;
 pub mod link;
 pub mod memo;

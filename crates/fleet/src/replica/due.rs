@@ -31,8 +31,12 @@ pub const FILL_PARTS: u64 = 4;
 pub const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
 /// A report that has had no answer for so long is given up. Redis must remember the ids of reports for longer
-/// ([`crate::bounds::REPORT_MEMORY`]), so that none is counted twice.
+/// ([`REPORT_MEMORY`]), so that none is counted twice.
 pub const REPORT_AGE_MAX: Duration = Duration::from_secs(20);
+
+/// How long Redis remembers the id of a report, and a bucket after it was last reported. Longer than a report is sent
+/// again ([`REPORT_AGE_MAX`]).
+pub const REPORT_MEMORY: Duration = Duration::from_secs(60);
 
 /// Why a report is due, the most urgent first: where calls are full, what is less urgent waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

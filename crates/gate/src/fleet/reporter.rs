@@ -21,6 +21,7 @@ use model::push::{
 };
 use model::time::MonotonicNanos;
 
+use super::call::{boot, read, report};
 use super::change::{change_at, epoch};
 use super::link;
 use super::memo::{FleetMemo, Look};
@@ -369,39 +370,6 @@ fn change<T>(
     let key = BucketKey { subject: look.subject, limit: limit.id, rate: look.rate.tag() };
     let room = place.config.storage.slab_bytes_max;
     change_at(place.shared, place.config, (&key, room), now, step)
-}
-
-/// The answers, if there is one for each report, in their order.
-fn read(body: &[u8], reports: &[(u64, Look)]) -> Option<FleetAnswers> {
-    if body.len() > FLEET_BYTES_MAX {
-        return None;
-    }
-    let answers = FleetAnswers::decode(body).ok()?;
-    let serials = answers.answers.iter().map(|answer| answer.serial);
-    serials.eq(reports.iter().map(|(serial, _)| *serial)).then_some(answers)
-}
-
-fn report(limit: u32, look: &Look, terms: &Terms, outgoing: Outgoing) -> FleetReport {
-    let Outgoing { serial, takes, epoch, begins } = outgoing;
-    FleetReport {
-        serial,
-        bucket: Some(FleetBucket {
-            subject: look.subject.0.to_vec(),
-            limit,
-            rate: look.rate.tag().0,
-        }),
-        takes,
-        epoch: (epoch != Epoch::default())
-            .then_some(push::FleetEpoch { at: epoch.at.0, id: epoch.id }),
-        emptied: begins == Begins::Emptied,
-        rate: Some(push::Rate::from(&look.rate)),
-        debt_percent: terms.debt.as_percent(),
-    }
-}
-
-/// Which life of which node reports: the first half of its boot id.
-fn boot(boot_id: &str) -> u64 {
-    boot_id.get(..16).and_then(|half| u64::from_str_radix(half, 16).ok()).unwrap_or(0)
 }
 
 fn nanos(span: Duration) -> u64 {
