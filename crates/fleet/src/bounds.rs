@@ -5,8 +5,6 @@
 //! each node. What finds no place waits and is not lost: its takes are kept and go into a later report, and a node without
 //! news learns with its next answer.
 
-use std::time::Duration;
-
 use model::bucket::{Bucket, Rate};
 use model::time::MonotonicNanos;
 
@@ -77,6 +75,8 @@ pub fn buckets_max(nodes: u32, per_second: u32, once: u32, terms: &Terms) -> u64
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::replica::due::REPORT_AGE_MAX;
     use crate::terms::DebtMax;

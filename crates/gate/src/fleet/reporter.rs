@@ -8,17 +8,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use fleet::bounds::Budget;
-use fleet::epoch::{Begins, Epoch};
 use fleet::replica::due::{Due, Outgoing, Overdue};
 use fleet::replica::{Heard, Replica, Told};
 use fleet::terms::Terms;
 use fleet::wire::Answer;
 use model::bucket::Bucket;
 use model::memory::SharedMemory;
-use model::push::{
-    self, FLEET_BYTES_MAX, FLEET_REPORTS_MAX, FleetAnswers, FleetBucket, FleetReport, FleetReports,
-    Message, PROTOCOL,
-};
+use model::push::{FLEET_REPORTS_MAX, FleetReport, FleetReports, PROTOCOL};
 use model::time::MonotonicNanos;
 
 use super::call::{boot, read, report};
