@@ -64,10 +64,8 @@ impl Session<'_> {
             asks: questions.iter().map(|question| question.ask.clone()).collect(),
         };
         let since = |one: &Question| now.saturating_sub(one.since);
-        let tallies: Vec<_> = questions
-            .iter()
-            .map(|one| (one.tally.clone(), one.news.clone(), since(one)))
-            .collect();
+        let tallies: Vec<_> =
+            questions.iter().map(|one| (one.tally.clone(), one.news.clone(), since(one))).collect();
         // Before it is asked: answers may be there at once.
         self.source.fences.await_answers(nonce, questions);
         let (written, members) = join(self.write_fence(&fence), self.read_members()).await;

@@ -7,10 +7,10 @@ use redis::{RedisResult, Script};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
+use super::super::connect::Link;
 use super::super::layout::StreamId;
 use super::super::session::Session;
 use super::super::write::ends_connection;
-use super::super::connect::Link;
 use super::super::{Lost, REDIS, RedisSource, locked};
 use crate::fence::{
     DAEMONS_MAX, Members, RENEWED_EVERY, last_word, registration, remembered, renewed_every,
@@ -74,7 +74,10 @@ impl Session<'_> {
                 let registered = self.renew(&mut marks, every).await?;
                 if let Some((seen, passed)) = lost {
                     let written = self.write_registrations_back(seen, passed).await?;
-                    warn!(source = REDIS, written, "registrations that Redis has lost are written back");
+                    warn!(
+                        source = REDIS,
+                        written, "registrations that Redis has lost are written back"
+                    );
                 }
                 if is_census || !registered.had_room {
                     self.census().await?;

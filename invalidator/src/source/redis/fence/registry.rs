@@ -71,7 +71,11 @@ impl Registry {
 
 impl Session<'_> {
     /// Writes back what is not there of the registrations. Those who live have registered anew by now.
-    pub(super) async fn write_registrations_back(&self, seen: Vec<Remembered>, passed: u64) -> RedisResult<u64> {
+    pub(super) async fn write_registrations_back(
+        &self,
+        seen: Vec<Remembered>,
+        passed: u64,
+    ) -> RedisResult<u64> {
         let (key, mut link) = (&self.source.scripts.layout.daemons, self.link.clone());
         let there: BTreeSet<String> = redis::cmd("HKEYS").arg(key).query_async(&mut link).await?;
         let lost = seen.into_iter().filter(|one| !there.contains(&one.run));
@@ -82,7 +86,8 @@ impl Session<'_> {
             let mut bytes = 0_usize;
             while let Some(one) = rest.next_if(|_| bytes < CALL_BYTES_MAX) {
                 bytes = bytes.saturating_add(one.said.len());
-                let ages = [one.renewed_ago_ms, one.first_ago_ms].map(|ms| ms.saturating_add(passed));
+                let ages =
+                    [one.renewed_ago_ms, one.first_ago_ms].map(|ms| ms.saturating_add(passed));
                 call.arg(one.run).arg(ages.as_slice()).arg(one.said);
             }
             let some: u64 = call.invoke_async(&mut link).await?;

@@ -118,7 +118,9 @@ impl Session<'_> {
         match testimony.believed(&self.hub.audit.shared()) {
             // Whoever forges one takes nothing away from the genuine one.
             None => {
-                heard.reasons.insert(testimony.run, "what it has answered is not signed as required");
+                heard
+                    .reasons
+                    .insert(testimony.run, "what it has answered is not signed as required");
             }
             Some(_) if heard.bytes.saturating_add(bytes.len()) > GATHERED_BYTES_MAX => {
                 heard.reasons.insert(testimony.run, "there was no room for its answer");
@@ -176,11 +178,11 @@ fn gathered(members: &Members, own: &str, mut heard: Heard) -> Gathered {
 }
 
 /// One inquiry is asked after the other.
-const BUSY: &str = "it was not asked: the daemon at hand was asking for others until the time was over";
+const BUSY: &str =
+    "it was not asked: the daemon at hand was asking for others until the time was over";
 
 /// Also of a daemon that has other keys than this one, or none: it does not even know that it is asked.
-const NO_ANSWER: &str =
-    "it did not answer in time; it may be of an older version, or have other keys in fleet.pseudonym_key_file";
+const NO_ANSWER: &str = "it did not answer in time; it may be of an older version, or have other keys in fleet.pseudonym_key_file";
 
 /// A log is called as its daemon has registered: what it says of itself is the same, unless two daemons have one name.
 fn named(log: Log, one: &FleetDaemon) -> Log {

@@ -127,7 +127,10 @@ fn take_in(hub: &Hub, message: &Msg, channels: &[String], pace: &mut Pace) {
         && let Some(left_out) = hub.throttles.fleet_limits.admit("news", now)
     {
         let lines = heard.malformed;
-        warn!(source = REDIS, lines, left_out, "what is no news was published as news of the fleet");
+        warn!(
+            source = REDIS,
+            lines, left_out, "what is no news was published as news of the fleet"
+        );
     }
     hub.relay.hear(heard.news, now);
 }

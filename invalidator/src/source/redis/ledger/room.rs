@@ -23,7 +23,10 @@ impl RedisSource {
         }
         if is_short {
             let percent = USED_PERCENT_MAX;
-            error!(source = REDIS, percent, "Redis has no memory to spare: the fleet's buckets are not counted");
+            error!(
+                source = REDIS,
+                percent, "Redis has no memory to spare: the fleet's buckets are not counted"
+            );
         } else {
             info!(source = REDIS, "Redis has memory again: the fleet's buckets are counted");
         }
@@ -47,7 +50,9 @@ mod tests {
     #[test]
     fn a_quarter_of_the_memory_is_for_events() {
         let said = |used: u64, max: u64| {
-            format!("# Memory\r\nused_memory:{used}\r\nused_memory_human:1K\r\nmaxmemory:{max}\r\nmaxmemory_policy:noeviction\r\n")
+            format!(
+                "# Memory\r\nused_memory:{used}\r\nused_memory_human:1K\r\nmaxmemory:{max}\r\nmaxmemory_policy:noeviction\r\n"
+            )
         };
         assert!(!is_short(&said(75, 100)));
         assert!(is_short(&said(76, 100)));
