@@ -12,11 +12,7 @@ use model::hash::SubjectHash;
 use model::memory::{MemoryKey, SharedMemory};
 
 fuzz_target!(|data: &[u8]| {
-    let key = |byte: u8| BucketKey {
-        subject: SubjectHash([byte; 16]),
-        limit: 1,
-        rate: RateTag(2),
-    };
+    let key = |byte: u8| BucketKey { subject: SubjectHash([byte; 16]), limit: 1, rate: RateTag(2) };
     if let Ok((place, replica)) = find(data, &key(1)) {
         let other = find(data, &key(2));
         if let Ok(slab) = put(data.to_vec(), place, (&key(1), &replica), usize::MAX, 0) {

@@ -17,12 +17,16 @@ fuzz_target!(|data: &[u8]| {
                 assert_eq!(reports.len(), call.reports.len());
                 for (report, wire) in reports.iter().zip(&call.reports) {
                     let terms = &report.terms;
-                    let numbers = [terms.charge_us(report.takes), terms.spent_us(1), terms.cap_us()];
+                    let numbers =
+                        [terms.charge_us(report.takes), terms.spent_us(1), terms.cap_us()];
                     assert!(numbers.iter().all(|number| (1..=EXACT_MAX).contains(number)));
                     assert!(report.epoch.at.0 <= EXACT_MAX && report.takes > 0);
                     assert_eq!((report.id.boot, report.id.serial), (call.boot, wire.serial));
                     assert_eq!(report.bucket.partition, report.id.partition);
-                    assert_eq!(report.bucket.partition, Partition::of(report.bucket.subject, partitions));
+                    assert_eq!(
+                        report.bucket.partition,
+                        Partition::of(report.bucket.subject, partitions)
+                    );
                     let name = report.bucket.to_string();
                     assert!(name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'.'));
                 }
