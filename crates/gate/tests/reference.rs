@@ -23,6 +23,9 @@ fn required_before(path: &str) -> Value {
     match path {
         "" => json!({ "fail_policy": { "slab_full": "deny", "contention": "deny" } }),
         "route_groups[]" => json!({ "name": "one" }),
+        "limits[]" => json!({
+            "name": "one", "key": "user", "max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "1s"
+        }),
         "integrations[]" => json!({ "name": "one", "match": [] }),
         _ => json!({}),
     }

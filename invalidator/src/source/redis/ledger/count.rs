@@ -27,11 +27,13 @@ impl RedisLedger {
         if self.is_short.load(Ordering::Relaxed) {
             return Err(Uncounted::Full);
         }
-        let mut partitions: BTreeMap<Partition, Vec<(usize, Report)>> = BTreeMap::new();
         if reports.is_empty() {
             // A node asks whether Redis answers, so that is what is tried.
-            partitions.insert(Partition::default(), Vec::new());
+            let call = self.call(&self.count, Partition::default(), &[]);
+            let answered = count(call, open.link, 0).await;
+            return answered.map_err(|failed| self.given_up(failed, open.number));
         }
+        let mut partitions: BTreeMap<Partition, Vec<(usize, Report)>> = BTreeMap::new();
         for (at, report) in reports.iter().enumerate() {
             partitions.entry(report.id.partition).or_default().push((at, *report));
         }
@@ -49,17 +51,20 @@ impl RedisLedger {
         });
         let answered: Result<Vec<_>, Failed> = try_join_all(calls).await;
         let mut answers: Vec<_> = answered
-            .map_err(|Failed { why, is_lost }| {
-                if is_lost {
-                    self.give_up(open.number);
-                }
-                why
-            })?
+            .map_err(|failed| self.given_up(failed, open.number))?
             .into_iter()
             .flatten()
             .collect();
         answers.sort_by_key(|(at, _)| *at);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+    }
+
+    /// Why a call over this connection has no answers.
+    fn given_up(&self, Failed { why, is_lost }: Failed, connection: u64) -> Uncounted {
+        if is_lost {
+            self.give_up(connection);
+        }
+        why
     }
 
     fn call<'a>(
