@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         let decision = gate.decide_headers(&request, Freshness::Fresh, &mut context);
         let HeadersDecision::Done(decision) = decision else { panic!("nothing is signed here") };
         let _ = response::rate_limit(gate.config(), &decision.quotas);
-        assert!(decision.quotas.len() <= 3);
+        assert!(decision.quotas.len() <= 4);
         if decision.verdict == Verdict::Allow {
             // By their order in gate.json: whoever was seen has a bucket.
             let has_bucket = |limit| decision.quotas.iter().any(|(index, _)| *index == limit);
