@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     for partitions in [1, 7] {
         match messages::reports(&call, partitions) {
             Ok(reports) => {
-                assert!((1..=FLEET_REPORTS_MAX).contains(&reports.len()));
+                assert!(reports.len() <= FLEET_REPORTS_MAX);
                 assert_eq!(reports.len(), call.reports.len());
                 for (report, wire) in reports.iter().zip(&call.reports) {
                     let terms = &report.terms;
