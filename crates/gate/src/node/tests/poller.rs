@@ -153,3 +153,26 @@ fn a_late_answer_never_undoes_newer_state() {
     assert!(!node.is_blocked(&alice), "an older event never undoes a newer one");
     assert_eq!(next.applied, 3, "nor an older answer the progress");
 }
+
+#[test]
+fn news_of_the_fleet_leave_no_gap_in_which_a_block_would_wait() {
+    let (mut node, daemon) = (Node::new(), Daemon::new("e"));
+    let mut poller = poller(1);
+    node.follow(&mut poller, &daemon);
+    let heartbeat = daemon.batch(Kind::Heartbeat, 0, Vec::new());
+    let news = Batch { news: vec![push::FleetNews::default()], ..heartbeat.clone() };
+    node.pass_ms(30);
+    assert!(node.answer(&mut poller, Rank::Singleton, &heartbeat).next.is_some());
+    for _ in 0..10 {
+        node.pass_ms(5);
+        let report = node.answer(&mut poller, Rank::Singleton, &news);
+        assert!(report.next.is_some(), "the next poll goes out at once, not with the next tick");
+    }
+    // An invalidator that does not hold polls is not called in a loop, whatever it says.
+    node.pass_ms(3);
+    assert_eq!(node.answer(&mut poller, Rank::Singleton, &news).next, None);
+    node.pass_ms(50);
+    node.tick(&mut poller, Rank::Singleton).unwrap();
+    node.pass_ms(5);
+    assert_eq!(node.answer(&mut poller, Rank::Singleton, &heartbeat).next, None);
+}
