@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use gate::node::{PollFailure, Poller, Rank, Report, Vm};
-use model::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Message, Poll};
+use model::push::{self, BATCH_BYTES_MAX, HOLD_MAX, Poll};
 use model::time::MonotonicNanos;
 
 use crate::call::Call;
-use crate::host::{Host, HttpCall, Level};
+use crate::host::{Host, Level};
 use crate::plugin::{Plugin, SetUpError};
 use crate::reports::Reports;
 
@@ -57,7 +57,12 @@ impl Follower {
 
     /// Reports what was taken from the fleet's buckets, as far as it is due.
     pub(crate) fn report<H: Host>(&mut self, call: Call<'_, H>) {
-        if let Some(reports) = self.reports(call) {
+        if self.reports.is_none() {
+            // Made when they are needed first, for the worker comes to be after its follower.
+            let Some(tag) = call.host.random().map(u32::from_le_bytes) else { return };
+            self.reports = Some(Reports::new(call, self.poller.node(), tag));
+        }
+        if let Some(reports) = &mut self.reports {
             reports.on_tick(call);
         }
     }
@@ -65,15 +70,6 @@ impl Follower {
     /// When there will be something to report.
     pub(crate) fn next_report_at<H: Host>(&self, call: Call<'_, H>) -> Option<MonotonicNanos> {
         call.with_decides(|worker| worker.fleet.next_at())
-    }
-
-    /// Made when they are needed first, for the worker comes to be after its follower.
-    fn reports<H: Host>(&mut self, call: Call<'_, H>) -> Option<&mut Reports> {
-        if self.reports.is_none() {
-            let tag = u32::from_le_bytes(call.host.random()?);
-            self.reports = Reports::new(call, self.poller.node(), tag);
-        }
-        self.reports.as_mut()
     }
 
     /// Renews the lease or takes it, and polls if it is time to.
@@ -159,20 +155,7 @@ impl Follower {
     }
 
     fn send<H: Host>(&mut self, call: Call<'_, H>, poll: &Poll) {
-        let Some(invalidator) = &call.config().invalidator else { return };
-        let authorization = format!("Bearer {}", invalidator.secret);
-        self.in_flight = call.host.dispatch(&HttpCall {
-            cluster: &invalidator.cluster,
-            headers: &[
-                (":method", "POST"),
-                (":path", push::PATH),
-                (":authority", "portcullis"),
-                ("content-type", push::CONTENT_TYPE),
-                ("authorization", &authorization),
-            ],
-            body: &poll.encode_to_vec(),
-            timeout: POLL_TIMEOUT,
-        });
+        self.in_flight = call.post(push::PATH, poll, POLL_TIMEOUT);
         if self.in_flight.is_none() {
             self.on_failure(call, PollFailure::Unreachable);
         }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use gate::fleet::reporter::{Called, Malformed, Outcome, Place, Reporter};
 use gate::node;
-use model::push::{CONTENT_TYPE, FLEET_BYTES_MAX, FLEET_PATH, Message};
+use model::push::{FLEET_BYTES_MAX, FLEET_PATH};
 
 use crate::call::Call;
-use crate::host::{Host, HttpCall, Level};
+use crate::host::{Host, Level};
 
 /// How long a call may take. After so long without an answer the node counts as cut off.
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -28,16 +28,15 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// One that has not reported yet; none if no limit holds for the fleet. `tag` is random.
-    pub(crate) fn new<H: Host>(call: Call<'_, H>, node: &str, tag: u32) -> Option<Self> {
-        let config = call.config();
-        config.has_fleet_limits().then(|| Self {
-            reporter: Reporter::new(config, tag),
+    /// One that has not reported yet. `tag` is random.
+    pub(crate) fn new<H: Host>(call: Call<'_, H>, node: &str, tag: u32) -> Self {
+        Self {
+            reporter: Reporter::new(call.config(), tag),
             node: node.to_owned(),
             boot_id: node::boot_id(&mut call.host.memory()),
             in_flight: None,
             is_failing: false,
-        })
+        }
     }
 
     /// Calls, if something is due.
@@ -49,20 +48,7 @@ impl Reports {
         call.count_given_up(given_up);
         let Some(reports) = reports else { return };
         call.count_reports(reports.reports.len());
-        let Some(invalidator) = &call.config().invalidator else { return };
-        let authorization = format!("Bearer {}", invalidator.secret);
-        self.in_flight = call.host.dispatch(&HttpCall {
-            cluster: &invalidator.cluster,
-            headers: &[
-                (":method", "POST"),
-                (":path", FLEET_PATH),
-                (":authority", "portcullis"),
-                ("content-type", CONTENT_TYPE),
-                ("authorization", &authorization),
-            ],
-            body: &reports.encode_to_vec(),
-            timeout: CALL_TIMEOUT,
-        });
+        self.in_flight = call.post(FLEET_PATH, &reports, CALL_TIMEOUT);
         if self.in_flight.is_none() {
             self.take_in(call, None, "it cannot be reached");
         }

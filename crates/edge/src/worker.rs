@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use gate::decide::{self, Load};
 use gate::node::{FreshnessCache, RejectionMemo};
+use model::time::MonotonicNanos;
 
 use crate::held::Watch;
 use crate::host::Host;
 use crate::metrics::Tally;
 use crate::plugin::Plugin;
-use model::time::MonotonicNanos;
 
 /// How often a worker tells its counters, and renews its lease or looks whether there is one to take.
 const TICK: Duration = Duration::from_millis(50);

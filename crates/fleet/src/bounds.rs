@@ -13,7 +13,7 @@ use crate::terms::{Terms, nanos};
 pub use crate::replica::due::REPORT_MEMORY;
 
 /// Most reports in one call.
-pub const REPORTS_PER_CALL_MAX: usize = 256;
+pub const REPORTS_PER_CALL_MAX: usize = model::push::FLEET_REPORTS_MAX;
 
 /// Most buckets in the news of one call.
 pub const NEWS_PER_CALL_MAX: usize = 64;

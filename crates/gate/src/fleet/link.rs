@@ -20,8 +20,6 @@ use crate::config::Config;
 pub struct Known {
     /// The key of the fleet's names, and its version; none until it was told.
     pub key: Option<(u64, HashKey)>,
-    /// In how many partitions the fleet's buckets lie.
-    pub partitions: u16,
     /// How many Envoys there are; 0 while nobody has said.
     pub nodes: u32,
     /// Since when reports have had no answer.
@@ -38,7 +36,6 @@ pub fn read(shared: &mut impl SharedMemory) -> Known {
     let key = link.key.as_ref();
     Known {
         key: key.and_then(|key| Some((key.version, hash_key(key)?))),
-        partitions: key.and_then(|key| u16::try_from(key.partitions).ok()).unwrap_or(1),
         nodes: link.nodes,
         waiting_since: Some(link.waiting_since).filter(|since| *since > 0),
         lost_until: link.lost_until,

@@ -206,8 +206,7 @@ impl FleetMemo {
         loop {
             self.looks.peek().filter(|Reverse(look)| look.at <= now)?;
             let Reverse(look) = self.looks.pop()?;
-            if self.when.get(&look.key()) == Some(&look.at) {
-                self.when.remove(&look.key());
+            if self.is_current(&look) {
                 return Some(look);
             }
         }
@@ -215,11 +214,23 @@ impl FleetMemo {
 
     /// The next one of a limit that the node sees for the first time.
     pub(crate) fn pop_first_sight(&mut self, limit: usize, now: MonotonicNanos) -> Option<Look> {
-        let one = self.first_sights.get_mut(&limit)?;
-        one.waiting.front().filter(|look| look.at <= now)?;
-        let look = one.waiting.pop_front()?;
-        self.when.remove(&look.key());
-        Some(look)
+        loop {
+            let waiting = &mut self.first_sights.get_mut(&limit)?.waiting;
+            waiting.front().filter(|look| look.at <= now)?;
+            let look = waiting.pop_front()?;
+            if self.is_current(&look) {
+                return Some(look);
+            }
+        }
+    }
+
+    /// Whether a look that is taken out is the one that is in mind, and no older one of the same bucket.
+    fn is_current(&mut self, look: &Look) -> bool {
+        let is_current = self.when.get(&look.key()) == Some(&look.at);
+        if is_current {
+            self.when.remove(&look.key());
+        }
+        is_current
     }
 
     /// From when first sights of a limit have a budget again.
@@ -232,7 +243,8 @@ impl FleetMemo {
 
 /// When a bucket has to be looked at because of tokens that were just taken, if that is not in anybody's mind already:
 /// with the first take after a report, with the one that makes the next report due, and whenever something is overdue for so
-/// long that whoever had it in mind must be gone. Says also whether it is seen for the first time. `before` is what stood in no report before the take.
+/// long that whoever had it in mind must be gone. Says also whether it is seen for the first time. `before` is what stood in no report
+/// before the take.
 pub(crate) fn due_at(
     replica: &Replica,
     before: u32,

@@ -97,12 +97,11 @@ impl RedisSource {
             // A sign of life all the same.
             return redis::cmd("PING").query_async::<()>(link).await.map(|()| None);
         }
-        let (mut version, mut key) = ([0; 8], [0; 16]);
-        if getrandom::fill(&mut version).and_then(|()| getrandom::fill(&mut key)).is_err() {
-            return Err((ErrorKind::Client, "the system has no random bytes").into());
-        }
         // Redis that has lost it gets back what the nodes name subjects with: with another key all buckets would be full.
-        let ours = hub.relay.key().unwrap_or_else(|| HashKey::of_random(version, key));
+        let ours = match hub.relay.key() {
+            Some(known) => known,
+            None => made()?,
+        };
         let mut call = self.ledger.key.key(&self.scripts.layout.fleet_key);
         let text: Vec<u8> = call.arg(ours.to_text()).invoke_async(link).await?;
         let strange = || RedisError::from((ErrorKind::Parse, "the fleet's key has another form"));
@@ -137,4 +136,12 @@ impl RedisSource {
         let daemons = u32::try_from(members.daemons.len()).unwrap_or(u32::MAX);
         Ok(CENSUS_INTERVAL.saturating_add(CENSUS_PER_DAEMON.saturating_mul(daemons)))
     }
+}
+
+/// A key that nobody has.
+fn made() -> Result<HashKey, RedisError> {
+    let (mut version, mut key) = ([0; 8], [0; 16]);
+    let filled = getrandom::fill(&mut version).and_then(|()| getrandom::fill(&mut key));
+    filled.map_err(|_| (ErrorKind::Client, "the system has no random bytes"))?;
+    Ok(HashKey::of_random(version, key))
 }
