@@ -92,17 +92,23 @@ if type(read.payload) ~= 'table' or not actions[read.payload.action] then
   return invalid('payload.action: must be block, zero, unblock or override')
 end
 
--- When the event was heard, as what lies before it in the state. Nothing was heard later than now: what says
--- so counts from when it is written, as its id in the stream says, which never goes back when the clock does. So
--- does what was heard within this millisecond: of what is written within it, ids tell the order.
+-- From when the event counts, to the microsecond, as what lies before it in the state: from when it was heard, and
+-- if nobody says that, or says a time to come, from now. What is written later counts later then, also within a
+-- millisecond, in which ids of the stream only count. When Redis's clock is behind what it was, '' has such an
+-- event count from its id in the stream, which never goes back.
+local time = redis.call('TIME')
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local before = redis.call('HMGET', digest, 'count', 'sum', 'clock')
+local latest_us = tonumber(before[3] or '') or 0
+local function instant(us)
+  return string.format('%.0f-%.0f', math.floor(us / 1000), math.floor(us % 1000))
+end
+local is_of_before = heard_us ~= nil and heard_us > 0 and heard_us < now_us
 local heard = ''
-if heard_us then
-  local time = redis.call('TIME')
-  local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  local heard_ms = math.floor(heard_us / 1000)
-  if heard_us > 0 and heard_ms < now_ms then
-    heard = string.format('%.0f-%d', heard_ms, heard_us % 1000)
-  end
+if is_of_before then
+  heard = instant(heard_us)
+elseif now_us > latest_us then
+  heard = instant(now_us)
 end
 
 local function is_earlier(one, other)
@@ -116,7 +122,7 @@ end
 -- An event counts from the earliest instant at which a daemon heard it: the others are told if that
 -- was earlier than the one that has written it knows.
 local function found(id, found_under, kept)
-  if heard == '' or not is_earlier(heard, id) then
+  if not is_of_before or not is_earlier(heard, id) then
     return answer(id, 'duplicate', found_under)
   end
   redis.call('XADD', stream, 'MAXLEN', '~', entries_max, '*', 'event', kept, 'subject', subject,
@@ -157,7 +163,6 @@ if redis.call('HLEN', state) >= events_max then
 end
 
 -- Every key is read before the first write, so that one of a wrong type leaves nothing half done.
-local kept = redis.call('HMGET', digest, 'count', 'sum')
 redis.call('SISMEMBER', subjects, subject)
 redis.call('XLEN', stream)
 
@@ -171,10 +176,11 @@ redis.call('HSET', state, event_id, heard .. ' ' .. event)
 redis.call('SADD', subjects, subject)
 
 local hash = tonumber(string.sub(redis.sha1hex(subject .. '\n' .. event_id), 1, 12), 16)
-local count = (tonumber(kept[1] or '') or 0) + 1
-local sum = ((tonumber(kept[2] or '') or 0) + hash) % 281474976710656
+local count = (tonumber(before[1] or '') or 0) + 1
+local sum = ((tonumber(before[2] or '') or 0) + hash) % 281474976710656
 redis.call(
-  'HSET', digest, 'count', string.format('%.0f', count), 'sum', string.format('%.0f', sum))
+  'HSET', digest, 'count', string.format('%.0f', count), 'sum', string.format('%.0f', sum),
+  'clock', string.format('%.0f', math.max(now_us, latest_us)))
 -- Changes when the digest begins anew, that is after a loss of data.
 redis.call('HSETNX', digest, 'since', id)
 

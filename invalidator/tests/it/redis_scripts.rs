@@ -3,6 +3,7 @@
 mod oracle;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use redis::{Connection, FromRedisValue, RedisResult, Script};
 use serde_json::json;
@@ -134,9 +135,11 @@ fn an_event_is_written_once_everywhere() {
     assert_eq!(subjects, ["user:alice"]);
     let stream: Vec<(String, BTreeMap<String, String>)> =
         store.ask(&["XRANGE", "{portcullis}:stream", "-", "+"]);
-    let entry = [("event", event.as_str()), ("subject", "user:alice"), ("id", "evt-1")];
+    let heard = ("heard", id.as_str());
+    let entry = [("event", event.as_str()), ("subject", "user:alice"), ("id", "evt-1"), heard];
     let entry = entry.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    assert_eq!(stream, [(id.clone(), entry.into())]);
+    assert_eq!(stream[0].1, entry.into());
+    assert_eq!(stream.len(), 1);
     assert_eq!(store.digest(), (1, hash("user:alice", "evt-1")));
     let published: String = listener.get_message().unwrap().get_payload().unwrap();
     assert_eq!(published, format!("{id} {event}"), "with when it was written");
@@ -179,6 +182,53 @@ fn what_a_daemon_writes_and_what_a_publisher_writes_are_in_the_order_of_their_an
         assert!(place(&id) > last, "{id} after {last:?}");
         last = place(&id);
     }
+}
+
+/// Two daemons write what they took in at instants that each of them knows, in whatever order.
+#[test]
+fn what_was_heard_later_counts_later_whenever_it_is_written() {
+    let mut store = Store::start();
+    let mut write = |user: &str, id: &str, heard: u64| {
+        let event = made(user, id, &json!(null));
+        let written = store.publish_heard((user, id, &event), ("", 1_000, 256), Some(heard));
+        let (place, what, _): (String, String, String) = written.unwrap();
+        assert_eq!(what, "written");
+        place
+    };
+    let micros = |place: &str| -> u64 {
+        let (ms, rest) = place.split_once('-').unwrap();
+        ms.parse::<u64>().unwrap() * 1_000 + rest.parse::<u64>().unwrap()
+    };
+    for number in 0..2_000 {
+        let user = format!("user:{number}");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        // Some of it in this millisecond, some before; what comes second may be written first.
+        let first = u64::try_from(now.as_micros()).unwrap() - number % 7 * 150;
+        let mut heard = [("a", first), ("b", first + 1)];
+        if number % 3 == 0 {
+            heard.reverse();
+        }
+        let mut places = heard.map(|(id, at)| (id, micros(&write(&user, id, at))));
+        places.sort();
+        // Redis's clock is that of this machine, and has gone on since.
+        assert_eq!(places, [("a", first), ("b", first + 1)]);
+    }
+}
+
+/// Ids of the stream never go back, whatever Redis's clock does: they serve while it is behind.
+#[test]
+fn while_the_clock_is_behind_events_count_by_their_ids() {
+    let mut store = Store::start();
+    store.publish("user:alice", "evt-1").unwrap();
+    let ahead = (store.clock_ms() + 60_000) * 1_000;
+    let _: () = store.ask(&["HSET", "{portcullis}:digest", "clock", &ahead.to_string()]);
+    let (place, _) = store.publish("user:alice", "evt-2").unwrap();
+    let stream: Vec<(String, BTreeMap<String, String>)> =
+        store.ask(&["XRANGE", "{portcullis}:stream", "-", "+"]);
+    assert_eq!(stream[1].0, place);
+    assert_eq!(stream[1].1.get("heard"), None);
+    let clock: String = store.ask(&["HGET", "{portcullis}:digest", "clock"]);
+    assert_eq!(clock, ahead.to_string());
 }
 
 #[test]

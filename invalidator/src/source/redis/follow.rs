@@ -82,11 +82,13 @@ impl Session<'_> {
             _ => None,
         };
         let text = |name: &str| std::str::from_utf8(field(name)?).ok();
-        // An older script does not say when the event was heard, nor what it is stored under.
-        let heard = text("heard").and_then(StreamId::parse).unwrap_or(id);
+        // An older script does not say when the event was heard, nor what it is stored under. No script
+        // says a time to come.
+        let heard =
+            text("heard").and_then(StreamId::parse).map_or(id, |heard| heard.min(id.latest()));
         let stored_as = text("id").and_then(EventId::parse);
         if let Some(event) = field("event") {
-            self.take_in_event(heard.min(id), stored_as, event);
+            self.take_in_event(heard, stored_as, event);
         } else if let Some(event) = field("conflicting") {
             self.hub.refuse_conflict(Origin::live(&KIND), event);
         } else if let Some(fence) = field("fence") {

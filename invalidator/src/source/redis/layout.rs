@@ -92,6 +92,9 @@ impl Layout {
     }
 }
 
+/// The last microsecond of a millisecond.
+const MICROS_MAX: u64 = 999;
+
 /// A place in the stream; ids grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct StreamId {
@@ -107,10 +110,15 @@ impl StreamId {
         Some(Self { ms: ms.parse().ok()?, sequence: sequence.parse().ok()? })
     }
 
-    /// When the entry was written, or the event first heard, by Redis's clock. Of entries written in
-    /// the same millisecond the later one was heard later.
+    /// The latest instant at which an entry with this id can have been written, as an id.
+    pub(super) fn latest(self) -> Self {
+        Self { sequence: self.sequence.max(MICROS_MAX), ..self }
+    }
+
+    /// When the entry was written, or the event first heard, by Redis's clock. What stands beside an event is to the
+    /// microsecond; an id of the stream is to the millisecond, and of the same millisecond the later one is larger.
     pub(super) fn heard_at(self) -> UnixMicros {
-        UnixMicros(self.ms.saturating_mul(1_000).saturating_add(self.sequence.min(999)))
+        UnixMicros(self.ms.saturating_mul(1_000).saturating_add(self.sequence.min(MICROS_MAX)))
     }
 }
 
