@@ -15,6 +15,7 @@ use crate::answers;
 use crate::base::{Base, Outlet};
 use crate::home::Home;
 use crate::memory::Memory;
+use crate::node;
 use crate::site::Timing;
 
 /// Where the access log finds what would have been decided: `%FILTER_STATE(portcullis:PLAIN)%`.
@@ -54,12 +55,37 @@ pub(crate) fn catch_up(filter: Filter) {
     for after in all {
         match after {
             After::Resume => filter.resume(),
-            After::Respond(Response { status, headers, body }, details) => {
-                let headers: Vec<_> =
-                    headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                filter.respond(status, &headers, &body, &details);
-            }
+            After::Respond(response, details) => answer(filter, &response, &details),
         }
+    }
+}
+
+/// Answers a request at once. The module's part of the stream may be gone after it.
+pub(crate) fn answer(filter: Filter, response: &Response, details: &str) {
+    let Response { status, headers, body } = response;
+    let grpc = is_grpc(filter).then(|| ("grpc-status", grpc_status(*status)));
+    let headers = headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let headers: Vec<_> = headers.chain(grpc).collect();
+    filter.respond(*status, &headers, body, details);
+}
+
+/// Whether the request is a gRPC call, as Envoy tells it.
+fn is_grpc(filter: Filter) -> bool {
+    filter.header_is(HeaderKind::Request, "content-type", |value| {
+        let rest = value.strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+    })
+}
+
+/// The gRPC status that Envoy derives from an HTTP status. Of an answer by a module it would say that all is well.
+fn grpc_status(status: u32) -> &'static str {
+    match status {
+        400 => "13",
+        401 => "16",
+        403 => "7",
+        404 => "12",
+        429 | 502..=504 => "14",
+        _ => "2",
     }
 }
 
@@ -111,9 +137,8 @@ impl Host for Proxy<'_> {
         abi::log(level, &format!("portcullis: {text}"));
     }
 
-    /// Envoy tells streams alone.
     fn node_id(&self) -> Option<String> {
-        None
+        node::id()
     }
 
     /// All polls are sent from the main thread.
@@ -194,7 +219,10 @@ impl Host for Proxy<'_> {
     }
 
     fn request_headers(&self) -> Headers {
-        self.headers(HeaderKind::Request)
+        let headers = self.headers(HeaderKind::Request);
+        #[cfg(feature = "trap")]
+        crate::trap::on_request(&headers);
+        headers
     }
 
     fn set_request_header(&self, name: &str, value: &str) {

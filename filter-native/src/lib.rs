@@ -24,6 +24,7 @@ mod home;
 mod host;
 mod memory;
 mod metrics;
+mod node;
 mod shield;
 mod site;
 mod stream;

@@ -82,9 +82,7 @@ impl Stream {
 
     /// Answers a request that met a panic. The stream may be gone after it.
     pub(crate) fn answer_panic(filter: Filter) {
-        let response::Response { status, headers, body } = response::unavailable();
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        filter.respond(status, &headers, &body, PANICKED);
+        host::answer(filter, &response::unavailable(), PANICKED);
     }
 
     /// Runs one callback under the lock of its worker's place.

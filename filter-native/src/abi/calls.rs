@@ -127,6 +127,14 @@ unsafe extern "C" {
         timeout_ms: u64,
     ) -> u32;
 
+    fn envoy_dynamic_module_callback_http_get_header(
+        filter: *mut c_void,
+        kind: HeaderKind,
+        name: Text,
+        value: *mut Text,
+        index: usize,
+        count: *mut usize,
+    ) -> bool;
     fn envoy_dynamic_module_callback_http_get_headers_size(
         filter: *mut c_void,
         kind: HeaderKind,
@@ -251,7 +259,7 @@ impl Newer {
         static FOUND: OnceLock<Newer> = OnceLock::new();
         *FOUND.get_or_init(|| {
             let add = find(c"envoy_dynamic_module_callback_http_filter_config_increment_counter");
-            let second = find(c"envoy_dynamic_module_callback_http_get_header_values");
+            let second = find(c"envoy_dynamic_module_callback_http_get_timing_info");
             // SAFETY: this is its signature in every Envoy that has it.
             let increment_by_config =
                 add.map(|found| unsafe { std::mem::transmute::<*mut c_void, IncrementByConfig>(found) });
@@ -436,6 +444,28 @@ impl Filter {
             let lines = if is_there { std::slice::from_raw_parts(room, count) } else { &[] };
             Headers::copied(lines.iter().map(|line| (line.name.bytes(), line.value.bytes())))
         })
+    }
+
+    /// Whether the first header of this name has a value that `is` so.
+    pub(crate) fn header_is(
+        self,
+        kind: HeaderKind,
+        name: &str,
+        is: impl FnOnce(&[u8]) -> bool,
+    ) -> bool {
+        let (name, mut value) = (Text::of(name.as_bytes()), Text::NONE);
+        // SAFETY: the filter is alive, and the place is; a null pointer says that nobody counts. The value stays until a
+        // header is changed.
+        unsafe {
+            envoy_dynamic_module_callback_http_get_header(
+                self.as_ptr(),
+                kind,
+                name,
+                &raw mut value,
+                0,
+                ptr::null_mut(),
+            ) && is(value.bytes())
+        }
     }
 
     pub(crate) fn set_header(self, kind: HeaderKind, name: &str, value: &str) {
