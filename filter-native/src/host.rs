@@ -11,12 +11,12 @@ use model::time::{Clock, MonotonicNanos, UnixMicros};
 use signing::headers::Headers;
 
 use crate::abi::{self, Filter, HeaderKind};
-use crate::answers;
-use crate::base::{Base, Outlet};
+use crate::clockwork::{self, Timing};
 use crate::home::Home;
 use crate::memory::Memory;
 use crate::node;
-use crate::site::Timing;
+use crate::outlet::Outlet;
+use crate::sent;
 
 /// Where the access log finds what would have been decided: `%FILTER_STATE(portcullis:PLAIN)%`.
 const LOG_LINE: &str = "portcullis";
@@ -163,11 +163,11 @@ impl Host for Proxy<'_> {
     }
 
     fn counter_of(&self, family: &Family<'_>, what: &str) -> Option<Metric> {
-        crate::metrics::Metrics::about(family, what)
+        self.outlet.metrics.about(family, what)
     }
 
     fn histogram_of(&self, family: &Family<'_>, what: &str) -> Option<Metric> {
-        crate::metrics::Metrics::about(family, what)
+        self.outlet.metrics.about(family, what)
     }
 
     /// Those without a label.
@@ -196,7 +196,10 @@ impl Host for Proxy<'_> {
     }
 
     fn dispatched(&self, body_bytes: usize) -> (Option<u32>, Vec<u8>) {
-        answers::take(body_bytes)
+        let (status, body) = sent::take(body_bytes);
+        #[cfg(feature = "trap")]
+        crate::trap::on_answer(&body);
+        (status, body)
     }
 
     fn declare_mark(&self) -> bool {
@@ -206,7 +209,7 @@ impl Host for Proxy<'_> {
     /// In the filter state, which no client can write and which goes with the chain of filters. The only gate of a
     /// process need not look: nobody has passed another.
     fn leave_mark(&self, configuration: u32) -> Marked {
-        let Some(filter) = self.filter.filter(|_| !Base::is_only_one()) else {
+        let Some(filter) = self.filter.filter(|_| !Outlet::is_only_one()) else {
             return Marked::First;
         };
         match filter.state(MARK) {
@@ -287,7 +290,7 @@ impl Host for Proxy<'_> {
 
     fn wake_stream(&self, after: Duration) -> bool {
         let Some(wake) = self.filter.and_then(Filter::wake) else { return false };
-        WAKE.set(Some(crate::ticks::call_about(wake, after)));
+        WAKE.set(Some(clockwork::call_about(wake, after)));
         true
     }
 

@@ -29,7 +29,9 @@ mod tests {
         let named = |line: &str| named(line.replace(' ', "\0").as_bytes());
         assert_eq!(named("envoy --service-node edge-1 -c x"), Some("edge-1".into()));
         assert_eq!(named("envoy -c x --service-node=edge-1"), Some("edge-1".into()));
-        for without in ["envoy", "envoy --service-node", "envoy --service-node=", "--service-nodes x"] {
+        for without in
+            ["envoy", "envoy --service-node", "envoy --service-node=", "--service-nodes x"]
+        {
             assert_eq!(named(without), None, "{without}");
         }
     }

@@ -14,7 +14,7 @@ const TRAP: &str = "test-trap";
 const FORGET: &str = "test-forget";
 
 /// The header of a request that is to meet a panic.
-const REQUEST: &str = "x-portcullis-test-trap";
+const REQUEST: &str = "x-test-panic";
 
 /// More slabs than any test has.
 const SLABS: u32 = 1 << 16;
