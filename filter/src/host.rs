@@ -10,7 +10,7 @@ mod wire;
 use std::fmt;
 use std::time::Duration;
 
-use edge::host::{Host, HttpCall, Level, Marked, Metric};
+use edge::host::{Ended, Host, HttpCall, Level, Marked, Metric, Reached};
 use gate::claim::{self, Claim};
 use gate::response::Response;
 use model::time::{Clock, MonotonicNanos, UnixMicros};
@@ -51,6 +51,7 @@ fn read_clock(clock: wasip1::Clockid) -> u64 {
 
 impl Host for Proxy {
     type StreamId = u32;
+    type Reach = u32;
     type Memory = SharedData;
 
     fn memory(&self) -> SharedData {
@@ -193,6 +194,28 @@ impl Host for Proxy {
 
     fn resume_request(&self) {
         let _ = hostcalls::resume_http_request();
+    }
+
+    fn reach(&self, stream: u32) -> Option<u32> {
+        Some(stream)
+    }
+
+    fn reach_for(&self, stream: &u32) -> Reached {
+        self.switch_to(*stream);
+        Reached::Now
+    }
+
+    /// The proxy does both once this callback is over.
+    fn end(&self, response: &Response, details: &str) -> Ended {
+        let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status");
+        if status.is_ok_and(|status| status.is_some()) {
+            // There is no other place for the details of a stream that is broken off.
+            self.set_log_line(details);
+            let _ = hostcalls::reset_http_request();
+            return Ended::BrokenOff;
+        }
+        self.respond(response, details);
+        Ended::Answered
     }
 }
 

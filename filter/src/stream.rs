@@ -22,6 +22,12 @@ impl Stream {
     }
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.stream.on_done(self.vm.call());
+    }
+}
+
 impl Context for Stream {}
 
 impl HttpContext for Stream {

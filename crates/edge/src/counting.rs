@@ -140,6 +140,11 @@ impl<H: Host> Call<'_, H> {
         self.add(self.plugin.metrics.push.get(&"keys_left_out"), keys);
     }
 
+    /// Counts a stream that was ended, or would have been.
+    pub(crate) fn count_stream(self, name: &'static str) {
+        self.add(self.plugin.metrics.streams.get(&name), 1);
+    }
+
     fn count_fleet(self, name: &'static str, by: usize) {
         self.add(self.plugin.metrics.fleet.get(&name), by);
     }

@@ -19,6 +19,9 @@ pub trait Host: Clock + Copy {
     /// What the proxy knows a stream by.
     type StreamId: Copy;
 
+    /// What an open stream is reached by while the proxy calls about something else.
+    type Reach;
+
     /// Memory that all workers of the process share.
     type Memory: SharedMemory;
 
@@ -139,6 +142,16 @@ pub trait Host: Clock + Copy {
 
     /// Lets a request go on that was held.
     fn resume_request(&self);
+
+    /// What this stream is reached by from now on, until it is over. None if it cannot be.
+    fn reach(&self, stream: Self::StreamId) -> Option<Self::Reach>;
+
+    /// Reaches an open stream.
+    fn reach_for(&self, reach: &Self::Reach) -> Reached;
+
+    /// Ends the stream that the proxy is calling about, which was let through: with this response if none has begun, and
+    /// else by breaking off. The access log finds the details.
+    fn end(&self, response: &Response, details: &str) -> Ended;
 }
 
 /// What the proxy does with the part of a stream that it has called about.
@@ -212,6 +225,24 @@ impl fmt::Debug for HttpCall<'_> {
         let call = (self.cluster, names, self.body.len(), self.timeout);
         f.debug_tuple("HttpCall").field(&call).finish()
     }
+}
+
+/// What becomes of a stream that was reached for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// The next calls are about it.
+    Now,
+    /// The proxy calls [`Stream::on_wake`](crate::Stream::on_wake) about it soon, in its worker.
+    Soon,
+}
+
+/// How an open stream has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// No response had begun: it has got this one.
+    Answered,
+    /// It was broken off.
+    BrokenOff,
 }
 
 /// What leaving the mark of a gate on a stream has found.

@@ -25,11 +25,13 @@
 mod ask;
 mod call;
 mod counting;
+mod ending;
 mod first;
 pub mod follower;
 mod held;
 pub mod host;
 mod metrics;
+mod open;
 mod plugin;
 mod reports;
 mod request;

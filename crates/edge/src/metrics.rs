@@ -42,6 +42,9 @@ const PUSH: [&str; 13] = [
     FIRST_REJECTIONS_LEFT_OUT,
 ];
 
+/// What is counted of streams that were open when their subjects were blocked.
+const STREAMS: [&str; 3] = ["answered", "broken_off", "would_end"];
+
 /// What is counted of limits that hold for the fleet.
 const FLEET: [&str; 7] = ["reports", "answers", "behind", "given_up", "failed", "news", "cut_off"];
 
@@ -66,6 +69,7 @@ pub(crate) struct Metrics {
     pub(crate) signatures: Sorted<(Profile, &'static str)>,
     pub(crate) push: Sorted<&'static str>,
     pub(crate) fleet: Sorted<&'static str>,
+    pub(crate) streams: Sorted<&'static str>,
 }
 
 impl Metrics {
@@ -109,6 +113,10 @@ impl Metrics {
         for name in FLEET.into_iter().filter(|_| config.has_fleet_limits()) {
             fleet.insert(name, counter(&["fleet", name]));
         }
+        let mut streams = Sorted::default();
+        for name in STREAMS.into_iter().filter(|_| config.open_streams.end_any()) {
+            streams.insert(name, counter(&["streams", name]));
+        }
         Self {
             allowed: counter(&["allowed"]),
             repeated: counter(&["repeated"]),
@@ -120,6 +128,7 @@ impl Metrics {
             signatures,
             push,
             fleet,
+            streams,
             prefix: prefix.clone(),
         }
     }

@@ -14,6 +14,7 @@ use crate::ask::Other;
 use crate::call::Call;
 use crate::held::Held;
 use crate::host::{Action, Host};
+use crate::open::Ticket;
 use crate::request::{Current, scrub_trailers};
 
 /// One request and its response. Each callback of the proxy has a method here; [`Call`] says for which
@@ -23,6 +24,8 @@ pub struct Stream<Id> {
     phase: Phase,
     /// What is left in the buckets, to be told in the response.
     quotas: Vec<(usize, Quota)>,
+    /// By which it is known as open, if something can end it.
+    open: Option<Ticket>,
 }
 
 enum Phase {
@@ -45,7 +48,7 @@ impl<Id: Copy> Stream<Id> {
     /// The same for a worker that leaves polling to another for good.
     #[must_use]
     pub fn idle(id: Id) -> Self {
-        Self { id, phase: Phase::Open, quotas: Vec::new() }
+        Self { id, phase: Phase::Open, quotas: Vec::new(), open: None }
     }
 
     /// The headers of the request are there; with `end_of_stream` there is no body.
@@ -118,12 +121,24 @@ impl<Id: Copy> Stream<Id> {
     }
 
     /// The time for its body is over ([`Host::wake_stream`]): if it is held still, it is answered, or goes on if that is only
-    /// to be counted. Says whether the proxy has to let it go on.
+    /// to be counted. Or it was reached for ([`Host::reach_for`]): if it was let through, it is ended if it has to be. Says
+    /// whether the proxy has to let it go on.
     pub fn on_wake<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>) -> bool {
+        if let Some(ticket) = self.open {
+            call.end_if_blocked(ticket);
+            return false;
+        }
         let Phase::Held(held, _) = &self.phase else { return false };
         let Some(pending) = held.take() else { return false };
         let decision = call.abandon(Cause::BodyTooSlow, pending);
         self.conclude(call, decision) == Action::Continue
+    }
+
+    /// It is over, whatever it has come to: the last callback about it.
+    pub fn on_done<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>) {
+        if let Some(ticket) = self.open.take() {
+            call.forget_open(ticket);
+        }
     }
 
     /// Whether it waits for its body.
@@ -179,7 +194,7 @@ impl<Id: Copy> Stream<Id> {
     fn conclude<H: Host<StreamId = Id>>(
         &mut self,
         call: Call<'_, H>,
-        decision: Decision,
+        mut decision: Decision,
     ) -> Action {
         call.note(&decision);
         match &decision.verdict {
@@ -196,6 +211,8 @@ impl<Id: Copy> Stream<Id> {
                 if call.config().responses.ratelimit_headers == RateLimitHeaders::Always {
                     self.quotas = decision.quotas;
                 }
+                let watched = decision.watched.take();
+                self.open = watched.and_then(|watched| call.note_open(self.id, watched));
                 self.phase = Phase::Open;
                 Action::Continue
             }

@@ -23,7 +23,7 @@ use model::testing::{Memory, Time};
 use model::time::{Clock, MonotonicNanos, UnixMicros};
 use signing::headers::Headers;
 
-use crate::host::{Host, HttpCall, Level, Marked, Metric};
+use crate::host::{Ended, Host, HttpCall, Level, Marked, Metric, Reached};
 
 pub use exchange::{Exchange, Sent};
 pub use vm::Vm;
@@ -53,6 +53,8 @@ pub struct Proxy {
     pub node: RefCell<Option<String>>,
     /// Whether workers that start now are the singleton service.
     pub is_singleton: Cell<bool>,
+    /// Streams that it was asked to call about, oldest first.
+    pub reached: RefCell<Vec<u32>>,
     current: Cell<u32>,
     random: Cell<u8>,
 }
@@ -68,6 +70,8 @@ pub struct Lacks {
     pub clusters: bool,
     /// It defines no metrics.
     pub metrics: bool,
+    /// It reaches streams in callbacks of their own alone.
+    pub switching: bool,
 }
 
 impl Proxy {
@@ -156,6 +160,7 @@ impl Clock for &Proxy {
 
 impl<'a> Host for &'a Proxy {
     type StreamId = u32;
+    type Reach = u32;
     type Memory = MemoryOf<'a>;
 
     fn memory(&self) -> MemoryOf<'a> {
@@ -296,5 +301,29 @@ impl<'a> Host for &'a Proxy {
 
     fn resume_request(&self) {
         self.here(|stream| stream.is_resumed = true);
+    }
+
+    fn reach(&self, stream: u32) -> Option<u32> {
+        Some(stream)
+    }
+
+    fn reach_for(&self, stream: &u32) -> Reached {
+        if self.lacks.get().switching {
+            self.reached.borrow_mut().push(*stream);
+            return Reached::Soon;
+        }
+        self.current.set(*stream);
+        Reached::Now
+    }
+
+    fn end(&self, response: &Response, details: &str) -> Ended {
+        self.here(|stream| {
+            if stream.has_response {
+                stream.broken_off.push(details.into());
+                return Ended::BrokenOff;
+            }
+            stream.answers.push((response.clone(), details.into()));
+            Ended::Answered
+        })
     }
 }

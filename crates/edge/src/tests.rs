@@ -16,6 +16,7 @@ use crate::testing::{Exchange, Lacks, Proxy, Vm};
 
 mod contention;
 mod counters;
+mod ending;
 mod first;
 mod held;
 mod polls;

@@ -29,6 +29,7 @@ impl<H: Host> Call<'_, H> {
 
     fn on_regular_tick(self, follower: Option<&mut Follower>) {
         self.give_up_on_bodies();
+        self.end_open_streams();
         self.flush();
         if let Some(follower) = follower {
             follower.on_tick(self);

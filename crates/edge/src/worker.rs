@@ -4,12 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use gate::decide::{self, Load};
-use gate::node::{FreshnessCache, RejectionMemo};
+use gate::node::{FreshnessCache, RejectionMemo, changed};
 use model::time::MonotonicNanos;
 
 use crate::held::Watch;
 use crate::host::Host;
 use crate::metrics::Tally;
+use crate::open::OpenStreams;
 use crate::plugin::Plugin;
 
 /// How often a worker tells its counters, and renews its lease or looks whether there is one to take.
@@ -20,8 +21,10 @@ const EARLY_MIN: Duration = Duration::from_millis(1);
 
 /// What one worker remembers of one plugin: how fresh the node is, the keys, the bodies it holds, and
 /// what it has counted and not told yet. The proxy knows its streams by an `Id`.
-pub struct Worker<Id> {
+pub struct Worker<Id, Reach = Id> {
     pub(crate) watch: Watch<Id>,
+    /// What was let through and is open still.
+    pub(crate) open: RefCell<OpenStreams<Reach>>,
     pub(crate) tally: Tally,
     pub(crate) freshness: Option<Cell<FreshnessCache>>,
     pub(crate) decides: RefCell<decide::WorkerMemo>,
@@ -89,7 +92,7 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl<Id: Copy> Worker<Id> {
+impl<Id: Copy, Reach> Worker<Id, Reach> {
     /// One that has seen no request yet. Asks the proxy for ticks.
     #[must_use]
     pub fn start(plugin: &Plugin, host: impl Host) -> Self {
@@ -99,6 +102,7 @@ impl<Id: Copy> Worker<Id> {
         let decides = decide::WorkerMemo::new(config);
         Self {
             watch: Watch::new(config.held.time),
+            open: RefCell::new(OpenStreams::since(changed::end(&mut host.memory()))),
             tally: Tally::default(),
             freshness: invalidator.map(|i| Cell::new(FreshnessCache::new(i.stale_after))),
             load: decides.load.clone(),

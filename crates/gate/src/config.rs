@@ -77,6 +77,8 @@ pub struct Config {
     pub shadow: bool,
     /// Whether blocks and zeros are only counted.
     pub blocks_shadow: bool,
+    /// What becomes of requests that are open when a block comes, or a zero that holds.
+    pub open_streams: OpenStreams,
     /// What rejections look like.
     pub responses: Responses,
     /// Where invalidations come from; none: limits only.
@@ -98,6 +100,29 @@ pub struct Config {
     /// The longest path that there may be, because regular expressions have to look at all of it; none
     /// if there are none.
     pub regex_bytes_max: Option<usize>,
+}
+
+/// What becomes of a request that was let through, and goes on, when its subject is blocked.
+#[derive(Debug)]
+pub struct OpenStreams {
+    /// Whether it ends: [`Answer::Deny`].
+    pub ends: AnswerByRoute,
+    /// Whether that is only counted.
+    pub shadow: bool,
+}
+
+impl OpenStreams {
+    /// Whether a request in these groups ends.
+    #[must_use]
+    pub fn ends(&self, groups: Groups) -> bool {
+        self.ends.answer(groups) == Answer::Deny
+    }
+
+    /// Whether any request does.
+    #[must_use]
+    pub fn end_any(&self) -> bool {
+        self.ends.default == Answer::Deny || self.ends.deny != Groups::default()
+    }
 }
 
 /// Who a request is from, as far as configured.

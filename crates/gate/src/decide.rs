@@ -28,6 +28,7 @@ mod pending;
 mod plan;
 mod recheck;
 mod take;
+mod watched;
 mod worker;
 
 pub use cause::Cause;
@@ -36,6 +37,7 @@ pub use decision::{Decision, Denial, Note, Verdict, Why};
 pub use keys::KeyCache;
 pub use load::Load;
 pub use pending::{BodyProgress, BodyReader, HeadersDecision, Pending};
+pub use watched::Watched;
 pub use worker::WorkerMemo;
 
 use model::hash::HashKey;
@@ -165,6 +167,9 @@ impl Gate {
             self.plan_signers(&mut plans, (&Kind::Partner, &claimed), &of_signers, &fleet_key);
         }
         let mut looks = self.look(plans, groups, context);
+        if self.config.open_streams.ends(groups) {
+            decision.watched = Watched::of(&looks, groups);
+        }
         let Some(integration) = integration else {
             return self.take_all(looks, groups, context, decision).map(|()| None);
         };

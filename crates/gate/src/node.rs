@@ -5,6 +5,7 @@
 //! being lost. Sending and receiving is the filter's part.
 
 mod apply;
+pub mod changed;
 mod firsts;
 mod keys;
 mod lease;

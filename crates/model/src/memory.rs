@@ -34,6 +34,10 @@ pub enum MemoryKey {
     Awaited(u32),
     /// The first requests that were rejected because of events, until the invalidator knows of them.
     FirstRejections,
+    /// A part of the list of subjects that may have something open which has to end.
+    Changed(u32),
+    /// How many subjects were ever put into that list.
+    ChangedEnd,
 }
 
 /// The mark of one value of one key; another value has another mark.

@@ -225,6 +225,13 @@ impl State {
         })
     }
 
+    /// Whether every request in some scope is rejected at `now`: by a block, or by a zero that holds until a time to come.
+    #[must_use]
+    pub fn holds_requests(&self, now: UnixMicros) -> bool {
+        let holds = |zero: &Zero| zero.until.is_some_and(|until| now < until);
+        self.blocks(now).next().is_some() || self.zeros(now).any(|(zero, _)| holds(zero))
+    }
+
     /// The override of the named limit in effect at `now`, if any.
     #[must_use]
     pub fn rate_for(&self, limit: &Name, now: UnixMicros) -> Option<Rate> {

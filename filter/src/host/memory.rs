@@ -43,6 +43,8 @@ fn name_of(key: MemoryKey) -> String {
         MemoryKey::FleetLink => "portcullis/fleet_link".to_owned(),
         MemoryKey::Awaited(index) => numbered("portcullis/awaited/", index),
         MemoryKey::FirstRejections => "portcullis/first_rejections".to_owned(),
+        MemoryKey::Changed(index) => numbered("portcullis/changed/", index),
+        MemoryKey::ChangedEnd => "portcullis/changed_end".to_owned(),
     }
 }
 

@@ -15,8 +15,8 @@ use model::violation::Violation;
 
 use super::fail::{Answer, AnswerByRoute, FailPolicy};
 use super::{
-    Config, IdSource, Identity, Invalidator, LimitMatch, Matcher, RateLimitHeaders, Responses,
-    SECRET_BYTES_MAX, SECRET_BYTES_MIN, SOURCES_MAX, Storage, raw,
+    Config, IdSource, Identity, Invalidator, LimitMatch, Matcher, OpenStreams, RateLimitHeaders,
+    Responses, SECRET_BYTES_MAX, SECRET_BYTES_MIN, SOURCES_MAX, Storage, raw,
 };
 use crate::network::Networks;
 use crate::path::Paths;
@@ -79,6 +79,7 @@ pub(super) fn config(raw: raw::Config) -> Checked<Config> {
         limits,
         shadow: raw.shadow,
         blocks_shadow: raw.shadow || raw.blocks.shadow,
+        open_streams: open_streams(raw.blocks, &names, raw.shadow, invalidator.is_some())?,
         responses: responses(&raw.responses),
         fail_policy: fail_policy(raw.fail_policy, &names, invalidator.is_some(), raw.shadow)?,
         invalidator,
@@ -226,15 +227,44 @@ fn answer_by_route(
     groups: &[Name],
 ) -> Checked<AnswerByRoute> {
     let raw::AnswerByRoute(raw::ByRoute { default, route_groups }) = raw;
-    let mut checked = AnswerByRoute::everywhere(answer(default));
+    let by_group = route_groups.0.into_iter().map(|(name, given)| (name, answer(given)));
+    by_route(field, answer(default), by_group, groups)
+}
+
+/// Whether what is open ends is an answer as well: what ends is denied.
+fn open_streams(
+    raw: raw::Blocks,
+    groups: &[Name],
+    shadow: bool,
+    synced: bool,
+) -> Checked<OpenStreams> {
+    let answer = |raw: raw::Ending| match raw {
+        raw::Ending::End => Answer::Deny,
+        raw::Ending::Keep => Answer::Allow,
+    };
+    let raw::OpenStreams(raw::EndingByRoute { default, route_groups }) = raw.open_streams;
+    // Without an invalidator there is nothing to end.
+    let default = if synced { answer(default) } else { Answer::Allow };
+    let by_group = route_groups.0.into_iter().map(|(name, given)| (name, answer(given)));
+    let ends = by_route("blocks.open_streams", default, by_group, groups)?;
+    Ok(OpenStreams { ends, shadow: shadow || raw.shadow || raw.open_streams_shadow })
+}
+
+fn by_route(
+    field: &str,
+    default: Answer,
+    by_group: impl Iterator<Item = (String, Answer)>,
+    groups: &[Name],
+) -> Checked<AnswerByRoute> {
+    let mut checked = AnswerByRoute::everywhere(default);
     let AnswerByRoute { allow, deny, .. } = &mut checked;
-    for (name, given) in route_groups.0 {
+    for (name, given) in by_group {
         let field = format!("{field}.route_groups.{name}");
         let index = group_index(&field, &name, groups)?;
         if allow.contains(index) || deny.contains(index) {
             return fail(field, "must not stand twice");
         }
-        match answer(given) {
+        match given {
             Answer::Allow => allow.insert(index),
             Answer::Deny => deny.insert(index),
         }

@@ -286,6 +286,43 @@ impl FromJson for LimitKey {
 object! {
     struct Blocks {
         shadow: bool, optional "shadow";
+        open_streams: OpenStreams, optional "open_streams";
+        open_streams_shadow: bool, optional "open_streams_shadow";
+    }
+}
+
+/// What becomes of what is open: ends, unless it says otherwise.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Ending {
+    #[default]
+    End,
+    Keep,
+}
+
+impl FromJson for Ending {
+    fn read(&mut self, json: Json) -> Read<()> {
+        *self = choice(json, &[("end", Self::End), ("keep", Self::Keep)])?;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+pub(super) struct OpenStreams(pub(super) EndingByRoute);
+
+impl FromJson for OpenStreams {
+    fn read(&mut self, json: Json) -> Read<()> {
+        let read = match json {
+            Json::Object(_) => self.0.read(json),
+            word => self.0.default.read(word),
+        };
+        read.or_else(|_| must_be("\"end\", \"keep\", or an object with default and route_groups"))
+    }
+}
+
+object! {
+    struct EndingByRoute {
+        default: Ending, required "default";
+        route_groups: ByName<Ending>, optional "route_groups";
     }
 }
 

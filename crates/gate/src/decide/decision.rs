@@ -10,6 +10,7 @@ use signing::verify::Verified;
 
 use super::cause::Cause;
 use super::load::LoadRefusal;
+use super::watched::Watched;
 use crate::config::{Answer, Config};
 
 /// What came of a request.
@@ -25,6 +26,8 @@ pub struct Decision {
     pub integration: Option<usize>,
     /// Whose signature it has; set also if the request is rejected for another reason.
     pub verified: Option<Verified>,
+    /// Who can end it once it was let through; none if nobody can.
+    pub watched: Option<Watched>,
 }
 
 /// Whether a request goes on.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use model::hash::HashKey;
+use model::hash::{HashKey, SubjectHash};
 use model::memory::{MemoryKey, SharedMemory, Step, update};
 use model::push::{self, Refusal};
 use model::state::{Effect, Merge, Register, State};
@@ -44,11 +44,12 @@ type Answer = Result<Applied, &'static str>;
 /// The status to write, and what to answer then.
 type Merged<'a> = (Cow<'a, [u8]>, Answer);
 
-/// Whether first rejections are awaited, and how many are no more.
+/// Whether first rejections are awaited, and how many are no more; and who may have something open that has to end.
 #[derive(Debug, Default)]
 struct Awaited {
     awaits: bool,
     left_out: usize,
+    ending: Option<SubjectHash>,
 }
 
 /// What became of several changes.
@@ -61,6 +62,8 @@ pub(super) struct Outcome {
     pub(super) refused: Vec<Refusal>,
     /// How many events are awaited no more, see [`super::firsts`].
     pub(super) unawaited: usize,
+    /// Who may have something open that has to end.
+    pub(super) ending: Vec<SubjectHash>,
 }
 
 impl Applier<'_> {
@@ -75,9 +78,10 @@ impl Applier<'_> {
         let mut outcome = Outcome::default();
         for change in changes {
             let sequence = change.sequence;
-            let mut awaited = Awaited { awaits, left_out: 0 };
+            let mut awaited = Awaited { awaits, ..Awaited::default() };
             let applied = self.apply_and_await(shared, change, &mut awaited);
             outcome.unawaited = outcome.unawaited.saturating_add(awaited.left_out);
+            outcome.ending.extend(awaited.ending.filter(|_| applied == Ok(Applied::New)));
             match applied {
                 Ok(applied) => {
                     outcome.stored = outcome.stored.saturating_add(1);
@@ -114,6 +118,7 @@ impl Applier<'_> {
         let new = State::try_from(change).map_err(|e| e.to_string())?;
         let new = self.with_zeros_by_our_clock(new, shared);
         let hash = self.hash_key.subject(subject.as_ref());
+        awaited.ending = new.holds_requests(self.wall).then_some(hash);
         if awaited.awaits {
             // Before it is there: no request can be rejected earlier.
             let Self { hash_key, slabs, wall, .. } = *self;

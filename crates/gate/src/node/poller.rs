@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use model::hash::fingerprint;
+use model::hash::{SubjectHash, fingerprint};
 use model::memory::{MemoryKey, SharedMemory, Step, update};
 use model::push::batch::Kind;
 use model::push::{
@@ -16,7 +16,7 @@ use model::time::{Clock, MonotonicNanos};
 use super::apply::{Applier, Outcome};
 use super::lease::{self, Rank};
 use super::messages::Progress;
-use super::{FreshnessCache, firsts, keys, read_progress};
+use super::{FreshnessCache, changed, firsts, keys, read_progress};
 use crate::config::Config;
 use crate::decide::{Freshness, Gate};
 use crate::fleet::link;
@@ -42,6 +42,8 @@ pub struct Poller {
     sent: Option<(MonotonicNanos, Poll)>,
     failures: u32,
     retry_at: MonotonicNanos,
+    /// Who may have something open that has to end, as long as the other workers were not told.
+    ending: Vec<SubjectHash>,
 }
 
 /// Why a poll has no answer that can be used.
@@ -114,7 +116,19 @@ impl Poller {
     /// A poller of this node. `holder` is random: no two VMs may have the same.
     #[must_use]
     pub fn new(holder: u64, node: String) -> Self {
-        Self { holder, is_holder: false, node, sent: None, failures: 0, retry_at: 0 }
+        let ending = Vec::new();
+        Self { holder, is_holder: false, node, sent: None, failures: 0, retry_at: 0, ending }
+    }
+
+    /// Tells all workers who may have something open that has to end.
+    fn tell_of_ending(&mut self, gate: &Gate, shared: &mut impl SharedMemory) {
+        let is_told = !gate.config().open_streams.end_any()
+            || self.ending.is_empty()
+            || changed::put(shared, &self.ending).is_ok();
+        // What too many writers were in the way of is told with the next answer.
+        if is_told {
+            self.ending.clear();
+        }
     }
 
     /// What the node is called.
@@ -235,8 +249,12 @@ impl Poller {
             is_snapshot: batch.kind() == Kind::Snapshot,
             ..Report::default()
         };
-        let refused = [urgent, turn, check].into_iter().flat_map(|Outcome { refused, .. }| refused);
-        let refused: Vec<_> = refused.collect();
+        let mut refused = Vec::new();
+        for Outcome { refused: more, ending, .. } in [urgent, turn, check] {
+            refused.extend(more);
+            self.ending.extend(ending);
+        }
+        self.tell_of_ending(gate, shared);
         report.refused = refused.len();
         report.keys = batch.keys.as_ref().and_then(|new| match keys::store(shared, new) {
             Ok(has_changed) => has_changed.then_some(Ok(())),
