@@ -10,7 +10,7 @@ mod wire;
 use std::fmt;
 use std::time::Duration;
 
-use edge::host::{Ended, Host, HttpCall, Level, Marked, Metric, Reached};
+use edge::host::{Begun, Host, HttpCall, Level, Marked, Metric, Reached};
 use gate::claim::{self, Claim};
 use gate::response::Response;
 use model::time::{Clock, MonotonicNanos, UnixMicros};
@@ -205,17 +205,10 @@ impl Host for Proxy {
         Reached::Now
     }
 
-    /// The proxy does both once this callback is over.
-    fn end(&self, response: &Response, details: &str) -> Ended {
-        let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status");
-        if status.is_ok_and(|status| status.is_some()) {
-            // There is no other place for the details of a stream that is broken off.
-            self.set_log_line(details);
-            let _ = hostcalls::reset_http_request();
-            return Ended::BrokenOff;
-        }
+    /// Envoy breaks a stream off that is answered once its response has begun, and has the details for the access log
+    /// either way.
+    fn end(&self, response: &Response, details: &str, _: Begun) {
         self.respond(response, details);
-        Ended::Answered
     }
 }
 

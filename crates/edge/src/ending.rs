@@ -9,7 +9,7 @@ use gate::node::changed;
 use gate::response;
 
 use crate::call::Call;
-use crate::host::{Ended, Host, Reached};
+use crate::host::{Begun, Host, Reached};
 use crate::open::{LOOKS_PER_TICK_MAX, Ticket};
 
 impl<H: Host> Call<'_, H> {
@@ -17,6 +17,13 @@ impl<H: Host> Call<'_, H> {
     pub(crate) fn note_open(self, stream: H::StreamId, watched: Watched) -> Option<Ticket> {
         let reach = self.host.reach(stream)?;
         Some(self.worker.open.try_borrow_mut().ok()?.add(reach, watched))
+    }
+
+    /// Notes that its response begins.
+    pub(crate) fn note_response(self, ticket: Ticket) {
+        if let Ok(mut open) = self.worker.open.try_borrow_mut() {
+            open.begin_response(ticket);
+        }
     }
 
     /// Notes that it is over.
@@ -40,23 +47,25 @@ impl<H: Host> Call<'_, H> {
         }
         for _ in 0..LOOKS_PER_TICK_MAX {
             let Ok(mut open) = self.worker.open.try_borrow_mut() else { return };
-            let Some((_, reach, watched)) = open.next_due() else { return };
+            let Some((reach, watched, begun)) = open.next_due() else { return };
             let decision = self.look_again(watched);
             let ends = !decision.notes.is_empty() || decision.verdict != Verdict::Allow;
             let reached = ends.then(|| self.host.reach_for(reach));
             drop(open);
             if reached == Some(Reached::Now) {
-                self.end(&decision);
+                self.end(&decision, begun);
             }
         }
     }
 
     /// Ends the stream at hand if it has to end by now.
     pub(crate) fn end_if_blocked(self, ticket: Ticket) {
-        let watched = self.worker.open.try_borrow().ok();
-        let decision = watched.and_then(|open| Some(self.look_again(open.watched(ticket)?)));
-        if let Some(decision) = decision {
-            self.end(&decision);
+        let open = self.worker.open.try_borrow().ok();
+        let found = open.as_ref().and_then(|open| open.get(ticket));
+        let found = found.map(|(watched, begun)| (self.look_again(watched), begun));
+        drop(open);
+        if let Some((decision, begun)) = found {
+            self.end(&decision, begun);
         }
     }
 
@@ -64,7 +73,7 @@ impl<H: Host> Call<'_, H> {
         self.with_context(|context| self.plugin.gate.look_again(watched, context))
     }
 
-    fn end(self, decision: &Decision) {
+    fn end(self, decision: &Decision, begun: Begun) {
         let words = decision.words(self.config());
         match &decision.verdict {
             Verdict::Allow if words.is_empty() => {}
@@ -72,15 +81,16 @@ impl<H: Host> Call<'_, H> {
                 self.count_stream("would_end");
                 self.host.set_log_line(&words.join(" "));
             }
-            Verdict::Deny(denial) => self.end_with(denial, &words),
+            Verdict::Deny(denial) => self.end_with(denial, &words, begun),
         }
     }
 
-    fn end_with(self, denial: &Denial, words: &[String]) {
+    fn end_with(self, denial: &Denial, words: &[String], begun: Begun) {
         let details = format!("portcullis:ended;{}", words.join(";"));
-        match self.host.end(&response::rejection(self.config(), denial), &details) {
-            Ended::Answered => self.count_stream("answered"),
-            Ended::BrokenOff => self.count_stream("broken_off"),
-        }
+        self.host.end(&response::rejection(self.config(), denial), &details, begun);
+        self.count_stream(match begun {
+            Begun::No => "answered",
+            Begun::Yes => "broken_off",
+        });
     }
 }

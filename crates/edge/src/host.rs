@@ -151,7 +151,7 @@ pub trait Host: Clock + Copy {
 
     /// Ends the stream that the proxy is calling about, which was let through: with this response if none has begun, and
     /// else by breaking off. The access log finds the details.
-    fn end(&self, response: &Response, details: &str) -> Ended;
+    fn end(&self, response: &Response, details: &str, begun: Begun);
 }
 
 /// What the proxy does with the part of a stream that it has called about.
@@ -236,13 +236,14 @@ pub enum Reached {
     Soon,
 }
 
-/// How an open stream has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// No response had begun: it has got this one.
-    Answered,
-    /// It was broken off.
-    BrokenOff,
+/// Whether the response to an open stream has begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begun {
+    /// The upstream has not answered yet.
+    #[default]
+    No,
+    /// The client may have a part of it.
+    Yes,
 }
 
 /// What leaving the mark of a gate on a stream has found.

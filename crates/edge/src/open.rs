@@ -10,6 +10,8 @@ use gate::decide::Watched;
 use gate::node::changed::{Changed, Position};
 use model::hash::SubjectHash;
 
+use crate::host::Begun;
+
 /// Most requests that are looked at again in one tick: each may have to be ended, and requests wait meanwhile.
 pub(crate) const LOOKS_PER_TICK_MAX: usize = 512;
 
@@ -42,6 +44,7 @@ struct Place<T> {
 struct Request<T> {
     reach: T,
     watched: Watched,
+    begun: Begun,
     first_link: Option<usize>,
     is_due: bool,
 }
@@ -81,8 +84,20 @@ impl<T> OpenStreams<T> {
             first_link = Some(self.link(*subject, place, first_link));
         }
         let Some(at) = self.places.get_mut(place) else { return Ticket { place, generation: 0 } };
-        at.request = Some(Request { reach, watched, first_link, is_due: false });
+        at.request = Some(Request { reach, watched, begun: Begun::No, first_link, is_due: false });
         Ticket { place, generation: at.generation }
+    }
+
+    /// The response to a request begins.
+    pub(crate) fn begin_response(&mut self, ticket: Ticket) {
+        if let Some(request) = self.request_mut(ticket) {
+            request.begun = Begun::Yes;
+        }
+    }
+
+    fn request_mut(&mut self, ticket: Ticket) -> Option<&mut Request<T>> {
+        let at = self.places.get_mut(ticket.place)?;
+        at.request.as_mut().filter(|_| at.generation == ticket.generation)
     }
 
     /// Removes a request that is over.
@@ -126,24 +141,26 @@ impl<T> OpenStreams<T> {
     }
 
     /// The next request that is to be looked at again, if there is one.
-    pub(crate) fn next_due(&mut self) -> Option<(Ticket, &T, &Watched)> {
-        while let Some(ticket) = self.due.pop_front() {
-            let at = self.places.get_mut(ticket.place);
-            let at = at.filter(|at| at.generation == ticket.generation);
-            if let Some(request) = at.and_then(|at| at.request.as_mut()) {
+    pub(crate) fn next_due(&mut self) -> Option<(&T, &Watched, Begun)> {
+        let ticket = loop {
+            let ticket = self.due.pop_front()?;
+            if let Some(request) = self.request_mut(ticket) {
                 request.is_due = false;
-                let Request { reach, watched, .. } =
-                    self.places.get(ticket.place)?.request.as_ref()?;
-                return Some((ticket, reach, watched));
+                break ticket;
             }
-        }
-        None
+        };
+        let Request { reach, watched, begun, .. } = self.request(ticket)?;
+        Some((reach, watched, *begun))
     }
 
-    /// Whether a request is open still, and what it is watched for.
-    pub(crate) fn watched(&self, ticket: Ticket) -> Option<&Watched> {
+    /// What a request is watched for, if it is open still, and whether its response has begun.
+    pub(crate) fn get(&self, ticket: Ticket) -> Option<(&Watched, Begun)> {
+        self.request(ticket).map(|request| (&request.watched, request.begun))
+    }
+
+    fn request(&self, ticket: Ticket) -> Option<&Request<T>> {
         let at = self.places.get(ticket.place)?;
-        Some(&at.request.as_ref().filter(|_| at.generation == ticket.generation)?.watched)
+        at.request.as_ref().filter(|_| at.generation == ticket.generation)
     }
 
     fn link(&mut self, subject: SubjectHash, place: usize, sibling: Option<usize>) -> usize {
@@ -282,7 +299,7 @@ mod tests {
                         due.extend(known.keys());
                     }
                     Step::Look => {
-                        let found = open.next_due().map(|(_, name, _)| *name);
+                        let found = open.next_due().map(|(name, ..)| *name);
                         prop_assert_eq!(found.is_none(), due.is_empty());
                         if let Some(found) = found {
                             prop_assert!(due.contains(&found));
@@ -292,7 +309,8 @@ mod tests {
                     Step::Remove(_) => {}
                 }
                 for (ticket, subjects) in known.values() {
-                    prop_assert_eq!(open.watched(*ticket).unwrap().subjects().len(), subjects.len());
+                    let (watched, _) = open.get(*ticket).unwrap();
+                    prop_assert_eq!(watched.subjects().len(), subjects.len());
                 }
             }
             known.into_values().for_each(|(ticket, _)| open.remove(ticket));

@@ -153,14 +153,17 @@ impl<Id: Copy> Stream<Id> {
         matches!(self.phase, Phase::Open)
     }
 
-    /// Whether something is to be told in the response.
+    /// Whether [`Stream::on_response_headers`] has anything to do.
     #[must_use]
-    pub fn has_news_for_response(&self) -> bool {
-        !self.quotas.is_empty()
+    pub fn awaits_response(&self) -> bool {
+        !self.quotas.is_empty() || self.open.is_some()
     }
 
     /// The headers of the response are there: adds what is left in the buckets.
     pub fn on_response_headers<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>) -> Action {
+        if let Some(ticket) = self.open {
+            call.note_response(ticket);
+        }
         for (name, value) in response::rate_limit(call.config(), &self.quotas) {
             call.host.add_response_header(name, &value);
         }

@@ -23,7 +23,7 @@ use model::testing::{Memory, Time};
 use model::time::{Clock, MonotonicNanos, UnixMicros};
 use signing::headers::Headers;
 
-use crate::host::{Ended, Host, HttpCall, Level, Marked, Metric, Reached};
+use crate::host::{Begun, Host, HttpCall, Level, Marked, Metric, Reached};
 
 pub use exchange::{Exchange, Sent};
 pub use vm::Vm;
@@ -316,14 +316,10 @@ impl<'a> Host for &'a Proxy {
         Reached::Now
     }
 
-    fn end(&self, response: &Response, details: &str) -> Ended {
-        self.here(|stream| {
-            if stream.has_response {
-                stream.broken_off.push(details.into());
-                return Ended::BrokenOff;
-            }
-            stream.answers.push((response.clone(), details.into()));
-            Ended::Answered
-        })
+    fn end(&self, response: &Response, details: &str, begun: Begun) {
+        self.here(|stream| match begun {
+            Begun::No => stream.answers.push((response.clone(), details.into())),
+            Begun::Yes => stream.broken_off.push(details.into()),
+        });
     }
 }

@@ -53,8 +53,6 @@ pub struct Exchange {
     pub log_line: Option<String>,
     /// Whether the gate has let it go on after it was held.
     pub is_resumed: bool,
-    /// Whether the upstream's response has begun.
-    pub has_response: bool,
     /// With which details the gate has broken it off: never more than once.
     pub broken_off: Vec<String>,
 }

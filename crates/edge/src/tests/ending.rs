@@ -15,10 +15,6 @@ fn open(vm: &Vm<'_>, id: u32, path: &str) -> crate::Stream<u32> {
     stream
 }
 
-fn begin_response(proxy: &Proxy, id: u32) {
-    proxy.streams.borrow_mut().get_mut(&id).unwrap().has_response = true;
-}
-
 /// The invalidator tells of a block of Alice, within this scope.
 fn block_alice(vm: &mut Vm<'_>, scope: &[&str]) {
     let mut what = block("fraud");
@@ -33,8 +29,9 @@ fn a_block_ends_what_its_subject_has_open() {
     let proxy = Proxy::default();
     let mut vm = start_synced(&proxy, &base());
     let _waits = open(&vm, 1, "/");
-    let _streams = open(&vm, 2, "/");
-    begin_response(&proxy, 2);
+    let mut streams = open(&vm, 2, "/");
+    assert!(streams.awaits_response());
+    let _ = streams.on_response_headers(vm.call());
     let bob = Exchange::get("/").with("x-user-id", "bob");
     let _other = vm.open(3, bob, true);
     let _nobody = vm.open(4, Exchange::get("/"), true);
