@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use edge::host::{Family, Host, HttpCall, Level, Marked, Metric};
+use edge::host::{Begun, Family, Host, HttpCall, Level, Marked, Metric, Reached};
 use gate::claim::Claim;
 use gate::response::Response;
 use model::time::{Clock, MonotonicNanos, UnixMicros};
 use signing::headers::Headers;
 
-use crate::abi::{self, Filter, HeaderKind};
+use crate::abi::{self, Filter, HeaderKind, Wake};
 use crate::clockwork::{self, Timing};
 use crate::home::Home;
 use crate::memory::Memory;
@@ -123,6 +123,7 @@ impl Proxy<'_> {
 impl Host for Proxy<'_> {
     /// A worker is only called about the stream at hand.
     type StreamId = ();
+    type Reach = Wake;
     type Memory = &'static Memory;
 
     fn memory(&self) -> &'static Memory {
@@ -300,5 +301,20 @@ impl Host for Proxy<'_> {
     /// Once the callback is over, as above.
     fn resume_request(&self) {
         put_off(After::Resume);
+    }
+
+    fn reach(&self, (): ()) -> Option<Wake> {
+        self.filter?.wake()
+    }
+
+    /// Streams belong to their workers, and are reached for on the main thread.
+    fn reach_for(&self, wake: &Wake) -> Reached {
+        wake.commit();
+        Reached::Soon
+    }
+
+    /// Envoy breaks a stream off that is answered once its response has begun.
+    fn end(&self, response: &Response, details: &str, _: Begun) {
+        self.respond(response, details);
     }
 }

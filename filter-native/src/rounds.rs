@@ -35,10 +35,12 @@ pub(crate) fn deliver(number: u32, status: Option<u32>, body: Vec<u8>) {
         let bases = Base::all();
         for base in &bases {
             base.site.on_answer(&base.outlet, number, bytes);
+            base.site.end_open_streams(&base.outlet);
         }
         let Some(newest) = bases.last() else { return };
         for route in Route::all() {
             route.site.on_answer(&newest.outlet, number, bytes);
+            route.site.end_open_streams(&newest.outlet);
         }
     });
 }

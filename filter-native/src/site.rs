@@ -5,7 +5,7 @@ use std::time::Duration;
 use edge::{Call, Follower, Plugin, SetUpError, Worker};
 use model::time::Clock as _;
 
-use crate::abi::{self, Guarded};
+use crate::abi::{self, Guarded, Wake};
 use crate::clockwork::Timing;
 use crate::home::Home;
 use crate::host::Proxy;
@@ -27,7 +27,7 @@ pub(crate) struct Place {
 
 /// What is used under the place's lock. Streams share parts with it, and use those under the same lock.
 pub(crate) struct Own {
-    pub(crate) worker: Worker<()>,
+    pub(crate) worker: Worker<(), Wake>,
     /// Reports what was taken from the fleet's buckets.
     pub(crate) reporter: Option<Follower>,
 }
@@ -70,6 +70,15 @@ impl Site {
             call.on_tick(own.reporter.as_mut());
         }
         self.places.iter().map(|place| place.timing.next()).min().unwrap_or(u64::MAX)
+    }
+
+    /// Looks again at what is open of those of whom something was heard. Main thread.
+    pub(crate) fn end_open_streams(&self, outlet: &Outlet) {
+        for place in &self.places {
+            let proxy = self.proxy(place, outlet);
+            let own = place.own.lock();
+            Call { plugin: &self.plugin, worker: &own.worker, host: proxy }.end_open_streams();
+        }
     }
 
     /// An answer to one of the gate's own requests has come. Main thread.

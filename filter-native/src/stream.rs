@@ -87,7 +87,7 @@ impl Stream {
     }
 
     pub(crate) fn on_response_headers(&mut self) {
-        if self.stream.has_news_for_response() {
+        if self.stream.awaits_response() {
             // Whatever comes of it, the response goes on.
             let _ = self.run("response headers", |stream, call| stream.on_response_headers(call));
         }
@@ -163,14 +163,17 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.wake.take().into_iter().for_each(clockwork::forget);
-        if !self.stream.is_held() {
+        if self.stream.is_idle() {
             return;
         }
-        let held = std::mem::replace(&mut self.stream, edge::Stream::idle(()));
+        let mut stream = std::mem::replace(&mut self.stream, edge::Stream::idle(()));
+        let site = self.site();
         // What is held shares parts with the worker's own.
-        if let Some(place) = self.site().place(self.worker) {
+        if let Some(place) = site.place(self.worker) {
+            let host = Proxy { filter: None, ..site.proxy(place, &self.base.outlet) };
             let own = place.own.lock();
-            drop(held);
+            stream.on_done(Call { plugin: &site.plugin, worker: &own.worker, host });
+            drop(stream);
             drop(own);
         }
     }

@@ -33,6 +33,8 @@ pub(crate) struct OpenStreams<T> {
     /// What is to be looked at again, each once.
     due: VecDeque<Ticket>,
     pub(crate) position: Position,
+    /// The number with which places begin.
+    first: u32,
 }
 
 /// Where a request stands, or none for now. The number tells those apart that stand there in turn.
@@ -60,8 +62,9 @@ struct Link {
 }
 
 impl<T> OpenStreams<T> {
-    /// Nothing is open; what was heard before this is known to all that will be.
-    pub(crate) fn since(position: Position) -> Self {
+    /// Nothing is open; what was heard before this is known to all that will be. Tickets of another, which a worker had before,
+    /// name nothing here: `first` is another number each time.
+    pub(crate) fn since(position: Position, first: u32) -> Self {
         Self {
             places: Vec::new(),
             free: Vec::new(),
@@ -70,20 +73,22 @@ impl<T> OpenStreams<T> {
             by_subject: HashMap::default(),
             due: VecDeque::new(),
             position,
+            first,
         }
     }
 
     /// Adds a request that was let through.
     pub(crate) fn add(&mut self, reach: T, watched: Watched) -> Ticket {
         let place = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place { generation: 0, request: None });
+            self.places.push(Place { generation: self.first, request: None });
             self.places.len().saturating_sub(1)
         });
         let mut first_link = None;
         for subject in watched.subjects() {
             first_link = Some(self.link(*subject, place, first_link));
         }
-        let Some(at) = self.places.get_mut(place) else { return Ticket { place, generation: 0 } };
+        let generation = self.first;
+        let Some(at) = self.places.get_mut(place) else { return Ticket { place, generation } };
         at.request = Some(Request { reach, watched, begun: Begun::No, first_link, is_due: false });
         Ticket { place, generation: at.generation }
     }
@@ -267,7 +272,7 @@ mod tests {
         /// Beside a list that is searched as a whole.
         #[test]
         fn it_is_a_list_of_requests(steps in prop::collection::vec(step(), 1..120)) {
-            let mut open = OpenStreams::since(Position::default());
+            let mut open = OpenStreams::since(Position::default(), u32::MAX);
             let mut known: BTreeMap<usize, (Ticket, Vec<u8>)> = BTreeMap::new();
             let mut due: Vec<usize> = Vec::new();
             let mut last = None;

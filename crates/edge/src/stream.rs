@@ -150,6 +150,12 @@ impl<Id: Copy> Stream<Id> {
         matches!(self.phase, Phase::Held(..))
     }
 
+    /// Whether its worker knows nothing of it: it is not held, and nothing can end it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        !self.is_held() && self.open.is_none()
+    }
+
     /// Whether nothing of it is held back: all that comes of its body goes on.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gate::decide::{self, Load};
 use gate::node::{FreshnessCache, RejectionMemo, changed};
+use model::hash::fingerprint;
 use model::time::MonotonicNanos;
 
 use crate::held::Watch;
@@ -100,9 +101,10 @@ impl<Id: Copy, Reach> Worker<Id, Reach> {
         let config = plugin.config();
         let invalidator = config.invalidator.as_ref();
         let decides = decide::WorkerMemo::new(config);
+        let heard = changed::end(&mut host.memory());
         Self {
             watch: Watch::new(config.held.time),
-            open: RefCell::new(OpenStreams::since(changed::end(&mut host.memory()))),
+            open: RefCell::new(OpenStreams::since(heard, fingerprint(&host.monotonic()))),
             tally: Tally::default(),
             freshness: invalidator.map(|i| Cell::new(FreshnessCache::new(i.stale_after))),
             load: decides.load.clone(),
