@@ -15,10 +15,13 @@ from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import running
 from harness.store import forget_everything
+from selection import WASM_TRAPS, WORKER_POLLS
 
 TRAPPED = "proxy_on_http_call_response failed"
 
-either_poller = pytest.mark.parametrize("singleton", [True, False], ids=["singleton", "worker"])
+either_poller = pytest.mark.parametrize(
+    "singleton", [True, pytest.param(False, marks=WORKER_POLLS)], ids=["singleton", "worker"]
+)
 
 
 @contextmanager
@@ -297,10 +300,11 @@ def seen_until_403(stack, user: str) -> set[int]:
     return seen
 
 
+@WASM_TRAPS
 @either_poller
 def test_polling_vm_trapped(singleton, user, summary):
     """The test-only module panics once, in the VM that applies a block of this reason."""
-    with running(stale_soon(), singleton=singleton, wasm=artifacts.trap_wasm()) as stack:
+    with running(stale_soon(), singleton=singleton, module=artifacts.trap_wasm()) as stack:
         stack.daemon.block(user)
         with watching(stack.edge, user) as blocked, watching(stack.edge, new_user()) as bystander:
             trapping = new_user()

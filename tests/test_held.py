@@ -100,6 +100,9 @@ def test_a_body_that_stops_halfway_is_waited_for():
         assert COMPLAINT not in stack.edge.process.log.read_text()
 
 
+@pytest.mark.one_host(
+    "wasm", reason="a setting of wasm plugins keeps bodies back; a native gate is always handed them"
+)
 def test_bodies_that_are_not_handed_over_are_noticed():
     with running(config(), concurrency=1, body_callbacks=False) as stack:
         before = stack.upstream.total()

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import parser as classic
 from prometheus_client.openmetrics import parser as openmetrics
 
-from harness import artifacts, certificates, dead_letters, events, plugin, ports
+from harness import artifacts, certificates, dead_letters, events, hosts, plugin, ports
 from harness.client import Connection
 from harness.daemon import Daemon
 from harness.events import event, new_user
@@ -234,7 +234,8 @@ def test_every_metric_of_the_filter_is_documented_and_every_documented_one_is_th
     }
     with Connection(stack.edge.admin_port) as admin:
         stats = admin.get("/stats?format=json").body.decode()
-    there = set(re.findall(r'"wasmcustom\.portcullis\.([^"]+)"', stats))
+    prefix = re.escape(hosts.chosen().stats)
+    there = set(re.findall(rf'"{prefix}portcullis\.([^"]+)"', stats))
     expected: set[str] = set()
     for name in first_column("The filter"):
         names = {name.strip("`")}

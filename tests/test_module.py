@@ -3,10 +3,14 @@
 import re
 from collections.abc import Iterator
 
+import pytest
+
 from harness import artifacts
 
 LISTED = artifacts.REPOSITORY / "filter/exports"
 EXPORT_SECTION = 7
+
+pytestmark = pytest.mark.one_host("wasm", reason="this reads the file of a wasm module")
 
 
 def test_the_module_exports_what_is_listed_and_nothing_else():

@@ -7,12 +7,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import artifacts, ports
+from harness import artifacts, hosts, ports
 from harness.client import Connection, Response
 from harness.daemon import samples
+from harness.hosts import Host
 from harness.proc import Process, wait_until
 
-_TYPES = "type.googleapis.com/"
+_TYPES = hosts.TYPES
 _FILTERS = _TYPES + "envoy.extensions.filters.http."
 # Some ticks of the filter, with which its counts come.
 _SETTLED_S = 0.2
@@ -25,11 +26,12 @@ class Options:
     plugin: dict
     upstream_port: int
     poll_address: str | None = None  # as in the daemon's configuration
-    singleton: bool = True
+    singleton: bool = True  # polls, where workers would have to
     concurrency: int = 2
     body_callbacks: bool = True  # while headers are held, which signatures need
     struct: bool = False  # plugin configuration as a Struct, not as a JSON string
-    wasm: Path | None = None
+    module: Path | None = None  # another than the host's
+    host: Host = field(default_factory=hosts.chosen)  # of the gate
     filters_before: list[dict] = field(default_factory=list)  # HTTP filters such as jwt_authn
     port: int | None = None  # free ones, if none is given
     admin_port: int | None = None
@@ -39,33 +41,12 @@ class Options:
     upstream_http2: bool = False  # which gRPC needs
     upstream_trailers: bool = False  # whether the upstream gets trailers, also over HTTP/1.1
     drain_s: int = 1  # how long connections last that a change of their listener leaves
-    vm_id: str = "portcullis"  # what shares it shares memory
+    memory: str = "portcullis"  # gates that have the same share it
     trusted_hops: int = 0  # proxies before Envoy whose x-forwarded-for is believed
     second_gate: dict | None = None  # the plugin configuration of another gate after the first
     routes: list[dict] | None = None  # instead of one that sends everything upstream
     upgrades: list[str] = field(default_factory=list)  # such as CONNECT
     early_mutations: list[dict] = field(default_factory=list)  # of headers, before any filter
-
-
-def wasm_config(root_id: str, options: Options) -> dict:
-    """Envoy's PluginConfig. `vm_config` is the same everywhere: shared data depends on it."""
-    if options.struct:
-        configuration = {"@type": _TYPES + "google.protobuf.Struct", "value": options.plugin}
-    else:
-        value = json.dumps(options.plugin)
-        configuration = {"@type": _TYPES + "google.protobuf.StringValue", "value": value}
-    return {
-        "name": root_id,
-        "root_id": root_id,
-        "failure_policy": "FAIL_RELOAD",
-        "allow_on_headers_stop_iteration": options.body_callbacks,
-        "vm_config": {
-            "vm_id": options.vm_id,
-            "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": str(options.wasm or artifacts.wasm())}},
-        },
-        "configuration": configuration,
-    }
 
 
 def _address(address: str | int) -> dict:
@@ -97,16 +78,6 @@ def _upstream(options: Options) -> dict:
     return upstream
 
 
-def _gate(options: Options, name: str = "portcullis") -> dict:
-    return {
-        "name": name,
-        "typed_config": {
-            "@type": _FILTERS + "wasm.v3.Wasm",
-            "config": wasm_config("portcullis", options),
-        },
-    }
-
-
 def _listener(name: str, port: int, access_log: Path, filters: list[dict], options: Options) -> dict:
     normalize = options.normalize
     router = {"name": "router", "typed_config": {"@type": _FILTERS + "router.v3.Router"}}
@@ -115,7 +86,7 @@ def _listener(name: str, port: int, access_log: Path, filters: list[dict], optio
         "path": "%REQ(:path)%",
         "status": "%RESPONSE_CODE%",
         "details": "%RESPONSE_CODE_DETAILS%",
-        "shadow": "%FILTER_STATE(wasm.portcullis:PLAIN)%",
+        "shadow": options.host.shadow,
         "partner": "%REQ(x-portcullis-partner)%",
         "key": "%REQ(x-portcullis-key-id)%",
     }
@@ -162,10 +133,11 @@ def _listener(name: str, port: int, access_log: Path, filters: list[dict], optio
 
 
 def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) -> dict:
-    filters = [*options.filters_before, _gate(options)]
+    host, gate = options.host, hosts.gate_of(options)
+    filters = [*options.filters_before, host.http_filter(gate)]
     if options.second_gate is not None:
-        second = dataclasses.replace(options, plugin=options.second_gate)
-        filters.append(_gate(second, "portcullis-again"))
+        second = dataclasses.replace(gate, plugin=options.second_gate)
+        filters.append(host.http_filter(second, "portcullis-again"))
     listeners = [_listener("edge", port, access_log, filters, options)]
     if options.plain_port:
         before = options.filters_before
@@ -190,12 +162,7 @@ def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) ->
     if options.poll_address:
         config["static_resources"]["clusters"].append(cluster("portcullis_invalidator", options.poll_address))
     if options.poll_address and options.singleton:
-        service = {
-            "@type": _TYPES + "envoy.extensions.wasm.v3.WasmService",
-            "singleton": True,
-            "config": wasm_config("portcullis_poller", options),
-        }
-        config["bootstrap_extensions"] = [{"name": "envoy.bootstrap.wasm", "typed_config": service}]
+        config["bootstrap_extensions"] = host.poller(gate)
     return config
 
 
@@ -222,7 +189,7 @@ class Envoy:
     def start(self, wait: bool = True) -> None:
         argv = [str(artifacts.envoy()), "-c", str(self.config)]
         argv += ["--concurrency", str(self.options.concurrency)]
-        argv += ["-l", "warning", "--component-log-level", "wasm:info"]
+        argv += ["-l", "warning", "--component-log-level", f"{self.options.host.logger}:info"]
         argv += ["--disable-hot-restart", "--file-flush-interval-msec", "20"]
         argv += ["--drain-time-s", str(self.options.drain_s)]
         self.process = Process("envoy", argv, self._directory)
@@ -286,7 +253,7 @@ class Envoy:
         return {name: int(value) for name, _, value in pairs}
 
     def metrics(self) -> dict[str, float]:
-        return samples(self.admin("/stats/prometheus").body.decode())
+        return self.options.host.samples(samples(self.admin("/stats/prometheus").body.decode()))
 
     def metric(self, name: str) -> float:
         """The sum over all label sets of one counter; 0 while it has never been counted. What
