@@ -28,10 +28,10 @@ def test_what_is_added_is_the_median_of_the_differences():
 
 
 def test_goals_are_told_of_what_was_measured():
-    measured = results(**{goals.GATE: 3.0, goals.NATIVE: 2.0})
+    measured = results(**{goals.GATE: 3.0, goals.LOCAL: 2.0})
     [(goal, value)] = goals.reached(measured)
     assert (goal.name, value, goal.is_met(value)) == ("allowed", 1.5, True)
-    [(goal, value)] = goals.reached(results(**{goals.GATE: 3.1, goals.NATIVE: 2.0}))
+    [(goal, value)] = goals.reached(results(**{goals.GATE: 3.1, goals.LOCAL: 2.0}))
     assert not goal.is_met(value)
 
 
@@ -45,11 +45,11 @@ def test_the_cost_of_a_fleets_limit_is_that_of_whole_requests():
 
 def test_the_check_fails_beyond_its_tolerance(tmp_path, monkeypatch):
     monkeypatch.setattr(regression, "BASELINE", tmp_path / "baseline.json")
-    regression.accept(results(**{goals.GATE: 5.0, goals.NATIVE: 2.0}))
+    regression.accept(results(**{goals.GATE: 5.0, goals.LOCAL: 2.0}))
     assert json.loads(regression.BASELINE.read_text()) == {goals.GATE: round(5 / 12, 3)}
     within, beyond = 5.0 * (1 + regression.TOLERANCE) * 0.99, 5.0 * (1 + regression.TOLERANCE) * 1.01
-    assert regression.check(results(**{goals.GATE: within, goals.NATIVE: 2.0})) == []
-    [line] = regression.check(results(**{goals.GATE: beyond, goals.NATIVE: 2.0}))
+    assert regression.check(results(**{goals.GATE: within, goals.LOCAL: 2.0})) == []
+    [line] = regression.check(results(**{goals.GATE: beyond, goals.LOCAL: 2.0}))
     assert line.startswith(goals.GATE)
 
 
@@ -59,7 +59,7 @@ def test_the_committed_baseline_has_every_row_of_the_check():
 
 @pytest.fixture
 def edges(tmp_path):
-    every = [row for row in rows.no_filter() + rows.native() if row.name in {"no filter", *LIMITED}]
+    every = [row for row in rows.no_filter() + rows.envoys_own() if row.name in {"no filter", *LIMITED}]
     with rounds.running(every, tmp_path, artifacts.envoy()) as running:
         yield running
 
