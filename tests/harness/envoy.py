@@ -6,6 +6,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from harness import artifacts, hosts, ports
 from harness.client import Connection, Response
@@ -45,6 +46,7 @@ class Options:
     trusted_hops: int = 0  # proxies before Envoy whose x-forwarded-for is believed
     second_gate: dict | None = None  # the plugin configuration of another gate after the first
     routes: list[dict] | None = None  # instead of one that sends everything upstream
+    aside: dict[int, Host] = field(default_factory=dict)  # ports of more listeners, on these hosts
     upgrades: list[str] = field(default_factory=list)  # such as CONNECT
     early_mutations: list[dict] = field(default_factory=list)  # of headers, before any filter
 
@@ -143,6 +145,9 @@ def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) ->
         before = options.filters_before
         plain = _listener("plain", options.plain_port, access_log, before, options)
         listeners.append(plain)
+    for other_port, other in options.aside.items():
+        chain = [*options.filters_before, other.http_filter(gate)]
+        listeners.append(_listener(f"aside-{other_port}", other_port, access_log, chain, options))
     config = {
         "node": {"id": "edge-1", "cluster": "portcullis-tests"},
         "admin": {"address": _address(admin_port)},
@@ -196,10 +201,16 @@ class Envoy:
         if wait:
             wait_until(self._ready, "Envoy to be live", timeout_s=30)
 
+    def move(self, host: Host) -> None:
+        """To another host of the gate, from the next start on."""
+        self.options = dataclasses.replace(self.options, host=host)
+        config = bootstrap(self.port, self.admin_port, self.access_log, self.options)
+        self.config.write_text(json.dumps(config, indent=1))
+
     def change(self, **options) -> None:
         """Changes the listener while Envoy runs: the old one goes on with its connections until they
         are drained."""
-        changed = "listener_manager.listener_in_place_updated"
+        changed = "listener_manager.listener_(in_place_updated|added)"
         before = self._stat(changed)
         self.options = dataclasses.replace(self.options, **options)
         bootstrap(self.port, self.admin_port, self.access_log, self.options)
@@ -214,8 +225,9 @@ class Envoy:
         wait_until(lambda: self._stat(refused) > before, "Envoy to refuse the new listener")
 
     def _stat(self, name: str) -> int:
-        _, _, value = self.admin(f"/stats?filter=^{name}$").body.decode().partition(": ")
-        return int(value)
+        """The sum of the counters with such names."""
+        lines = self.admin(f"/stats?filter=^{quote(name)}$").body.decode().splitlines()
+        return sum(int(line.rpartition(": ")[2]) for line in lines)
 
     def _ready(self) -> bool:
         self.process.ensure_alive()
