@@ -1,12 +1,9 @@
 """The hosts of the gate beside each other: moving from one to the other loses no block."""
 
-import threading
-from collections import Counter
-from contextlib import contextmanager
-
 import pytest
 
 from harness import hosts, plugin, ports
+from harness.asking import asking
 from harness.client import Connection
 from harness.events import new_user
 from harness.plugin import limits_only
@@ -21,29 +18,6 @@ pytestmark = pytest.mark.one_host(
     hosts.DEFAULT, reason="these have both hosts in one Envoy, and need to run once"
 )
 ROOMY = {**plugin.PER_USER, "max_tokens": 100_000}
-
-
-@contextmanager
-def asking(port: int, user: str):
-    """Asks all the while; counts what came back (0: no answer at all)."""
-    seen: Counter = Counter()
-    stop = threading.Event()
-
-    def ask() -> None:
-        while not stop.is_set():
-            try:
-                with Connection(port) as client:
-                    seen[client.get("/", user).status] += 1
-            except OSError:
-                seen[0] += 1
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        stop.set()
-        thread.join()
 
 
 def every_node_applied(stack: Stack) -> bool:

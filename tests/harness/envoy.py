@@ -46,6 +46,7 @@ class Options:
     trusted_hops: int = 0  # proxies before Envoy whose x-forwarded-for is believed
     second_gate: dict | None = None  # the plugin configuration of another gate after the first
     routes: list[dict] | None = None  # instead of one that sends everything upstream
+    hot_restart: bool = False  # whether a process may take over from the one before
     aside: dict[int, Host] = field(default_factory=dict)  # ports of more listeners, on these hosts
     upgrades: list[str] = field(default_factory=list)  # such as CONNECT
     early_mutations: list[dict] = field(default_factory=list)  # of headers, before any filter
@@ -188,6 +189,8 @@ class Envoy:
         config = bootstrap(self.port, self.admin_port, self.access_log, options)
         self.config.write_text(json.dumps(config, indent=1))
         self.process: Process | None = None
+        # What processes that take over from each other have in common, and how often that was.
+        self._base_id, self._epoch = self.port, 0
         if start:
             self.start()
 
@@ -195,11 +198,28 @@ class Envoy:
         argv = [str(artifacts.envoy()), "-c", str(self.config)]
         argv += ["--concurrency", str(self.options.concurrency)]
         argv += ["-l", "warning", "--component-log-level", f"{self.options.host.logger}:info"]
-        argv += ["--disable-hot-restart", "--file-flush-interval-msec", "20"]
-        argv += ["--drain-time-s", str(self.options.drain_s)]
+        argv += ["--file-flush-interval-msec", "20", "--drain-time-s", str(self.options.drain_s)]
+        if self.options.hot_restart:
+            argv += ["--base-id", str(self._base_id), "--restart-epoch", str(self._epoch)]
+            argv += ["--parent-shutdown-time-s", str(2 * self.options.drain_s)]
+        else:
+            argv += ["--disable-hot-restart"]
         self.process = Process("envoy", argv, self._directory)
         if wait:
             wait_until(self._ready, "Envoy to be live", timeout_s=30)
+
+    def take_over(self) -> Process:
+        """Starts another process that takes over from the one that runs, which is returned."""
+        before, self._epoch = self.process, self._epoch + 1
+        self.start(wait=False)
+        wait_until(
+            lambda: (
+                int(self.admin("/server_info").json()["command_line_options"]["restart_epoch"]) == self._epoch
+            ),
+            "the new process to take over",
+            timeout_s=30,
+        )
+        return before
 
     def move(self, host: Host) -> None:
         """To another host of the gate, from the next start on."""
