@@ -7,6 +7,7 @@ do has a test with the marker `one_host`, which says why.
 
 import dataclasses
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,12 @@ from typing import ClassVar
 
 from harness import artifacts
 
+# Metrics of which there is one for each reason or key id that comes up: natively a label says which, and with wasm the
+# name.
+_FAMILIES = (
+    re.compile(r'(?P<before>\w+_block)(?P<after>_\w+)\{reason="(?P<what>[^"]*)"\}'),
+    re.compile(r'(?P<before>\w+_skew_ms)(?P<after>_(?:sum|count))\{key_id="(?P<what>[^"]*)"\}'),
+)
 TYPES = "type.googleapis.com/"
 _FILTERS = TYPES + "envoy.extensions.filters.http."
 
@@ -74,7 +81,10 @@ class Host(ABC):
 
     def samples(self, samples: dict[str, float]) -> dict[str, float]:
         """Metrics as Prometheus reads them, those of the gate by the names that all hosts have in common."""
-        return {name.removeprefix(self.prometheus): value for name, value in samples.items()}
+        return {self._common(name.removeprefix(self.prometheus)): value for name, value in samples.items()}
+
+    def _common(self, name: str) -> str:
+        return name
 
 
 class Wasm(Host):
@@ -151,6 +161,14 @@ class Native(Host):
 
     def poller(self, gate: Gate) -> list[dict]:
         return []
+
+    def _common(self, name: str) -> str:
+        for family in _FAMILIES:
+            if match := family.fullmatch(name):
+                parts = match.groupdict()
+                what = re.sub(r"\W", "_", parts["what"])
+                return f"{parts['before']}_{what}{parts['after']}"
+        return name
 
 
 WASM, NATIVE = Wasm(), Native()
