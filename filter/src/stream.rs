@@ -12,7 +12,7 @@ use crate::vm::Vm;
 /// One request and its response.
 pub(crate) struct Stream {
     vm: Rc<Vm>,
-    stream: edge::Stream<Proxy>,
+    stream: edge::Stream<u32>,
 }
 
 impl Stream {

@@ -7,7 +7,7 @@ use crate::host::Proxy;
 /// What the requests of one plugin share in one VM: a VM has one worker, and shares no memory of its own with others.
 pub(crate) struct Vm {
     pub(crate) plugin: Plugin,
-    pub(crate) worker: Worker<Proxy>,
+    pub(crate) worker: Worker<u32>,
 }
 
 impl Vm {

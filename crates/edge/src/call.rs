@@ -14,7 +14,7 @@ pub struct Call<'a, H: Host> {
     /// What all workers share.
     pub plugin: &'a Plugin,
     /// What this worker has for itself.
-    pub worker: &'a Worker<H>,
+    pub worker: &'a Worker<H::StreamId>,
     /// The proxy.
     pub host: H,
 }

@@ -14,7 +14,9 @@ use signing::verify::Verified;
 
 use crate::call::Call;
 use crate::host::{Host, Metric};
-use crate::metrics::{FIRST_REJECTIONS, FIRST_REJECTIONS_LEFT_OUT, TOO_LARGE, counter};
+use crate::metrics::{
+    FIRST_REJECTIONS, FIRST_REJECTIONS_LEFT_OUT, TOO_LARGE, block, block_name, skew, skew_name,
+};
 
 /// Reasons that have counters of their own; all further ones are counted as `other`.
 const REASONS_MAX: usize = 64;
@@ -80,9 +82,8 @@ impl<H: Host> Call<'_, H> {
             let in_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             let id = verified.key_id.as_str();
             let id: String = id.chars().map(|c| if in_name(c) { c } else { '_' }).collect();
-            metric = self
-                .host
-                .histogram(&format!("{}.signature.skew_ms.{id}", self.plugin.metrics.prefix));
+            let before = skew_name(&self.plugin.metrics.prefix);
+            metric = self.host.histogram_of(&skew(&before), &id);
             known.insert(verified.key_id.clone(), metric);
         }
         let is_due =
@@ -123,7 +124,8 @@ impl<H: Host> Call<'_, H> {
         }
         let has_room = known.len() < REASONS_MAX;
         let shown = if has_room { reason.as_str() } else { "other" };
-        let metric = counter(&self.plugin.metrics.prefix, &["block", shown, outcome], self.host);
+        let before = block_name(&self.plugin.metrics.prefix);
+        let metric = self.host.counter_of(&block(&before, outcome), shown);
         if has_room {
             known.insert((outcome, reason.clone()), metric);
         }
@@ -199,7 +201,10 @@ impl<H: Host> Call<'_, H> {
 
     /// Notes it for [`Call::flush`].
     fn add(self, metric: Option<Metric>, by: usize) {
-        if let Some(metric) = metric.filter(|_| by > 0) {
+        let Some(metric) = metric.filter(|_| by > 0) else { return };
+        if self.host.counts_at_once(metric) {
+            self.host.count(metric, by);
+        } else {
             add_up(&self.worker.tally.unsent, metric, by);
         }
     }

@@ -25,6 +25,7 @@ const POLL_TIMEOUT: Duration = HOLD_MAX.saturating_add(Duration::from_secs(1));
 #[derive(Debug)]
 pub struct Follower {
     poller: Poller,
+    polls: bool,
     is_singleton: bool,
     /// The proxy's number of the poll that is on its way.
     in_flight: Option<u32>,
@@ -48,11 +49,19 @@ impl Follower {
         let node = node.unwrap_or_else(|| NODE_DEFAULT.to_owned());
         Ok(Some(Self {
             poller: Poller::new(u64::from_le_bytes(holder), node),
+            polls: true,
             is_singleton: host.is_singleton(),
             in_flight: None,
             is_failing: false,
             reports: None,
         }))
+    }
+
+    /// The same for a worker that leaves polling to another of its process for good, and only reports what it took from
+    /// the fleet's buckets.
+    #[must_use]
+    pub fn without_polls(self) -> Self {
+        Self { polls: false, ..self }
     }
 
     /// Reports what was taken from the fleet's buckets, as far as it is due.
@@ -74,6 +83,9 @@ impl Follower {
 
     /// Renews the lease or takes it, and polls if it is time to.
     pub fn on_tick<H: Host>(&mut self, call: Call<'_, H>) {
+        if !self.polls {
+            return;
+        }
         let (rank, now) = (self.rank(call), call.host.monotonic());
         let was_holder = self.poller.is_holder();
         let poll = self.poller.on_tick(call.config(), &mut call.host.memory(), rank, now);

@@ -9,6 +9,9 @@
 //!
 //! What is held takes memory, of which there is a bounded share (see [`gate::decide::Load`]). So that nobody
 //! keeps their share for as long as they like, no body may take longer than is configured.
+//!
+//! A proxy that wakes streams ([`Host::wake_stream`]) hands over bodies of held requests, and each stream is told
+//! itself that its body has taken too long: nothing of it is watched here.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -80,14 +83,14 @@ struct Timed<Id> {
 }
 
 /// All requests that one worker holds.
-pub(crate) struct Watch<H: Host> {
+pub(crate) struct Watch<Id> {
     bodies_come: Cell<bool>,
-    waiting: RefCell<Vec<Waiting<H::StreamId>>>,
-    timed: RefCell<Vec<Timed<H::StreamId>>>,
+    waiting: RefCell<Vec<Waiting<Id>>>,
+    timed: RefCell<Vec<Timed<Id>>>,
     time_max: Duration,
 }
 
-impl<H: Host> Watch<H> {
+impl<Id: Copy> Watch<Id> {
     /// Watches for bodies that take longer than this.
     pub(crate) fn new(time_max: Duration) -> Self {
         let (waiting, timed) = (RefCell::default(), RefCell::default());
@@ -95,9 +98,17 @@ impl<H: Host> Watch<H> {
     }
 
     /// Holds the request of a stream.
-    pub(crate) fn hold(&self, stream: H::StreamId, pending: Box<Pending>, host: H) -> Held {
+    pub(crate) fn hold(
+        &self,
+        stream: Id,
+        pending: Box<Pending>,
+        host: impl Host<StreamId = Id>,
+    ) -> Held {
         let pending = RefCell::new(Some(pending));
         let held = Rc::new(Slot { pending, is_released: Cell::new(false) });
+        if host.wake_stream(self.time_max) {
+            return Held(held);
+        }
         if let Ok(mut timed) = self.timed.try_borrow_mut() {
             // When it began is noted with the next tick: so no request has to ask for the time.
             timed.push(Timed { stream, slot: Rc::downgrade(&held), since: None });
@@ -127,7 +138,7 @@ impl<H: Host> Watch<H> {
     }
 
     /// The streams whose bodies have taken too long.
-    pub(crate) fn overdue(&self, now: MonotonicNanos) -> Vec<(H::StreamId, Held)> {
+    pub(crate) fn overdue(&self, now: MonotonicNanos) -> Vec<(Id, Held)> {
         let Ok(mut timed) = self.timed.try_borrow_mut() else { return Vec::new() };
         let most = nanos(self.time_max);
         let mut overdue = Vec::new();
@@ -146,7 +157,11 @@ impl<H: Host> Watch<H> {
 
     /// The streams whose requests wait in vain: of their bodies something was received, and not handed
     /// over.
-    pub(crate) fn give_up(&self, now: MonotonicNanos, host: H) -> Vec<(H::StreamId, Held)> {
+    pub(crate) fn give_up(
+        &self,
+        now: MonotonicNanos,
+        host: impl Host<StreamId = Id>,
+    ) -> Vec<(Id, Held)> {
         let Ok(mut waiting) = self.waiting.try_borrow_mut() else { return Vec::new() };
         if waiting.is_empty() {
             return Vec::new();

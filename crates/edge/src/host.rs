@@ -47,6 +47,25 @@ pub trait Host: Clock + Copy {
     /// Defines a histogram, or finds it.
     fn histogram(&self, name: &str) -> Option<Metric>;
 
+    /// Says at start which counters, or histograms, will come up while requests are served: for a proxy that has to
+    /// know by then.
+    fn announce(&self, _family: &Family<'_>) {}
+
+    /// Defines the counter of a family that is about `what`, or finds it.
+    fn counter_of(&self, family: &Family<'_>, what: &str) -> Option<Metric> {
+        self.counter(&family.name_of(what))
+    }
+
+    /// Defines the histogram of a family that is about `what`, or finds it.
+    fn histogram_of(&self, family: &Family<'_>, what: &str) -> Option<Metric> {
+        self.histogram(&family.name_of(what))
+    }
+
+    /// Whether a counter is so cheap to add to that nothing is collected for the next tick.
+    fn counts_at_once(&self, _counter: Metric) -> bool {
+        false
+    }
+
     /// What a counter has counted in all workers.
     fn counted(&self, counter: Metric) -> u64;
 
@@ -109,6 +128,12 @@ pub trait Host: Clock + Copy {
     /// Leaves a line for the access log.
     fn set_log_line(&self, line: &str);
 
+    /// Asks for [`Stream::on_wake`](crate::Stream::on_wake) to be called about this stream, whose request is held, after so
+    /// long. False if the proxy cannot do that: then ticks look after it.
+    fn wake_stream(&self, _after: Duration) -> bool {
+        false
+    }
+
     /// Makes a stream the one that the next calls are about.
     fn switch_to(&self, stream: Self::StreamId);
 
@@ -139,6 +164,34 @@ pub enum Level {
 /// The proxy's number for a counter or a histogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric(pub u32);
+
+/// Metrics whose names differ in one part alone, which is known only when it comes up.
+#[derive(Clone, Copy, Debug)]
+pub struct Family<'a> {
+    /// Whether they are counters; else they are histograms.
+    pub are_counters: bool,
+    /// What stands before that part.
+    pub before: &'a str,
+    /// What that part says.
+    pub label: &'static str,
+    /// What stands after it; empty if nothing does.
+    pub after: &'a str,
+}
+
+impl Family<'_> {
+    /// The name of the metric that is about `what`.
+    #[must_use]
+    pub fn name_of(&self, what: &str) -> String {
+        let parts = [self.before, what, self.after];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
+    }
+
+    /// A name for all of them, without that part.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.name_of("")
+    }
+}
 
 /// An HTTP request of the gate's own. `Debug` shows the names of its header lines alone: one has a secret.
 #[derive(Clone, Copy)]

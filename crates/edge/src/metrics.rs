@@ -15,7 +15,7 @@ use gate::decide::Cause;
 use model::name::Name;
 use signing::{Failure, Profile};
 
-use crate::host::{Host, Metric};
+use crate::host::{Family, Host, Metric};
 use sorted::Sorted;
 pub(crate) use tally::Tally;
 
@@ -73,6 +73,9 @@ impl Metrics {
     pub(crate) fn new(config: &Config, host: impl Host) -> Self {
         let prefix = config.stat_prefix.clone();
         let counter = |name: &[&str]| counter(&prefix, name, host);
+        let (block_before, skew_before) = (block_name(&prefix), skew_name(&prefix));
+        OUTCOMES.iter().for_each(|outcome| host.announce(&block(&block_before, outcome)));
+        host.announce(&skew(&skew_before));
         let (mut by_cause, mut by_limit, mut by_integration) =
             (Sorted::default(), Sorted::default(), Sorted::default());
         for outcome in OUTCOMES {
@@ -121,7 +124,27 @@ impl Metrics {
     }
 }
 
+/// What counters of blocks by their reasons are called, and histograms of clock skew by key: the part before what comes
+/// up at run time.
+pub(crate) fn block_name(prefix: &Name) -> String {
+    format!("{prefix}.block")
+}
+
+pub(crate) fn skew_name(prefix: &Name) -> String {
+    format!("{prefix}.signature.skew_ms")
+}
+
+/// The counters of blocks, by their reasons.
+pub(crate) fn block<'a>(before: &'a str, outcome: &'a str) -> Family<'a> {
+    Family { are_counters: true, before, label: "reason", after: outcome }
+}
+
+/// The histograms of clock skew, by key.
+pub(crate) fn skew(before: &str) -> Family<'_> {
+    Family { are_counters: false, before, label: "key_id", after: "" }
+}
+
 /// Defines the counter whose name has these parts.
-pub(crate) fn counter(prefix: &Name, parts: &[&str], host: impl Host) -> Option<Metric> {
+fn counter(prefix: &Name, parts: &[&str], host: impl Host) -> Option<Metric> {
     host.counter(&format!("{prefix}.{}", parts.join(".")))
 }

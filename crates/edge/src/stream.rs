@@ -18,8 +18,8 @@ use crate::request::{Current, scrub_trailers};
 
 /// One request and its response. Each callback of the proxy has a method here; [`Call`] says for which
 /// plugin and in which worker, both the same for all callbacks of one stream.
-pub struct Stream<H: Host> {
-    id: H::StreamId,
+pub struct Stream<Id> {
+    id: Id,
     phase: Phase,
     /// What is left in the buckets, to be told in the response.
     quotas: Vec<(usize, Quota)>,
@@ -34,16 +34,22 @@ enum Phase {
     Answered,
 }
 
-impl<H: Host> Stream<H> {
+impl<Id: Copy> Stream<Id> {
     /// A stream that the proxy knows by this id has begun.
     #[must_use]
-    pub fn begin(call: Call<'_, H>, id: H::StreamId) -> Self {
+    pub fn begin<H: Host<StreamId = Id>>(call: Call<'_, H>, id: H::StreamId) -> Self {
         call.worker.note_request();
+        Self::idle(id)
+    }
+
+    /// The same for a worker that leaves polling to another for good.
+    #[must_use]
+    pub fn idle(id: Id) -> Self {
         Self { id, phase: Phase::Open, quotas: Vec::new() }
     }
 
     /// The headers of the request are there; with `end_of_stream` there is no body.
-    pub fn on_request_headers(&mut self, call: Call<'_, H>, end_of_stream: bool) -> Action {
+    pub fn on_request_headers<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>, end_of_stream: bool) -> Action {
         let started = call.start_timing();
         // Before anything is removed or taken: the gate before has set and taken it.
         match call.find_other_gate() {
@@ -62,7 +68,7 @@ impl<H: Host> Stream<H> {
     }
 
     /// More of the body is there: the proxy holds so many bytes of it by now.
-    pub fn on_request_body(
+    pub fn on_request_body<H: Host<StreamId = Id>>(
         &mut self,
         call: Call<'_, H>,
         body_bytes: usize,
@@ -94,7 +100,7 @@ impl<H: Host> Stream<H> {
     }
 
     /// The body has ended, with header lines after it.
-    pub fn on_request_trailers(&mut self, call: Call<'_, H>) -> Action {
+    pub fn on_request_trailers<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>) -> Action {
         scrub_trailers(call.host, call.config());
         let held = match &self.phase {
             Phase::Open => return Action::Continue,
@@ -107,15 +113,42 @@ impl<H: Host> Stream<H> {
         }
     }
 
+    /// The time for its body is over ([`Host::wake_stream`]): if it is held still, it is answered, or goes on if that is only
+    /// to be counted. Says whether the proxy has to let it go on.
+    pub fn on_wake<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>) -> bool {
+        let Phase::Held(held, _) = &self.phase else { return false };
+        let Some(pending) = held.take() else { return false };
+        let decision = call.abandon(Cause::BodyTooSlow, pending);
+        self.conclude(call, decision) == Action::Continue
+    }
+
+    /// Whether it waits for its body.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self.phase, Phase::Held(..))
+    }
+
+    /// Whether nothing of it is held back: all that comes of its body goes on.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// Whether something is to be told in the response.
+    #[must_use]
+    pub fn has_news_for_response(&self) -> bool {
+        !self.quotas.is_empty()
+    }
+
     /// The headers of the response are there: adds what is left in the buckets.
-    pub fn on_response_headers(&mut self, call: Call<'_, H>) -> Action {
+    pub fn on_response_headers<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>) -> Action {
         for (name, value) in response::rate_limit(call.config(), &self.quotas) {
             call.host.add_response_header(name, &value);
         }
         Action::Continue
     }
 
-    fn hold(&mut self, call: Call<'_, H>, pending: Box<Pending>, is_complete: bool) -> Action {
+    fn hold<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>, pending: Box<Pending>, is_complete: bool) -> Action {
         if is_complete {
             return self.finish(call, pending, true);
         }
@@ -124,12 +157,12 @@ impl<H: Host> Stream<H> {
         Action::Pause
     }
 
-    fn finish(&mut self, call: Call<'_, H>, pending: Box<Pending>, at_once: bool) -> Action {
+    fn finish<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>, pending: Box<Pending>, at_once: bool) -> Action {
         let decision = call.finish(pending, at_once);
         self.conclude(call, decision)
     }
 
-    fn conclude(&mut self, call: Call<'_, H>, decision: Decision) -> Action {
+    fn conclude<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>, decision: Decision) -> Action {
         call.note(&decision);
         match &decision.verdict {
             Verdict::Deny(denial) => {

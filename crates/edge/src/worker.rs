@@ -19,9 +19,9 @@ const TICK: Duration = Duration::from_millis(50);
 const EARLY_MIN: Duration = Duration::from_millis(1);
 
 /// What one worker remembers of one plugin: how fresh the node is, the keys, the bodies it holds, and
-/// what it has counted and not told yet.
-pub struct Worker<H: Host> {
-    pub(crate) watch: Watch<H>,
+/// what it has counted and not told yet. The proxy knows its streams by an `Id`.
+pub struct Worker<Id> {
+    pub(crate) watch: Watch<Id>,
     pub(crate) tally: Tally,
     pub(crate) freshness: Option<Cell<FreshnessCache>>,
     pub(crate) decides: RefCell<decide::WorkerMemo>,
@@ -89,10 +89,10 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl<H: Host> Worker<H> {
+impl<Id: Copy> Worker<Id> {
     /// One that has seen no request yet. Asks the proxy for ticks.
     #[must_use]
-    pub fn start(plugin: &Plugin, host: H) -> Self {
+    pub fn start(plugin: &Plugin, host: impl Host) -> Self {
         host.set_tick_period(TICK);
         let config = plugin.config();
         let invalidator = config.invalidator.as_ref();

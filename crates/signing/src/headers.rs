@@ -17,6 +17,30 @@ impl Headers {
         Self(bytes)
     }
 
+    /// The lines of a proxy that has another form for them, copied at once.
+    #[must_use]
+    pub fn copied<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Self {
+        let (mut count, mut bytes) = (0_usize, NUMBER_BYTES);
+        for (name, value) in lines.clone() {
+            count = count.saturating_add(1);
+            let texts = name.len().saturating_add(value.len());
+            bytes = bytes.saturating_add(texts).saturating_add(2 * NUMBER_BYTES + 2);
+        }
+        let mut map = Vec::with_capacity(bytes);
+        map.extend_from_slice(&length(count));
+        for (name, value) in lines.clone() {
+            map.extend_from_slice(&length(name.len()));
+            map.extend_from_slice(&length(value.len()));
+        }
+        for (name, value) in lines {
+            map.extend_from_slice(name);
+            map.push(0);
+            map.extend_from_slice(value);
+            map.push(0);
+        }
+        Self(map)
+    }
+
     /// The same map, to hand to the proxy.
     #[must_use]
     pub fn as_map(&self) -> &[u8] {
@@ -82,8 +106,7 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
         let (mut count, mut table, mut texts) = (0_u32, Vec::new(), Vec::new());
         for (name, value) in lines {
             for text in [name.as_ref(), value.as_ref()] {
-                let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-                table.extend_from_slice(&length.to_le_bytes());
+                table.extend_from_slice(&length(text.len()));
                 texts.extend_from_slice(text);
                 texts.push(0);
             }
@@ -91,6 +114,10 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
         }
         Self([&count.to_le_bytes()[..], &table, &texts].concat())
     }
+}
+
+fn length(bytes: usize) -> [u8; NUMBER_BYTES] {
+    u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes()
 }
 
 fn number(bytes: &[u8]) -> usize {
@@ -134,6 +161,7 @@ mod tests {
         let lines = [(&b"a"[..], &b"bc"[..]), (b"a", b"")];
         assert_eq!(headers.lines().collect::<Vec<_>>(), lines);
         assert_eq!(headers, lines.into_iter().collect());
+        assert_eq!(headers, Headers::copied(lines.into_iter()));
         assert_eq!((headers.one("a"), headers.one("b")), (Err(Ambiguous), Ok(None)));
         assert_eq!(Headers::default().lines().count(), 0);
         // Cut anywhere, or with wrong numbers: what is whole until there, and nothing else.

@@ -13,7 +13,7 @@ pub struct Vm<'a> {
     /// What its workers share; here each has one of its own, of the same configuration.
     pub plugin: Plugin,
     /// What it has for itself.
-    pub worker: Worker<&'a Proxy>,
+    pub worker: Worker<u32>,
     /// Its part in following the invalidator, if there is one.
     pub follower: Option<Follower>,
 }
@@ -70,7 +70,7 @@ impl<'a> Vm<'a> {
         id: u32,
         request: Exchange,
         end_of_stream: bool,
-    ) -> (Stream<&'a Proxy>, Action) {
+    ) -> (Stream<u32>, Action) {
         self.proxy.begin(id, request);
         let mut stream = Stream::begin(self.call(), id);
         let action = stream.on_request_headers(self.call(), end_of_stream);

@@ -1,0 +1,27 @@
+//! What becomes of a panic: it ends where Envoy has called, since it must not go on into Envoy.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use edge::host::Level;
+
+use crate::abi;
+
+/// Runs what a hook has to do. None if it has panicked, which is logged: whoever calls replaces what the panic may have
+/// left half done.
+pub(crate) fn shielded<T>(hook: &str, run: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            let text = format!("portcullis: panicked in {hook}: {}", said(&*panic));
+            abi::log(Level::Error, &text);
+            None
+        }
+    }
+}
+
+/// What a panic has said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}
