@@ -11,6 +11,9 @@ reaches Envoy, since that is where a host has code of its own: a file for each, 
 import pytest
 
 WORKER_POLLS = pytest.mark.one_host("wasm", reason="a native gate is always polled for on the main thread")
+BODIES_KEPT_BACK = pytest.mark.one_host(
+    "wasm", reason="a setting of wasm plugins keeps bodies back; a native gate is always handed them"
+)
 WASM_TRAPS = pytest.mark.one_host("wasm", reason="what a panic ends is the VM of a wasm module")
 
 CORE: dict[str, str] = {

@@ -1,7 +1,8 @@
 """The example configurations in envoy/, on each host.
 
 One of them is written for the native host. The others are moved to it as docs/explanation/hosts.md says: the filter is
-another, there is no extension that polls, and the access log asks for another name. All else stays.
+another, there is no extension that polls, the access log asks for another name, and claims of a JWT come by headers.
+All else stays.
 """
 
 from pathlib import Path
@@ -41,7 +42,32 @@ def moved(text: str, host: Host) -> str:
             for one in chain["filters"]:
                 manager = one["typed_config"]
                 manager["http_filters"] = [_moved(entry) for entry in manager["http_filters"]]
+                _claims_by_header(manager)
     return yaml.safe_dump(config, sort_keys=False).replace("wasm.portcullis:", "portcullis:")
+
+
+def _claims_by_header(manager: dict) -> None:
+    """Claims come by headers that `jwt_authn` writes, and that nobody else can."""
+    filters = {entry["name"]: entry["typed_config"] for entry in manager["http_filters"]}
+    configuration = filters["portcullis"]["filter_config"]["value"]
+    if not isinstance(configuration, dict):  # that has no claims
+        return
+    written = {}
+    for sources in configuration["identity"].values():
+        for source in sources if isinstance(sources, list) else []:
+            if claim := source.pop("jwt_claim", None):
+                header = f"x-jwt-{claim['claim']}"
+                written[header], source["header"] = claim["claim"], header
+    if not written:
+        return
+    for provider in filters["envoy.filters.http.jwt_authn"]["providers"].values():
+        # What is no good value of a header would come as none.
+        provider["subjects"] = {"safe_regex": {"regex": "[!-~]+"}}
+        provider["claim_to_headers"] = [
+            {"header_name": header, "claim_name": claim} for header, claim in written.items()
+        ]
+    (early,) = manager["early_header_mutation_extensions"]
+    early["typed_config"]["mutations"] += [{"remove": header} for header in written]
 
 
 def _moved(http_filter: dict) -> dict:

@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from harness import artifacts
 
+_NODE = "edge-1"
 # Metrics of which there is one for each reason or key id that comes up: natively a label says which, and with wasm the
 # name.
 _FAMILIES = (
@@ -155,7 +156,9 @@ class Native(Host):
                 "do_not_close": True,
             },
             "filter_name": gate.memory,
-            "filter_config": gate.configuration(),
+            "filter_config": dataclasses.replace(gate, plugin={"node": _NODE, **gate.plugin}).configuration()
+            if isinstance(gate.plugin, dict)
+            else gate.configuration(),
         }
         return {"name": name, "typed_config": settings}
 
