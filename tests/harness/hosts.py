@@ -58,8 +58,8 @@ class Host(ABC):
     shadow: ClassVar[str]
     # Where the examples in envoy/ have the module.
     installed: ClassVar[str]
-    # What a gate says of a setting that its memory is named by.
-    memory_setting: ClassVar[str]
+    # Metrics that the other host alone has.
+    lacks: ClassVar[frozenset[str]]
 
     @abstractmethod
     def module(self) -> Path:
@@ -84,7 +84,15 @@ class Host(ABC):
         """Metrics as Prometheus reads them, those of the gate by the names that all hosts have in common."""
         return {self._common(name.removeprefix(self.prometheus)): value for name, value in samples.items()}
 
+    def names(self, stats: str) -> set[str]:
+        """The metrics in Envoy's /stats that are of a gate whose `stat_prefix` is `portcullis`, without both."""
+        found = re.findall(rf'"{re.escape(self.stats)}portcullis\.([^"]+)"', stats)
+        return {self._common_stat(name) for name in found}
+
     def _common(self, name: str) -> str:
+        return name
+
+    def _common_stat(self, name: str) -> str:
         return name
 
 
@@ -97,7 +105,7 @@ class Wasm(Host):
     prometheus = ""
     shadow = "%FILTER_STATE(wasm.portcullis:PLAIN)%"
     installed = "/etc/portcullis/portcullis.wasm"
-    memory_setting = "vm_id"
+    lacks = frozenset({"panics"})
 
     def module(self) -> Path:
         return artifacts.wasm()
@@ -142,7 +150,7 @@ class Native(Host):
     prometheus = "envoy_dynamicmodulescustom_"
     shadow = "%FILTER_STATE(portcullis:PLAIN)%"
     installed = "/etc/portcullis/libportcullis.so"
-    memory_setting = "filter_name"
+    lacks = frozenset()
 
     def module(self) -> Path:
         return artifacts.native()
@@ -172,6 +180,11 @@ class Native(Host):
                 what = re.sub(r"\W", "_", parts["what"])
                 return f"{parts['before']}_{what}{parts['after']}"
         return name
+
+    def _common_stat(self, name: str) -> str:
+        if match := re.fullmatch(r"block\.(\w+)\.reason\.(.+)", name):
+            return f"block.{match[2]}.{match[1]}"
+        return name.replace("signature.skew_ms.key_id.", "signature.skew_ms.")
 
 
 WASM, NATIVE = Wasm(), Native()
