@@ -76,6 +76,38 @@ def test_an_envoy_that_starts_on_the_other_host_has_every_block(user):
             assert stack.edge.get("/", new_user()).status == 200
 
 
+@pytest.mark.parametrize("requests", [1, 5])
+def test_a_panic_of_the_native_host_is_that_requests_alone(user, requests):
+    with running(plugin.standard(limits=[ROOMY]), host=hosts.NATIVE, module=hosts.NATIVE.trap()) as stack:
+        edge = stack.edge
+        stack.daemon.block(user)
+        with edge.connect() as connection:
+            for _ in range(requests):
+                before = stack.upstream.total()
+                assert connection.get("/", new_user(), x_portcullis_test_trap="1").status == 503
+                assert stack.upstream.total() == before, "it must not pass"
+                assert connection.get("/", new_user()).status == 200
+                assert connection.get("/", user).status == 403
+        edge.wait_metric("portcullis_panics", requests)
+
+
+def test_a_panic_of_the_native_host_while_it_polls_delays_and_loses_nothing(user, summary):
+    with running(plugin.standard(limits=[ROOMY]), host=hosts.NATIVE, module=hosts.NATIVE.trap()) as stack:
+        stack.daemon.block(user)
+        bystander, trapping = new_user(), new_user()
+        port = stack.edge.port
+        with asking(port, user) as blocked, asking(port, bystander) as other:
+            receipt = stack.daemon.block(trapping, reason="test-trap")
+            summary(f"panic in a native poll -> enforced: {receipt['elapsed_ms']:.0f} ms")
+            assert receipt["elapsed_ms"] <= 1000
+            assert stack.edge.get("/", trapping).status == 403
+            later = new_user()
+            stack.daemon.block(later)
+            assert stack.edge.get("/", later).status == 403
+        assert set(blocked) == {403} and set(other) == {200}, (blocked, other)
+        stack.edge.wait_metric("portcullis_panics", 1)
+
+
 def test_buckets_stay_behind(tmp_path, user):
     """Each host has a memory of its own."""
     limit = {**plugin.PER_USER, "max_tokens": 3, "tokens_per_fill": 3, "fill_interval": "3600s"}

@@ -24,6 +24,11 @@ def native() -> Path:
     return _artifact("PORTCULLIS_NATIVE", REPOSITORY / "target/libportcullis.so")
 
 
+def trap_native() -> Path:
+    """The same of the dynamic module; a request with the header `x-portcullis-test-trap` panics besides."""
+    return _artifact("PORTCULLIS_TRAP_NATIVE", REPOSITORY / "target/libportcullis-trap.so")
+
+
 def trap_wasm() -> Path:
     """The test-only build: a change with the reason `test-trap` panics the VM that applies it."""
     return _artifact("PORTCULLIS_TRAP_WASM", REPOSITORY / "target/portcullis-trap.wasm")

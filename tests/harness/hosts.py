@@ -66,6 +66,10 @@ class Host(ABC):
         """What was built."""
 
     @abstractmethod
+    def trap(self) -> Path:
+        """The build for tests alone, which panics and forgets on demand."""
+
+    @abstractmethod
     def http_filter(self, gate: Gate, name: str = "portcullis") -> dict:
         """One entry of `http_filters`."""
 
@@ -109,6 +113,9 @@ class Wasm(Host):
 
     def module(self) -> Path:
         return artifacts.wasm()
+
+    def trap(self) -> Path:
+        return artifacts.trap_wasm()
 
     def http_filter(self, gate: Gate, name: str = "portcullis") -> dict:
         config = self._config("portcullis", gate)
@@ -154,6 +161,9 @@ class Native(Host):
 
     def module(self) -> Path:
         return artifacts.native()
+
+    def trap(self) -> Path:
+        return artifacts.trap_native()
 
     def http_filter(self, gate: Gate, name: str = "portcullis") -> dict:
         settings = {
