@@ -1,4 +1,5 @@
-//! Envoy's C ABI for dynamic modules: all calls in either direction, and all that is unsafe.
+//! Envoy's C ABI for dynamic modules: all calls into Envoy, and what is handed over either way. All that is unsafe is
+//! here, and, about the pointers that Envoy calls with, in `hooks`.
 //!
 //! Hand-written, and only what is used, to the signatures of Envoy 1.38, which are those of 1.39 and 1.40 as well. What
 //! exists only in newer ones is looked up when the module is loaded ([`Newer`]).
@@ -12,15 +13,18 @@
 //!   out a reference to it: it is read in a closure, or copied.
 //! - What is handed to Envoy is copied by it before the call returns.
 
-#![allow(unsafe_code, reason = "the one place for it")]
+#![allow(unsafe_code, reason = "the place for it")]
 
-mod calls;
+mod config;
+mod declared;
+mod filter;
 mod guarded;
-mod hooks;
 mod system;
+mod tickets;
 
-pub(crate) use calls::{
-    Config, Filter, HeaderKind, Ticket, Wake, concurrency, is_validation, log,
-};
+pub(crate) use config::{Config, Newer, concurrency, is_validation, log};
+pub(crate) use declared::{HeaderKind, Line, Text};
+pub(crate) use filter::Filter;
 pub(crate) use guarded::Guarded;
-pub(crate) use system::{monotonic_nanos, random};
+pub(crate) use system::{find, monotonic_nanos, random};
+pub(crate) use tickets::{Ticket, Wake};

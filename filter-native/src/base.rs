@@ -1,32 +1,17 @@
-//! One configuration of the filter on Envoy's side, with what it needs of Envoy, and all of them together.
+//! One configuration of the filter on Envoy's side, and all of them together.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use edge::host::{HttpCall, Level, Metric};
 use edge::{Call, Follower, SetUpError};
+use gate::config::{Config as Plugin, IdSource};
 
 use crate::abi::{self, Config};
-use crate::answers;
+use crate::clockwork;
 use crate::home::Home;
-use crate::metrics::Metrics;
+use crate::host::Proxy;
+use crate::outlet::Outlet;
+use crate::sent;
 use crate::site::Site;
-use crate::ticks;
-
-/// What a configuration of Envoy's is needed for: to count, and to send requests of the gate's own.
-pub(crate) struct Outlet {
-    pub(crate) config: Config,
-    pub(crate) metrics: Metrics,
-    pub(crate) panics: Option<Metric>,
-}
-
-impl Outlet {
-    /// Sends a request; the number comes back with its answer. Main thread.
-    pub(crate) fn send(&self, call: &HttpCall<'_>) -> Option<u32> {
-        let id = self.config.call(call)?;
-        Some(answers::expect(self.config, id))
-    }
-}
 
 /// One configuration of the filter.
 pub(crate) struct Base {
@@ -36,9 +21,6 @@ pub(crate) struct Base {
 
 /// All configurations of the process, oldest first.
 static BASES: Mutex<Vec<Arc<Base>>> = Mutex::new(Vec::new());
-
-/// How many there are: read for each request.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 fn bases() -> MutexGuard<'static, Vec<Arc<Base>>> {
     BASES.lock().unwrap_or_else(PoisonError::into_inner)
@@ -50,35 +32,25 @@ impl Base {
     /// # Errors
     /// Why it must be refused, in one line.
     pub(crate) fn new(config: Config, name: &[u8], json: &[u8]) -> Result<Arc<Self>, String> {
-        let name = std::str::from_utf8(name).map_err(|_| "filter_name: must be UTF-8".to_owned())?;
-        let home = Home::of(name).ok_or("filter_name: there were too many different ones")?;
-        let outlet = Outlet { config, metrics: Metrics::new(config), panics: None };
-        let site = Site::set_up(json, home, &outlet).map_err(|error| error.to_string())?;
-        refuse_claims(site.plugin.config())?;
-        let prefix = &site.plugin.config().stat_prefix;
-        let panics = outlet.metrics.counter(&format!("{prefix}.panics"));
-        let base = Arc::new(Self { outlet: Outlet { panics, ..outlet }, site });
+        let home = home_of("filter_name", name)?;
+        let mut outlet = Outlet::new(config);
+        let site = set_up(json, home, &outlet)?;
+        outlet.define_panics(site.plugin.config().stat_prefix.as_str());
+        let base = Arc::new(Self { outlet, site });
         base.follow().map_err(|error| error.to_string())?;
         bases().push(Arc::clone(&base));
-        COUNT.store(bases().len(), Ordering::Relaxed);
         if !abi::is_validation() {
-            ticks::begin(config);
+            clockwork::begin(config);
         }
         Ok(base)
-    }
-
-    /// Whether it is the only one of the process: then no request can have passed another.
-    pub(crate) fn is_only_one() -> bool {
-        COUNT.load(Ordering::Relaxed) <= 1
     }
 
     /// It is gone for Envoy, and so is what it had sent. The main thread, but for the rare case that the thread of ticks
     /// had just asked by it and was the last to let go of it: so nothing is sent here.
     pub(crate) fn end(config: Config) {
-        ticks::end(config);
-        answers::give_up(config);
-        bases().retain(|base| base.outlet.config != config);
-        COUNT.store(bases().len(), Ordering::Relaxed);
+        clockwork::end(config);
+        sent::give_up(config);
+        bases().retain(|base| !base.outlet.is_of(config));
         // Nobody would tell these that their polls are lost.
         let abandoned = Home::all().into_iter().filter(|home| Self::leading(home).is_none());
         abandoned.for_each(|home| *home.follower.lock() = None);
@@ -112,10 +84,7 @@ impl Base {
     }
 
     /// Lets the newest configuration of a home follow the invalidator. Main thread.
-    pub(crate) fn lead(
-        home: &'static Home,
-        lead: impl FnOnce(&mut Follower, Call<'_, crate::host::Proxy<'_>>),
-    ) {
+    pub(crate) fn lead(home: &'static Home, lead: impl FnOnce(&mut Follower, Call<'_, Proxy<'_>>)) {
         let Some(base) = Self::leading(home) else { return };
         let Some(place) = base.site.main() else { return };
         let proxy = base.site.proxy(place, &base.outlet);
@@ -125,17 +94,23 @@ impl Base {
             lead(follower, call);
         }
     }
+}
 
-    /// Counts a panic, and logs where its effect was.
-    pub(crate) fn count_panic(&self, filter: Option<abi::Filter>) {
-        if let Some(panics) = self.outlet.panics {
-            self.outlet.metrics.count(filter, panics, 1);
-        }
-    }
+/// The home of this name, which a field of Envoy's configuration says.
+pub(crate) fn home_of(field: &str, name: &[u8]) -> Result<&'static Home, String> {
+    let name = std::str::from_utf8(name).map_err(|_| format!("{field}: must be UTF-8"))?;
+    Home::of(name).ok_or_else(|| format!("{field}: this Envoy has had too many different ones"))
+}
+
+/// Sets a plugin up.
+pub(crate) fn set_up(json: &[u8], home: &'static Home, outlet: &Outlet) -> Result<Site, String> {
+    let site = Site::set_up(json, home, outlet).map_err(|error| error.to_string())?;
+    refuse_claims(site.plugin.config())?;
+    Ok(site)
 }
 
 /// Envoy's ABI for modules does not reach what `jwt_authn` leaves about a token, so no claim can be read.
-fn refuse_claims(config: &gate::config::Config) -> Result<(), String> {
+fn refuse_claims(config: &Plugin) -> Result<(), String> {
     let identity = &config.identity;
     let named = [
         ("identity.user", &identity.user),
@@ -143,17 +118,12 @@ fn refuse_claims(config: &gate::config::Config) -> Result<(), String> {
         ("identity.partner", &identity.partner),
     ];
     for (field, sources) in named {
-        if sources.iter().any(|source| matches!(source, gate::config::IdSource::JwtClaim { .. })) {
+        if sources.iter().any(|source| matches!(source, IdSource::JwtClaim { .. })) {
             return Err(format!(
-                "{field}: jwt: a dynamic module cannot read claims; let jwt_authn put the claim into a header \
+                "{field}: a dynamic module cannot read claims of tokens: let jwt_authn put the claim into a header \
                  (claim_to_headers), and name that"
             ));
         }
     }
     Ok(())
-}
-
-/// Says why a configuration is refused.
-pub(crate) fn refuse(reason: &str) {
-    abi::log(Level::Error, &format!("portcullis: {reason}"));
 }

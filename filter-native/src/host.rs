@@ -11,11 +11,12 @@ use model::time::{Clock, MonotonicNanos, UnixMicros};
 use signing::headers::Headers;
 
 use crate::abi::{self, Filter, HeaderKind};
-use crate::answers;
-use crate::base::{Base, Outlet};
+use crate::clockwork::{self, Timing};
 use crate::home::Home;
 use crate::memory::Memory;
-use crate::site::Timing;
+use crate::node;
+use crate::outlet::Outlet;
+use crate::sent;
 
 /// Where the access log finds what would have been decided: `%FILTER_STATE(portcullis:PLAIN)%`.
 const LOG_LINE: &str = "portcullis";
@@ -54,12 +55,37 @@ pub(crate) fn catch_up(filter: Filter) {
     for after in all {
         match after {
             After::Resume => filter.resume(),
-            After::Respond(Response { status, headers, body }, details) => {
-                let headers: Vec<_> =
-                    headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                filter.respond(status, &headers, &body, &details);
-            }
+            After::Respond(response, details) => answer(filter, &response, &details),
         }
+    }
+}
+
+/// Answers a request at once. The module's part of the stream may be gone after it.
+pub(crate) fn answer(filter: Filter, response: &Response, details: &str) {
+    let Response { status, headers, body } = response;
+    let grpc = is_grpc(filter).then(|| ("grpc-status", grpc_status(*status)));
+    let headers = headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let headers: Vec<_> = headers.chain(grpc).collect();
+    filter.respond(*status, &headers, body, details);
+}
+
+/// Whether the request is a gRPC call, as Envoy tells it.
+fn is_grpc(filter: Filter) -> bool {
+    filter.header_is(HeaderKind::Request, "content-type", |value| {
+        let rest = value.strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+    })
+}
+
+/// The gRPC status that Envoy derives from an HTTP status. Of an answer by a module it would say that all is well.
+fn grpc_status(status: u32) -> &'static str {
+    match status {
+        400 => "13",
+        401 => "16",
+        403 => "7",
+        404 => "12",
+        429 | 502..=504 => "14",
+        _ => "2",
     }
 }
 
@@ -111,9 +137,8 @@ impl Host for Proxy<'_> {
         abi::log(level, &format!("portcullis: {text}"));
     }
 
-    /// Envoy tells streams alone.
     fn node_id(&self) -> Option<String> {
-        None
+        node::id()
     }
 
     /// All polls are sent from the main thread.
@@ -138,11 +163,11 @@ impl Host for Proxy<'_> {
     }
 
     fn counter_of(&self, family: &Family<'_>, what: &str) -> Option<Metric> {
-        crate::metrics::Metrics::about(family, what)
+        self.outlet.metrics.about(family, what)
     }
 
     fn histogram_of(&self, family: &Family<'_>, what: &str) -> Option<Metric> {
-        crate::metrics::Metrics::about(family, what)
+        self.outlet.metrics.about(family, what)
     }
 
     /// Those without a label.
@@ -171,7 +196,10 @@ impl Host for Proxy<'_> {
     }
 
     fn dispatched(&self, body_bytes: usize) -> (Option<u32>, Vec<u8>) {
-        answers::take(body_bytes)
+        let (status, body) = sent::take(body_bytes);
+        #[cfg(feature = "trap")]
+        crate::trap::on_answer(&body);
+        (status, body)
     }
 
     fn declare_mark(&self) -> bool {
@@ -181,7 +209,7 @@ impl Host for Proxy<'_> {
     /// In the filter state, which no client can write and which goes with the chain of filters. The only gate of a
     /// process need not look: nobody has passed another.
     fn leave_mark(&self, configuration: u32) -> Marked {
-        let Some(filter) = self.filter.filter(|_| !Base::is_only_one()) else {
+        let Some(filter) = self.filter.filter(|_| !Outlet::is_only_one()) else {
             return Marked::First;
         };
         match filter.state(MARK) {
@@ -194,7 +222,10 @@ impl Host for Proxy<'_> {
     }
 
     fn request_headers(&self) -> Headers {
-        self.headers(HeaderKind::Request)
+        let headers = self.headers(HeaderKind::Request);
+        #[cfg(feature = "trap")]
+        crate::trap::on_request(&headers);
+        headers
     }
 
     fn set_request_header(&self, name: &str, value: &str) {
@@ -259,7 +290,7 @@ impl Host for Proxy<'_> {
 
     fn wake_stream(&self, after: Duration) -> bool {
         let Some(wake) = self.filter.and_then(Filter::wake) else { return false };
-        WAKE.set(Some(crate::ticks::call_about(wake, after)));
+        WAKE.set(Some(clockwork::call_about(wake, after)));
         true
     }
 

@@ -1,7 +1,8 @@
 //! Portcullis as a dynamic module: a shared object that Envoy loads into itself.
 //!
 //! **For**: translating between Envoy's C ABI for dynamic modules and the crate `edge`, as `filter` does for
-//! proxy-wasm. `abi` has every call in either direction, and all that is unsafe; `host` is the proxy as `edge` sees it.
+//! proxy-wasm. `abi` has every call into Envoy and `hooks` every call out of it, which is where all that is unsafe is;
+//! `host` is the proxy as `edge` sees it.
 //!
 //! **Not for**: decisions, which are `gate`'s, and what comes of them, which is `edge`'s. Whatever can be tested
 //! without Envoy belongs there.
@@ -18,15 +19,20 @@
 //! | `portcullis-ticks` | sleeps, and asks Envoy for the next tick on its main thread |
 
 mod abi;
-mod answers;
 mod base;
+mod clockwork;
 mod home;
+mod hooks;
 mod host;
 mod memory;
 mod metrics;
+mod node;
+mod outlet;
+mod rounds;
+mod route;
+mod sent;
 mod shield;
 mod site;
 mod stream;
-mod ticks;
 #[cfg(feature = "trap")]
 mod trap;

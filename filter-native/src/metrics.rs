@@ -60,7 +60,8 @@ impl Names {
 
 /// The metrics of one configuration of Envoy's.
 pub(crate) struct Metrics {
-    config: Config,
+    /// None for metrics that only get their numbers.
+    config: Option<Config>,
     /// By the numbers of names, Envoy's number and one; 0 for what it does not know.
     known: Box<[AtomicU32]>,
     /// Counts that this Envoy takes from streams alone, until there is one.
@@ -69,43 +70,52 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(config: Config) -> Self {
-        let known = std::iter::repeat_with(AtomicU32::default).take(NAMES_MAX).collect();
+    pub(crate) fn new(config: Option<Config>) -> Self {
+        let places = if config.is_some() { NAMES_MAX } else { 0 };
+        let known = std::iter::repeat_with(AtomicU32::default).take(places).collect();
         Self { config, known, waiting: Mutex::default(), is_waiting: AtomicBool::new(false) }
     }
 
     /// Defines a counter or finds it.
     pub(crate) fn counter(&self, name: &str) -> Option<Metric> {
-        self.define(name, || self.config.define_counter(name, None))
+        self.define(name, None, |config| config.define_counter(name, None))
     }
 
     /// Defines a histogram or finds it.
     pub(crate) fn histogram(&self, name: &str) -> Option<Metric> {
-        self.define(name, || self.config.define_histogram(name, None))
+        self.define(name, None, |config| config.define_histogram(name, None))
     }
 
     /// Defines what the metrics of a family are labels of.
     pub(crate) fn announce(&self, family: &Family<'_>) {
         let (name, label) = (family.name(), Some(family.label));
-        self.define(&name, || match family.are_counters {
-            true => self.config.define_counter(&name, label),
-            false => self.config.define_histogram(&name, label),
+        self.define(&name, None, |config| match family.are_counters {
+            true => config.define_counter(&name, label),
+            false => config.define_histogram(&name, label),
         });
     }
 
-    /// The metric of a family that is about this.
-    pub(crate) fn about(family: &Family<'_>, what: &str) -> Option<Metric> {
-        let mut names = names();
-        let number = names.number(&family.name(), None)?;
-        let labelled = Labelled { family: number, label: what.into() };
-        names.number(&family.name_of(what), Some(labelled)).map(Metric)
+    /// The metric of a family that is about this: one of its own if Envoy takes one still, or else a label.
+    pub(crate) fn about(&self, family: &Family<'_>, what: &str) -> Option<Metric> {
+        let family_number = names().number(&family.name(), None)?;
+        let labelled = Labelled { family: family_number, label: what.into() };
+        let name = family.name_of(what);
+        self.define(&name, Some(labelled), |config| match family.are_counters {
+            true => config.define_counter(&name, None),
+            false => config.define_histogram(&name, None),
+        })
     }
 
-    fn define(&self, name: &str, define: impl FnOnce() -> Option<usize>) -> Option<Metric> {
-        let metric = names().number(name, None).map(Metric)?;
+    fn define(
+        &self,
+        name: &str,
+        labelled: Option<Labelled>,
+        define: impl FnOnce(Config) -> Option<usize>,
+    ) -> Option<Metric> {
+        let metric = names().number(name, labelled).map(Metric)?;
         if let Some(place) = self.place(metric)
             && place.load(Ordering::Relaxed) == 0
-            && let Some(id) = define().and_then(|id| u32::try_from(id).ok())
+            && let Some(id) = self.config.and_then(define).and_then(|id| u32::try_from(id).ok())
         {
             place.store(id.saturating_add(1), Ordering::Relaxed);
         }
@@ -141,7 +151,7 @@ impl Metrics {
     }
 
     fn count_without_stream(&self, id: usize, label: Option<&str>, metric: Metric, by: u64) {
-        if self.config.increment(id, label, by) {
+        if self.config.is_some_and(|config| config.increment(id, label, by)) {
             return;
         }
         let mut waiting = self.waiting();

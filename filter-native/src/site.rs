@@ -1,16 +1,15 @@
 //! One plugin configuration, set up: the plugin, and what each worker has for itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use edge::{Call, Follower, Plugin, SetUpError, Worker};
 use model::time::Clock as _;
 
 use crate::abi::{self, Guarded};
-use crate::base::Outlet;
+use crate::clockwork::Timing;
 use crate::home::Home;
 use crate::host::Proxy;
-use crate::ticks;
+use crate::outlet::Outlet;
 
 /// One plugin configuration, set up.
 pub(crate) struct Site {
@@ -31,38 +30,6 @@ pub(crate) struct Own {
     pub(crate) worker: Worker<()>,
     /// Reports what was taken from the fleet's buckets.
     pub(crate) reporter: Option<Follower>,
-}
-
-/// When a place wants its ticks.
-#[derive(Default)]
-pub(crate) struct Timing {
-    period: AtomicU64,
-    next: AtomicU64,
-}
-
-impl Timing {
-    /// Ticks are to come this often from now on.
-    pub(crate) fn set(&self, period: Duration, now: u64) {
-        let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
-        let next = now.saturating_add(period);
-        self.period.store(period, Ordering::Relaxed);
-        self.next.store(next, Ordering::Relaxed);
-        ticks::wake_by(next);
-    }
-
-    /// Whether a tick is due, after which the next one is a period away.
-    fn is_due(&self, now: u64) -> bool {
-        let is_due = self.next.load(Ordering::Relaxed) <= now;
-        if is_due {
-            let period = self.period.load(Ordering::Relaxed);
-            self.next.store(now.saturating_add(period), Ordering::Relaxed);
-        }
-        is_due
-    }
-
-    fn next(&self) -> u64 {
-        self.next.load(Ordering::Relaxed)
-    }
 }
 
 impl Site {

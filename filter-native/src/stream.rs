@@ -1,15 +1,18 @@
 //! One request: the callbacks of Envoy, handed on.
 
+use std::sync::Arc;
+
 use edge::Call;
 use edge::host::Action;
 use gate::response;
 
 use crate::abi::Filter;
 use crate::base::Base;
+use crate::clockwork;
 use crate::host::{self, Proxy};
+use crate::route::Route;
 use crate::shield::shielded;
-use crate::site::{Place, Site};
-use crate::ticks;
+use crate::site::Site;
 
 /// What the access log finds in the details of a request that met a panic.
 const PANICKED: &str = "portcullis:panicked";
@@ -17,6 +20,8 @@ const PANICKED: &str = "portcullis:panicked";
 /// One request and its response.
 pub(crate) struct Stream {
     base: &'static Base,
+    /// The configuration of its route, if that has one.
+    route: Option<Arc<Route>>,
     filter: Filter,
     worker: usize,
     stream: edge::Stream<()>,
@@ -40,10 +45,29 @@ impl Stream {
     /// A stream has begun.
     pub(crate) fn new(base: &'static Base, filter: Filter) -> Self {
         let stream = edge::Stream::idle(());
-        Self { base, filter, worker: filter.worker(), stream, wake: None, is_broken: false }
+        Self {
+            base,
+            route: None,
+            filter,
+            worker: filter.worker(),
+            stream,
+            wake: None,
+            is_broken: false,
+        }
     }
 
-    pub(crate) fn on_request_headers(&mut self, end_of_stream: bool) -> Outcome {
+    /// Envoy's side of it.
+    pub(crate) fn filter(&self) -> Filter {
+        self.filter
+    }
+
+    /// The headers of the request are there, and its route with them.
+    pub(crate) fn on_request_headers(
+        &mut self,
+        route: Option<Arc<Route>>,
+        end_of_stream: bool,
+    ) -> Outcome {
+        self.route = route;
         self.base.outlet.metrics.catch_up(self.filter);
         self.run("request headers", |stream, call| stream.on_request_headers(call, end_of_stream))
     }
@@ -82,9 +106,7 @@ impl Stream {
 
     /// Answers a request that met a panic. The stream may be gone after it.
     pub(crate) fn answer_panic(filter: Filter) {
-        let response::Response { status, headers, body } = response::unavailable();
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        filter.respond(status, &headers, &body, PANICKED);
+        host::answer(filter, &response::unavailable(), PANICKED);
     }
 
     /// Runs one callback under the lock of its worker's place.
@@ -96,8 +118,8 @@ impl Stream {
         if self.is_broken {
             return Outcome::Pause;
         }
-        let Self { base, filter, worker, stream, .. } = self;
-        let site = &base.site;
+        let Self { base, route, filter, worker, stream, .. } = self;
+        let site = route.as_ref().map_or(&base.site, |route| &route.site);
         let Some(place) = site.place(*worker) else { return Outcome::Panicked };
         let proxy = Proxy { filter: Some(*filter), ..site.proxy(place, &base.outlet) };
         let action = shielded(hook, || {
@@ -105,40 +127,48 @@ impl Stream {
             let call = Call { plugin: &site.plugin, worker: &own.worker, host: proxy };
             run(stream, call)
         });
+        if action.is_none() {
+            place.renew(&site.plugin, proxy);
+        }
         self.note_wake(host::take_wake());
         match action {
             Some(Action::Continue) => Outcome::Continue,
             Some(Action::Pause) => Outcome::Pause,
-            None => self.break_off(site, place, proxy),
+            None => self.break_off(),
         }
+    }
+
+    fn site(&self) -> &Site {
+        self.route.as_ref().map_or(&self.base.site, |route| &route.site)
     }
 
     fn note_wake(&mut self, new: Option<u64>) {
         if new.is_some() {
             self.wake = new;
         } else if self.wake.is_some() && !self.stream.is_held() {
-            self.wake.take().into_iter().for_each(ticks::forget);
+            self.wake.take().into_iter().for_each(clockwork::forget);
         }
     }
 
-    fn break_off(&mut self, site: &Site, place: &Place, proxy: Proxy<'_>) -> Outcome {
+    fn break_off(&mut self) -> Outcome {
         host::forget_put_off();
         self.is_broken = true;
-        place.renew(&site.plugin, proxy);
-        self.base.count_panic(Some(self.filter));
+        self.base.outlet.count_panic(Some(self.filter));
         Outcome::Panicked
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.wake.take().into_iter().for_each(ticks::forget);
-        if self.stream.is_held()
-            && let Some(place) = self.base.site.place(self.worker)
-        {
-            // What is held shares parts with the worker's own.
+        self.wake.take().into_iter().for_each(clockwork::forget);
+        if !self.stream.is_held() {
+            return;
+        }
+        let held = std::mem::replace(&mut self.stream, edge::Stream::idle(()));
+        // What is held shares parts with the worker's own.
+        if let Some(place) = self.site().place(self.worker) {
             let own = place.own.lock();
-            self.stream = edge::Stream::idle(());
+            drop(held);
             drop(own);
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::memory::MemoryKey;
+use signing::headers::Headers;
 
 use crate::home::Home;
 
@@ -12,11 +13,22 @@ const TRAP: &str = "test-trap";
 /// Forgets all slabs, as if memory had been damaged.
 const FORGET: &str = "test-forget";
 
+/// The header of a request that is to meet a panic.
+const REQUEST: &str = "x-test-panic";
+
 /// More slabs than any test has.
 const SLABS: u32 = 1 << 16;
 
 static HAS_TRAPPED: AtomicBool = AtomicBool::new(false);
 static HAS_FORGOTTEN: AtomicBool = AtomicBool::new(false);
+
+/// Panics over a request that has this header.
+#[allow(clippy::panic, reason = "what tests ask for")]
+pub(crate) fn on_request(headers: &Headers) {
+    if headers.all(REQUEST).next().is_some() {
+        panic!("{REQUEST}");
+    }
+}
 
 /// Does what the answer to a poll asks for by the reason of a block, unless it was done before.
 #[allow(clippy::panic, reason = "what tests ask for")]

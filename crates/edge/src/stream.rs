@@ -49,7 +49,11 @@ impl<Id: Copy> Stream<Id> {
     }
 
     /// The headers of the request are there; with `end_of_stream` there is no body.
-    pub fn on_request_headers<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>, end_of_stream: bool) -> Action {
+    pub fn on_request_headers<H: Host<StreamId = Id>>(
+        &mut self,
+        call: Call<'_, H>,
+        end_of_stream: bool,
+    ) -> Action {
         let started = call.start_timing();
         // Before anything is removed or taken: the gate before has set and taken it.
         match call.find_other_gate() {
@@ -148,7 +152,12 @@ impl<Id: Copy> Stream<Id> {
         Action::Continue
     }
 
-    fn hold<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>, pending: Box<Pending>, is_complete: bool) -> Action {
+    fn hold<H: Host<StreamId = Id>>(
+        &mut self,
+        call: Call<'_, H>,
+        pending: Box<Pending>,
+        is_complete: bool,
+    ) -> Action {
         if is_complete {
             return self.finish(call, pending, true);
         }
@@ -157,12 +166,21 @@ impl<Id: Copy> Stream<Id> {
         Action::Pause
     }
 
-    fn finish<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>, pending: Box<Pending>, at_once: bool) -> Action {
+    fn finish<H: Host<StreamId = Id>>(
+        &mut self,
+        call: Call<'_, H>,
+        pending: Box<Pending>,
+        at_once: bool,
+    ) -> Action {
         let decision = call.finish(pending, at_once);
         self.conclude(call, decision)
     }
 
-    fn conclude<H: Host<StreamId = Id>>(&mut self, call: Call<'_, H>, decision: Decision) -> Action {
+    fn conclude<H: Host<StreamId = Id>>(
+        &mut self,
+        call: Call<'_, H>,
+        decision: Decision,
+    ) -> Action {
         call.note(&decision);
         match &decision.verdict {
             Verdict::Deny(denial) => {

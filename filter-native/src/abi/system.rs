@@ -20,7 +20,7 @@ pub(crate) fn random<const N: usize>() -> Option<[u8; N]> {
 }
 
 /// A function of the program, or of a library that it has loaded; none if there is none of this name.
-pub(super) fn find(name: &CStr) -> Option<*mut c_void> {
+pub(crate) fn find(name: &CStr) -> Option<*mut c_void> {
     // SAFETY: the name ends with a zero byte, which `CStr` sees to.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!found.is_null()).then_some(found)

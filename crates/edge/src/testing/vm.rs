@@ -65,12 +65,7 @@ impl<'a> Vm<'a> {
     }
 
     /// The headers of a request come; gives its stream, and what is to become of it.
-    pub fn open(
-        &self,
-        id: u32,
-        request: Exchange,
-        end_of_stream: bool,
-    ) -> (Stream<u32>, Action) {
+    pub fn open(&self, id: u32, request: Exchange, end_of_stream: bool) -> (Stream<u32>, Action) {
         self.proxy.begin(id, request);
         let mut stream = Stream::begin(self.call(), id);
         let action = stream.on_request_headers(self.call(), end_of_stream);

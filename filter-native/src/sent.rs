@@ -1,10 +1,9 @@
-//! Answers to requests of the gate's own, which all come on the main thread.
+//! Requests of the gate's own: which of them have no answer yet, and the answer that is being looked at. All are sent
+//! from the main thread, and answered there.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::abi::Config;
-use crate::base::Base;
-use crate::home::Home;
 
 /// Requests that have no answer yet, and the answer that is being looked at.
 struct Expected {
@@ -56,16 +55,10 @@ pub(crate) fn take_lost() -> Vec<u32> {
     std::mem::take(&mut expected().lost)
 }
 
-/// Hands an answer to whoever has asked: the number tells them.
-pub(crate) fn deliver(number: u32, status: Option<u32>, body: Vec<u8>) {
-    let bytes = body.len();
+/// Lets an answer be looked at, by those who [`take`] it, until `look` is over.
+pub(crate) fn with_answer(status: Option<u32>, body: Vec<u8>, look: impl FnOnce()) {
     expected().answer = (status, body);
-    for home in Home::all() {
-        Base::lead(home, |follower, call| follower.on_http_answer(call, number, bytes));
-    }
-    for base in Base::all() {
-        base.site.on_answer(&base.outlet, number, bytes);
-    }
+    look();
     expected().answer = (None, Vec::new());
 }
 
@@ -74,9 +67,5 @@ pub(crate) fn take(bytes: usize) -> (Option<u32>, Vec<u8>) {
     let mut expected = expected();
     let (status, mut body) = std::mem::take(&mut expected.answer);
     body.truncate(bytes);
-    #[cfg(feature = "trap")]
-    drop(expected);
-    #[cfg(feature = "trap")]
-    crate::trap::on_answer(&body);
     (status, body)
 }

@@ -1,14 +1,12 @@
-//! Ticks: one thread that sleeps until the next is due, and then asks Envoy for a call on its main thread, where all
-//! the work is done. Envoy has no timer for filters.
+//! When ticks come: one thread sleeps until the next is due, and then asks Envoy for a call on its main thread, where all
+//! the work is done (`rounds`). Envoy has no timer for filters.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crate::abi::{self, Config, Ticket, Wake};
-use crate::answers;
-use crate::base::Base;
-use crate::home::Home;
 
 /// The longest that main thread sleeps: so often homes follow the invalidator.
 const PERIOD_NANOS: u64 = 50_000_000;
@@ -108,24 +106,50 @@ fn sleep() -> Arc<Ticket> {
     }
 }
 
-/// The tick. Main thread.
-pub(crate) fn on_tick() {
+/// The tick has come, and `work` is done, which says when the next is due. What is asked for meanwhile may be sooner.
+/// Main thread.
+pub(crate) fn tick(work: impl FnOnce(u64) -> u64) {
     let now = abi::monotonic_nanos();
-    // What is asked for from now on may be sooner than what is reckoned here.
     clockwork().next = u64::MAX;
-    let mut next = now.saturating_add(PERIOD_NANOS);
-    answers::take_lost().into_iter().for_each(|number| answers::deliver(number, None, Vec::new()));
-    for home in Home::all() {
-        Base::lead(home, |follower, call| follower.on_tick(call));
-    }
-    for base in Base::all() {
-        next = next.min(base.site.tick(&base.outlet, now));
-    }
+    let next = work(now).min(now.saturating_add(PERIOD_NANOS));
     wake_held(now);
     let mut clockwork = clockwork();
     clockwork.next = clockwork.next.min(next);
     clockwork.asked_at = None;
     CHANGED.notify_one();
+}
+
+/// When a place wants its ticks.
+#[derive(Default)]
+pub(crate) struct Timing {
+    period: AtomicU64,
+    next: AtomicU64,
+}
+
+impl Timing {
+    /// Ticks are to come this often from now on.
+    pub(crate) fn set(&self, period: Duration, now: u64) {
+        let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+        let next = now.saturating_add(period);
+        self.period.store(period, Ordering::Relaxed);
+        self.next.store(next, Ordering::Relaxed);
+        wake_by(next);
+    }
+
+    /// Whether a tick is due, after which the next one is a period away.
+    pub(crate) fn is_due(&self, now: u64) -> bool {
+        let is_due = self.next.load(Ordering::Relaxed) <= now;
+        if is_due {
+            let period = self.period.load(Ordering::Relaxed);
+            self.next.store(now.saturating_add(period), Ordering::Relaxed);
+        }
+        is_due
+    }
+
+    /// When the next one is due.
+    pub(crate) fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
 }
 
 /// Goes on after a tick that has panicked.

@@ -1,6 +1,12 @@
 //! Calls from Envoy into the module. None lets a panic out.
 //!
+//! What Envoy calls with are pointers; what they point to, and for how long, is what it promises of each hook.
+//!
 //! Envoy looks these up by their names. What it requires and the gate has no use for does nothing.
+
+#![allow(unsafe_code, reason = "what Envoy calls with are pointers")]
+
+mod nothing;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
@@ -8,14 +14,15 @@ use std::sync::Arc;
 
 use edge::host::Level;
 
-use super::calls::{Config, Filter, Line, Newer, Text};
-use super::system::find;
-use crate::answers;
-use crate::base::{self, Base};
+use crate::abi::{self, Config, Filter, Line, Newer, Text};
+use crate::base::Base;
+use crate::clockwork;
 use crate::host;
+use crate::rounds;
+use crate::route::Route;
+use crate::sent;
 use crate::shield::shielded;
 use crate::stream::{Outcome, Stream};
-use crate::ticks;
 
 /// What Envoy's hooks about headers, bodies and trailers may answer; the same number in each of them.
 const CONTINUE: u32 = 0;
@@ -42,10 +49,10 @@ const REQUIRED: [&CStr; 3] = [
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
     let checked = shielded("program_init", || {
-        let missing = REQUIRED.iter().find(|name| find(name).is_none());
+        let missing = REQUIRED.iter().find(|name| abi::find(name).is_none());
         if let Some(name) = missing {
             let name = name.to_string_lossy();
-            super::log(
+            abi::log(
                 Level::Error,
                 &format!("portcullis: this Envoy is none of 1.38 or newer: it has no {name}"),
             );
@@ -75,7 +82,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
     match shielded("a configuration", || Base::new(config, name, json)) {
         Some(Ok(base)) => Arc::into_raw(base),
         Some(Err(reason)) => {
-            base::refuse(&reason);
+            refuse(&reason);
             ptr::null()
         }
         None => {
@@ -83,6 +90,11 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
             ptr::null()
         }
     }
+}
+
+/// Says why a configuration is refused.
+fn refuse(reason: &str) {
+    abi::log(Level::Error, &format!("portcullis: {reason}"));
 }
 
 /// A configuration goes; no stream of it is left.
@@ -96,7 +108,45 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(base: *c
     }
     // SAFETY: the caller's promise.
     let base = unsafe { Arc::from_raw(base) };
-    shielded("the end of a configuration", move || Base::end(base.outlet.config));
+    shielded("the end of a configuration", move || {
+        base.outlet.config().into_iter().for_each(Base::end)
+    });
+}
+
+/// The configuration of a route has come. Main thread. Gives the module's part of it, or null to refuse it.
+///
+/// # Safety
+/// Envoy's: the texts live until this returns.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_new(
+    name: Text,
+    json: Text,
+) -> *const Route {
+    // SAFETY: the caller's promise.
+    let (name, json) = unsafe { (name.bytes(), json.bytes()) };
+    match shielded("the configuration of a route", || Route::new(name, json)) {
+        Some(Ok(route)) => Arc::into_raw(route),
+        Some(Err(reason)) => {
+            refuse(&reason);
+            ptr::null()
+        }
+        None => ptr::null(),
+    }
+}
+
+/// The configuration of a route goes; streams of it may be left.
+///
+/// # Safety
+/// Envoy's: the pointer is one of `per_route_config_new`, and this is the last call about it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(
+    route: *const Route,
+) {
+    if !route.is_null() {
+        // SAFETY: the caller's promise.
+        let route = unsafe { Arc::from_raw(route) };
+        shielded("the end of a route", move || Route::end(&route));
+    }
 }
 
 /// The next tick. Main thread.
@@ -106,8 +156,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
     _base: *const Base,
     _event: u64,
 ) {
-    if shielded("a tick", ticks::on_tick).is_none() {
-        ticks::go_on();
+    if shielded("a tick", rounds::tick).is_none() {
+        clockwork::go_on();
         count_panic();
     }
 }
@@ -129,7 +179,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_don
 ) {
     let Some(config) = NonNull::new(config).map(Config) else { return };
     let done = shielded("an answer", || {
-        let Some(number) = answers::arrived(config, id) else { return };
+        let Some(number) = sent::arrived(config, id) else { return };
         // SAFETY: the caller's promise.
         let (headers, chunks) =
             unsafe { (array(headers, headers_count), array(chunks, chunks_count)) };
@@ -139,7 +189,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_don
         let status = status.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
         // SAFETY: as above.
         let body: Vec<_> = chunks.iter().map(|chunk| unsafe { chunk.bytes() }).collect();
-        answers::deliver(number, status.filter(|_| result == ANSWERED), body.concat());
+        rounds::deliver(number, status.filter(|_| result == ANSWERED), body.concat());
     });
     if done.is_none() {
         count_panic();
@@ -149,7 +199,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_don
 /// A panic that no request has met.
 fn count_panic() {
     shielded("counting a panic", || {
-        Base::newest().into_iter().for_each(|base| base.count_panic(None));
+        Base::newest().into_iter().for_each(|base| base.outlet.count_panic(None));
     });
 }
 
@@ -233,7 +283,26 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
     end_of_stream: bool,
 ) -> u32 {
     // SAFETY: the caller's promise.
-    unsafe { about(filter, stream, |stream| stream.on_request_headers(end_of_stream)) }
+    unsafe {
+        about(filter, stream, |stream| {
+            let route = route_of(stream.filter());
+            stream.on_request_headers(route, end_of_stream)
+        })
+    }
+}
+
+/// The configuration of the stream's route, if there are any and that has one.
+fn route_of(filter: Filter) -> Option<Arc<Route>> {
+    let route = Some(filter).filter(|_| Route::are_any())?.route().cast::<Route>();
+    if route.is_null() {
+        return None;
+    }
+    // SAFETY: Envoy gives what `per_route_config_new` has made, and keeps it at least until the hook returns; who has
+    // the copy keeps it for longer.
+    unsafe {
+        Arc::increment_strong_count(route);
+        Some(Arc::from_raw(route))
+    }
 }
 
 /// A part of a request's body is there.
@@ -297,63 +366,4 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
             Outcome::Continue | Outcome::Pause => Outcome::Pause,
         });
     }
-}
-
-/// Hooks that Envoy requires and that have nothing to do.
-macro_rules! nothing {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*) $(-> $answer:literal)?;)*) => {
-        $(nothing!(@ $(#[$doc])* $name($($arg: $kind),*) $(-> $answer)?);)*
-    };
-    (@ $(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*)) => {
-        $(#[$doc])*
-        #[unsafe(no_mangle)]
-        extern "C" fn $name($($arg: $kind),*) {}
-    };
-    (@ $(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*) -> $answer:literal) => {
-        $(#[$doc])*
-        #[unsafe(no_mangle)]
-        extern "C" fn $name($($arg: $kind),*) -> u32 {
-            $answer
-        }
-    };
-}
-
-nothing! {
-    /// A part of the response's body is there: it goes on.
-    envoy_dynamic_module_on_http_filter_response_body(_f: *mut c_void, _s: *mut Stream, _end: bool) -> 0;
-    /// The response's trailers are there: they go on.
-    envoy_dynamic_module_on_http_filter_response_trailers(_f: *mut c_void, _s: *mut Stream) -> 0;
-    /// All of a stream is over.
-    envoy_dynamic_module_on_http_filter_stream_complete(_f: *mut c_void, _s: *mut Stream);
-    /// Streams send no requests of their own.
-    envoy_dynamic_module_on_http_filter_http_callout_done(
-        _f: *mut c_void, _s: *mut Stream, _id: u64, _result: u32, _headers: *const Line, _headers_count: usize,
-        _chunks: *const Text, _chunks_count: usize
-    );
-    /// As above.
-    envoy_dynamic_module_on_http_filter_http_stream_headers(
-        _f: *mut c_void, _s: *mut Stream, _id: u64, _headers: *const Line, _headers_count: usize, _end: bool
-    );
-    /// As above.
-    envoy_dynamic_module_on_http_filter_http_stream_data(
-        _f: *mut c_void, _s: *mut Stream, _id: u64, _chunks: *const Text, _chunks_count: usize, _end: bool
-    );
-    /// As above.
-    envoy_dynamic_module_on_http_filter_http_stream_trailers(
-        _f: *mut c_void, _s: *mut Stream, _id: u64, _trailers: *const Line, _trailers_count: usize
-    );
-    /// As above.
-    envoy_dynamic_module_on_http_filter_http_stream_complete(_f: *mut c_void, _s: *mut Stream, _id: u64);
-    /// As above.
-    envoy_dynamic_module_on_http_filter_http_stream_reset(
-        _f: *mut c_void, _s: *mut Stream, _id: u64, _reason: u32
-    );
-    /// Buffers towards the client are Envoy's own matter.
-    envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(
-        _f: *mut c_void, _s: *mut Stream
-    );
-    /// As above.
-    envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(
-        _f: *mut c_void, _s: *mut Stream
-    );
 }
