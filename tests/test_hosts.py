@@ -84,7 +84,7 @@ def test_a_panic_of_the_native_host_is_that_requests_alone(user, requests):
         with edge.connect() as connection:
             for _ in range(requests):
                 before = stack.upstream.total()
-                assert connection.get("/", new_user(), x_portcullis_test_trap="1").status == 503
+                assert connection.get("/", new_user(), x_test_panic="1").status == 503
                 assert stack.upstream.total() == before, "it must not pass"
                 assert connection.get("/", new_user()).status == 200
                 assert connection.get("/", user).status == 403

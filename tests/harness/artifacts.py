@@ -25,7 +25,7 @@ def native() -> Path:
 
 
 def trap_native() -> Path:
-    """The same of the dynamic module; a request with the header `x-portcullis-test-trap` panics besides."""
+    """The same of the dynamic module; a request with the header `x-test-panic` panics besides."""
     return _artifact("PORTCULLIS_TRAP_NATIVE", REPOSITORY / "target/libportcullis-trap.so")
 
 

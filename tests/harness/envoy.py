@@ -150,7 +150,7 @@ def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) ->
         chain = [*options.filters_before, other.http_filter(gate)]
         listeners.append(_listener(f"aside-{other_port}", other_port, access_log, chain, options))
     config = {
-        "node": {"id": "edge-1", "cluster": "portcullis-tests"},
+        "node": {"id": hosts.NODE, "cluster": "portcullis-tests"},
         "admin": {"address": _address(admin_port)},
         "static_resources": {
             "listeners": listeners,

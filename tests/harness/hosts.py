@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from harness import artifacts
 
-_NODE = "edge-1"
+NODE = "edge-1"  # of every Envoy that has no other name
 # Metrics of which there is one for each reason or key id that comes up: natively a label says which, and with wasm the
 # name.
 _FAMILIES = (
@@ -174,11 +174,16 @@ class Native(Host):
                 "do_not_close": True,
             },
             "filter_name": gate.memory,
-            "filter_config": dataclasses.replace(gate, plugin={"node": _NODE, **gate.plugin}).configuration()
-            if isinstance(gate.plugin, dict)
-            else gate.configuration(),
+            "filter_config": self._named(gate).configuration(),
         }
         return {"name": name, "typed_config": settings}
+
+    @staticmethod
+    def _named(gate: Gate) -> Gate:
+        """With a name of the node, since Envoy's own cannot be read."""
+        if not isinstance(gate.plugin, dict):  # but what is refused anyway
+            return gate
+        return dataclasses.replace(gate, plugin={"node": NODE, **gate.plugin})
 
     def poller(self, gate: Gate) -> list[dict]:
         return []
