@@ -118,10 +118,11 @@ fn refuse_claims(config: &Plugin) -> Result<(), String> {
         ("identity.partner", &identity.partner),
     ];
     for (field, sources) in named {
-        if sources.iter().any(|source| matches!(source, IdSource::JwtClaim { .. })) {
+        let is_claim = |source: &IdSource| matches!(source, IdSource::JwtClaim { .. });
+        if let Some(place) = sources.iter().position(is_claim) {
             return Err(format!(
-                "{field}: a dynamic module cannot read claims of tokens: let jwt_authn put the claim into a header \
-                 (claim_to_headers), and name that"
+                "{field}[{place}].jwt_claim: cannot be read by a dynamic module: let jwt_authn put the claim into a \
+                 header (claim_to_headers), and name that"
             ));
         }
     }

@@ -189,3 +189,9 @@ fn wake_held(now: u64) {
         !is_due
     });
 }
+
+/// How many streams wait.
+#[cfg(test)]
+pub(crate) fn held_count() -> usize {
+    held().wakes.len()
+}

@@ -7,6 +7,8 @@
 #![allow(unsafe_code, reason = "what Envoy calls with are pointers")]
 
 mod nothing;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
@@ -54,7 +56,9 @@ extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
             let name = name.to_string_lossy();
             abi::log(
                 Level::Error,
-                &format!("portcullis: this Envoy is none of 1.38 or newer: it has no {name}"),
+                &format!(
+                    "portcullis: this Envoy is too old, it must be 1.38 or newer: it has no {name}"
+                ),
             );
         }
         missing.is_none()

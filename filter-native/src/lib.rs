@@ -21,6 +21,8 @@
 mod abi;
 mod base;
 mod clockwork;
+#[cfg(test)]
+mod fake;
 mod home;
 mod hooks;
 mod host;
@@ -34,5 +36,7 @@ mod sent;
 mod shield;
 mod site;
 mod stream;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "trap")]
 mod trap;

@@ -9,6 +9,8 @@ use crate::sent;
 /// The tick: polls are sent and leases renewed, counts are told, and reports to the fleet go out.
 pub(crate) fn tick() {
     clockwork::tick(|now| {
+        #[cfg(test)]
+        testing::panic_if_asked();
         sent::take_lost().into_iter().for_each(|number| deliver(number, None, Vec::new()));
         for home in Home::all() {
             Base::lead(home, |follower, call| follower.on_tick(call));
@@ -39,4 +41,22 @@ pub(crate) fn deliver(number: u32, status: Option<u32>, body: Vec<u8>) {
             route.site.on_answer(&newest.outlet, number, bytes);
         }
     });
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::cell::Cell;
+
+    thread_local! {
+        static PANICS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// The next tick on this thread panics.
+    pub(crate) fn panic_at_next() {
+        PANICS.set(true);
+    }
+
+    pub(super) fn panic_if_asked() {
+        assert!(!PANICS.take(), "as asked");
+    }
 }

@@ -124,6 +124,8 @@ impl Stream {
         let proxy = Proxy { filter: Some(*filter), ..site.proxy(place, &base.outlet) };
         let action = shielded(hook, || {
             let own = place.own.lock();
+            #[cfg(test)]
+            testing::panic_if_asked();
             let call = Call { plugin: &site.plugin, worker: &own.worker, host: proxy };
             run(stream, call)
         });
@@ -171,5 +173,23 @@ impl Drop for Stream {
             drop(held);
             drop(own);
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::cell::Cell;
+
+    thread_local! {
+        static PANICS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// The next callback on this thread panics, in the midst of it.
+    pub(crate) fn panic_at_next() {
+        PANICS.set(true);
+    }
+
+    pub(super) fn panic_if_asked() {
+        assert!(!PANICS.take(), "as asked");
     }
 }

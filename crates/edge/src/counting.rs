@@ -14,9 +14,7 @@ use signing::verify::Verified;
 
 use crate::call::Call;
 use crate::host::{Host, Metric};
-use crate::metrics::{
-    FIRST_REJECTIONS, FIRST_REJECTIONS_LEFT_OUT, TOO_LARGE, block, block_name, skew, skew_name,
-};
+use crate::metrics::{FIRST_REJECTIONS, FIRST_REJECTIONS_LEFT_OUT, Names, TOO_LARGE};
 
 /// Reasons that have counters of their own; all further ones are counted as `other`.
 const REASONS_MAX: usize = 64;
@@ -82,8 +80,8 @@ impl<H: Host> Call<'_, H> {
             let in_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             let id = verified.key_id.as_str();
             let id: String = id.chars().map(|c| if in_name(c) { c } else { '_' }).collect();
-            let before = skew_name(&self.plugin.metrics.prefix);
-            metric = self.host.histogram_of(&skew(&before), &id);
+            let names = Names::new(&self.plugin.metrics.prefix);
+            metric = self.host.histogram_of(&names.skew(), &id);
             known.insert(verified.key_id.clone(), metric);
         }
         let is_due =
@@ -124,8 +122,8 @@ impl<H: Host> Call<'_, H> {
         }
         let has_room = known.len() < REASONS_MAX;
         let shown = if has_room { reason.as_str() } else { "other" };
-        let before = block_name(&self.plugin.metrics.prefix);
-        let metric = self.host.counter_of(&block(&before, outcome), shown);
+        let names = Names::new(&self.plugin.metrics.prefix);
+        let metric = self.host.counter_of(&names.block(outcome), shown);
         if has_room {
             known.insert((outcome, reason.clone()), metric);
         }

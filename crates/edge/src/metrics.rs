@@ -73,9 +73,10 @@ impl Metrics {
     pub(crate) fn new(config: &Config, host: impl Host) -> Self {
         let prefix = config.stat_prefix.clone();
         let counter = |name: &[&str]| counter(&prefix, name, host);
-        let (block_before, skew_before) = (block_name(&prefix), skew_name(&prefix));
-        OUTCOMES.iter().for_each(|outcome| host.announce(&block(&block_before, outcome)));
-        host.announce(&skew(&skew_before));
+        let names = Names::new(&prefix);
+        let families = OUTCOMES.map(|outcome| names.of(outcome));
+        families.iter().flatten().for_each(|family| host.announce(family));
+        host.announce(&names.skew());
         let (mut by_cause, mut by_limit, mut by_integration) =
             (Sorted::default(), Sorted::default(), Sorted::default());
         for outcome in OUTCOMES {
@@ -83,12 +84,12 @@ impl Metrics {
                 by_cause.insert((outcome, cause), counter(&[outcome, cause]));
             }
             for (index, limit) in config.limits.iter().enumerate() {
-                let name = ["limit", limit.name.as_str(), outcome];
-                by_limit.insert((outcome, index), counter(&name));
+                let family = names.limit(outcome);
+                by_limit.insert((outcome, index), host.counter_of(&family, limit.name.as_str()));
             }
             for (index, integration) in config.integrations.iter().enumerate() {
-                let name = ["integration", integration.name.as_str(), outcome];
-                by_integration.insert((outcome, index), counter(&name));
+                let (family, name) = (names.integration(outcome), integration.name.as_str());
+                by_integration.insert((outcome, index), host.counter_of(&family, name));
             }
         }
         let profile_of = |one: &Integration| Some(one.signature.as_ref()?.profile);
@@ -124,24 +125,51 @@ impl Metrics {
     }
 }
 
-/// What counters of blocks by their reasons are called, and histograms of clock skew by key: the part before what comes
-/// up at run time.
-pub(crate) fn block_name(prefix: &Name) -> String {
-    format!("{prefix}.block")
+/// The parts of names before that which differs within a family.
+pub(crate) struct Names {
+    block: String,
+    limit: String,
+    integration: String,
+    skew: String,
 }
 
-pub(crate) fn skew_name(prefix: &Name) -> String {
-    format!("{prefix}.signature.skew_ms")
-}
+impl Names {
+    pub(crate) fn new(prefix: &Name) -> Self {
+        Self {
+            block: format!("{prefix}.block"),
+            limit: format!("{prefix}.limit"),
+            integration: format!("{prefix}.integration"),
+            skew: format!("{prefix}.signature.skew_ms"),
+        }
+    }
 
-/// The counters of blocks, by their reasons.
-pub(crate) fn block<'a>(before: &'a str, outcome: &'a str) -> Family<'a> {
-    Family { are_counters: true, before, label: "reason", after: outcome }
-}
+    /// Counters of blocks, by their reasons.
+    pub(crate) fn block<'a>(&'a self, outcome: &'a str) -> Family<'a> {
+        Family { are_counters: true, before: &self.block, label: "reason", after: outcome }
+    }
 
-/// The histograms of clock skew, by key.
-pub(crate) fn skew(before: &str) -> Family<'_> {
-    Family { are_counters: false, before, label: "key_id", after: "" }
+    fn limit<'a>(&'a self, outcome: &'a str) -> Family<'a> {
+        Family { are_counters: true, before: &self.limit, label: "limit", after: outcome }
+    }
+
+    fn integration<'a>(&'a self, outcome: &'a str) -> Family<'a> {
+        Family {
+            are_counters: true,
+            before: &self.integration,
+            label: "integration",
+            after: outcome,
+        }
+    }
+
+    /// Histograms of clock skew, by key.
+    pub(crate) fn skew(&self) -> Family<'_> {
+        Family { are_counters: false, before: &self.skew, label: "key_id", after: "" }
+    }
+
+    /// All counters with this outcome.
+    fn of<'a>(&'a self, outcome: &'a str) -> [Family<'a>; 3] {
+        [self.block(outcome), self.limit(outcome), self.integration(outcome)]
+    }
 }
 
 /// Defines the counter whose name has these parts.

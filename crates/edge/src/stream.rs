@@ -86,15 +86,18 @@ impl<Id: Copy> Stream<Id> {
         let Some(mut pending) = held.take() else { return given_up(held) };
         call.worker.watch.body_callback();
         // The size is that of everything held so far; each byte is handed over once.
-        let (start, mut progress) = (*read, BodyProgress::More);
-        call.host.read_request_body(start, body_bytes.saturating_sub(start), |piece| {
-            *read = read.saturating_add(piece.len());
-            progress = pending.on_data(piece);
-        });
-        if *read != body_bytes {
-            // What cannot be read cannot be verified.
-            let decision = call.abandon(Cause::BodyNotHeld, pending);
-            return self.conclude(call, decision);
+        let (start, new) = (*read, body_bytes.saturating_sub(*read));
+        let progress = pending.on_part(new);
+        if progress == BodyProgress::More {
+            call.host.read_request_body(start, new, |piece| {
+                *read = read.saturating_add(piece.len());
+                pending.on_piece(piece);
+            });
+            if *read != body_bytes {
+                // What cannot be read cannot be verified.
+                let decision = call.abandon(Cause::BodyNotHeld, pending);
+                return self.conclude(call, decision);
+            }
         }
         if progress == BodyProgress::More && !end_of_stream {
             held.put_back(pending);

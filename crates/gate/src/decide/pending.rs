@@ -81,19 +81,34 @@ impl Pending {
 
     /// Takes the next part of the body, each byte once.
     pub fn on_data(&mut self, chunk: &[u8]) -> BodyProgress {
-        self.size = self.size.saturating_add(chunk.len());
+        let progress = self.on_part(chunk.len());
+        self.on_piece(chunk);
+        progress
+    }
+
+    /// So many more bytes of the body are there. Room is taken for all of them at once, before any is looked at: what is
+    /// refused costs nothing but that. Unless it is [`BodyProgress::Done`], [`Pending::on_piece`] has to get them.
+    pub fn on_part(&mut self, bytes: usize) -> BodyProgress {
+        self.size = self.size.saturating_add(bytes);
         if self.is_too_large() || self.refusal.is_some() {
             return BodyProgress::Done;
         }
-        if let Err(refusal) = self.hold.grow(chunk.len()) {
+        if let Err(refusal) = self.hold.grow(bytes) {
             self.refusal = Some(refusal);
             return BodyProgress::Done;
         }
-        if let Some(verifier) = &mut self.awaited.verifier {
-            verifier.update(chunk);
-            self.hold.hashed(chunk.len());
-        }
         BodyProgress::More
+    }
+
+    /// Takes a piece of the part that is there, each byte once.
+    pub fn on_piece(&mut self, piece: &[u8]) {
+        if self.is_too_large() || self.refusal.is_some() {
+            return;
+        }
+        if let Some(verifier) = &mut self.awaited.verifier {
+            verifier.update(piece);
+            self.hold.hashed(piece.len());
+        }
     }
 
     fn is_too_large(&self) -> bool {
