@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,6 +42,22 @@ def test_the_cost_of_a_fleets_limit_is_that_of_whole_requests():
     assert (goal.name, value, goal.is_met(value)) == ("fleet", pytest.approx(22 / 20), True)
     [(goal, value)] = goals.reached(results(**{goals.FLEET: 12.1, goals.GATE: 10.0}))
     assert not goal.is_met(value)
+
+
+def test_native_goals_are_told_of_the_native_rows():
+    native = goals.ON_NATIVE
+    rejects = {goals.LOCAL_REJECTS: 2.0, native[goals.BLOCKED]: 2.6}
+    signatures = {goals.SIGNED: 40.0, native[goals.SIGNED]: 14.1}
+    reached = goals.reached(results(**{goals.LOCAL: 2.0, native[goals.GATE]: 2.0}, **rejects, **signatures))
+    found = {goal.name: goal.is_met(value) for goal, value in reached if goal.name.startswith("native")}
+    assert found == {"native, allowed": True, "native, blocked": True, "native, signed": False}
+
+
+def test_every_row_of_the_gate_is_there_once_on_each_host():
+    """One beside the other, so that a reader compares them."""
+    names = [row.name for row in rows.ours(SimpleNamespace(process=None, poll_address="unix:/nowhere"))]
+    pairs = list(zip(names[::2], names[1::2], strict=True))
+    assert pairs and all(native == f"native {wasm}" for wasm, native in pairs)
 
 
 def test_the_check_fails_beyond_its_tolerance(tmp_path, monkeypatch):

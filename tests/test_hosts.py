@@ -1,7 +1,10 @@
 """The hosts of the gate beside each other: moving from one to the other loses no block."""
 
+from pathlib import Path
+
 import pytest
 
+import selection
 from harness import hosts, plugin, ports
 from harness.asking import asking
 from harness.client import Connection
@@ -18,6 +21,11 @@ pytestmark = pytest.mark.one_host(
     hosts.DEFAULT, reason="these have both hosts in one Envoy, and need to run once"
 )
 ROOMY = {**plugin.PER_USER, "max_tokens": 100_000}
+
+
+def test_the_core_names_files_that_are_there():
+    here = Path(__file__).parent
+    assert [name for name in selection.CORE if not (here / name).exists()] == []
 
 
 def every_node_applied(stack: Stack) -> bool:
