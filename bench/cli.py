@@ -20,6 +20,7 @@ from bench import (
     rounds,
     rows,
     scale,
+    start,
     versions,
 )
 from bench.edge import Answering
@@ -38,10 +39,15 @@ QUICK_ROWS = {
     "gate, RateLimit headers",
     "gate, fleet limit",
     "gate, blocked users",
+    "native gate: block check and bucket",
+    "native gate, blocked users",
+    "native gate, signed, 1 KiB body",
     "buffer, 1 KiB body",
     "gate, signed, 1 KiB body",
 }
-SECTIONS = ["requests", "propagation", "scale", "fleet", "versions"]
+SECTIONS = ["requests", "propagation", "start", "scale", "fleet", "versions"]
+# What `--quick` leaves out is left out there, and these two take long.
+_DEFAULT_SECTIONS = SECTIONS[:-2]
 
 
 def main() -> int:
@@ -59,6 +65,8 @@ def main() -> int:
                 sections += found
             elif part == "propagation":
                 sections.append(propagation.section(directory, arguments.quick, _say))
+            elif part == "start":
+                sections.append(start.section(directory, arguments.quick, _say))
             elif part == "fleet":
                 sections.append(fleet.section(directory, arguments.quick, _say))
             elif part == "versions":
@@ -102,14 +110,14 @@ def _parser() -> argparse.ArgumentParser:
         "--sections",
         nargs="+",
         choices=SECTIONS,
-        default=SECTIONS[:3],
+        default=_DEFAULT_SECTIONS,
         metavar="SECTION",
         help=f"out of {', '.join(SECTIONS)} (the last two take long, and are left out without a word)",
     )
     parser.add_argument(
         "--e2e",
         action="store_true",
-        help="with the section versions: the end-to-end tests on each as well, 6 minutes each",
+        help="with the section versions: the end-to-end tests on each and each host as well, 6 minutes each",
     )
     return parser
 
@@ -126,7 +134,7 @@ def _requests(
         every = _rows(arguments, daemon, directory, cleanup, notes)
         edges = cleanup.enter_context(rounds.running(every, directory, artifacts.envoy()))
         blocks.write(redis, rows.USERS, "b")
-        gates = [row for row in every if row.extensions]
+        gates = [row for row in every if row.is_gate]
         blocks.wait_everywhere(daemon, rows.USERS, len(gates))
         results = rounds.measure(edges, arguments.rounds, arguments.seconds, _say)
         text = "\n\n".join([report.request_cost(results), *notes])
@@ -141,7 +149,7 @@ def _rows(
     cleanup: ExitStack,
     notes: list[str],
 ) -> list[rows.Row]:
-    every = rows.no_filter() + rows.native() + rows.ours(daemon)
+    every = rows.no_filter() + rows.envoys_own() + rows.ours(daemon)
     if arguments.only:
         parts = arguments.only.split("|")
         return [row for row in every if any(part in row.name for part in parts)]

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from bench.report import added
 from bench.rounds import Result
+from bench.rows import named
+from harness.hosts import NATIVE
 
-GATE, NATIVE = "gate: block check and bucket", "local_ratelimit"
-BLOCKED, NATIVE_REJECTS = "gate, blocked users", "local_ratelimit, rejects"
+GATE, LOCAL = "gate: block check and bucket", "local_ratelimit"
+BLOCKED, LOCAL_REJECTS = "gate, blocked users", "local_ratelimit, rejects"
 SIGNED = "gate, signed, 1 KiB body"
 UPSTREAM, REMOTE = "gate, upstream", "envoyproxy/ratelimit with Redis"
 NO_UPSTREAM_FILTER = "no filter, upstream"
 FLEET = "gate, fleet limit"
+ON_NATIVE = {row: named(row, NATIVE) for row in (GATE, BLOCKED, SIGNED)}
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,12 @@ def _tail(results: dict[str, Result]) -> float:
 
 
 GOALS = [
-    Goal("allowed", "added CPU, of local_ratelimit's", (GATE, NATIVE), _ratio(GATE, NATIVE), 1.5),
+    Goal("allowed", "added CPU, of local_ratelimit's", (GATE, LOCAL), _ratio(GATE, LOCAL), 1.5),
     Goal(
         "blocked",
         "added CPU of a rejection, of local_ratelimit's",
-        (BLOCKED, NATIVE_REJECTS),
-        _ratio(BLOCKED, NATIVE_REJECTS),
+        (BLOCKED, LOCAL_REJECTS),
+        _ratio(BLOCKED, LOCAL_REJECTS),
         1.0,
     ),
     Goal(
@@ -70,6 +73,27 @@ GOALS = [
         (SIGNED,),
         lambda results: added(results, SIGNED),
         15.0,
+    ),
+    Goal(
+        "native, allowed",
+        "native: added CPU, of local_ratelimit's",
+        (ON_NATIVE[GATE], LOCAL),
+        _ratio(ON_NATIVE[GATE], LOCAL),
+        1.0,
+    ),
+    Goal(
+        "native, blocked",
+        "native: added CPU of a rejection, of local_ratelimit's",
+        (ON_NATIVE[BLOCKED], LOCAL_REJECTS),
+        _ratio(ON_NATIVE[BLOCKED], LOCAL_REJECTS),
+        1.3,
+    ),
+    Goal(
+        "native, signed",
+        "native: CPU added to buffering a signed 1 KiB body, of the wasm module's",
+        (ON_NATIVE[SIGNED], SIGNED),
+        _ratio(ON_NATIVE[SIGNED], SIGNED),
+        0.35,
     ),
     Goal(
         "fleet",

@@ -17,7 +17,7 @@ _RUNS_MAX = 3
 
 def section(edges: list[tuple[Row, Edge]]) -> report.Section:
     """Of edges that have been under load already."""
-    ours = [(row, edge) for row, edge in edges if row.extensions]
+    ours = [(row, edge) for row, edge in edges if row.is_gate]
     figures = {row.name: _of(row, edge) for row, edge in ours}
     lines = [
         [name, *(f"{values[quantile]:.1f}" for quantile in _QUANTILES)] for name, values in figures.items()

@@ -7,6 +7,7 @@ from bench import rows
 from bench.edge import Edge
 from harness import artifacts
 from harness.daemon import Daemon
+from harness.hosts import Host
 from harness.proc import wait_until
 from harness.redis_server import Redis
 
@@ -41,9 +42,11 @@ class Parts:
         self.stop(daemon)
         return daemon
 
-    def gate(self, daemon: Daemon, config: dict | None = None, workers: int = 1) -> Edge:
-        """An Envoy with our filter that polls this daemon."""
-        row = rows.gate("gate", daemon, rows.uniform(), config=config)
+    def gate(
+        self, daemon: Daemon, config: dict | None = None, workers: int = 1, host: Host | None = None
+    ) -> Edge:
+        """An Envoy with our filter that polls this daemon, on the host that was chosen if none is given."""
+        row = rows.gate("gate", daemon, rows.uniform(), host, config=config)
         binary = artifacts.envoy()
         edge = Edge(self._new(), binary, row.filters, row.clusters, row.extensions, workers=workers)
         self.stop(edge)

@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import load, report
-from bench.edge import Edge
 from bench.parts import Parts, wait_synced
 from bench.pressure import Events, Requests
 from bench.probe import Probe, Publisher, subscribed
-from harness import events
-from harness.daemon import Daemon
+from harness import events, hosts
+from harness.hosts import NATIVE, Host
 from harness.redis_server import Redis
 
 _TIMEOUT_S = 10
@@ -32,11 +31,13 @@ _ROUNDS, _BLOCKS = 10, 100
 _QUICK_ROUNDS = 5
 _SATURATED_S = 4.0
 _FLEETS, _FLEET_BLOCKS = (8, 32), 200
+# Of the native gate.
+_IDLE_MS_MAX = {"p50_ms": 0.3, "p99_ms": 1.0}
 
 _TEXT = """\
 From `PUBLISH` in Redis to a request that is rejected, in milliseconds. The client asks again as soon as it is
 answered; *request* is what one such request takes in the same situation, median. Each block is that of another
-user. The cases of one Envoy, and the floor, take their turn in each of {rounds} rounds.{more}
+user. The cases of one Envoy, on each host of the gate, and the floor, take their turn in each of {rounds} rounds.{more}
 """
 _FULL_TEXT = """\
  Events beside: blocks, overrides and unblocks of 5,000 other users, {rate:,.0f} a second, each by a bare `PUBLISH`, \
@@ -132,13 +133,16 @@ def floor(redis: Redis, count: int) -> list[float]:
 class _One:
     """All cases of a single Envoy, in turn."""
 
-    def __init__(self, redis: Redis, daemon: Daemon, edge: Edge, found: dict[str, Times]):
+    def __init__(self, parts: Parts, host: Host, found: dict[str, Times]):
+        redis = parts.redis()
+        daemon = parts.daemon(redis)
+        edge = parts.gate(daemon, host=host)
+        wait_synced(daemon, 1)
         self._redis, self._daemon, self._edge, self._found = redis, daemon, edge, found
+        self._host = host
         self.figures: dict[str, list[float]] = {"rate": [], "busy": [], "requests": []}
 
     def round(self, number: int, quick: bool) -> None:
-        bare = floor(self._redis, _BLOCKS)
-        self._found.setdefault(_FLOOR, Times()).add(Times(first=bare))
         self._measure(_IDLE, f"i{number}-")
         if not quick:
             self._beside_events(number)
@@ -146,7 +150,11 @@ class _One:
 
     def _measure(self, case: str, prefix: str, **options) -> None:
         times = blocks(self._redis, [self._edge.port], _BLOCKS, prefix, **options)
-        self._found.setdefault(case, Times()).add(times)
+        self._found.setdefault(_named(case, self._host), Times()).add(times)
+
+    def floor(self) -> None:
+        bare = floor(self._redis, _BLOCKS)
+        self._found.setdefault(_FLOOR, Times()).add(Times(first=bare))
 
     def _beside_events(self, number: int) -> None:
         before = self._daemon.status()["sequence"]
@@ -165,20 +173,23 @@ class _One:
         self.figures["requests"].append(beside.close().per_second)
 
 
+def _named(case: str, host: Host) -> str:
+    return case if host.name == hosts.DEFAULT else f"{host.name}, {case}"
+
+
 def _one_envoy(
     directory: Path, found: dict[str, Times], quick: bool, say: Callable[[str], None]
 ) -> dict[str, float]:
     with Parts(directory) as parts:
-        redis = parts.redis()
-        daemon = parts.daemon(redis)
-        edge = parts.gate(daemon)
-        wait_synced(daemon, 1)
-        one = _One(redis, daemon, edge, found)
+        ones = [_One(parts, host, found) for host in hosts.ALL.values()]
         rounds = _QUICK_ROUNDS if quick else _ROUNDS
         for number in range(rounds):
-            one.round(number, quick)
+            ones[0].floor()
+            for one in ones:
+                one.round(number, quick)
             say(f"propagation: round {number + 1} of {rounds}")
-        return {name: statistics.median(values or [0]) for name, values in one.figures.items()}
+        # What goes on beside is the same for all; what they make of it is told of the default.
+        return {name: statistics.median(values or [0]) for name, values in ones[0].figures.items()}
 
 
 def _fleet(directory: Path, envoys: int) -> Times:
@@ -204,9 +215,13 @@ def section(directory: Path, quick: bool, say: Callable[[str], None]) -> report.
     more = "" if quick else _FULL_TEXT.format(**beside)
     text = _TEXT.format(rounds=_QUICK_ROUNDS if quick else _ROUNDS, more=more)
     figures = {case: _figures(times) for case, times in found.items()}
-    return report.Section(
-        "Propagation", f"{text}\n{report.table(heads, lines)}", {**figures, "beside": beside}
-    )
+    native = figures[_named(_IDLE, NATIVE)]
+    aims = [
+        (f"native, idle: {name.removesuffix('_ms')}, ms", native[name], most)
+        for name, most in _IDLE_MS_MAX.items()
+    ]
+    tables = f"{report.table(heads, lines)}\n\n{report.bounds(aims)}"
+    return report.Section("Propagation", f"{text}\n{tables}", {**figures, "beside": beside})
 
 
 def _line(case: str, times: Times) -> list[str]:

@@ -61,6 +61,15 @@ class Section:
     figures: dict  # what `--json` writes, by name
 
 
+def bounds(aims: list[tuple[str, float, float]]) -> str:
+    """A table of figures that have a bound: what each is, how much, and how much at most."""
+    lines = [
+        [says, f"{value:.2f}", f"<= {most:g}", "yes" if value <= most else "**no**"]
+        for says, value, most in aims
+    ]
+    return table(["what", "measured", "goal", "met"], lines)
+
+
 def table(heads: list[str], lines: list[list[str]]) -> str:
     """A table in Markdown."""
     rows = [heads, ["---"] * len(heads), *lines]

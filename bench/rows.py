@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bench import edge, load, peers, signed
 from harness import envoy as envoys
+from harness import hosts
 from harness.daemon import SECRET, Daemon
+from harness.hosts import Host
 
 USERS = 10_000
 MANY_USERS = 1_000_000
@@ -32,6 +33,7 @@ class Row:
     extensions: list[dict] = field(default_factory=list)
     route: dict = field(default_factory=dict)
     beside: list = field(default_factory=list)  # processes that work for each request, too
+    is_gate: bool = False  # ours, which polls
     baseline: str = "no filter"  # whose cost is taken off to tell the added one
 
 
@@ -69,7 +71,7 @@ def local_ratelimit(bucket: dict, dynamic_max: int, **more) -> dict:
     return edge.http_filter(
         "local_ratelimit",
         "local_ratelimit.v3.LocalRateLimit",
-        stat_prefix="native",
+        stat_prefix="local",
         token_bucket={"max_tokens": 4_000_000_000, "tokens_per_fill": 1, "fill_interval": "1s"},
         filter_enabled=everything,
         filter_enforced=everything,
@@ -80,7 +82,7 @@ def local_ratelimit(bucket: dict, dynamic_max: int, **more) -> dict:
     )
 
 
-def native() -> list[Row]:
+def envoys_own() -> list[Row]:
     few = _local_ratelimit(4_000_000_000, "1s", 2 * USERS)
     many = _local_ratelimit(4_000_000_000, "1s", 2 * MANY_USERS)
     empty = _local_ratelimit(1, "86400s", 2 * USERS)
@@ -130,21 +132,24 @@ def plugin(**changes) -> dict:
     }
 
 
-def gate(name: str, daemon: Daemon, what: Callable, wasm: Path | None = None, **options) -> Row:
-    """A row with our filter; `options` are `config`, and those of `Row`."""
-    settings = envoys.Options(options.pop("config", None) or plugin(), 0, wasm=wasm)
-    module = edge.http_filter("portcullis", "wasm.v3.Wasm", config=envoys.wasm_config("portcullis", settings))
-    poller = {
-        "name": "envoy.bootstrap.wasm",
-        "typed_config": {
-            "@type": edge.TYPES + "envoy.extensions.wasm.v3.WasmService",
-            "singleton": True,
-            "config": envoys.wasm_config("portcullis_poller", settings),
-        },
-    }
+def gate(name: str, daemon: Daemon, what: Callable, host: Host | None = None, **options) -> Row:
+    """A row with our filter, on the host that was chosen if none is given; `options` are `config`, and those of
+    `Row`."""
+    host, ours = host or hosts.chosen(), hosts.Gate(options.pop("config", None) or plugin())
     poll = envoys.cluster("portcullis_invalidator", daemon.poll_address)
     clusters = [poll, *options.pop("clusters", [])]
-    return Row(name, [module], what, clusters=clusters, extensions=[poller], **options)
+    filters, extensions = [host.http_filter(ours)], host.poller(ours)
+    return Row(name, filters, what, clusters=clusters, extensions=extensions, is_gate=True, **options)
+
+
+def named(name: str, host: Host) -> str:
+    """A row of a gate, on this host: on that which is the default it has the name alone."""
+    return name if host.name == hosts.DEFAULT else f"{host.name} {name}"
+
+
+def both(name: str, daemon: Daemon, what: Callable, **options) -> list[Row]:
+    """The row on each host, one beside the other."""
+    return [gate(named(name, host), daemon, what, host, **options) for host in hosts.ALL.values()]
 
 
 def ours(daemon: Daemon) -> list[Row]:
@@ -155,29 +160,18 @@ def ours(daemon: Daemon) -> list[Row]:
     many = uniform(MANY_USERS)
     zipf = uniform(MANY_USERS, distribution="zipf")
     small, large = signed.requests(SMALL_BODY), signed.requests(LARGE_BODY)
-    return [
-        gate("gate: block check and bucket", daemon, uniform()),
-        gate("gate, RateLimit headers", daemon, uniform(), config=headers),
-        gate("gate, fleet limit", daemon, uniform(), config=fleet, beside=[daemon.process]),
-        gate("gate, three limits", daemon, uniform(), config=three),
-        gate("gate, blocked users", daemon, uniform(prefix="b"), rejected=True),
-        gate("gate, 1,000,000 users", daemon, many),
-        gate("gate, 1,000,000 users, Zipf", daemon, zipf),
-        gate(
-            "gate, signed, 1 KiB body",
-            daemon,
-            small,
-            config=signatures,
-            baseline="buffer, 1 KiB body",
-        ),
-        gate(
-            "gate, signed, 64 KiB body",
-            daemon,
-            large,
-            config=signatures,
-            baseline="buffer, 64 KiB body",
-        ),
+    pairs = [
+        both("gate: block check and bucket", daemon, uniform()),
+        both("gate, RateLimit headers", daemon, uniform(), config=headers),
+        both("gate, fleet limit", daemon, uniform(), config=fleet, beside=[daemon.process]),
+        both("gate, three limits", daemon, uniform(), config=three),
+        both("gate, blocked users", daemon, uniform(prefix="b"), rejected=True),
+        both("gate, 1,000,000 users", daemon, many),
+        both("gate, 1,000,000 users, Zipf", daemon, zipf),
+        both("gate, signed, 1 KiB body", daemon, small, config=signatures, baseline="buffer, 1 KiB body"),
+        both("gate, signed, 64 KiB body", daemon, large, config=signatures, baseline="buffer, 64 KiB body"),
     ]
+    return [row for pair in pairs for row in pair]
 
 
 # ---- over the network --------------------------------------------------------------------------
@@ -213,14 +207,7 @@ def remote(daemon: Daemon, services: peers.Peers, answering_port: int) -> list[R
     common = {"baseline": "no filter, upstream"}
     return [
         Row("no filter, upstream", [], uniform(), clusters=[answering], route=ROUTE, **common),
-        gate(
-            "gate, upstream",
-            daemon,
-            uniform(),
-            clusters=[answering],
-            route=ROUTE,
-            **common,
-        ),
+        *both("gate, upstream", daemon, uniform(), clusters=[answering], route=ROUTE, **common),
         Row(
             "ext_authz (gRPC) asking Redis",
             [authz],

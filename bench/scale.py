@@ -13,8 +13,11 @@ from bench import blocks, churn, hot, load, machine, report, rounds, rows
 from bench.edge import Edge
 from bench.parts import Parts, wait_synced
 from bench.probe import Probe
+from harness import hosts
 from harness.daemon import Daemon
+from harness.hosts import NATIVE, Host
 from harness.proc import wait_until
+from harness.redis_server import Redis
 
 USERS = rows.MANY_USERS
 _BLOCKED = "b"
@@ -25,6 +28,8 @@ _STORAGE = {"slabs": 262_144, "slab_bytes_max": 4096}
 _READ_SECONDS_MAX, _SNAPSHOT_SECONDS_MAX = 180, 90
 _ROUNDS, _SECONDS = 7, 2.0
 _CHECKED = 2_000  # blocked users that are asked for, out of all
+# Of the native gate: what so many blocks may add to a request that is let through, and bytes of Envoy's memory each.
+_COST_MORE_MAX, _BYTES_EACH_MAX = 0.05, 64
 
 _TEXT = """\
 {users:,} users blocked, each by one event with an id of {id_bytes} bytes and an end, written to Redis by the published
@@ -68,18 +73,25 @@ def section(directory: Path, say: Callable[[str], None]) -> report.Section:
 
 
 def _million(directory: Path, say: Callable[[str], None]) -> report.Section:
-    with Parts(directory) as parts:
+    """On one host after the other, from the same Redis."""
+    with Parts(directory / "redis") as parts:
         redis = parts.redis()
         blocks.write(redis, USERS, _BLOCKED, tell=False)
         say(f"scale: {USERS:,} blocks written to Redis")
+        found = {name: _on(host, directory / name, redis, say) for name, host in hosts.ALL.items()}
+    return report.Section(f"{USERS:,} blocked users", _text(found), found)
+
+
+def _on(host: Host, directory: Path, redis: Redis, say: Callable[[str], None]) -> dict:
+    with Parts(directory) as parts:
         start = time.monotonic()
         knowing = parts.daemon(redis, _DAEMON)
         wait_until(lambda: _has_read(knowing), "the blocks to be read", _READ_SECONDS_MAX, 0.1)
         figures = {"read_s": time.monotonic() - start}
-        say(f"scale: read by the daemon in {figures['read_s']:.0f} s")
-        none = _side(parts, parts.daemon(parts.redis(), _DAEMON))
-        all_of_them = _side(parts, knowing)
-        say(f"scale: snapshot in {all_of_them.started_s - none.started_s:.1f} s")
+        say(f"scale: {host.name}: read by the daemon in {figures['read_s']:.0f} s")
+        none = _side(parts, parts.daemon(parts.redis(), _DAEMON), host)
+        all_of_them = _side(parts, knowing, host)
+        say(f"scale: {host.name}: snapshot in {all_of_them.started_s - none.started_s:.1f} s")
         figures["snapshot_s"] = all_of_them.started_s - none.started_s
         figures["start_s"] = none.started_s
         figures["main_cpu_s"] = all_of_them.main_cpu_s - none.main_cpu_s
@@ -87,7 +99,7 @@ def _million(directory: Path, say: Callable[[str], None]) -> report.Section:
         figures |= _cost(none, all_of_them, say)
         figures |= _memory(none, all_of_them)
         figures["let_through"] = _let_through(all_of_them.edge)
-    return report.Section(f"{USERS:,} blocked users", _text(figures), figures)
+        return figures
 
 
 def _has_read(daemon: Daemon) -> bool:
@@ -96,9 +108,9 @@ def _has_read(daemon: Daemon) -> bool:
     return connected and status["subjects"] == USERS and status["store"]["queue"] == 0
 
 
-def _side(parts: Parts, daemon: Daemon) -> Side:
+def _side(parts: Parts, daemon: Daemon, host: Host) -> Side:
     start, before_ns = time.monotonic(), machine.process_cpu_ns(daemon.process.pid)
-    edge = parts.gate(daemon, rows.plugin(storage=_STORAGE))
+    edge = parts.gate(daemon, rows.plugin(storage=_STORAGE), host=host)
     wait_synced(daemon, timeout_s=_SNAPSHOT_SECONDS_MAX)
     started_s = time.monotonic() - start
     (node,) = daemon.status()["nodes"]
@@ -147,33 +159,54 @@ def _let_through(edge: Edge) -> int:
         return sum(probe.status_of(user) != 403 for user in users)
 
 
-def _text(figures: dict) -> str:
+def _text(found: dict[str, dict]) -> str:
     intro = _TEXT.format(
         users=USERS,
         id_bytes=36,
         subjects_max=_DAEMON["limits"]["subjects_max"],
         **_STORAGE,
     )
-    low, high = min(figures["cost_ratios"]), max(figures["cost_ratios"])
-    lines = [
-        ["daemon starts with nothing, and reads all from Redis", f"{figures['read_s']:.1f} s"],
-        [
-            "full snapshot into an Envoy that has just started",
-            f"{figures['snapshot_s']:.1f} s (CPU: Envoy {figures['main_cpu_s']:.1f} s,"
-            f" daemon {figures['daemon_cpu_s']:.1f} s)",
-        ],
-        [
-            "Envoy's memory",
-            f"{figures['envoy_allocated_bytes_each']:.0f} bytes per block allocated,"
-            f" {figures['envoy_bytes_each']:.0f} resident"
-            f" ({figures['envoy_mb_without']:.0f} MB -> {figures['envoy_mb']:.0f} MB)",
-        ],
-        ["daemon's memory", f"{figures['daemon_bytes_each']:.0f} bytes per block"],
-        [
-            "CPU of a request that is let through",
-            f"{figures['cpu_us_without']:.1f} -> {figures['cpu_us_with']:.1f} us,"
-            f" {figures['cost_ratio'] - 1:+.1%} ({low - 1:+.1%} to {high - 1:+.1%})",
-        ],
-        [f"of {_CHECKED:,} blocked users asked for, let through", f"{figures['let_through']}"],
+    columns = [_column(figures) for figures in found.values()]
+    lines = [list(line) for line in zip(_WHAT, *columns, strict=True)]
+    native = found[NATIVE.name]
+    aims = [
+        (
+            "native: added to the cost of a request, of what it is without blocks",
+            native["cost_ratio"] - 1,
+            _COST_MORE_MAX,
+        ),
+        (
+            "native: Envoy's memory, allocated bytes a block",
+            native["envoy_allocated_bytes_each"],
+            _BYTES_EACH_MAX,
+        ),
     ]
-    return f"{intro}\n{report.table(['what', 'measured'], lines)}"
+    table = report.table(["what", *found], lines)
+    return f"{intro}\n{table}\n\n{report.bounds(aims)}"
+
+
+_WHAT = [
+    "daemon starts with nothing, and reads all from Redis",
+    "full snapshot into an Envoy that has just started",
+    "Envoy's memory",
+    "daemon's memory",
+    "CPU of a request that is let through",
+    f"of {_CHECKED:,} blocked users asked for, let through",
+]
+
+
+def _column(figures: dict) -> list[str]:
+    """What was measured on one host."""
+    low, high = min(figures["cost_ratios"]), max(figures["cost_ratios"])
+    return [
+        f"{figures['read_s']:.1f} s",
+        f"{figures['snapshot_s']:.1f} s (CPU: Envoy {figures['main_cpu_s']:.1f} s,"
+        f" daemon {figures['daemon_cpu_s']:.1f} s)",
+        f"{figures['envoy_allocated_bytes_each']:.0f} bytes per block allocated,"
+        f" {figures['envoy_bytes_each']:.0f} resident"
+        f" ({figures['envoy_mb_without']:.0f} MB -> {figures['envoy_mb']:.0f} MB)",
+        f"{figures['daemon_bytes_each']:.0f} bytes per block",
+        f"{figures['cpu_us_without']:.1f} -> {figures['cpu_us_with']:.1f} us,"
+        f" {figures['cost_ratio'] - 1:+.1%} ({low - 1:+.1%} to {high - 1:+.1%})",
+        f"{figures['let_through']}",
+    ]

@@ -1,5 +1,5 @@
 """Every Envoy version that is supported: what a request costs on each, and whether the end-to-end
-tests pass on each.
+tests pass on each, with the gate on each host that the version can run.
 """
 
 import dataclasses
@@ -17,12 +17,15 @@ from bench.edge import Edge
 from bench.parts import Parts
 from bench.rows import Row
 from harness import artifacts
+from harness.hosts import NATIVE, WASM, Host
 
-_NONE, _NATIVE = "no filter", "local_ratelimit"
-_GATE = "gate: block check and bucket"
+_NONE, _LOCAL = "no filter", "local_ratelimit"
+_GATES = {rows.named("gate: block check and bucket", host): host for host in (WASM, NATIVE)}
 # The newest of each minor version that is there as a Python package, oldest first. That of 1.38.3
 # is built without V8, and cannot run any Wasm module.
 VERSIONS = ("1.36.4", "1.37.0", "1.38.2", "1.39.3", "1.40.0")
+# The first that can load the dynamic module.
+_NATIVE_FROM = (1, 38)
 _ROUNDS, _SECONDS = 5, 2.0
 _INSTALL_SECONDS_MAX, _TESTS_SECONDS_MAX = 300, 1_800
 # The one is a load of its own, the other a script that installs its own Envoy.
@@ -55,7 +58,11 @@ def section(directory: Path, say: Callable[[str], None], *, e2e: bool = False) -
     binaries = {version: envoy(version, say) for version in VERSIONS}
     text, figures = _cost(directory, binaries, say)
     if e2e:
-        passed = {version: _tests(directory, version, binary, say) for version, binary in binaries.items()}
+        passed = {
+            f"{version}, {host.name}": _tests(directory / host.name, version, binary, host, say)
+            for version, binary in binaries.items()
+            for host in _hosts(version)
+        }
         text += _TESTS_TEXT.format(left_out=" and ".join(f"`{name}`" for name in _LEFT_OUT))
         text += "\n" + _tests_table(passed)
         figures["tests"] = passed
@@ -69,12 +76,13 @@ def _cost(directory: Path, binaries: dict[str, Path], say: Callable[[str], None]
     refused: dict[str, str] = {}
     with Parts(directory / "cost") as parts, ExitStack() as cleanup:
         daemon = parts.daemon(None)
-        chosen = [row for row in rows.no_filter() + rows.native() if row.name in (_NONE, _NATIVE)]
-        chosen += [row for row in rows.ours(daemon) if row.name == _GATE]
+        chosen = [row for row in rows.no_filter() + rows.envoys_own() if row.name in (_NONE, _LOCAL)]
+        chosen += [row for row in rows.ours(daemon) if row.name in _GATES]
         edges: list[tuple[Row, Edge]] = []
         for version, binary in binaries.items():
+            able = [row for row in chosen if row.name not in _GATES or _GATES[row.name] in _hosts(version)]
             try:
-                running = rounds.running(chosen, directory / "cost" / version, binary)
+                running = rounds.running(able, directory / "cost" / version, binary)
                 found = cleanup.enter_context(running)
                 edges += [(_of_version(row, version), edge) for row, edge in found]
             except (RuntimeError, AssertionError) as error:
@@ -88,6 +96,12 @@ def _cost(directory: Path, binaries: dict[str, Path], say: Callable[[str], None]
     return f"{text}\n{table}\n", {**report.as_json(results), "does not start": refused}
 
 
+def _hosts(version: str) -> list[Host]:
+    """Those of the gate that this Envoy can run."""
+    minor = tuple(int(part) for part in version.split(".")[:2])
+    return [WASM, NATIVE] if minor >= _NATIVE_FROM else [WASM]
+
+
 def _of_version(row: Row, version: str) -> Row:
     return dataclasses.replace(row, name=f"{version}: {row.name}", baseline=f"{version}: {row.baseline}")
 
@@ -99,7 +113,10 @@ def _line(
         return [f"does not start: {refused}", *[""] * (len(names) - 1)]
     cells = []
     for name in names:
-        result = by_name[f"{version}: {name}"]
+        result = by_name.get(f"{version}: {name}")
+        if result is None:
+            cells.append("cannot load it")
+            continue
         cost = f"{result.median(report.cpu):.1f}"
         added = f" ({report.added(by_name, result.row.name):+.1f})" if name != _NONE else ""
         cells.append(cost + added)
@@ -109,12 +126,12 @@ def _line(
 # ---- the end-to-end tests --------------------------------------------------------------------
 
 
-def _tests(directory: Path, version: str, binary: Path, say: Callable[[str], None]) -> dict:
-    say(f"versions: end-to-end tests on Envoy {version}")
+def _tests(directory: Path, version: str, binary: Path, host: Host, say: Callable[[str], None]) -> dict:
+    say(f"versions: end-to-end tests on Envoy {version}, host {host.name}")
     outcome = directory / f"{version}.xml"
     directory.mkdir(parents=True, exist_ok=True)
     tests = artifacts.REPOSITORY / "tests"
-    argv = [sys.executable, "-m", "pytest", str(tests), "-q", f"--junitxml={outcome}"]
+    argv = [sys.executable, "-m", "pytest", str(tests), "-q", f"--host={host.name}", f"--junitxml={outcome}"]
     argv += [f"--ignore={tests / name}" for name in _LEFT_OUT]
     done = subprocess.run(
         argv,

@@ -1,5 +1,6 @@
 """Starts the loop, says what to try, and stops it again."""
 
+import argparse
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from demo import story
-from harness import events, plugin, ports
+from harness import events, hosts, plugin, ports
 from harness.daemon import Daemon
 from harness.envoy import Envoy, Options
 from harness.proc import Process
@@ -112,12 +113,22 @@ def wait_for_end() -> None:
     print("\nStopping.")
 
 
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="play the story, check every answer, and stop")
+    parser.add_argument("--redis", action="store_true", help="events go through a Redis of its own")
+    parser.add_argument("--host", choices=list(hosts.ALL), default=hosts.DEFAULT, help="of the gate")
+    return parser.parse_args()
+
+
 def main() -> None:
+    options = _options()
     with ExitStack() as cleanup:
+        cleanup.enter_context(hosts.chosen_as(options.host))
         temporary = tempfile.TemporaryDirectory(prefix="portcullis-demo-")
         directory = Path(cleanup.enter_context(temporary))
-        stack = start(cleanup, directory, "--redis" in sys.argv)
-        if "--once" in sys.argv:
+        stack = start(cleanup, directory, options.redis)
+        if options.once:
             story.play(stack)
         else:
             introduce(stack, directory)

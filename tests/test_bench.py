@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,10 +29,10 @@ def test_what_is_added_is_the_median_of_the_differences():
 
 
 def test_goals_are_told_of_what_was_measured():
-    measured = results(**{goals.GATE: 3.0, goals.NATIVE: 2.0})
+    measured = results(**{goals.GATE: 3.0, goals.LOCAL: 2.0})
     [(goal, value)] = goals.reached(measured)
     assert (goal.name, value, goal.is_met(value)) == ("allowed", 1.5, True)
-    [(goal, value)] = goals.reached(results(**{goals.GATE: 3.1, goals.NATIVE: 2.0}))
+    [(goal, value)] = goals.reached(results(**{goals.GATE: 3.1, goals.LOCAL: 2.0}))
     assert not goal.is_met(value)
 
 
@@ -43,13 +44,29 @@ def test_the_cost_of_a_fleets_limit_is_that_of_whole_requests():
     assert not goal.is_met(value)
 
 
+def test_native_goals_are_told_of_the_native_rows():
+    native = goals.ON_NATIVE
+    rejects = {goals.LOCAL_REJECTS: 2.0, native[goals.BLOCKED]: 2.6}
+    signatures = {goals.SIGNED: 40.0, native[goals.SIGNED]: 14.1}
+    reached = goals.reached(results(**{goals.LOCAL: 2.0, native[goals.GATE]: 2.0}, **rejects, **signatures))
+    found = {goal.name: goal.is_met(value) for goal, value in reached if goal.name.startswith("native")}
+    assert found == {"native, allowed": True, "native, blocked": True, "native, signed": False}
+
+
+def test_every_row_of_the_gate_is_there_once_on_each_host():
+    """One beside the other, so that a reader compares them."""
+    names = [row.name for row in rows.ours(SimpleNamespace(process=None, poll_address="unix:/nowhere"))]
+    pairs = list(zip(names[::2], names[1::2], strict=True))
+    assert pairs and all(native == f"native {wasm}" for wasm, native in pairs)
+
+
 def test_the_check_fails_beyond_its_tolerance(tmp_path, monkeypatch):
     monkeypatch.setattr(regression, "BASELINE", tmp_path / "baseline.json")
-    regression.accept(results(**{goals.GATE: 5.0, goals.NATIVE: 2.0}))
+    regression.accept(results(**{goals.GATE: 5.0, goals.LOCAL: 2.0}))
     assert json.loads(regression.BASELINE.read_text()) == {goals.GATE: round(5 / 12, 3)}
     within, beyond = 5.0 * (1 + regression.TOLERANCE) * 0.99, 5.0 * (1 + regression.TOLERANCE) * 1.01
-    assert regression.check(results(**{goals.GATE: within, goals.NATIVE: 2.0})) == []
-    [line] = regression.check(results(**{goals.GATE: beyond, goals.NATIVE: 2.0}))
+    assert regression.check(results(**{goals.GATE: within, goals.LOCAL: 2.0})) == []
+    [line] = regression.check(results(**{goals.GATE: beyond, goals.LOCAL: 2.0}))
     assert line.startswith(goals.GATE)
 
 
@@ -59,7 +76,7 @@ def test_the_committed_baseline_has_every_row_of_the_check():
 
 @pytest.fixture
 def edges(tmp_path):
-    every = [row for row in rows.no_filter() + rows.native() if row.name in {"no filter", *LIMITED}]
+    every = [row for row in rows.no_filter() + rows.envoys_own() if row.name in {"no filter", *LIMITED}]
     with rounds.running(every, tmp_path, artifacts.envoy()) as running:
         yield running
 

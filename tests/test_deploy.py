@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import artifacts, ports
+from harness import artifacts, examples, ports
 from harness.client import Connection
 from harness.events import new_user
 from harness.proc import Process, wait_until
@@ -21,7 +21,7 @@ from harness.upstream import Upstream
 
 CONFIGURATION = artifacts.REPOSITORY / "deploy/portcullis.toml"
 UNIT = artifacts.REPOSITORY / "deploy/systemd/portcullis.service"
-ENVOY = artifacts.REPOSITORY / "envoy/minimal.yaml"
+ENVOY = "minimal.yaml"
 INSTALLED = "/usr/local/bin/portcullis"
 
 
@@ -66,7 +66,7 @@ class Installed:
 
 
 @pytest.fixture
-def installed(configuration, tmp_path) -> Iterator[Installed]:
+def installed(host, configuration, tmp_path) -> Iterator[Installed]:
     """The four steps of README.md: daemon, token, Envoy; a test does the last."""
     file, api = configuration
     token = ["token", "new", "--name", "ops", "--role", "operator", "--out", "ops.token"]
@@ -77,13 +77,13 @@ def installed(configuration, tmp_path) -> Iterator[Installed]:
     file.write_text(text.replace(nobody, made.stdout))
     port, admin, upstream = ports.free(), ports.free(), Upstream()
     places = {
-        "/etc/portcullis/portcullis.wasm": artifacts.wasm(),
         "/run/portcullis": tmp_path / "run",
         "port_value: 9901": f"port_value: {admin}",
         "port_value: 8080": f"port_value: {upstream.port}",
         "port_value: 10000": f"port_value: {port}",
     }
-    (tmp_path / "envoy.yaml").write_text(placed(ENVOY.read_text(), places))
+    text = examples.path(ENVOY, host).read_text()
+    (tmp_path / "envoy.yaml").write_text(examples.moved(placed(text, places), host))
     run = [str(artifacts.daemon()), "run", "--config", str(file)]
     daemon = Process("daemon", run, tmp_path)
     argv = [str(artifacts.envoy()), "-c", str(tmp_path / "envoy.yaml"), "--concurrency", "1"]

@@ -21,7 +21,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from harness import artifacts, certificates, ports, raw, signing
+from harness import artifacts, certificates, examples, hosts, ports, raw, signing
 from harness.client import Connection
 from harness.daemon import SECRET, Daemon
 from harness.events import new_user
@@ -49,9 +49,9 @@ class Example:
 def running_example(name: str, directory: Path, settings: dict | None = None) -> Iterator[Example]:
     port, admin, upstream = ports.free(), ports.free(), Upstream()
     daemon = Daemon(directory, settings=settings)
-    text = (artifacts.REPOSITORY / "envoy" / name).read_text()
+    host = hosts.chosen()
+    text = examples.path(name, host).read_text()
     for place, ours in {
-        "/etc/portcullis/portcullis.wasm": artifacts.wasm(),
         "/etc/portcullis/tls": directory,
         "/run/portcullis/poll.sock": daemon.poll_socket,
         "change-me-0123456789": SECRET,
@@ -70,7 +70,7 @@ def running_example(name: str, directory: Path, settings: dict | None = None) ->
         value = base64.urlsafe_b64encode(number).decode().rstrip("=")
         text = re.sub(f'"{coordinate}": "[^"]+"', f'"{coordinate}": "{value}"', text)
     file = directory / name
-    file.write_text(text)
+    file.write_text(examples.moved(text, host))
     argv = [str(artifacts.envoy()), "-c", str(file), "--concurrency", "1", "-l", "warning"]
     envoy = Process("envoy", [*argv, "--disable-hot-restart"], directory)
 
@@ -90,7 +90,7 @@ def running_example(name: str, directory: Path, settings: dict | None = None) ->
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory):
+def full(host, tmp_path_factory):
     directory = tmp_path_factory.mktemp("full")
     keys = directory / "keys.toml"
     keys.touch(mode=0o600)
@@ -108,13 +108,13 @@ def full(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def minimal(tmp_path_factory):
+def minimal(host, tmp_path_factory):
     with running_example("minimal.yaml", tmp_path_factory.mktemp("minimal")) as example:
         yield example
 
 
 @pytest.fixture(scope="module")
-def mtls(tmp_path_factory):
+def mtls(host, tmp_path_factory):
     """With the trusted partners acme, and one whose certificate has two names."""
     directory = tmp_path_factory.mktemp("mtls")
     certificates.write(directory, ["server.crt"], key="server.key")

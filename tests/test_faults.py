@@ -1,13 +1,11 @@
 """What happens when a part dies, hangs or lies: no block is lost, nobody gets a free pass."""
 
-import threading
 import time
-from collections import Counter
-from contextlib import contextmanager
 
 import pytest
 
 from harness import artifacts, plugin, ports
+from harness.asking import asking
 from harness.client import Connection
 from harness.daemon import SECRET
 from harness.envoy import Envoy, Options
@@ -15,32 +13,13 @@ from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import running
 from harness.store import forget_everything
+from selection import WASM_TRAPS, WORKER_POLLS
 
 TRAPPED = "proxy_on_http_call_response failed"
 
-either_poller = pytest.mark.parametrize("singleton", [True, False], ids=["singleton", "worker"])
-
-
-@contextmanager
-def watching(edge, user: str):
-    """Asks for the user all the while; counts what came back (0: no answer at all)."""
-    seen: Counter = Counter()
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.is_set():
-            try:
-                seen[edge.get("/", user).status] += 1
-            except OSError:
-                seen[0] += 1
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        stop.set()
-        thread.join()
+either_poller = pytest.mark.parametrize(
+    "singleton", [True, pytest.param(False, marks=WORKER_POLLS)], ids=["singleton", "worker"]
+)
 
 
 def stale_soon(**changes) -> dict:
@@ -62,7 +41,7 @@ def until_status(stack, user: str, status: int, path: str = "/", timeout_s: floa
 def test_envoy_killed(singleton, user):
     with running(stale_soon(), singleton=singleton) as stack:
         stack.daemon.block(user)
-        with watching(stack.edge, user) as seen:
+        with asking(stack.edge.port, user) as seen:
             stack.edge.process.kill()
             stack.edge.start()
             until_status(stack, user, 403)
@@ -94,7 +73,7 @@ def test_envoy_restarted_with_thousands_of_blocks(singleton):
 def test_daemon_killed(singleton, user):
     with running(stale_soon(), singleton=singleton) as stack:
         stack.daemon.block(user)
-        with watching(stack.edge, user) as seen:
+        with asking(stack.edge.port, user) as seen:
             stack.daemon.process.kill()
             stack.daemon.start()
             stack.wait_synced()
@@ -130,7 +109,7 @@ def test_redis_killed(user):
     with running(stale_soon(), redis=True) as stack:
         stack.redis.publish(event("block", user))
         until_status(stack, user, 403)
-        with watching(stack.edge, user) as seen:
+        with asking(stack.edge.port, user) as seen:
             stack.redis.kill()
             wait_until(lambda: stack.daemon.get("/readyz").status == 503, "the loss to be noticed")
             assert stack.daemon.get("/healthz").status == 200
@@ -191,7 +170,7 @@ def test_stale_allow(user):
     with running(stale_soon(fail_policy=policy)) as stack:
         stack.daemon.block(user)
         bystander = new_user()
-        with watching(stack.edge, bystander) as seen:
+        with asking(stack.edge.port, bystander) as seen:
             stack.daemon.process.kill()
             wait_until(lambda: stack.edge.metric("portcullis_failed_open_stale"), "staleness to be counted")
             assert stack.edge.get("/", user).status == 403, "what is known stays enforced"
@@ -297,12 +276,13 @@ def seen_until_403(stack, user: str) -> set[int]:
     return seen
 
 
+@WASM_TRAPS
 @either_poller
 def test_polling_vm_trapped(singleton, user, summary):
     """The test-only module panics once, in the VM that applies a block of this reason."""
-    with running(stale_soon(), singleton=singleton, wasm=artifacts.trap_wasm()) as stack:
+    with running(stale_soon(), singleton=singleton, module=artifacts.trap_wasm()) as stack:
         stack.daemon.block(user)
-        with watching(stack.edge, user) as blocked, watching(stack.edge, new_user()) as bystander:
+        with asking(stack.edge.port, user) as blocked, asking(stack.edge.port, new_user()) as bystander:
             trapping = new_user()
             receipt = stack.daemon.block(trapping, reason="test-trap")
             assert TRAPPED in stack.edge.process.log.read_text(), "nothing has trapped"

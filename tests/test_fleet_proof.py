@@ -234,7 +234,7 @@ def short():
 
 
 def test_envoys_that_are_limited_each_for_itself_admit_so_many_times_too_much(short):
-    found = quick(contenders.EVERY[contenders.NATIVE], short)
+    found = quick(contenders.EVERY[contenders.LOCAL], short)
     assert found.verdict.entitled == pytest.approx(140, abs=2)
     assert found.verdict.admitted == found.reached == pytest.approx(NODES * 140, rel=0.05)
     assert found.verdict.overshoot.surely == pytest.approx((NODES - 1) * 140, rel=0.1)
@@ -253,7 +253,7 @@ def test_envoys_that_divide_by_their_number_admit_one_bucket(short):
 
 
 def test_what_no_limit_has_decided_spoils_a_run(short):
-    contender = contenders.EVERY[contenders.NATIVE]
+    contender = contenders.EVERY[contenders.LOCAL]
     with nodes.running(nodes.setup(contender, SMALL), NODES, short) as fleet:
         fleet.nodes[1].edge.process.kill()
         with pytest.raises(runs.Unfit, match="were not decided"):
@@ -263,7 +263,7 @@ def test_what_no_limit_has_decided_spoils_a_run(short):
 def test_a_node_that_comes_back_is_asked_again(short):
     """As the faults need it: the client goes on, and finds the node on its port again."""
     plan = patterns.Plan(patterns.UNIFORM, Case("roomy", Limit(10_000, 10_000), 200), 2, 4)
-    contender = contenders.EVERY[contenders.NATIVE]
+    contender = contenders.EVERY[contenders.LOCAL]
 
     async def play(fleet: nodes.Fleet) -> list[Entry]:
         async with Client(fleet.ports) as client:

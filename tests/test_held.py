@@ -12,6 +12,7 @@ from harness import plugin, signing
 from harness.events import new_user
 from harness.proc import wait_until
 from harness.stack import running
+from selection import BODIES_KEPT_BACK
 
 BODY = b'{"amount": 100}'
 # Longer than it takes to notice that bodies are not handed over.
@@ -100,6 +101,7 @@ def test_a_body_that_stops_halfway_is_waited_for():
         assert COMPLAINT not in stack.edge.process.log.read_text()
 
 
+@BODIES_KEPT_BACK
 def test_bodies_that_are_not_handed_over_are_noticed():
     with running(config(), concurrency=1, body_callbacks=False) as stack:
         before = stack.upstream.total()

@@ -1,6 +1,6 @@
 """Daemon and filter are compared all the time: a difference is repaired, counted, and told."""
 
-from harness import artifacts
+from harness import hosts
 from harness.events import new_user
 from harness.proc import wait_until
 from harness.stack import running
@@ -11,7 +11,7 @@ FASTER = {"poll": {"hold": "100ms", "scrub": 4000}}
 def test_what_a_node_has_lost_is_repaired_and_counted():
     """The test-only module empties all slabs, once, when it applies a block of this reason."""
     users = [new_user() for _ in range(200)]
-    with running(daemon_settings=FASTER, wasm=artifacts.trap_wasm()) as stack:
+    with running(daemon_settings=FASTER, module=hosts.chosen().trap()) as stack:
         for user in users:
             stack.daemon.block(user)
         stack.daemon.block(reason="test-forget", user=new_user())

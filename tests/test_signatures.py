@@ -18,6 +18,7 @@ import svix.webhooks
 
 from harness import artifacts, envoy, plugin, signing
 from harness.stack import running
+from selection import BODIES_KEPT_BACK
 
 BODY = b'{"amount": 100, "currency": "EUR"}'
 PROFILES = ["portcullis", "body", "standard-webhooks", "stripe", "github"]
@@ -165,8 +166,7 @@ def test_the_clock_may_differ_by_300_seconds(edge, shift, status):
 def test_skew_is_seen_per_key(edge):
     path = "/portcullis/skewed"
     send(edge, "POST", path, BODY, sign("portcullis", path, at=signing.now() - 200))
-    text = edge.admin("/stats/prometheus").body.decode()
-    assert "portcullis_signature_skew_ms_k1" in text
+    assert "portcullis_signature_skew_ms_k1_count" in {name.partition("{")[0] for name in edge.metrics()}
 
 
 # Framing ------------------------------------------------------------------------------------------
@@ -594,6 +594,7 @@ def test_k6(edge, tmp_path):
 # Envoy's part -------------------------------------------------------------------------------------
 
 
+@BODIES_KEPT_BACK
 def test_without_body_callbacks_nothing_gets_through():
     with running(config(), daemon=False, body_callbacks=False) as stack:
         path = "/portcullis/a"
@@ -606,6 +607,7 @@ def test_without_body_callbacks_nothing_gets_through():
         assert stack.edge.get("/", "somebody").status == 200
 
 
+@BODIES_KEPT_BACK
 def test_without_body_callbacks_other_bodies_change_nothing():
     with running(config(), daemon=False, body_callbacks=False, concurrency=1) as stack:
         assert send(stack.edge, "POST", "/elsewhere", BODY, {}).status == 200
@@ -614,6 +616,7 @@ def test_without_body_callbacks_other_bodies_change_nothing():
         assert answer.status == 503
 
 
+@BODIES_KEPT_BACK
 def test_without_body_callbacks_shadow_rejects_nothing():
     with running(config(), daemon=False, body_callbacks=False, concurrency=1) as stack:
         for _ in range(2):

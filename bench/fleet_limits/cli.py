@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import machine, peers, report
 from bench.fleet_limits import contenders, faults, latency, nodes, patterns, runs, table
 from bench.fleet_limits.limits import CASES, MANY, SMALL, Case
+from harness import hosts
 from harness.proc import kill_all
 
 NODES = 8
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.log:
         arguments.log.mkdir(parents=True, exist_ok=True)
     sections, missed = [], []
-    with tempfile.TemporaryDirectory(prefix="pc-fleet-") as name:
+    with tempfile.TemporaryDirectory(prefix="pc-fleet-") as name, hosts.chosen_as(arguments.host):
         directory = Path(name)
         try:
             for section, misses in _measure(arguments, directory):
@@ -164,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--long", action="store_true", help="the rate of ours over two minutes")
     parser.add_argument("--faults", action="store_true", help="instead: what holds while parts fail")
     parser.add_argument("--latency", action="store_true", help="instead: what a request waits for")
+    parser.add_argument("--host", choices=list(hosts.ALL), default=hosts.DEFAULT, help="of the gate")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to FILE")
     parser.add_argument("--log", type=Path, metavar="FOLDER", help="write every request to files there")
     return parser

@@ -10,7 +10,7 @@ from harness import envoy as envoys
 from harness.daemon import SECRET, Daemon
 
 FLEET, ALONE = "gate, fleet", "gate, each node alone"
-NATIVE, CLUSTER = "local_ratelimit", "local_ratelimit, local_cluster_rate_limit"
+LOCAL, CLUSTER = "local_ratelimit", "local_ratelimit, local_cluster_rate_limit"
 REMOTE = "envoyproxy/ratelimit with Redis"
 
 # By which it is measured how long word is under way: a bucket of its own, see `word`.
@@ -91,7 +91,7 @@ def _alone(site: Site, case: Case) -> Parts:
 # ---- Envoy's own -------------------------------------------------------------------------------
 
 
-def _native(site: Site, case: Case) -> Parts:
+def _local(site: Site, case: Case) -> Parts:
     return Parts([rows.local_ratelimit(case.limit.bucket(), 2 * patterns.USERS)], [_answering(site)])
 
 
@@ -128,7 +128,7 @@ EVERY = {
     for contender in (
         Contender(FLEET, _fleet, daemons=True, is_ours=True, has_word=True),
         Contender(ALONE, _alone, daemons=True),
-        Contender(NATIVE, _native),
+        Contender(LOCAL, _local),
         Contender(CLUSTER, _cluster),
         Contender(REMOTE, _remote, ratelimit=True),
     )

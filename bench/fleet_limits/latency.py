@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import peers, report
 from bench.fleet_limits import contenders, nodes
 from bench.fleet_limits import log as logs
-from bench.fleet_limits.contenders import ALONE, FLEET, NATIVE, REMOTE
+from bench.fleet_limits.contenders import ALONE, FLEET, LOCAL, REMOTE
 from bench.fleet_limits.limits import SMALL
 from bench.probe import Probe
 
@@ -45,7 +45,7 @@ class Waits:
 def kinds() -> tuple[list[str], str | None]:
     """What can be measured here, and why not all of it."""
     cause = peers.why_not()
-    return [FLEET, ALONE, NATIVE, *([] if cause else [REMOTE])], cause
+    return [FLEET, ALONE, LOCAL, *([] if cause else [REMOTE])], cause
 
 
 def measure(names: list[str], directory: Path, requests: int = REQUESTS) -> list[Waits]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from chaos import report
 from chaos.run import Run
+from harness import hosts
 from harness.proc import kill_all
 
 _LONG_S = 3600.0
@@ -23,15 +24,18 @@ def main() -> int:
     parser.add_argument(
         "--pause", type=float, help="instead: stop a daemon, and then Redis, for so many seconds each"
     )
+    parser.add_argument("--host", choices=list(hosts.ALL), default=hosts.DEFAULT, help="of the gate")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
     seconds = options.seconds or (_LONG_S if options.long else None)
     again = f"scripts/chaos --seed {seed}" + (f" --seconds {seconds:g}" if seconds else "")
     again += f" --pause {options.pause:g}" if options.pause else ""
+    again += f" --host {options.host}" if options.host != hosts.DEFAULT else ""
 
     directory = Path(tempfile.mkdtemp(prefix="pc-chaos-"))
-    print(f"chaos: seed {seed}", flush=True)
-    run = Run(directory, seed, lambda line: print(line, flush=True), options.pause)
+    print(f"chaos: seed {seed}, host {options.host}", flush=True)
+    with hosts.chosen_as(options.host):
+        run = Run(directory, seed, lambda line: print(line, flush=True), options.pause)
     try:
         outcome = asyncio.run(run.run(seconds))
     except BaseException:

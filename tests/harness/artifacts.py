@@ -19,6 +19,16 @@ def wasm() -> Path:
     return _artifact("PORTCULLIS_WASM", REPOSITORY / "target/portcullis.wasm")
 
 
+def native() -> Path:
+    """The dynamic module."""
+    return _artifact("PORTCULLIS_NATIVE", REPOSITORY / "target/libportcullis.so")
+
+
+def trap_native() -> Path:
+    """The same of the dynamic module; a request with the header `x-test-panic` panics besides."""
+    return _artifact("PORTCULLIS_TRAP_NATIVE", REPOSITORY / "target/libportcullis-trap.so")
+
+
 def trap_wasm() -> Path:
     """The test-only build: a change with the reason `test-trap` panics the VM that applies it."""
     return _artifact("PORTCULLIS_TRAP_WASM", REPOSITORY / "target/portcullis-trap.wasm")

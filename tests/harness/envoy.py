@@ -6,13 +6,15 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
-from harness import artifacts, ports
+from harness import artifacts, hosts, ports
 from harness.client import Connection, Response
 from harness.daemon import samples
+from harness.hosts import Host
 from harness.proc import Process, wait_until
 
-_TYPES = "type.googleapis.com/"
+_TYPES = hosts.TYPES
 _FILTERS = _TYPES + "envoy.extensions.filters.http."
 # Some ticks of the filter, with which its counts come.
 _SETTLED_S = 0.2
@@ -25,11 +27,12 @@ class Options:
     plugin: dict
     upstream_port: int
     poll_address: str | None = None  # as in the daemon's configuration
-    singleton: bool = True
+    singleton: bool = True  # polls, where workers would have to
     concurrency: int = 2
     body_callbacks: bool = True  # while headers are held, which signatures need
     struct: bool = False  # plugin configuration as a Struct, not as a JSON string
-    wasm: Path | None = None
+    module: Path | None = None  # another than the host's
+    host: Host = field(default_factory=hosts.chosen)  # of the gate
     filters_before: list[dict] = field(default_factory=list)  # HTTP filters such as jwt_authn
     port: int | None = None  # free ones, if none is given
     admin_port: int | None = None
@@ -39,33 +42,14 @@ class Options:
     upstream_http2: bool = False  # which gRPC needs
     upstream_trailers: bool = False  # whether the upstream gets trailers, also over HTTP/1.1
     drain_s: int = 1  # how long connections last that a change of their listener leaves
-    vm_id: str = "portcullis"  # what shares it shares memory
+    memory: str = "portcullis"  # gates that have the same share it
     trusted_hops: int = 0  # proxies before Envoy whose x-forwarded-for is believed
     second_gate: dict | None = None  # the plugin configuration of another gate after the first
     routes: list[dict] | None = None  # instead of one that sends everything upstream
+    hot_restart: bool = False  # whether a process may take over from the one before
+    aside: dict[int, Host] = field(default_factory=dict)  # ports of more listeners, on these hosts
     upgrades: list[str] = field(default_factory=list)  # such as CONNECT
     early_mutations: list[dict] = field(default_factory=list)  # of headers, before any filter
-
-
-def wasm_config(root_id: str, options: Options) -> dict:
-    """Envoy's PluginConfig. `vm_config` is the same everywhere: shared data depends on it."""
-    if options.struct:
-        configuration = {"@type": _TYPES + "google.protobuf.Struct", "value": options.plugin}
-    else:
-        value = json.dumps(options.plugin)
-        configuration = {"@type": _TYPES + "google.protobuf.StringValue", "value": value}
-    return {
-        "name": root_id,
-        "root_id": root_id,
-        "failure_policy": "FAIL_RELOAD",
-        "allow_on_headers_stop_iteration": options.body_callbacks,
-        "vm_config": {
-            "vm_id": options.vm_id,
-            "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": str(options.wasm or artifacts.wasm())}},
-        },
-        "configuration": configuration,
-    }
 
 
 def _address(address: str | int) -> dict:
@@ -97,16 +81,6 @@ def _upstream(options: Options) -> dict:
     return upstream
 
 
-def _gate(options: Options, name: str = "portcullis") -> dict:
-    return {
-        "name": name,
-        "typed_config": {
-            "@type": _FILTERS + "wasm.v3.Wasm",
-            "config": wasm_config("portcullis", options),
-        },
-    }
-
-
 def _listener(name: str, port: int, access_log: Path, filters: list[dict], options: Options) -> dict:
     normalize = options.normalize
     router = {"name": "router", "typed_config": {"@type": _FILTERS + "router.v3.Router"}}
@@ -115,7 +89,7 @@ def _listener(name: str, port: int, access_log: Path, filters: list[dict], optio
         "path": "%REQ(:path)%",
         "status": "%RESPONSE_CODE%",
         "details": "%RESPONSE_CODE_DETAILS%",
-        "shadow": "%FILTER_STATE(wasm.portcullis:PLAIN)%",
+        "shadow": options.host.shadow,
         "partner": "%REQ(x-portcullis-partner)%",
         "key": "%REQ(x-portcullis-key-id)%",
     }
@@ -162,17 +136,21 @@ def _listener(name: str, port: int, access_log: Path, filters: list[dict], optio
 
 
 def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) -> dict:
-    filters = [*options.filters_before, _gate(options)]
+    host, gate = options.host, hosts.gate_of(options)
+    filters = [*options.filters_before, host.http_filter(gate)]
     if options.second_gate is not None:
-        second = dataclasses.replace(options, plugin=options.second_gate)
-        filters.append(_gate(second, "portcullis-again"))
+        second = dataclasses.replace(gate, plugin=options.second_gate)
+        filters.append(host.http_filter(second, "portcullis-again"))
     listeners = [_listener("edge", port, access_log, filters, options)]
     if options.plain_port:
         before = options.filters_before
         plain = _listener("plain", options.plain_port, access_log, before, options)
         listeners.append(plain)
+    for other_port, other in options.aside.items():
+        chain = [*options.filters_before, other.http_filter(gate)]
+        listeners.append(_listener(f"aside-{other_port}", other_port, access_log, chain, options))
     config = {
-        "node": {"id": "edge-1", "cluster": "portcullis-tests"},
+        "node": {"id": hosts.NODE, "cluster": "portcullis-tests"},
         "admin": {"address": _address(admin_port)},
         "static_resources": {
             "listeners": listeners,
@@ -190,12 +168,7 @@ def bootstrap(port: int, admin_port: int, access_log: Path, options: Options) ->
     if options.poll_address:
         config["static_resources"]["clusters"].append(cluster("portcullis_invalidator", options.poll_address))
     if options.poll_address and options.singleton:
-        service = {
-            "@type": _TYPES + "envoy.extensions.wasm.v3.WasmService",
-            "singleton": True,
-            "config": wasm_config("portcullis_poller", options),
-        }
-        config["bootstrap_extensions"] = [{"name": "envoy.bootstrap.wasm", "typed_config": service}]
+        config["bootstrap_extensions"] = host.poller(gate)
     return config
 
 
@@ -216,23 +189,48 @@ class Envoy:
         config = bootstrap(self.port, self.admin_port, self.access_log, options)
         self.config.write_text(json.dumps(config, indent=1))
         self.process: Process | None = None
+        # What processes that take over from each other have in common, and how often that was.
+        self._base_id, self._epoch = self.port, 0
         if start:
             self.start()
 
     def start(self, wait: bool = True) -> None:
         argv = [str(artifacts.envoy()), "-c", str(self.config)]
         argv += ["--concurrency", str(self.options.concurrency)]
-        argv += ["-l", "warning", "--component-log-level", "wasm:info"]
-        argv += ["--disable-hot-restart", "--file-flush-interval-msec", "20"]
-        argv += ["--drain-time-s", str(self.options.drain_s)]
+        argv += ["-l", "warning", "--component-log-level", f"{self.options.host.logger}:info"]
+        argv += ["--file-flush-interval-msec", "20", "--drain-time-s", str(self.options.drain_s)]
+        if self.options.hot_restart:
+            argv += ["--base-id", str(self._base_id), "--restart-epoch", str(self._epoch)]
+            argv += ["--parent-shutdown-time-s", str(2 * self.options.drain_s)]
+        else:
+            argv += ["--disable-hot-restart"]
         self.process = Process("envoy", argv, self._directory)
         if wait:
             wait_until(self._ready, "Envoy to be live", timeout_s=30)
 
+    def take_over(self) -> Process:
+        """Starts another process that takes over from the one that runs, which is returned."""
+        before, self._epoch = self.process, self._epoch + 1
+        self.start(wait=False)
+        wait_until(
+            lambda: (
+                int(self.admin("/server_info").json()["command_line_options"]["restart_epoch"]) == self._epoch
+            ),
+            "the new process to take over",
+            timeout_s=30,
+        )
+        return before
+
+    def move(self, host: Host) -> None:
+        """To another host of the gate, from the next start on."""
+        self.options = dataclasses.replace(self.options, host=host)
+        config = bootstrap(self.port, self.admin_port, self.access_log, self.options)
+        self.config.write_text(json.dumps(config, indent=1))
+
     def change(self, **options) -> None:
         """Changes the listener while Envoy runs: the old one goes on with its connections until they
         are drained."""
-        changed = "listener_manager.listener_in_place_updated"
+        changed = "listener_manager.listener_(in_place_updated|added)"
         before = self._stat(changed)
         self.options = dataclasses.replace(self.options, **options)
         bootstrap(self.port, self.admin_port, self.access_log, self.options)
@@ -247,8 +245,9 @@ class Envoy:
         wait_until(lambda: self._stat(refused) > before, "Envoy to refuse the new listener")
 
     def _stat(self, name: str) -> int:
-        _, _, value = self.admin(f"/stats?filter=^{name}$").body.decode().partition(": ")
-        return int(value)
+        """The sum of the counters with such names."""
+        lines = self.admin(f"/stats?filter=^{quote(name)}$").body.decode().splitlines()
+        return sum(int(line.rpartition(": ")[2]) for line in lines)
 
     def _ready(self) -> bool:
         self.process.ensure_alive()
@@ -286,7 +285,7 @@ class Envoy:
         return {name: int(value) for name, _, value in pairs}
 
     def metrics(self) -> dict[str, float]:
-        return samples(self.admin("/stats/prometheus").body.decode())
+        return self.options.host.samples(samples(self.admin("/stats/prometheus").body.decode()))
 
     def metric(self, name: str) -> float:
         """The sum over all label sets of one counter; 0 while it has never been counted. What

@@ -6,6 +6,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from harness import hosts
 from load import machine, own, run, stop
 
 _SCRIPTS = ["limits", "signatures", "invalidation", "mixed"]
@@ -26,6 +27,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--slack", type=_positive, default=1, help="latencies' bounds times this")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write Markdown there")
     parser.add_argument("--redis", action="store_true", help="a Redis behind the invalidator")
+    parser.add_argument("--host", choices=list(hosts.ALL), default=hosts.DEFAULT, help="of a gate of our own")
     options = parser.parse_args()
     if options.report and not options.report.absolute().parent.is_dir():
         parser.error(f"argument --report: there is no folder {options.report.parent}")
@@ -46,8 +48,11 @@ def main() -> int:
         if os.environ.get("PORTCULLIS_URL"):
             if options.redis:
                 sys.exit("load: --redis is for a stack of our own, and PORTCULLIS_URL is set")
+            if options.host != hosts.DEFAULT:
+                sys.exit("load: --host is for a stack of our own, and PORTCULLIS_URL is set")
             target = {}
         else:
+            cleanup.enter_context(hosts.chosen_as(options.host))
             target = cleanup.enter_context(own.stack(options.redis))
         url = target.get("PORTCULLIS_URL") or os.environ["PORTCULLIS_URL"]
         print(f"load: {options.script} for {options.seconds:g} s against {url}", flush=True)
