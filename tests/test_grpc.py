@@ -133,24 +133,24 @@ def test_a_node_that_does_not_know_enough(stack, bets, summary):
     assert code is grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_stream_that_is_open_goes_on_and_a_new_one_is_denied(stack):
-    """As with every request that has gone on: docs/explanation/how-a-request-is-decided.md."""
-    user = new_user()
-    go_on, answers = threading.Semaphore(0), []
+def test_a_stream_that_is_open_ends_and_a_new_one_is_denied(stack, summary):
+    user, stop = new_user(), threading.Event()
 
     def requests():
-        for number in range(2):
-            go_on.acquire(timeout=TIMEOUT_S)
-            yield b"%d" % number
+        yield b"0"
+        stop.wait(TIMEOUT_S)
 
     stream = stack.channel.stream_stream(STREAM)
     call = stream(requests(), metadata=[("x-user-id", user)], timeout=TIMEOUT_S)
-    go_on.release()
-    answers.append(next(call))
-    stack.daemon.block(user)
-    go_on.release()
-    answers.append(next(call))
-    assert answers == [b"seen 0", b"seen 1"]
+    try:
+        assert next(call) == b"seen 0"
+        stack.daemon.block(user)
+        with pytest.raises(grpc.RpcError) as ended:
+            next(call)
+    finally:
+        stop.set()
+    summary(f"gRPC, a stream of a user who is blocked: {ended.value.code().name}, {ended.value.details()!r}")
+    assert ended.value.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
     with pytest.raises(grpc.RpcError) as denied:
         list(stream(iter([b"x"]), metadata=[("x-user-id", user)], timeout=TIMEOUT_S))
     assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
