@@ -10,8 +10,11 @@ from harness import artifacts, ports
 DEMO = artifacts.REPOSITORY / "scripts/demo"
 
 
+STORIES = {"embedded": [], "redis": ["--redis"], "native": ["--host", "native"]}
+
+
 @pytest.mark.timeout(900)  # it also builds, if nobody has yet
-@pytest.mark.parametrize("source", [[], ["--redis"]], ids=["embedded", "redis"])
+@pytest.mark.parametrize("source", STORIES.values(), ids=STORIES)
 def test_demo_plays_its_story_and_cleans_up(source):
     chosen = {f"PORTCULLIS_{name}_PORT": str(ports.free()) for name in ("EDGE", "ADMIN", "API")}
     played = subprocess.run(

@@ -45,7 +45,8 @@ def test_envoy_killed(singleton, user):
             stack.edge.process.kill()
             stack.edge.start()
             until_status(stack, user, 403)
-        assert seen[200] == 0 and seen[403] > 0, seen
+            wait_until(lambda: seen[403] > 0, "whoever asks all the while to be rejected")
+        assert seen[200] == 0, seen
         # The dead process counts as connected for a moment after its last poll, and then is not
         # waited for any more: only the living one has to acknowledge.
         stack.wait_synced()

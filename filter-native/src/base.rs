@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use edge::{Call, Follower, SetUpError};
+use edge::{Call, Follower};
 use gate::config::{Config as Plugin, IdSource};
 
 use crate::abi::{self, Config};
@@ -37,7 +37,6 @@ impl Base {
         let site = set_up(json, home, &outlet)?;
         outlet.define_panics(site.plugin.config().stat_prefix.as_str());
         let base = Arc::new(Self { outlet, site });
-        base.follow().map_err(|error| error.to_string())?;
         bases().push(Arc::clone(&base));
         if !abi::is_validation() {
             clockwork::begin(config);
@@ -56,11 +55,6 @@ impl Base {
         abandoned.for_each(|home| *home.follower.lock() = None);
     }
 
-    /// The newest.
-    pub(crate) fn newest() -> Option<Arc<Self>> {
-        bases().last().cloned()
-    }
-
     /// All of them, oldest first.
     pub(crate) fn all() -> Vec<Arc<Self>> {
         bases().clone()
@@ -73,16 +67,6 @@ impl Base {
         bases().iter().rev().filter(is_at_home).find(names_one).cloned()
     }
 
-    fn follow(&self) -> Result<(), SetUpError> {
-        let Some(place) = self.site.main() else { return Ok(()) };
-        let proxy = self.site.proxy(place, &self.outlet);
-        let mut follower = self.site.home.follower.lock();
-        if follower.is_none() {
-            *follower = Follower::new(&self.site.plugin, proxy)?;
-        }
-        Ok(())
-    }
-
     /// Lets the newest configuration of a home follow the invalidator. Main thread.
     pub(crate) fn lead(home: &'static Home, lead: impl FnOnce(&mut Follower, Call<'_, Proxy<'_>>)) {
         let Some(base) = Self::leading(home) else { return };
@@ -90,7 +74,11 @@ impl Base {
         let proxy = base.site.proxy(place, &base.outlet);
         let own = place.own.lock();
         let call = Call { plugin: &base.site.plugin, worker: &own.worker, host: proxy };
-        if let Some(follower) = &mut *home.follower.lock() {
+        let mut follower = home.follower.lock();
+        if follower.is_none() {
+            *follower = Follower::new(call.plugin, proxy).unwrap_or_default();
+        }
+        if let Some(follower) = &mut *follower {
             lead(follower, call);
         }
     }

@@ -18,7 +18,6 @@ use edge::host::Level;
 
 use crate::abi::{self, Config, Filter, Line, Newer, Text};
 use crate::base::Base;
-use crate::clockwork;
 use crate::host;
 use crate::rounds;
 use crate::route::Route;
@@ -161,8 +160,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
     _event: u64,
 ) {
     if shielded("a tick", rounds::tick).is_none() {
-        clockwork::go_on();
-        count_panic();
+        begin_anew();
     }
 }
 
@@ -196,15 +194,13 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_don
         rounds::deliver(number, status.filter(|_| result == ANSWERED), body.concat());
     });
     if done.is_none() {
-        count_panic();
+        begin_anew();
     }
 }
 
-/// A panic that no request has met.
-fn count_panic() {
-    shielded("counting a panic", || {
-        Base::newest().into_iter().for_each(|base| base.outlet.count_panic(None));
-    });
+/// After a panic that no request has met.
+fn begin_anew() {
+    shielded("beginning anew", rounds::begin_anew);
 }
 
 /// # Safety

@@ -29,6 +29,8 @@ pub(crate) fn tick() {
 pub(crate) fn deliver(number: u32, status: Option<u32>, body: Vec<u8>) {
     let bytes = body.len();
     sent::with_answer(status, body, || {
+        #[cfg(test)]
+        testing::panic_if_asked();
         for home in Home::all() {
             Base::lead(home, |follower, call| follower.on_http_answer(call, number, bytes));
         }
@@ -45,6 +47,20 @@ pub(crate) fn deliver(number: u32, status: Option<u32>, body: Vec<u8>) {
     });
 }
 
+/// Begins anew after a panic on the main thread: polls that were on their way are forgotten, and sent again.
+pub(crate) fn begin_anew() {
+    for home in Home::all() {
+        *home.follower.lock() = None;
+    }
+    let bases = Base::all();
+    bases.iter().for_each(|base| base.site.renew(&base.outlet));
+    if let Some(newest) = bases.last() {
+        newest.outlet.count_panic(None);
+        Route::all().iter().for_each(|route| route.site.renew(&newest.outlet));
+    }
+    clockwork::go_on();
+}
+
 #[cfg(test)]
 pub(crate) mod testing {
     use std::cell::Cell;
@@ -53,7 +69,7 @@ pub(crate) mod testing {
         static PANICS: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// The next tick on this thread panics.
+    /// The next tick or answer on this thread panics.
     pub(crate) fn panic_at_next() {
         PANICS.set(true);
     }

@@ -93,6 +93,13 @@ impl Site {
         }
     }
 
+    /// Begins anew in all places, after a panic that may have left something half done in any.
+    pub(crate) fn renew(&self, outlet: &Outlet) {
+        for place in &self.places {
+            place.renew(&self.plugin, self.proxy(place, outlet));
+        }
+    }
+
     pub(crate) fn proxy<'a>(&self, place: &'a Place, outlet: &'a Outlet) -> Proxy<'a> {
         Proxy { filter: None, outlet, home: self.home, timing: &place.timing }
     }
@@ -102,17 +109,29 @@ impl Place {
     fn new(plugin: &Plugin, home: &'static Home, outlet: &Outlet) -> Result<Self, SetUpError> {
         let timing = Timing::default();
         let proxy = Proxy { filter: None, outlet, home, timing: &timing };
+        let own = Own::new(plugin, proxy)?;
+        timing.set(Duration::from_millis(50), proxy.monotonic());
+        Ok(Self { timing, own: Guarded::new(own) })
+    }
+
+    /// Begins anew after a panic that may have left something half done.
+    pub(crate) fn renew(&self, plugin: &Plugin, proxy: Proxy<'_>) {
+        let mut own = self.own.lock();
+        match Own::new(plugin, proxy) {
+            Ok(new) => *own = new,
+            // Without random bytes it reports no more, until there are some.
+            Err(_) => own.worker = Worker::start(plugin, proxy),
+        }
+    }
+}
+
+impl Own {
+    fn new(plugin: &Plugin, proxy: Proxy<'_>) -> Result<Self, SetUpError> {
         let worker = Worker::start(plugin, proxy);
         let mut reporter = None;
         if plugin.config().has_fleet_limits() {
             reporter = Follower::new(plugin, proxy)?.map(Follower::without_polls);
         }
-        timing.set(Duration::from_millis(50), proxy.monotonic());
-        Ok(Self { timing, own: Guarded::new(Own { worker, reporter }) })
-    }
-
-    /// Begins anew after a panic that may have left something half done.
-    pub(crate) fn renew(&self, plugin: &Plugin, proxy: Proxy<'_>) {
-        self.own.lock().worker = Worker::start(plugin, proxy);
+        Ok(Self { worker, reporter })
     }
 }

@@ -168,15 +168,24 @@ class Native(Host):
     def http_filter(self, gate: Gate, name: str = "portcullis") -> dict:
         settings = {
             "@type": _FILTERS + "dynamic_modules.v3.DynamicModuleFilter",
-            "dynamic_module_config": {
-                "module": {"local": {"filename": str(gate.module or self.module())}},
-                # Its memory is the process's: it has to outlive the listener.
-                "do_not_close": True,
-            },
+            "dynamic_module_config": self._module_config(gate),
             "filter_name": gate.memory,
             "filter_config": self._named(gate).configuration(),
         }
         return {"name": name, "typed_config": settings}
+
+    def for_route(self, gate: Gate) -> dict:
+        """An entry of `typed_per_filter_config`: another plugin configuration on one route."""
+        return {
+            "@type": _FILTERS + "dynamic_modules.v3.DynamicModuleFilterPerRoute",
+            "dynamic_module_config": self._module_config(gate),
+            "per_route_config_name": gate.memory,
+            "filter_config": self._named(gate).configuration(),
+        }
+
+    def _module_config(self, gate: Gate) -> dict:
+        # Its memory is the process's: it has to outlive the listener.
+        return {"module": {"local": {"filename": str(gate.module or self.module())}}, "do_not_close": True}
 
     @staticmethod
     def _named(gate: Gate) -> Gate:

@@ -60,7 +60,12 @@ fn a_signed_body_is_verified_in_place() {
         let stream = gate.open(&mut request);
         assert_eq!(request_headers(request.pointer(), stream, false), 1, "held");
         let action = hand_over(&mut request, stream, pieces(body, &[3, 4]));
-        assert_eq!(request.answer().map_or(200, |(status, _)| status), expected, "{:?}", request.answer());
+        assert_eq!(
+            request.answer().map_or(200, |(status, _)| status),
+            expected,
+            "{:?}",
+            request.answer()
+        );
         assert_eq!(action == 0, expected == 200);
         filter_destroy(stream);
     }

@@ -58,7 +58,7 @@ fn a_poll_that_fails_is_sent_again_and_answers_of_others_are_not_taken_for_it() 
         envoy(|envoy| envoy.log.iter().filter(|line| line.contains("cannot be reached")).count()),
         1
     );
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while polls() < 2 {
         assert!(begun.elapsed().as_secs() < 10);
         config_scheduled();
@@ -81,7 +81,7 @@ fn the_newest_configuration_follows_and_memory_outlives_each() {
     // The poll that the old one has sent is lost with it; the new one sends another.
     let before = polls();
     drop(old);
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while polls() == before {
         assert!(begun.elapsed().as_secs() < 10);
         config_scheduled();
@@ -144,6 +144,25 @@ fn a_tick_that_panics_does_not_end_ticks() {
     config_scheduled();
     assert_eq!(polls(), 1);
     gate.ask(&mut Exchange::get("/", "bob"));
+    assert_eq!(counted("portcullis.panics"), 1);
+}
+
+#[test]
+fn an_answer_that_panics_is_asked_for_again() {
+    let _turn = turn();
+    let gate = Gate::new("following-again", &configuration());
+    config_scheduled();
+    crate::rounds::testing::panic_at_next();
+    gate.answer(&blocking("alice", "fraud"));
+    assert_eq!(gate.ask(&mut Exchange::get("/", "alice")), 200, "it was lost");
+    // Whoever polls from now on waits until the lease is over.
+    let begun = Instant::now();
+    while polls() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        config_scheduled();
+    }
+    gate.answer(&blocking("alice", "fraud"));
+    assert_eq!(gate.ask(&mut Exchange::get("/", "alice")), 403);
     assert_eq!(counted("portcullis.panics"), 1);
 }
 
