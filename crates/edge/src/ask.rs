@@ -114,7 +114,10 @@ impl<H: Host> Call<'_, H> {
         }
     }
 
-    pub(crate) fn with_context<T>(self, decide: impl FnOnce(&mut Context<'_, H::Memory, H>) -> T) -> T {
+    pub(crate) fn with_context<T>(
+        self,
+        decide: impl FnOnce(&mut Context<'_, H::Memory, H>) -> T,
+    ) -> T {
         self.with_decides(|worker| {
             let shared = &mut self.host.memory();
             decide(&mut Context { shared, clock: &self.host, worker })

@@ -168,7 +168,9 @@ impl Gate {
         }
         let mut looks = self.look(plans, groups, context);
         if self.config.open_streams.ends(groups) {
-            decision.watched = Watched::of(&looks, groups);
+            let with_status = looks.iter().filter(|look| look.plan.has_status);
+            decision.watched =
+                Watched::new(with_status.map(|look| look.plan.hash).collect(), groups);
         }
         let Some(integration) = integration else {
             return self.take_all(looks, groups, context, decision).map(|()| None);

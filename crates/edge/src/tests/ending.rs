@@ -165,8 +165,7 @@ fn one_subject_with_many_streams_does_not_stop_a_worker() {
     let streams: Vec<_> = (1..=many).map(|id| open(&vm, id, "/")).collect();
     vm.tick_after(50);
     block_alice(&mut vm, &[]);
-    let ended =
-        || (1..=many).filter(|id| proxy.stream(*id).answer().is_some()).count();
+    let ended = || (1..=many).filter(|id| proxy.stream(*id).answer().is_some()).count();
     vm.tick_after(50);
     assert_eq!(ended(), LOOKS_PER_TICK_MAX);
     vm.tick_after(50);

@@ -1,4 +1,4 @@
-//! A request that was held for its body, once more: what became known of its subjects meanwhile.
+//! A request that was held for its body, or that is open, once more: what became known of its subjects meanwhile.
 //!
 //! A body takes as long as its sender likes. What was acknowledged as enforced while it came must hold
 //! for the request, since nothing of it has reached the upstream yet.
@@ -7,9 +7,10 @@ use model::hash::SubjectHash;
 use model::memory::SharedMemory;
 use model::time::Clock;
 
-use super::decision::{Decision, Denial, Note};
+use super::decision::{Decision, Denial, Note, Verdict, Why};
 use super::evaluate::{Evaluation, Known, status, zero_denial};
 use super::take::Look;
+use super::watched::Watched;
 use super::{Context, Freshness, Gate};
 use crate::config::{Groups, LIMITS_MAX};
 use crate::slab;
@@ -81,6 +82,34 @@ impl Gate {
             }
         }
         found.denial.map_or(Ok(()), Err)
+    }
+
+    /// Whether an open request has to end by now: then the verdict denies it. What only counts is in the notes.
+    pub fn look_again(
+        &self,
+        watched: &Watched,
+        context: &mut Context<'_, impl SharedMemory, impl Clock>,
+    ) -> Decision {
+        let mut found = Evaluation::default();
+        for hash in watched.subjects() {
+            let (slab, _) = context.shared.read(self.slab(*hash));
+            let entry = slab::find(slab.as_deref(), *hash).map_err(|_| ());
+            // What cannot be read says nothing of this request.
+            let Ok(Some(state)) = entry.and_then(status) else { continue };
+            let wall = context.clock.wall();
+            let known = Known { hash: *hash, state: &state, groups: watched.groups(), wall };
+            self.check_status(known, &mut found);
+        }
+        let Evaluation { denial, notes, .. } = found;
+        let mut decision = Decision { notes, ..Decision::default() };
+        match denial {
+            Some(denial) if self.config.open_streams.shadow => {
+                decision.notes.push(Note { denial, why: Why::Shadow });
+            }
+            Some(denial) => decision.verdict = Verdict::Deny(denial),
+            None => {}
+        }
+        decision
     }
 
     /// Zeros that have emptied a bucket whose token the request has.
