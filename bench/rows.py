@@ -128,6 +128,8 @@ def plugin(**changes) -> dict:
             "contention": "deny",
         },
         "storage": {"slab_bytes_max": 4096},
+        # What it costs to know of them has a row of its own.
+        "blocks": {"open_streams": "keep"},
         **changes,
     }
 
@@ -163,6 +165,7 @@ def ours(daemon: Daemon) -> list[Row]:
     pairs = [
         both("gate: block check and bucket", daemon, uniform()),
         both("gate, RateLimit headers", daemon, uniform(), config=headers),
+        both("gate, ends open streams", daemon, uniform(), config=plugin(blocks={"open_streams": "end"})),
         both("gate, fleet limit", daemon, uniform(), config=fleet, beside=[daemon.process]),
         both("gate, three limits", daemon, uniform(), config=three),
         both("gate, blocked users", daemon, uniform(prefix="b"), rejected=True),
