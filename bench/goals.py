@@ -15,7 +15,8 @@ SIGNED = "gate, signed, 1 KiB body"
 UPSTREAM, REMOTE = "gate, upstream", "envoyproxy/ratelimit with Redis"
 NO_UPSTREAM_FILTER = "no filter, upstream"
 FLEET = "gate, fleet limit"
-ON_NATIVE = {row: named(row, NATIVE) for row in (GATE, BLOCKED, SIGNED)}
+ENDS = "gate, ends open streams"
+ON_NATIVE = {row: named(row, NATIVE) for row in (GATE, BLOCKED, SIGNED, ENDS)}
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,16 @@ def _whole(ours: str, theirs: str) -> Callable[[dict[str, Result]], float]:
         return statistics.median(one.cpu_us / other.cpu_us for one, other in pairs)
 
     return ratio
+
+
+def _more(one: str, other: str) -> Callable[[dict[str, Result]], float]:
+    """CPU of a request, in microseconds."""
+
+    def difference(results: dict[str, Result]) -> float:
+        pairs = zip(results[one].samples, results[other].samples, strict=True)
+        return statistics.median(one.cpu_us - other.cpu_us for one, other in pairs)
+
+    return difference
 
 
 def _throughput(results: dict[str, Result]) -> float:
@@ -101,6 +112,20 @@ GOALS = [
         (FLEET, GATE),
         _whole(FLEET, GATE),
         1.1,
+    ),
+    Goal(
+        "open streams",
+        "CPU of knowing what is open, us",
+        (ENDS, GATE),
+        _more(ENDS, GATE),
+        0.3,
+    ),
+    Goal(
+        "native, open streams",
+        "native: CPU of knowing what is open, us",
+        (ON_NATIVE[ENDS], ON_NATIVE[GATE]),
+        _more(ON_NATIVE[ENDS], ON_NATIVE[GATE]),
+        0.3,
     ),
     Goal(
         "throughput",
