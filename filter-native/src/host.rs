@@ -17,6 +17,7 @@ use crate::memory::Memory;
 use crate::node;
 use crate::outlet::Outlet;
 use crate::sent;
+use crate::spare;
 
 /// Where the access log finds what would have been decided: `%FILTER_STATE(portcullis:PLAIN)%`.
 const LOG_LINE: &str = "portcullis";
@@ -116,7 +117,7 @@ impl Clock for Proxy<'_> {
 
 impl Proxy<'_> {
     fn headers(&self, kind: HeaderKind) -> Headers {
-        self.filter.map(|filter| filter.headers(kind)).unwrap_or_default()
+        self.filter.map(|filter| filter.headers(kind, spare::vector())).unwrap_or_default()
     }
 }
 
@@ -226,6 +227,10 @@ impl Host for Proxy<'_> {
         #[cfg(feature = "trap")]
         crate::trap::on_request(&headers);
         headers
+    }
+
+    fn give_back(&self, headers: Headers) {
+        spare::keep_vector(headers.into_map());
     }
 
     fn set_request_header(&self, name: &str, value: &str) {

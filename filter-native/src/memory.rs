@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::memory::{Mark, MemoryKey, Mismatch, SharedMemory};
 
+use crate::spare;
+
 /// So many that workers hardly ever meet at one. A power of two.
 const SHARDS: usize = 256;
 
@@ -60,11 +62,19 @@ impl Memory {
 
 impl SharedMemory for &Memory {
     fn read(&mut self, key: MemoryKey) -> (Option<Vec<u8>>, Mark) {
+        let mut value = spare::vector();
         let Some(shard) = self.shard(key) else { return (None, Mark::Absent) };
         match shard.get(&key) {
-            Some(cell) => (Some(cell.value.to_vec()), Mark::Present(cell.version)),
+            Some(cell) => {
+                value.extend_from_slice(&cell.value);
+                (Some(value), Mark::Present(cell.version))
+            }
             None => (None, Mark::Absent),
         }
+    }
+
+    fn give_back(&mut self, value: Vec<u8>) {
+        spare::keep_vector(value);
     }
 
     fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch> {

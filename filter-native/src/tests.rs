@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "it calls as Envoy does")]
 
+mod allocations;
 mod bodies;
 mod following;
 mod routes;

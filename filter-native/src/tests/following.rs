@@ -5,7 +5,7 @@ use model::push::batch::Kind;
 use super::*;
 
 /// All that an invalidator says which has blocked this user for this reason.
-fn blocking(id: &str, reason: &str) -> Vec<u8> {
+pub(super) fn blocking(id: &str, reason: &str) -> Vec<u8> {
     let register = event(&format!("evt-{reason}"), 0, Effect::Block(block(reason)));
     Batch {
         protocol: PROTOCOL,
