@@ -1,7 +1,7 @@
 //! Requests that are held for their bodies, in whichever pieces Envoy has them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use signing::Profile;
