@@ -10,7 +10,7 @@ use gate::response::Response;
 use model::time::{Clock, MonotonicNanos, UnixMicros};
 use signing::headers::Headers;
 
-use crate::abi::{self, Filter, HeaderKind};
+use crate::abi::{self, Filter, HeaderKind, Newer};
 use crate::clockwork::{self, Timing};
 use crate::home::Home;
 use crate::memory::Memory;
@@ -171,9 +171,10 @@ impl Host for Proxy<'_> {
         self.outlet.metrics.about(family, what)
     }
 
-    /// Those without a label.
+    /// Those without a label; also the others, where Envoy takes counts from streams alone.
     fn counts_at_once(&self, counter: Metric) -> bool {
         self.outlet.metrics.id(counter).is_some()
+            || (self.filter.is_some() && !Newer::get().counts_without_stream())
     }
 
     /// Envoy does not tell. Only the counter of memories is asked for, and those are counted here.
