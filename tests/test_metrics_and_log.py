@@ -49,7 +49,6 @@ def test_denials_are_counted_by_limit(stack, user):
     assert change(stack, "portcullis_limit_one_per_user_denied", requests) == 2
 
 
-@COUNTS_WITHOUT_REQUESTS
 def test_denials_are_counted_by_reason(stack, user):
     stack.daemon.block(user, reason="cooling_off")
 
