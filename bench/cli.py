@@ -98,7 +98,7 @@ def _verdict(arguments: argparse.Namespace, results: dict[str, rounds.Result]) -
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the main rows only; under 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="the main rows only; about 3 minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     parser.add_argument("--check", action="store_true", help="fail if the gate has become slower")
     parser.add_argument("--accept", action="store_true", help="make this run the baseline of --check")

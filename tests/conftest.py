@@ -10,7 +10,7 @@ import os
 import pytest
 
 import selection
-from harness import events, hosts
+from harness import artifacts, events, hosts
 from harness.proc import Process
 from harness.stack import Stack, running
 
@@ -82,6 +82,7 @@ def pytest_terminal_summary(terminalreporter, config):
 def pytest_collection_modifyitems(config, items):
     _keep_core(config, items)
     _skip_of_other_hosts(items)
+    _skip_of_newer_envoys(items)
     if os.environ.get("PORTCULLIS_LONG") != "1":
         skip = pytest.mark.skip(reason="takes minutes; PORTCULLIS_LONG=1 runs it")
         for item in items:
@@ -105,6 +106,18 @@ def _skip_of_other_hosts(items):
             if item.callspec.params["host"] != only:
                 reason = marker.kwargs["reason"]
                 item.add_marker(pytest.mark.skip(reason=f"of the host {only} alone: {reason}"))
+
+
+def _skip_of_newer_envoys(items):
+    """What a host can do only in a newer Envoy than the one under test, said with its reason."""
+    for item in items:
+        for marker in item.iter_markers("needs_envoy"):
+            host, since = marker.args
+            if item.callspec.params["host"] == host and artifacts.envoy_version() < since:
+                words = ".".join(map(str, since))
+                item.add_marker(
+                    pytest.mark.skip(reason=f"on {host} from Envoy {words} on: {marker.kwargs['reason']}")
+                )
 
 
 def pytest_runtest_setup():

@@ -13,7 +13,7 @@ from harness.events import event, new_user
 from harness.proc import wait_until
 from harness.stack import running
 from harness.store import forget_everything
-from selection import WASM_TRAPS, WORKER_POLLS
+from selection import COUNTS_WITHOUT_REQUESTS, WASM_TRAPS, WORKER_POLLS
 
 TRAPPED = "proxy_on_http_call_response failed"
 
@@ -222,6 +222,7 @@ def test_event_that_is_not_acknowledged_in_time(user):
         until_status(stack, user, 403)
 
 
+@COUNTS_WITHOUT_REQUESTS
 def test_filter_with_the_wrong_secret_never_syncs(user):
     invalidator = {**plugin.INVALIDATOR, "secret": "another-secret-of-decent-length"}
     with running(plugin.standard(invalidator=invalidator), wait=False) as stack:

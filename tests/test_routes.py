@@ -10,9 +10,10 @@ from harness.events import new_user
 from harness.hosts import NATIVE, TYPES, Gate
 from harness.stack import running
 
-pytestmark = pytest.mark.one_host(
-    "native", reason="Envoy has no configuration of wasm plugins for single routes"
-)
+pytestmark = [
+    pytest.mark.one_host("native", reason="Envoy has no configuration of wasm plugins for single routes"),
+    pytest.mark.needs_envoy("native", (1, 39), reason="in an older one routes name a module, and no file"),
+]
 STRICT = {
     **plugin.PER_USER,
     "name": "strict",

@@ -1,6 +1,7 @@
 //! When ticks come: one thread sleeps until the next is due, and then asks Envoy for a call on its main thread, where all
 //! the work is done (`rounds`). Envoy has no timer for filters.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -31,11 +32,12 @@ static CLOCKWORK: Mutex<Clockwork> =
 static CHANGED: Condvar = Condvar::new();
 
 /// Streams that wait for their bodies, and until when.
-static HELD: Mutex<Held> = Mutex::new(Held { next: 0, wakes: Vec::new() });
+static HELD: Mutex<Held> = Mutex::new(Held { next: 0, wakes: BTreeMap::new() });
 
 struct Held {
     next: u64,
-    wakes: Vec<(u64, u64, Wake)>,
+    /// By their numbers: when it is time, and by what to ask.
+    wakes: BTreeMap<u64, (u64, Wake)>,
 }
 
 fn clockwork() -> MutexGuard<'static, Clockwork> {
@@ -167,21 +169,17 @@ pub(crate) fn call_about(wake: Wake, after: Duration) -> u64 {
     let mut held = held();
     let number = held.next;
     held.next = number.wrapping_add(1);
-    held.wakes.push((number, at, wake));
+    held.wakes.insert(number, (at, wake));
     number
 }
 
 /// Does not call about a stream any more.
 pub(crate) fn forget(number: u64) {
-    let mut held = held();
-    if let Some(place) = held.wakes.iter().position(|(known, ..)| *known == number) {
-        held.wakes.swap_remove(place);
-    }
+    held().wakes.remove(&number);
 }
 
 fn wake_held(now: u64) {
-    let mut held = held();
-    held.wakes.retain(|(_, at, wake)| {
+    held().wakes.retain(|_, (at, wake)| {
         let is_due = *at <= now;
         if is_due {
             wake.commit();

@@ -3,6 +3,9 @@
 
 #![allow(unsafe_code, reason = "it is called by pointers, as Envoy is")]
 
+mod bodies;
+mod metrics;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -160,71 +163,6 @@ extern "C" fn envoy_dynamic_module_callback_is_validation_mode() -> bool {
     true
 }
 
-fn define(name: Text, labels: usize, id: *mut usize) -> u32 {
-    envoy(|envoy| {
-        if envoy.is_frozen {
-            return 3;
-        }
-        envoy.metrics.push((text(name), labels > 0));
-        unsafe { *id = envoy.metrics.len() - 1 };
-        0
-    })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_callback_http_filter_config_define_counter(
-    _: *mut c_void,
-    name: Text,
-    _: *const Text,
-    labels: usize,
-    id: *mut usize,
-) -> u32 {
-    define(name, labels, id)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_callback_http_filter_config_define_histogram(
-    _: *mut c_void,
-    name: Text,
-    _: *const Text,
-    labels: usize,
-    id: *mut usize,
-) -> u32 {
-    define(name, labels, id)
-}
-
-fn count(id: usize, labels: *const Text, labels_count: usize, by: u64) -> u32 {
-    let label = texts(labels, labels_count).first().map(|label| format!(":{}", text(*label)));
-    envoy(|envoy| {
-        let (name, has_label) = &envoy.metrics[id];
-        assert_eq!(*has_label, label.is_some(), "{name}");
-        *envoy.counted.entry(format!("{name}{}", label.unwrap_or_default())).or_default() += by;
-    });
-    0
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_callback_http_filter_increment_counter(
-    _: *mut c_void,
-    id: usize,
-    labels: *const Text,
-    labels_count: usize,
-    by: u64,
-) -> u32 {
-    count(id, labels, labels_count, by)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_callback_http_filter_record_histogram_value(
-    _: *mut c_void,
-    id: usize,
-    labels: *const Text,
-    labels_count: usize,
-    _: u64,
-) -> u32 {
-    count(id, labels, labels_count, 1)
-}
-
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_callback_http_filter_config_scheduler_new(
     _: *mut c_void,
@@ -337,46 +275,6 @@ extern "C" fn envoy_dynamic_module_callback_http_send_response(
     if let Some(then) = stream.on_answer.take() {
         then();
     }
-}
-
-fn chunks(filter: *mut c_void, kind: u32) -> &'static [Vec<u8>] {
-    let stream: &'static Exchange = stream(filter);
-    if kind == 0 { &stream.received } else { &stream.buffered }
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_callback_http_get_body_size(
-    filter: *mut c_void,
-    kind: u32,
-) -> usize {
-    chunks(filter, kind).iter().map(Vec::len).sum()
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_callback_http_get_body_chunks_size(
-    filter: *mut c_void,
-    kind: u32,
-) -> usize {
-    chunks(filter, kind).len()
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_callback_http_get_body_chunks(
-    filter: *mut c_void,
-    kind: u32,
-    room: *mut Text,
-) -> bool {
-    for (place, chunk) in chunks(filter, kind).iter().enumerate() {
-        unsafe { room.add(place).write(of(chunk)) };
-    }
-    true
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_callback_http_received_buffered_request_body(
-    filter: *mut c_void,
-) -> bool {
-    stream(filter).is_same
 }
 
 #[unsafe(no_mangle)]

@@ -23,7 +23,7 @@ use crate::rounds;
 use crate::route::Route;
 use crate::sent;
 use crate::shield::shielded;
-use crate::stream::{Outcome, Stream};
+use crate::stream::{self, Outcome, Room, Stream};
 
 /// What Envoy's hooks about headers, bodies and trailers may answer; the same number in each of them.
 const CONTINUE: u32 = 0;
@@ -226,7 +226,8 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
     let (Some(base), Some(filter)) = (unsafe { base.as_ref() }, NonNull::new(filter)) else {
         return ptr::null_mut();
     };
-    let stream = shielded("a stream", || Box::new(Stream::new(base, Filter(filter))));
+    let stream =
+        shielded("a stream", || Box::write(stream::room(), Stream::new(base, Filter(filter))));
     stream.map_or(ptr::null_mut(), Box::into_raw)
 }
 
@@ -237,9 +238,13 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_http_filter_destroy(stream: *mut Stream) {
     if !stream.is_null() {
-        // SAFETY: the caller's promise.
-        let stream = unsafe { Box::from_raw(stream) };
-        shielded("the end of a stream", move || drop(stream));
+        // SAFETY: the caller's promise. What is left is room for another.
+        let mut room: Room = unsafe { Box::from_raw(stream.cast()) };
+        shielded("the end of a stream", || {
+            // SAFETY: as above; it is dropped once.
+            unsafe { room.assume_init_drop() };
+            stream::keep_room(room);
+        });
     }
 }
 

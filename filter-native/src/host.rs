@@ -10,13 +10,14 @@ use gate::response::Response;
 use model::time::{Clock, MonotonicNanos, UnixMicros};
 use signing::headers::Headers;
 
-use crate::abi::{self, Filter, HeaderKind, Wake};
+use crate::abi::{self, Filter, HeaderKind, Newer, Wake};
 use crate::clockwork::{self, Timing};
 use crate::home::Home;
 use crate::memory::Memory;
 use crate::node;
 use crate::outlet::Outlet;
 use crate::sent;
+use crate::spare;
 
 /// Where the access log finds what would have been decided: `%FILTER_STATE(portcullis:PLAIN)%`.
 const LOG_LINE: &str = "portcullis";
@@ -116,7 +117,7 @@ impl Clock for Proxy<'_> {
 
 impl Proxy<'_> {
     fn headers(&self, kind: HeaderKind) -> Headers {
-        self.filter.map(|filter| filter.headers(kind)).unwrap_or_default()
+        self.filter.map(|filter| filter.headers(kind, spare::vector())).unwrap_or_default()
     }
 }
 
@@ -171,9 +172,10 @@ impl Host for Proxy<'_> {
         self.outlet.metrics.about(family, what)
     }
 
-    /// Those without a label.
+    /// Those without a label; also the others, where Envoy takes counts from streams alone.
     fn counts_at_once(&self, counter: Metric) -> bool {
         self.outlet.metrics.id(counter).is_some()
+            || (self.filter.is_some() && !Newer::get().counts_without_stream())
     }
 
     /// Envoy does not tell. Only the counter of memories is asked for, and those are counted here.
@@ -227,6 +229,10 @@ impl Host for Proxy<'_> {
         #[cfg(feature = "trap")]
         crate::trap::on_request(&headers);
         headers
+    }
+
+    fn give_back(&self, headers: Headers) {
+        spare::keep_vector(headers.into_map());
     }
 
     fn set_request_header(&self, name: &str, value: &str) {

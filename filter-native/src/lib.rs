@@ -35,6 +35,7 @@ mod route;
 mod sent;
 mod shield;
 mod site;
+mod spare;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -1,121 +1,146 @@
 //! The memory that all workers share: values in this process, by the same keys and in the same form as with
 //! proxy-wasm.
 //!
-//! Values lie in shards, each behind a lock that is held only while a value is copied or compared. Nothing waits for
-//! anything else while it holds one.
+//! Each value is behind a lock of its own, which is held only while the value is copied or replaced, and nothing else is
+//! waited for meanwhile. Numbered values stand beside each other, in pages that come with their first value: so a
+//! request finds its slab without a search.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use model::memory::{Mark, MemoryKey, Mismatch, SharedMemory};
 
-/// So many that workers hardly ever meet at one. A power of two.
-const SHARDS: usize = 256;
+use crate::spare;
+
+/// Values in a page.
+const PAGE: usize = 1_024;
+
+/// Pages of one kind: together they have room for as many slabs as a configuration may ask for.
+const PAGES: usize = 1_024;
+
+/// Values without a number.
+const SINGLE: usize = 10;
 
 /// A value, and the number of its version.
-struct Cell {
+struct Value {
     version: u32,
-    value: Box<[u8]>,
+    bytes: Box<[u8]>,
 }
 
-/// A line of the processor's cache for each, so that none slows its neighbour down.
-#[derive(Default)]
-#[repr(align(64))]
-struct Shard(Mutex<HashMap<MemoryKey, Cell, BuildHasherDefault<KeyHasher>>>);
+/// The place of a value, which may not be written yet.
+type Place = Mutex<Option<Value>>;
+
+/// All values of one kind that are numbered.
+struct Pages(Box<[OnceLock<Box<[Place]>>]>);
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self(std::iter::repeat_with(OnceLock::new).take(PAGES).collect())
+    }
+}
+
+impl Pages {
+    fn place(&self, number: u32) -> Option<&Place> {
+        let number = usize::try_from(number).ok()?;
+        let page = self.0.get(number / PAGE)?.get_or_init(|| places(PAGE));
+        page.get(number % PAGE)
+    }
+}
+
+fn places(count: usize) -> Box<[Place]> {
+    std::iter::repeat_with(Place::default).take(count).collect()
+}
 
 /// One memory. `&Memory` is the [`SharedMemory`].
-pub(crate) struct Memory(Box<[Shard]>);
+pub(crate) struct Memory {
+    slabs: Pages,
+    replays: Pages,
+    fleet: Pages,
+    awaited: Pages,
+    single: Box<[Place]>,
+}
 
 impl Default for Memory {
     fn default() -> Self {
-        Self(std::iter::repeat_with(Shard::default).take(SHARDS).collect())
+        Self {
+            slabs: Pages::default(),
+            replays: Pages::default(),
+            fleet: Pages::default(),
+            awaited: Pages::default(),
+            single: places(SINGLE),
+        }
     }
 }
 
 impl Memory {
-    fn shard(
-        &self,
-        key: MemoryKey,
-    ) -> Option<MutexGuard<'_, HashMap<MemoryKey, Cell, BuildHasherDefault<KeyHasher>>>> {
-        let mut hasher = KeyHasher::default();
-        key.hash(&mut hasher);
-        // The hash map goes by the other bits.
-        let place = (hasher.finish() >> 32) as usize % SHARDS;
-        // Whoever panicked with a lock has left a whole value: they are replaced at once.
-        Some(self.0.get(place)?.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The value of a key, for the one who has it locked.
+    fn lock(&self, key: MemoryKey) -> Option<MutexGuard<'_, Option<Value>>> {
+        let place = match key {
+            MemoryKey::Slab(number) => self.slabs.place(number),
+            MemoryKey::Replay(number) => self.replays.place(number),
+            MemoryKey::FleetSlab(number) => self.fleet.place(number),
+            MemoryKey::Awaited(number) => self.awaited.place(number),
+            MemoryKey::HashKey => self.single.first(),
+            MemoryKey::Geometry => self.single.get(1),
+            MemoryKey::Progress => self.single.get(2),
+            MemoryKey::Lease => self.single.get(3),
+            MemoryKey::Keys => self.single.get(4),
+            MemoryKey::ReplayGeometry => self.single.get(5),
+            MemoryKey::ReplayHorizon => self.single.get(6),
+            MemoryKey::Known => self.single.get(7),
+            MemoryKey::FleetLink => self.single.get(8),
+            MemoryKey::FirstRejections => self.single.get(9),
+        };
+        // Whoever panicked with a lock has left a whole value: values are replaced at once.
+        Some(place?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Empties a value, as if it had been damaged.
     #[cfg(feature = "trap")]
     pub(crate) fn forget(&self, key: MemoryKey) {
-        if let Some(mut shard) = self.shard(key)
-            && let Some(cell) = shard.get_mut(&key)
+        if let Some(mut place) = self.lock(key)
+            && let Some(value) = &mut *place
         {
-            cell.version = cell.version.wrapping_add(1);
-            cell.value = Box::default();
+            value.version = value.version.wrapping_add(1);
+            value.bytes = Box::default();
         }
     }
 }
 
 impl SharedMemory for &Memory {
     fn read(&mut self, key: MemoryKey) -> (Option<Vec<u8>>, Mark) {
-        let Some(shard) = self.shard(key) else { return (None, Mark::Absent) };
-        match shard.get(&key) {
-            Some(cell) => (Some(cell.value.to_vec()), Mark::Present(cell.version)),
+        let mut copy = spare::vector();
+        let Some(place) = self.lock(key) else { return (None, Mark::Absent) };
+        match &*place {
+            Some(value) => {
+                copy.extend_from_slice(&value.bytes);
+                (Some(copy), Mark::Present(value.version))
+            }
             None => (None, Mark::Absent),
         }
     }
 
-    fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch> {
-        let Some(mut shard) = self.shard(key) else { return Err(Mismatch) };
-        match (shard.get_mut(&key), mark) {
-            (Some(cell), Mark::Present(version)) if cell.version == version => {
-                cell.version = version.wrapping_add(1);
-                if cell.value.len() == value.len() {
-                    cell.value.copy_from_slice(value);
+    fn write(&mut self, key: MemoryKey, bytes: &[u8], mark: Mark) -> Result<(), Mismatch> {
+        let Some(mut place) = self.lock(key) else { return Err(Mismatch) };
+        match (&mut *place, mark) {
+            (Some(value), Mark::Present(version)) if value.version == version => {
+                value.version = version.wrapping_add(1);
+                if value.bytes.len() == bytes.len() {
+                    value.bytes.copy_from_slice(bytes);
                 } else {
-                    cell.value = value.into();
+                    value.bytes = bytes.into();
                 }
                 Ok(())
             }
-            (None, Mark::Absent) => {
-                shard.insert(key, Cell { version: 0, value: value.into() });
+            (absent @ None, Mark::Absent) => {
+                *absent = Some(Value { version: 0, bytes: bytes.into() });
                 Ok(())
             }
             _ => Err(Mismatch),
         }
     }
-}
 
-/// Mixes the few bytes of a key. Keys cannot be chosen from outside: those of subjects are keyed hashes already.
-#[derive(Default)]
-struct KeyHasher(u64);
-
-impl KeyHasher {
-    fn mix(&mut self, value: u64) {
-        // An odd number with as many ones as zeros, whose multiples differ in their upper bits.
-        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(SPREAD);
-    }
-}
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        // The upper bits are those that depend on all of the key.
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.mix(u64::from(*byte)));
-    }
-
-    fn write_u32(&mut self, value: u32) {
-        self.mix(u64::from(value));
-    }
-
-    fn write_isize(&mut self, value: isize) {
-        self.mix(value.unsigned_abs() as u64);
+    fn give_back(&mut self, value: Vec<u8>) {
+        spare::keep_vector(value);
     }
 }
 

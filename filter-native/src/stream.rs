@@ -1,5 +1,7 @@
 //! One request: the callbacks of Envoy, handed on.
 
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use edge::Call;
@@ -16,6 +18,30 @@ use crate::site::Site;
 
 /// What the access log finds in the details of a request that met a panic.
 const PANICKED: &str = "portcullis:panicked";
+
+/// As many streams as are usually open in one worker: so much room is kept for others.
+const ROOMS_MAX: usize = 1_024;
+
+thread_local! {
+    static ROOMS: RefCell<Vec<Room>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Room for a stream.
+pub(crate) type Room = Box<MaybeUninit<Stream>>;
+
+/// Room for a stream that begins: one that is over has left it, if there was any.
+pub(crate) fn room() -> Room {
+    ROOMS.with_borrow_mut(Vec::pop).unwrap_or_else(Box::new_uninit)
+}
+
+/// Keeps the room of a stream that is over.
+pub(crate) fn keep_room(room: Room) {
+    ROOMS.with_borrow_mut(|kept| {
+        if kept.len() < ROOMS_MAX {
+            kept.push(room);
+        }
+    });
+}
 
 /// One request and its response.
 pub(crate) struct Stream {

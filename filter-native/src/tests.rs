@@ -2,13 +2,13 @@
 
 #![allow(unsafe_code, reason = "it calls as Envoy does")]
 
+mod allocations;
 mod bodies;
 mod following;
 mod routes;
 mod streams;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use model::push::{Batch, Message as _, PROTOCOL, Poll};
 use model::state::Effect;
@@ -81,16 +81,6 @@ impl Gate {
         let status = exchange.answer().map_or(200, |(status, _)| status);
         assert_eq!(action == 0, status == 200, "stopped means answered");
         status
-    }
-
-    /// Ticks until the main thread has told what was counted under this name, and a stream has let it.
-    fn ask_until_counted(&self, name: &str) {
-        let begun = Instant::now();
-        while counted(name) == 0 {
-            assert!(begun.elapsed() < Duration::from_secs(10), "{name}");
-            config_scheduled();
-            self.ask(&mut Exchange::get("/", &format!("{:?}", begun.elapsed())));
-        }
     }
 
     /// The newest request of this thread's Envoy is answered.

@@ -1,7 +1,10 @@
 """Where the things under test are. Each can be replaced by an environment variable."""
 
+import functools
 import os
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,6 +48,14 @@ def _installed(variable: str, program: str) -> Path:
 
 def envoy() -> Path:
     return _installed("ENVOY_BIN", "envoy")
+
+
+@functools.cache
+def envoy_version() -> tuple[int, int]:
+    """Major and minor number of the Envoy under test."""
+    told = subprocess.run([str(envoy()), "--version"], capture_output=True, text=True, check=True).stdout
+    major, minor = re.search(r"/(\d+)\.(\d+)\.\d+", told).groups()
+    return int(major), int(minor)
 
 
 def k6() -> Path:

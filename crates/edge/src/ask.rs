@@ -126,9 +126,18 @@ impl<H: Host> Call<'_, H> {
 
     pub(crate) fn with_decides<T>(self, decide: impl FnOnce(&mut decide::WorkerMemo) -> T) -> T {
         // Nothing is called back while it is borrowed; without any keys nothing signed passes.
-        let mut none = decide::WorkerMemo::default();
-        let mut worker = self.worker.decides.try_borrow_mut();
-        decide(worker.as_deref_mut().unwrap_or(&mut none))
+        let (mut borrowed, mut none);
+        let worker = match self.worker.decides.try_borrow_mut() {
+            Ok(worker) => {
+                borrowed = worker;
+                &mut *borrowed
+            }
+            Err(_) => {
+                none = decide::WorkerMemo::default();
+                &mut none
+            }
+        };
+        decide(worker)
     }
 
     /// How fresh the node is now; always fresh if nothing is to be followed.

@@ -95,6 +95,9 @@ pub trait Host: Clock + Copy {
     /// Every line of the request's headers: fetched anew each time.
     fn request_headers(&self) -> Headers;
 
+    /// Gives back lines of [`Host::request_headers`]: the memory that they lie in can be used again.
+    fn give_back(&self, _headers: Headers) {}
+
     /// Sets a header of the request, whatever it was.
     fn set_request_header(&self, name: &str, value: &str);
 

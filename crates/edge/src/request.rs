@@ -13,7 +13,7 @@ use crate::host::Host;
 
 /// The request of the stream that the proxy is calling about. Its headers are fetched once, all
 /// together: asking for single ones would hide those that stand twice.
-pub(crate) struct Current<H> {
+pub(crate) struct Current<H: Host> {
     host: H,
     headers: OnceCell<Headers>,
 }
@@ -31,6 +31,12 @@ impl<H: Host> Current<H> {
                 self.host.remove_request_header(name);
             }
         }
+    }
+}
+
+impl<H: Host> Drop for Current<H> {
+    fn drop(&mut self) {
+        self.headers.take().into_iter().for_each(|headers| self.host.give_back(headers));
     }
 }
 

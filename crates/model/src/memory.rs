@@ -63,6 +63,9 @@ pub trait SharedMemory {
     /// # Errors
     /// The value has another mark by now, and stays as it is.
     fn write(&mut self, key: MemoryKey, value: &[u8], mark: Mark) -> Result<(), Mismatch>;
+
+    /// Gives back a value that was read or written on a request's path: the memory that it lies in can be used again.
+    fn give_back(&mut self, _value: Vec<u8>) {}
 }
 
 /// How often a write is tried before giving up. Each failure means that another worker succeeded,

@@ -17,16 +17,20 @@ impl Headers {
         Self(bytes)
     }
 
-    /// The lines of a proxy that has another form for them, copied at once.
+    /// The lines of a proxy that has another form for them, copied at once into a vector that may be used again.
     #[must_use]
-    pub fn copied<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Self {
+    pub fn copied<'a>(
+        lines: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+        mut map: Vec<u8>,
+    ) -> Self {
         let (mut count, mut bytes) = (0_usize, NUMBER_BYTES);
         for (name, value) in lines.clone() {
             count = count.saturating_add(1);
             let texts = name.len().saturating_add(value.len());
             bytes = bytes.saturating_add(texts).saturating_add(2 * NUMBER_BYTES + 2);
         }
-        let mut map = Vec::with_capacity(bytes);
+        map.clear();
+        map.reserve(bytes);
         map.extend_from_slice(&length(count));
         for (name, value) in lines.clone() {
             map.extend_from_slice(&length(name.len()));
@@ -39,6 +43,12 @@ impl Headers {
             map.push(0);
         }
         Self(map)
+    }
+
+    /// The vector that they stand in.
+    #[must_use]
+    pub fn into_map(self) -> Vec<u8> {
+        self.0
     }
 
     /// The same map, to hand to the proxy.
@@ -161,7 +171,7 @@ mod tests {
         let lines = [(&b"a"[..], &b"bc"[..]), (b"a", b"")];
         assert_eq!(headers.lines().collect::<Vec<_>>(), lines);
         assert_eq!(headers, lines.into_iter().collect());
-        assert_eq!(headers, Headers::copied(lines.into_iter()));
+        assert_eq!(headers, Headers::copied(lines.into_iter(), vec![7]));
         assert_eq!((headers.one("a"), headers.one("b")), (Err(Ambiguous), Ok(None)));
         assert_eq!(Headers::default().lines().count(), 0);
         // Cut anywhere, or with wrong numbers: what is whole until there, and nothing else.

@@ -50,6 +50,11 @@ pub(crate) struct Newer {
 }
 
 impl Newer {
+    /// Whether counters can be added to without a stream.
+    pub(crate) fn counts_without_stream(self) -> bool {
+        self.increment_by_config.is_some()
+    }
+
     /// Looks once.
     pub(crate) fn get() -> Self {
         static FOUND: OnceLock<Newer> = OnceLock::new();

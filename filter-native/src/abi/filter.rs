@@ -35,8 +35,8 @@ impl Filter {
         unsafe { envoy_dynamic_module_callback_get_most_specific_route_config(self.as_ptr()) }
     }
 
-    /// Every header line.
-    pub(crate) fn headers(self, kind: HeaderKind) -> Headers {
+    /// Every header line, in this vector.
+    pub(crate) fn headers(self, kind: HeaderKind, map: Vec<u8>) -> Headers {
         // SAFETY: the filter is alive.
         let count =
             unsafe { envoy_dynamic_module_callback_http_get_headers_size(self.as_ptr(), kind) };
@@ -46,7 +46,7 @@ impl Filter {
             let is_there = count > 0
                 && envoy_dynamic_module_callback_http_get_headers(self.as_ptr(), kind, room);
             let lines = if is_there { std::slice::from_raw_parts(room, count) } else { &[] };
-            Headers::copied(lines.iter().map(|line| (line.name.bytes(), line.value.bytes())))
+            Headers::copied(lines.iter().map(|line| (line.name.bytes(), line.value.bytes())), map)
         })
     }
 

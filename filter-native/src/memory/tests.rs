@@ -115,19 +115,33 @@ fn nothing_is_lost_or_torn_between_threads() {
 }
 
 #[test]
-fn keys_spread_over_shards_and_stay_apart() {
+fn keys_stay_apart() {
     let mut memory = &Memory::default();
-    let kinds = [MemoryKey::Slab, MemoryKey::Replay, MemoryKey::FleetSlab, MemoryKey::Awaited];
-    let all = || kinds.into_iter().flat_map(|kind| (0..4_096).map(kind));
+    let numbered = [MemoryKey::Slab, MemoryKey::Replay, MemoryKey::FleetSlab, MemoryKey::Awaited];
+    let single = [
+        MemoryKey::HashKey,
+        MemoryKey::Geometry,
+        MemoryKey::Progress,
+        MemoryKey::Lease,
+        MemoryKey::Keys,
+        MemoryKey::ReplayGeometry,
+        MemoryKey::ReplayHorizon,
+        MemoryKey::Known,
+        MemoryKey::FleetLink,
+        MemoryKey::FirstRejections,
+    ];
+    let numbers = || (0..3_000).chain([(1 << 20) - 1]);
+    let all = || numbered.into_iter().flat_map(|kind| numbers().map(kind)).chain(single);
     for (number, key) in all().enumerate() {
+        assert_eq!(memory.read(key), (None, Mark::Absent), "{key:?}");
         memory.write(key, &(number as u32).to_le_bytes(), Mark::Absent).unwrap();
     }
     for (number, key) in all().enumerate() {
         assert_eq!(memory.read(key).0.unwrap(), (number as u32).to_le_bytes());
     }
-    let sizes = memory.0.iter().map(|shard| shard.0.lock().unwrap().len());
-    let (least, most) = (sizes.clone().min().unwrap(), sizes.max().unwrap());
-    assert!(least >= 32 && most <= 128, "64 on average: {least} to {most}");
+    // More slabs than any configuration has.
+    assert_eq!(memory.read(MemoryKey::Slab(1 << 20)), (None, Mark::Absent));
+    assert_eq!(memory.write(MemoryKey::Slab(1 << 20), b"", Mark::Absent), Err(Mismatch));
 }
 
 #[test]
@@ -135,7 +149,7 @@ fn versions_go_around() {
     let mut memory = &Memory::default();
     let key = MemoryKey::Lease;
     memory.write(key, b"a", Mark::Absent).unwrap();
-    memory.shard(key).unwrap().get_mut(&key).unwrap().version = u32::MAX;
+    memory.lock(key).unwrap().as_mut().unwrap().version = u32::MAX;
     let (_, last) = memory.read(key);
     memory.write(key, b"b", last).unwrap();
     assert_eq!(memory.write(key, b"c", last), Err(Mismatch));

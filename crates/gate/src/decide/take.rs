@@ -54,6 +54,7 @@ impl Gate {
             let slab;
             (slab, mark) = context.shared.read(self.slab(plan.hash));
             evaluation = self.evaluate(&plan, slab.as_deref(), groups, context.clock);
+            slab.into_iter().for_each(|slab| context.shared.give_back(slab));
         }
         let mut fleet = Vec::new();
         if evaluation.denial.is_none() {
@@ -114,6 +115,7 @@ impl Gate {
         let mut attempts = ATTEMPTS_MAX;
         while let Some(slab) = evaluation.write.take() {
             if context.shared.write(key, &slab, mark).is_ok() {
+                context.shared.give_back(slab);
                 break;
             }
             attempts = attempts.saturating_sub(1);
