@@ -98,7 +98,7 @@ fn what_is_left_is_what_the_fleet_has_left() {
     }
     // The first look at a node is a guess; then it knows.
     assert_eq!(world.remaining(2, "alice"), 99);
-    world.pass_ms(10);
+    world.pass_ms(60);
     assert_eq!(world.remaining(2, "alice"), 38);
     assert_eq!(world.remaining(0, "bob"), 99);
 }
