@@ -70,7 +70,8 @@ pub struct Told {
 pub enum Heard {
     /// It was about the bucket as the node has it.
     Known,
-    /// The bucket has begun anew, by an event that the node has not heard of.
+    /// The bucket has begun anew, by an event that the node has not heard of. What it had taken before its first answer is
+    /// reported again; anything else is not counted.
     Anew,
     /// It was about a bucket that has begun anew since, and changes nothing.
     Late,
@@ -245,8 +246,10 @@ impl Replica {
     fn raise(&mut self, told: Told, terms: &Terms) -> Heard {
         let epoch = told.answer.epoch;
         if epoch.is_after(self.epoch) {
+            // A node that has not heard of this bucket before did not know where it begins: what it took counts here.
+            let since = if self.is_known { 0 } else { self.uncounted() };
             let reported_at = self.reported_at;
-            *self = Self { reported_at, epoch, ..Self::default() };
+            *self = Self { reported_at, epoch, since, ..Self::default() };
             self.full_at = self.instant(told, terms);
             return Heard::Anew;
         }
@@ -255,6 +258,11 @@ impl Replica {
         }
         self.full_at = self.full_at.max(self.instant(told, terms));
         Heard::Known
+    }
+
+    /// What was taken and has no answer.
+    fn uncounted(&self) -> u32 {
+        self.since.saturating_add(self.flight.map_or(0, |flight| flight.takes))
     }
 
     /// When the bucket will be full by what is told, with what was taken since. A span that is longer than bucket and
