@@ -23,15 +23,21 @@ def main() -> int:
     parser.add_argument(
         "--pause", type=float, help="instead: stop a daemon, and then Redis, for so many seconds each"
     )
+    parser.add_argument(
+        "--broken",
+        action="store_true",
+        help="one node has the fleet's limits for itself: the run has to find out, and to fail",
+    )
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
     seconds = options.seconds or (_LONG_S if options.long else None)
     again = f"scripts/chaos --seed {seed}" + (f" --seconds {seconds:g}" if seconds else "")
     again += f" --pause {options.pause:g}" if options.pause else ""
+    again += " --broken" if options.broken else ""
 
     directory = Path(tempfile.mkdtemp(prefix="pc-chaos-"))
     print(f"chaos: seed {seed}", flush=True)
-    run = Run(directory, seed, lambda line: print(line, flush=True), options.pause)
+    run = Run(directory, seed, lambda line: print(line, flush=True), options.pause, broken=options.broken)
     try:
         outcome = asyncio.run(run.run(seconds))
     except BaseException:
@@ -40,8 +46,10 @@ def main() -> int:
     finally:
         kill_all(directory)
     print("\n".join(report.summary(outcome, run.ledger, run.publisher)))
-    if outcome.failures or run.ledger.violations:
+    print("\n".join(report.limits(run.limits)))
+    if outcome.failures or run.ledger.violations or run.limits.breaches:
         print("\n".join(report.violations(outcome, run.ledger)), file=sys.stderr)
+        print("\n".join(report.breaches(outcome, run.limits)), file=sys.stderr)
         print(f"chaos: FAILED; logs: {directory}; to repeat it: {again}", file=sys.stderr)
         return 1
     shutil.rmtree(directory)
