@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from bench.fleet_limits import bound
+from bench.fleet_limits.judge import Exact
 from bench.fleet_limits.limits import Limit
 from chaos.ledger import Request
 
@@ -174,6 +175,7 @@ class Limits:
         self.answers: Counter = Counter()  # lane, status -> requests
         self._decided: dict[str, list[Request]] = {user: [] for user in users}
         self.breaches: list[Breach] = []
+        self.entitled: Counter = Counter()  # by lane: what exact buckets admit of the same requests
         self.most: dict[str, float] = dict.fromkeys(LANES, 0.0)  # too many, of what `steady` allows
         self.longest: dict[str, float] = dict.fromkeys(LANES, 0.0)  # denied, in seconds
 
@@ -190,6 +192,8 @@ class Limits:
         """Judges all of it; between the two instants nothing failed."""
         for user, lane in self.users.items():
             self._decided[user].sort(key=lambda request: request.decided)
+            exact = Exact(LIMIT)
+            self.entitled[lane] += sum(exact.take(request.decided) for request in self._decided[user])
             self._count(user, lane)
             for node in self.nodes:
                 self._count_node(user, node)

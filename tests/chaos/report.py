@@ -84,7 +84,8 @@ def limits(judged: Limits) -> list[str]:
             f"{judged.most[lane]:.0f} of {allowed:.0f} tokens beyond bucket, rate and what faults may add"
         )
         lines.append(
-            f"limit {lane}: asked {asked}, admitted {admitted}, rejected {denied}; at most {beyond}; "
+            f"limit {lane}: asked {asked}, admitted {admitted}, {judged.entitled[lane]} by exact buckets, "
+            f"rejected {denied}; at most {beyond}; "
             f"denied for {judged.longest[lane]:.1f} s at most"
         )
     kinds = Counter(breach.kind for breach in judged.breaches)
