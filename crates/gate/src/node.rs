@@ -29,7 +29,7 @@ use crate::config::Storage;
 use crate::decide::Freshness;
 
 #[cfg(test)]
-pub(crate) use apply::{Applied, Applier};
+pub(crate) use apply::{Applied, Applier, RETENTION};
 pub use firsts::{Noted, Rejected, RejectionMemo, note_rejection};
 pub use lease::{LEASE, Rank};
 pub use news::news;
