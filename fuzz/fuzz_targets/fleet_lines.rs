@@ -6,6 +6,10 @@ use fleet::bounds::NEWS_PER_CALL_MAX;
 use fleet::lines::{self, EXACT_MAX};
 use fleet::wire::{Answer, Partition};
 use libfuzzer_sys::fuzz_target;
+use model::time::UnixMicros;
+
+/// The latest beginning that is believed.
+const LAST: UnixMicros = UnixMicros(1_800_000_300_000_000);
 
 fn text(answer: &Answer) -> String {
     format!("{} {} {:016x}", answer.remaining_us, answer.epoch.at.0, answer.epoch.id)
@@ -23,12 +27,13 @@ fuzz_target!(|data: &[u8]| {
         assert!(answer.remaining_us <= 77 * 86_400_000_000 && answer.epoch.at.0 <= EXACT_MAX);
     }
     for (partition, partitions) in [(0, 1), (3, 7)] {
-        let heard = lines::message(data, Partition(partition), partitions);
+        let heard = lines::message(data, Partition(partition), partitions, LAST);
         assert!(heard.news.len() + heard.malformed <= NEWS_PER_CALL_MAX);
         for news in &heard.news {
             assert_eq!(news.bucket.partition, Partition(partition));
+            assert!(news.answer.epoch.at <= LAST);
             let line = format!("{} {}", news.bucket, text(&news.answer));
-            let again = lines::message(line.as_bytes(), Partition(partition), partitions);
+            let again = lines::message(line.as_bytes(), Partition(partition), partitions, LAST);
             assert_eq!((again.news.as_slice(), again.malformed), ([*news].as_slice(), 0));
         }
     }

@@ -7,6 +7,9 @@ pub mod fence;
 #[path = "../../invalidator/src/wire/fleet.rs"]
 mod fleet;
 /// See [`fence`].
+#[path = "../../invalidator/src/inquiry/mod.rs"]
+pub mod inquiry;
+/// See [`fence`].
 pub mod wire {
     pub use super::fleet::*;
 }
@@ -14,6 +17,7 @@ pub mod wire {
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use audit::SharedKeys;
 use gate::claim::Claim;
 use gate::config::Config;
 use gate::decide::Gate;
@@ -104,6 +108,13 @@ impl Request for Arbitrary<'_> {
 pub static GATE: LazyLock<Gate> = LazyLock::new(|| {
     let config = Config::parse(include_bytes!("gate.json")).expect("gate.json is right");
     Gate::new(config, HashKey::new([7; HashKey::BYTES]))
+});
+
+/// The keys that the daemons share. Made once: they are not what is looked at.
+pub static KEYS: LazyLock<SharedKeys> = LazyLock::new(|| {
+    let secret = "a secret that all daemons share, and nobody else";
+    let text = format!("[[keys]]\nbegins = 2026-11-01T00:00:00Z\nsecret = \"{secret}\"\n");
+    SharedKeys::parse(&text).expect("the file is right")
 });
 
 /// Cuts arbitrary bytes at the byte 0xFF, which no text has.

@@ -16,6 +16,8 @@
 -- Errors PORTCULLIS_INVALID: an argument is missing or no whole number in its range, or there are too many
 --       reports. Then nothing was counted.
 local REPORTS_MAX, FIELDS, EXACT_MAX = 256, 8, 9007199254740991
+-- By how many microseconds a beginning may lie ahead of the clock: as much as publishers' clocks may be wrong.
+local AHEAD_MAX = 300000000
 local NO_EVENT = '0000000000000000'
 local channel, memory_ms, news_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local reports = #KEYS / 2
@@ -82,6 +84,11 @@ for i = 1, reports do
   end
   -- No instant lies further ahead than bucket and debt, whatever has become of the clock.
   full = math.min(math.max(full, now), now + cap)
+  -- Nor does any beginning: with one of the far future no event could be after it.
+  if begun_at > now + AHEAD_MAX then
+    begun_at, begun_id = 0, NO_EVENT
+  end
+  at = math.min(at, now + AHEAD_MAX)
 
   local begins = is_after(at, id, begun_at, begun_id)
   if begins then

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import functools
 import random
 import shutil
 import sys
@@ -25,17 +26,24 @@ def main() -> int:
         "--pause", type=float, help="instead: stop a daemon, and then Redis, for so many seconds each"
     )
     parser.add_argument("--host", choices=list(hosts.ALL), default=hosts.DEFAULT, help="of the gate")
+    parser.add_argument(
+        "--broken",
+        action="store_true",
+        help="one node has the fleet's limits for itself: the run has to find out, and to fail",
+    )
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
     seconds = options.seconds or (_LONG_S if options.long else None)
     again = f"scripts/chaos --seed {seed}" + (f" --seconds {seconds:g}" if seconds else "")
     again += f" --pause {options.pause:g}" if options.pause else ""
     again += f" --host {options.host}" if options.host != hosts.DEFAULT else ""
+    again += " --broken" if options.broken else ""
 
     directory = Path(tempfile.mkdtemp(prefix="pc-chaos-"))
     print(f"chaos: seed {seed}, host {options.host}", flush=True)
     with hosts.chosen_as(options.host):
-        run = Run(directory, seed, lambda line: print(line, flush=True), options.pause)
+        say = functools.partial(print, flush=True)
+        run = Run(directory, seed, say, options.pause, broken=options.broken)
     try:
         outcome = asyncio.run(run.run(seconds))
     except BaseException:
@@ -44,8 +52,10 @@ def main() -> int:
     finally:
         kill_all(directory)
     print("\n".join(report.summary(outcome, run.ledger, run.publisher)))
-    if outcome.failures or run.ledger.violations:
+    print("\n".join(report.limits(run.limits)))
+    if outcome.failures or run.ledger.violations or run.limits.breaches:
         print("\n".join(report.violations(outcome, run.ledger)), file=sys.stderr)
+        print("\n".join(report.breaches(outcome, run.limits)), file=sys.stderr)
         print(f"chaos: FAILED; logs: {directory}; to repeat it: {again}", file=sys.stderr)
         return 1
     shutil.rmtree(directory)

@@ -25,6 +25,9 @@ class Kind:
     everything: bool = False  # breaks that part on both sides
     deafens: bool = True  # daemons may hear and write later than `publisher.COMMIT_WINDOW_S` allows
     disorders: bool = True  # they may hear later than what was answered for after it
+    cuts_off: bool = True  # nodes may hear nothing of the fleet's buckets
+    restarts: bool = False  # nodes forget what they know of them
+    loses: bool = False  # Redis forgets them
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,12 @@ class Fault:
     def disordered(self) -> frozenset[str]:
         """The parts because of which a daemon may hear in another order."""
         return self.parts if self.kind.disorders else frozenset()
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """The sides whose nodes have to do with what it breaks."""
+        everywhere = self.kind.part == "redis" or self.kind.everything
+        return frozenset("ab" if everywhere else self.side)
 
     def __str__(self) -> str:
         where = "" if self.kind.part == "redis" else "ab" if self.kind.everything else self.side
@@ -104,7 +113,8 @@ def _damage(name: str, do: Callable[[World], Awaitable[None]]) -> Kind:
     async def begin(world: World, _: Side) -> None:
         await do(world)
 
-    return Kind(name, begin, _nothing, _AT_ONCE, "redis", deafens=False, disorders=False)
+    quiet = {"deafens": False, "disorders": False, "cuts_off": False}
+    return Kind(name, begin, _nothing, _AT_ONCE, "redis", **quiet)
 
 
 # Some longer and most shorter than what a daemon takes for a dead connection (2.5 s), and than what
@@ -139,7 +149,7 @@ KINDS = [
         "redis",
     ),
     _stopped("redis SIGSTOP", "redis", _PAUSE),
-    Kind("redis FLUSHALL", _flush, _nothing, _AT_ONCE, "redis"),
+    Kind("redis FLUSHALL", _flush, _nothing, _AT_ONCE, "redis", cuts_off=False, loses=True),
     Kind("redis hangs up on all", _hang_up, _nothing, _AT_ONCE, "redis"),
     Kind(
         "redis link reset",
@@ -191,6 +201,7 @@ KINDS = [
         lambda _, side: side.envoy.start(wait=False),
         _DOWN,
         "envoy",
+        restarts=True,
     ),
     _stopped("envoy SIGSTOP", "envoy", _PAUSE),
     _stopped("both daemons SIGSTOP", "daemon", _PAUSE, everything=True),

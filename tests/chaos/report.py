@@ -3,7 +3,9 @@
 import statistics
 from collections import Counter
 
+from chaos import limits as of_limits
 from chaos.ledger import DENIED, FALSE_BLOCK, LET_THROUGH, LOST, NOT_EVERYWHERE, Ledger
+from chaos.limits import LANES, Limits
 from chaos.publisher import Publisher
 from chaos.run import Outcome
 
@@ -69,3 +71,32 @@ def _story(
     entries = sorted([*ledger.timeline(user), *outcome.notes, *more])
     shown = [entry for entry in entries if at - _BEFORE_S < entry[0] < at + _AFTER_S]
     return [f"  {(when - at) * 1000:+10.1f} ms  {what}" for when, what in shown]
+
+
+def limits(judged: Limits) -> list[str]:
+    """What was admitted under limits of the fleet, at its worst."""
+    allowed = of_limits.steady(len(judged.nodes))
+    lines = []
+    for lane in LANES:
+        answers = {status: n for (name, status), n in judged.answers.items() if name == lane}
+        asked, admitted, denied = sum(answers.values()), answers.get(200, 0), answers.get(429, 0)
+        beyond = (
+            f"{judged.most[lane]:.0f} of {allowed:.0f} tokens beyond bucket, rate and what faults may add"
+        )
+        lines.append(
+            f"limit {lane}: asked {asked}, admitted {admitted}, {judged.entitled[lane]} by exact buckets, "
+            f"rejected {denied}; at most {beyond}; "
+            f"denied for {judged.longest[lane]:.1f} s at most"
+        )
+    kinds = Counter(breach.kind for breach in judged.breaches)
+    return [*lines, ", ".join(f"{kind}: {kinds[kind]}" for kind in of_limits.KINDS)]
+
+
+def breaches(outcome: Outcome, judged: Limits) -> list[str]:
+    """What was broken of limits, and what was done meanwhile."""
+    lines: list[str] = []
+    for breach in judged.breaches:
+        lines += ["", f"{breach} (times are relative to its beginning)"]
+        shown = [(at, what) for at, what in outcome.notes if breach.begin - 1.0 < at < breach.end]
+        lines += [f"  {(at - breach.begin) * 1000:+10.1f} ms  {what}" for at, what in shown]
+    return lines

@@ -7,16 +7,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from chaos.asker import Asker
 from chaos.checker import Checker
 from chaos.faults import Fault, Pauses, Schedule
 from chaos.ledger import Ledger
+from chaos.limits import LANES, TOLD_S, Disturbance, Limits
 from chaos.publisher import Publisher
+from chaos.takers import Takers
 from chaos.world import World, until
 
 USERS = 240
 EVENTS_PER_S = 100.0
 # Several faults at once, in each round of all of them.
 _PAIRS_PER_ROUND = 3
+# Who is asked for under each limit of the fleet.
+_USERS_PER_LANE = 2
+# At the end nothing fails for so long: a node that counts by itself is seen then at the latest.
+_CALM_S = 12.0
 # Some quiet between two faults, so that each finds everything in order.
 _BETWEEN_S = 0.2
 _RECOVERY_S_MAX = 20.0
@@ -57,8 +64,28 @@ class Breakage:
         )
 
 
+def disturbance(
+    faults: tuple[Fault, ...], begin: float, end: float, nodes: dict[str, str]
+) -> Disturbance | None:
+    """What faults do to limits of the fleet, if anything; `nodes` has the node of each side."""
+
+    def of(sides: Iterable[str]) -> frozenset[str]:
+        return frozenset(nodes[side] for side in sides)
+
+    cut_off = of(side for fault in faults if fault.kind.cuts_off for side in fault.touched)
+    restarted = of(side for fault in faults if fault.kind.restarts for side in fault.touched)
+    loses = any(fault.kind.loses for fault in faults)
+    if loses and any(fault.kind.name.startswith("daemon kill") for fault in faults):
+        # A daemon that starts while Redis has lost the key of names may make another one. Then all buckets are new.
+        restarted = of(nodes)
+    if not (cut_off or restarted or loses):
+        return None
+    return Disturbance(begin, end, cut_off, restarted, loses)
+
+
 class Run:
-    """`pause_s`: instead of all faults, a daemon and then Redis are stopped for so long."""
+    """`pause_s`: instead of all faults, a daemon and then Redis are stopped for so long. `broken`: one node has the
+    fleet's limits for itself, and the run has to find out."""
 
     def __init__(
         self,
@@ -66,6 +93,8 @@ class Run:
         seed: int,
         say: Callable[[str], None],
         pause_s: float | None = None,
+        *,
+        broken: bool = False,
     ):
         self._say = say
         self._deaf, self._disordered = Breakage(), Breakage()
@@ -73,9 +102,13 @@ class Run:
         # One event of each user is unanswered at most: enough users for the rate to be kept all the while.
         count = max(USERS, round(EVENTS_PER_S * (pause_s or 0)))
         users = [f"user-{number:03}" for number in range(count)]
-        self.ledger = Ledger(users, ["edge-a", "edge-b"])
-        self.checker = Checker(self.ledger)
-        self.world = World(directory, self.checker.arrived, seed)
+        asker = Asker()
+        self.world = World(directory, asker.arrived, seed, alone="b" if broken else None)
+        self.ledger = Ledger(users, self.world.nodes)
+        self.checker = Checker(self.ledger, asker)
+        limited = {f"{lane}-{number}": lane for lane in LANES for number in range(_USERS_PER_LANE)}
+        self.limits = Limits(limited, self.world.nodes)
+        self._takers = Takers(self.limits, asker)
         self.publisher = Publisher(
             self.world,
             self.ledger,
@@ -100,6 +133,7 @@ class Run:
                 tasks = [
                     group.create_task(self.checker.run(self.world)),
                     group.create_task(self.publisher.run()),
+                    group.create_task(self._takers.run(self.world)),
                 ]
                 await self._play(seconds)
                 for task in tasks:
@@ -132,6 +166,7 @@ class Run:
         self._deaf.begin(fault.deaf for fault in faults)
         self._disordered.begin(fault.disordered for fault in faults)
         self._note(name)
+        began = time.monotonic()
         await asyncio.gather(*(fault.happen(self.world) for fault in faults))
         mended = time.monotonic()
         self.checker.want_everybody()
@@ -149,14 +184,21 @@ class Run:
         self._note(f"    recovered after {recovery_s * 1000:.0f} ms")
         try:
             await until(self.world.is_in_step, "all parts to be connected again", self._patience_s)
+            await until(self.world.hears_of_the_fleet, "all nodes to hear of the fleet", self._patience_s)
         except AssertionError as error:
             self._fail(f"{name}: {error}")
             return
+        self._disturbed(faults, began)
         self._deaf.over(time.monotonic())
         self._disordered.over(time.monotonic())
         await self._settle(name)
         if not self._has_failed():
             self.outcome.in_step[kind].append(self._in_step_at - mended)
+
+    def _disturbed(self, faults: tuple[Fault, ...], began: float) -> None:
+        nodes = {name: side.node for name, side in self.world.sides.items()}
+        if found := disturbance(faults, began, time.monotonic() + TOLD_S, nodes):
+            self.limits.disturb(found)
 
     async def _until_connected(self, mended: float) -> None:
         """Says when all parts were connected, if that was before every user had been asked for."""
@@ -193,6 +235,11 @@ class Run:
         except AssertionError as error:
             self._fail(str(error))
         self._note("all quiet")
+        # What was reported before the last fault was over has come by then.
+        await asyncio.sleep(TOLD_S)
+        begin = time.monotonic()
+        await asyncio.sleep(_CALM_S)
+        self.limits.finish((begin, time.monotonic()))
 
     async def _held(self) -> bool:
         return await self.world.holds(self.ledger.newest())

@@ -18,6 +18,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from chaos.limits import LANES, LIMIT
 from chaos.proxy import Link
 from chaos.wire import Client, Upstream
 from harness import events, plugin, ports
@@ -25,8 +26,19 @@ from harness.daemon import Daemon
 from harness.envoy import Envoy, Options
 from harness.redis_server import Redis
 
-# Limits are not what is tested here: no request of ours may meet one.
+# Of those who are asked for to learn of blocks, no request may meet a limit.
 _ROOMY = {**plugin.PER_USER, "max_tokens": 1_000_000, "tokens_per_fill": 1_000_000}
+# These hold for the fleet: a path each.
+_OF_THE_FLEET = [
+    {
+        "name": lane,
+        "key": "user",
+        **LIMIT.bucket(),
+        "match": [{"path": {"prefix": f"/{lane}"}}],
+        "fleet": {"on_loss": lane},
+    }
+    for lane in LANES
+]
 _API_TIMEOUT_S = 1.0
 _REDIS_TIMEOUT_S = 1.0
 _FLEET_TIMEOUT_S = 4.0
@@ -59,12 +71,20 @@ async def until(
         await asyncio.sleep(every_s)
 
 
+def _limits(*, alone: bool) -> list[dict]:
+    """`alone`: those of the fleet are the node's own."""
+    own = [{name: one[name] for name in one if name != "fleet"} for one in _OF_THE_FLEET]
+    return [_ROOMY, *(own if alone else _OF_THE_FLEET)]
+
+
 class Side:
-    """One daemon and its Envoy, in a directory of their own."""
+    """One daemon and its Envoy, in a directory of their own. `limits` are the Envoy's; `beside` are the ports of Redis
+    and of the upstream."""
 
     def __init__(
-        self, name: str, directory: Path, redis_port: int, upstream_port: int, looks: dict[str, str]
+        self, name: str, directory: Path, beside: tuple[int, int], looks: dict[str, str], limits: list[dict]
     ):
+        redis_port, upstream_port = beside
         self.name = name
         self.node = f"edge-{name}"
         home = directory / name
@@ -77,7 +97,7 @@ class Side:
         options = Options(
             plugin=plugin.standard(
                 node=self.node,
-                limits=[_ROOMY],
+                limits=limits,
                 invalidator={**plugin.INVALIDATOR, "stale_after": "3s"},
             ),
             upstream_port=upstream_port,
@@ -102,6 +122,14 @@ class Side:
         if status != 200:
             raise ValueError(f"{path} answered {status}: {body[:200]!r}")
         return json.loads(body)
+
+    async def hears_of_the_fleet(self) -> bool:
+        """Whether its Envoy's reports are counted."""
+        status = await self.api("/v1/status")
+        if status["fleet_limits"]["ledger"] != "open":
+            return False
+        nodes = [node for node in status["nodes"] if node["connected"]]
+        return len(nodes) == 1 and nodes[0]["fleet_limits"]["cut_off_ms"] is None
 
     async def everywhere(self) -> dict:
         """What the daemon says of the whole fleet, about a new block of nobody in particular."""
@@ -134,7 +162,9 @@ class Side:
 
 
 class World:
-    def __init__(self, directory: Path, arrived: Callable[[int], None], seed: int):
+    """`alone`: the side whose Envoy counts by itself what the fleet's limits are about, if there is one."""
+
+    def __init__(self, directory: Path, arrived: Callable[[int], None], seed: int, alone: str | None = None):
         self.upstream = Upstream(ports.free(), arrived)
         self.redis = Redis(directory, _REDIS_OPTIONS, start=False)
         self.random = random.Random(seed)  # for whom damage hits
@@ -143,12 +173,13 @@ class World:
             name: Side(
                 name,
                 directory,
-                self.redis.port,
-                self.upstream.port,
+                (self.redis.port, self.upstream.port),
                 _WATCHFUL if name == watchful else {},
+                _limits(alone=name == alone),
             )
             for name in "ab"
         }
+        self._alone = alone
         self.client = redis.asyncio.Redis(
             port=self.redis.port,
             socket_timeout=_REDIS_TIMEOUT_S,
@@ -167,12 +198,20 @@ class World:
         for side in self.sides.values():
             await side.start()
         await until(self.is_in_step, "the parts to be in step", timeout_s)
+        await until(self.hears_of_the_fleet, "the nodes to hear of the fleet", timeout_s)
 
     async def is_in_step(self) -> bool:
         """Whether all parts are connected, and each Envoy knows what its daemon does."""
         for side in self.sides.values():
             if not await side.is_in_step():
                 return False
+        return True
+
+    async def hears_of_the_fleet(self) -> bool:
+        """Whether the reports of each node are counted."""
+        for name, side in self.sides.items():
+            if name != self._alone and not await side.hears_of_the_fleet():
+                raise ValueError(f"the node of daemon {name} is cut off from the fleet's buckets")
         return True
 
     async def knows_itself(self) -> bool:

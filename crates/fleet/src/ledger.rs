@@ -6,15 +6,21 @@
 //!
 //! **When the clock is set.** Nobody is denied for longer than the time in which a bucket fills times one plus the
 //! debt, because no instant counts as lying further ahead than that. Set back, buckets can be empty for so long;
-//! set forward, they are full once.
+//! set forward, they are full once. No beginning counts as later than the clock by more than publishers' clocks may be
+//! wrong ([`AHEAD_MAX`]): whoever could set one further ahead would keep every event after it from being one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use model::state::CLOCK_ERROR_MAX;
 use model::time::UnixMicros;
 
 use crate::bounds::REPORT_MEMORY;
 use crate::epoch::{Begins, Epoch};
 use crate::wire::{Answer, BucketName, News, Report, ReportId};
+
+/// By how much a beginning may lie ahead of Redis's clock. An event counts from no later than this.
+pub const AHEAD_MAX: Duration = CLOCK_ERROR_MAX;
 
 /// All buckets of one partition, and the reports that were counted lately.
 #[derive(Clone, Debug, Default)]
@@ -43,12 +49,17 @@ impl Ledger {
         let kept = self.buckets.get(&report.bucket);
         let mut entry = kept.unwrap_or(Entry { full_at: now, epoch: Epoch::default() });
         entry.full_at = entry.full_at.clamp(now, latest);
-
-        let begins = report.epoch.is_after(entry.epoch);
-        if begins {
-            entry = begun(report, now);
+        let last = now.saturating_add(AHEAD_MAX);
+        if entry.epoch.at > last {
+            entry.epoch = Epoch::default();
         }
-        let counts = report.epoch.is_same(entry.epoch) && self.reports.get(&report.id).is_none();
+
+        let epoch = Epoch { at: report.epoch.at.min(last), ..report.epoch };
+        let begins = epoch.is_after(entry.epoch);
+        if begins {
+            entry = begun(report, epoch, now);
+        }
+        let counts = epoch.is_same(entry.epoch) && self.reports.get(&report.id).is_none();
         if counts {
             let memory_us = micros(REPORT_MEMORY);
             self.reports.keep(report.id, (), UnixMicros(now.0.saturating_add(memory_us)));
@@ -84,17 +95,17 @@ impl Ledger {
 
 /// The bucket as it is at the beginning that the report belongs to. When that was is known by Redis's own
 /// clock.
-fn begun(report: &Report, now: UnixMicros) -> Entry {
+fn begun(report: &Report, epoch: Epoch, now: UnixMicros) -> Entry {
     let fill_us = report.terms.fill_us();
     let full_at = match report.begins {
         Begins::Full => now.0,
-        Begins::Emptied => report.epoch.at.0.saturating_add(fill_us),
+        Begins::Emptied => epoch.at.0.saturating_add(fill_us),
     };
     let latest = now.0.saturating_add(fill_us);
-    Entry { full_at: UnixMicros(full_at.clamp(now.0, latest)), epoch: report.epoch }
+    Entry { full_at: UnixMicros(full_at.clamp(now.0, latest)), epoch }
 }
 
-fn micros(span: std::time::Duration) -> u64 {
+fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -51,16 +51,18 @@ pub fn answer(text: &[u8]) -> Option<Answer> {
 }
 
 /// Reads a message of the channel that belongs to `partition`, of `partitions`. A message that is longer than any can be
-/// counts as one line that is none.
+/// counts as one line that is none, and so does a line with a beginning after `last`: a node that believed it would take no event
+/// after it for one.
 #[must_use]
-pub fn message(bytes: &[u8], partition: Partition, partitions: u16) -> Heard {
+pub fn message(bytes: &[u8], partition: Partition, partitions: u16, last: UnixMicros) -> Heard {
     let mut heard = Heard::default();
     if bytes.len() > MESSAGE_BYTES_MAX {
         heard.malformed = 1;
         return heard;
     }
     for line in bytes.split(|byte| *byte == b'\n').take(NEWS_PER_CALL_MAX) {
-        match news(line, partition, partitions) {
+        let news = news(line, partition, partitions);
+        match news.filter(|news| news.answer.epoch.at <= last) {
             Some(news) => heard.news.push(news),
             None => heard.malformed = heard.malformed.saturating_add(1),
         }
@@ -115,7 +117,7 @@ mod tests {
     const ID: &str = "00000000000000ff";
 
     fn heard(text: &str) -> Heard {
-        message(text.as_bytes(), Partition(0), 1)
+        message(text.as_bytes(), Partition(0), 1, UnixMicros(EXACT_MAX))
     }
 
     #[test]
@@ -183,11 +185,19 @@ mod tests {
     }
 
     #[test]
+    fn news_with_a_beginning_of_the_far_future_are_none() {
+        let line = format!("{NAME} 5 7 {ID}");
+        let until = |last| message(line.as_bytes(), Partition(0), 1, UnixMicros(last));
+        assert_eq!((until(7).news.len(), until(7).malformed), (1, 0));
+        assert_eq!((until(6).news.len(), until(6).malformed), (0, 1));
+    }
+
+    #[test]
     fn news_of_another_partition_are_none() {
         let line = format!("{NAME} 5 7 {ID}");
         let there = Partition::of(SubjectHash([0xab; 16]), 7);
         let elsewhere = Partition(there.0.wrapping_add(1));
-        assert_eq!(message(line.as_bytes(), there, 7).news.len(), 1);
-        assert_eq!(message(line.as_bytes(), elsewhere, 7).news.len(), 0);
+        let heard = |partition| message(line.as_bytes(), partition, 7, UnixMicros(7)).news.len();
+        assert_eq!((heard(there), heard(elsewhere)), (1, 0));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::time::MonotonicNanos;
 
-use crate::replica::due::{REPEAT_AFTER, REPORT_GAP, takes_due};
+use crate::replica::due::{REPEAT_AFTER, REPORT_GAP, ROUND, takes_due};
 use crate::terms::{Terms, nanos};
 
 /// How long things take between a node and Redis, at most.
@@ -24,7 +24,8 @@ pub struct Delays {
 
 impl Delays {
     /// From a take that makes a report due to every node knowing of it: the report before it is answered, at the latest
-    /// after it was sent again; then the two are far enough apart; then the report travels, and then the news.
+    /// after it was sent again; then the two are far enough apart, and it is the report's round; then the report travels, and
+    /// then the news.
     #[must_use]
     pub fn until_told_ns(&self) -> MonotonicNanos {
         let repeats = nanos(REPEAT_AFTER).saturating_mul(self.losses.into());
@@ -32,6 +33,7 @@ impl Delays {
         repeats
             .saturating_add(trip)
             .max(nanos(REPORT_GAP))
+            .saturating_add(nanos(ROUND))
             .saturating_add(repeats)
             .saturating_add(nanos(self.report))
             .saturating_add(nanos(self.news))

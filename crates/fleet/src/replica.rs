@@ -70,7 +70,8 @@ pub struct Told {
 pub enum Heard {
     /// It was about the bucket as the node has it.
     Known,
-    /// The bucket has begun anew, by an event that the node has not heard of.
+    /// The bucket has begun anew, by an event that the node has not heard of. What it had taken before its first answer is
+    /// reported again; anything else is not counted.
     Anew,
     /// It was about a bucket that has begun anew since, and changes nothing.
     Late,
@@ -96,8 +97,8 @@ impl Replica {
         now: MonotonicNanos,
     ) -> Result<Quota, Refusal> {
         let (token_ns, fill_ns) = (terms.token_ns(), terms.fill_ns());
-        if self.is_idle(now.saturating_sub(nanos(due::REPORT_MEMORY))) {
-            // Redis has forgotten it as well, so this is the first sight of another one.
+        if self.is_forgotten(now) {
+            // This is the first sight of another one.
             (self.is_known, self.is_near) = (false, false);
         }
         let fleet = after(self.full_at, now, cost(takes, token_ns));
@@ -175,6 +176,19 @@ impl Replica {
         heard
     }
 
+    /// Makes the replica that of a bucket which the node does not know, if Redis has forgotten the bucket as well. Without this
+    /// an event that others do not know any more would keep what they take from counting here. Call it before
+    /// [`Replica::begin`].
+    pub fn forget(&mut self, now: MonotonicNanos) {
+        if self.is_forgotten(now) {
+            *self = Self::default();
+        }
+    }
+
+    fn is_forgotten(&self, now: MonotonicNanos) -> bool {
+        self.is_idle(now.saturating_sub(nanos(due::REPORT_MEMORY)))
+    }
+
     /// The bucket begins anew because of an event that happened so long `ago`. An event that is not newer than the one
     /// that the bucket has begun with changes nothing. What was taken before and not reported is never
     /// reported.
@@ -244,9 +258,12 @@ impl Replica {
 
     fn raise(&mut self, told: Told, terms: &Terms) -> Heard {
         let epoch = told.answer.epoch;
+        self.forget(told.as_of);
         if epoch.is_after(self.epoch) {
+            // A node that has not heard of this bucket before did not know where it begins: what it took counts here.
+            let since = if self.is_known { 0 } else { self.uncounted() };
             let reported_at = self.reported_at;
-            *self = Self { reported_at, epoch, ..Self::default() };
+            *self = Self { reported_at, epoch, since, ..Self::default() };
             self.full_at = self.instant(told, terms);
             return Heard::Anew;
         }
@@ -255,6 +272,11 @@ impl Replica {
         }
         self.full_at = self.full_at.max(self.instant(told, terms));
         Heard::Known
+    }
+
+    /// What was taken and has no answer.
+    fn uncounted(&self) -> u32 {
+        self.since.saturating_add(self.flight.map_or(0, |flight| flight.takes))
     }
 
     /// When the bucket will be full by what is told, with what was taken since. A span that is longer than bucket and

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use fleet::bounds::{NEWS_PER_CALL_MAX, REPORT_MEMORY, REPORTS_PER_CALL_MAX};
 use fleet::epoch::{Begins, Epoch};
-use fleet::ledger::Ledger;
+use fleet::ledger::{AHEAD_MAX, Ledger};
+use fleet::lines::EXACT_MAX;
 use fleet::terms::{DebtMax, Terms};
 use fleet::wire::{Answer, BucketName, Partition, Report, ReportId};
 use model::bucket::Rate;
@@ -108,8 +109,11 @@ fn drawn(start_us: u64, (subject, serial, takes, rate, event, is_zero): Drawn) -
     let terms = [terms(10, 1, 100), terms(100, 10, 0), terms(1_000, 500, 1_000)][rate];
     let subject = SubjectHash([subject; 16]);
     let bucket = BucketName { partition, subject, limit: 1, rate: rate as u32 };
-    // Events of one instant, of different ones, of the future, and ids whose halves differ.
-    let at = UnixMicros(start_us + event / 2 * 1_500_000);
+    // Events of one instant, of different ones, of the future, of the end of all time, and ids whose halves differ.
+    let at = match event {
+        5.. => UnixMicros(EXACT_MAX - event % 2),
+        _ => UnixMicros(start_us + event / 2 * 1_500_000),
+    };
     let epoch = match event {
         0 => Epoch::default(),
         _ => Epoch { at, id: event.wrapping_mul(0x9e37_79b9_7f4a_7c15) },
@@ -136,7 +140,7 @@ fn the_script_gives_what_the_ledger_gives() {
     listener.subscribe(CHANNEL).unwrap();
     let script = Script::new(&format!("{OTHER_CLOCK}{FLEET}"));
     let takes = prop_oneof![0u32..5, 0u32..200, Just(u32::MAX)];
-    let report = (0u8..3, 0u64..40, takes, 0usize..3, 0u64..5, any::<bool>());
+    let report = (0u8..3, 0u64..40, takes, 0usize..3, 0u64..7, any::<bool>());
     let step_us = prop_oneof![
         8 => 0i64..3_000_000,
         1 => -10_000_000i64..200_000_000,
@@ -216,6 +220,26 @@ fn what_is_damaged_reads_as_nothing_and_does_not_stop_the_others() {
     assert_eq!(answers, ["1000000 0 0000000000000000"; 2]);
     let kind: String = store.ask(&["TYPE", &report.bucket.key("portcullis")]);
     assert_eq!(kind, "string", "written anew");
+}
+
+#[test]
+fn a_beginning_that_somebody_has_written_far_ahead_is_none() {
+    let mut store = Store::start();
+    let script = Script::new(FLEET);
+    let seconds: Vec<u64> = store.ask(&["TIME"]);
+    let far_us = (seconds[0] + AHEAD_MAX.as_secs() + 60) * 1_000_000;
+    let bucket = a_report(1, 10).bucket.key("portcullis");
+    store.ask::<()>(&["SET", &bucket, &format!("0 {far_us} 00000000000000ff")]);
+    let lift = Epoch { at: UnixMicros(seconds[0] * 1_000_000), id: 3 };
+    let report = Report { epoch: lift, ..a_report(1, 10) };
+    let answers = store.report(&script, &[report], 1).unwrap();
+    assert_eq!(answers, [format!("1000000 {} {:016x}", lift.at.0, lift.id)]);
+    // Whoever reports can set none so far ahead either.
+    let far = Epoch { at: UnixMicros(far_us), id: 4 };
+    let report = Report { epoch: far, ..a_report(2, 10) };
+    let answers = store.report(&script, &[report], 1).unwrap();
+    let at: u64 = answers[0].split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(at > lift.at.0 && at < far_us, "{answers:?}");
 }
 
 #[test]

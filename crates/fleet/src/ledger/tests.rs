@@ -91,6 +91,25 @@ fn a_clock_that_is_set_makes_no_bucket_emptier_than_debt_allows() {
 }
 
 #[test]
+fn a_beginning_that_somebody_has_set_far_ahead_keeps_no_event_from_being_one() {
+    let mut ledger = Ledger::default();
+    let far = Epoch { at: UnixMicros(1 << 52), id: 9 };
+    let (answer, _) = ledger.report(&Report { epoch: far, ..report(1, 100) }, NOW);
+    let last = NOW.saturating_add(AHEAD_MAX);
+    assert_eq!(answer.epoch, Epoch { at: last, id: 9 }, "no node learns more than that");
+    let (answer, _) = ledger.report(&Report { epoch: far, ..report(2, 1) }, later(1_000));
+    assert_eq!(answer.epoch.at, last, "it is one beginning, however often it is reported");
+    let lift = Epoch { at: UnixMicros(last.0 + 1), id: 3 };
+    let (answer, _) = ledger.report(&Report { epoch: lift, ..report(3, 1) }, lift.at);
+    assert_eq!((answer.epoch, answer.remaining_us), (lift, 100_000));
+    // The clock was set back by more than that: what the bucket has begun with is forgotten, and what was taken is not.
+    let before = NOW.saturating_sub(AHEAD_MAX);
+    let (answer, _) = ledger.report(&report(4, 1), before);
+    assert_eq!(answer.epoch, Epoch::default());
+    assert_eq!(answer.remaining_us, 20_000_000);
+}
+
+#[test]
 fn nothing_is_kept_for_longer_than_it_matters() {
     let mut ledger = Ledger::default();
     ledger.report(&report(1, 10), NOW);

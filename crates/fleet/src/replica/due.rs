@@ -1,11 +1,14 @@
 //! When a node reports what it took from a bucket.
 //!
-//! - At first sight at once: the node does not know the bucket.
+//! - At first sight: the node does not know the bucket.
 //! - Near the limit, when more than half of the bucket was gone at the last word of Redis: after 5 % of the
 //!   bucket, or 100 ms.
 //! - Far from it: after 5 % of the bucket, or a quarter of the time in which it fills. Takes must not age for longer, since
 //!   they are charged when they are reported, and what has come back meanwhile would be charged too.
 //! - At least 5 ms apart, and one at a time.
+//!
+//! A report of less than 5 % of a bucket is in no hurry, nor is one of less than 25 % far from the limit: it goes with the
+//! next of the rounds, which come every 50 ms, so that most calls have many reports.
 
 use std::time::Duration;
 
@@ -21,8 +24,14 @@ pub const REPORT_GAP: Duration = Duration::from_millis(5);
 /// How long takes may wait near the limit.
 pub const NEAR_WAIT: Duration = Duration::from_millis(100);
 
+/// The time between two rounds.
+pub const ROUND: Duration = Duration::from_millis(50);
+
 /// After so many parts of a bucket a report is due: each is 5 %.
 pub const BUCKET_PARTS: u32 = 20;
+
+/// Far from the limit a report waits for a round unless it has so many of these parts.
+const FAR_PARTS: u32 = 5;
 
 /// How many times takes may wait, far from the limit, while a bucket fills.
 pub const FILL_PARTS: u64 = 4;
@@ -112,6 +121,24 @@ impl Replica {
             Due::Far => far_wait_ns(terms),
         };
         Some((self.reported_at.saturating_add(wait), why))
+    }
+
+    /// After how many takes a report does not wait for a round.
+    #[must_use]
+    pub fn takes_urgent(&self, terms: &Terms) -> u32 {
+        let is_far = self.is_known && !self.is_near;
+        takes_due(terms).saturating_mul(if is_far { FAR_PARTS } else { 1 })
+    }
+
+    /// When the report goes that is due then or from now on: at once if it says much, and with the next round else. Rounds
+    /// are at multiples of [`ROUND`] by the node's clock.
+    #[must_use]
+    pub fn goes_at(&self, terms: &Terms, now: MonotonicNanos) -> Option<(MonotonicNanos, Due)> {
+        let (due_at, why) = self.due_at(terms)?;
+        let at = due_at.max(now);
+        let is_urgent = self.since >= self.takes_urgent(terms);
+        let round = at.checked_next_multiple_of(nanos(ROUND)).unwrap_or(at);
+        Some((if is_urgent { at } else { round }, why))
     }
 
     /// Makes the report that is due, under this number. A node that is cut off makes none, so that at most one report of a

@@ -135,10 +135,43 @@ fn a_beginning_counts_once_and_what_belongs_to_an_older_one_changes_nothing() {
     replica.begin((zero, Begins::Emptied), Duration::ZERO, &terms(), NOW);
     assert_eq!(replica.hear(told(20_000, NOW), &terms()), Heard::Late);
     assert_eq!(replica, before);
+    replica.report(2, &terms(), NOW + 5 * MS).unwrap();
+    let of_zero = Answer { epoch: zero, remaining_us: 6_100_000 };
+    let of_zero = Told { answer: of_zero, as_of: NOW };
+    assert_eq!(replica.answered(2, of_zero, &terms(), NOW + 6 * MS), Heard::Known);
+    take(&mut replica, 1, NOW + 6 * MS).unwrap();
     let lift = Epoch { at: UnixMicros(11), id: 2 };
     let answer = Answer { epoch: lift, remaining_us: 0 };
     assert_eq!(replica.hear(Told { answer, as_of: NOW }, &terms()), Heard::Anew);
     assert_eq!((replica.epoch(), replica.quota(&terms(), NOW).remaining), (lift, 100));
+}
+
+/// A node that has forgotten an unblock sees the bucket for the first time, while others use it.
+#[test]
+fn what_was_taken_before_the_first_answer_counts_in_the_beginning_that_it_tells_of() {
+    let mut replica = Replica::default();
+    take(&mut replica, 3, NOW).unwrap();
+    let first = replica.report(1, &terms(), NOW + 5 * MS).unwrap();
+    assert_eq!((first.takes, first.epoch), (3, Epoch::default()));
+    take(&mut replica, 2, NOW + 6 * MS).unwrap();
+    let lift = Epoch { at: UnixMicros(10), id: 1 };
+    let answer = Answer { epoch: lift, remaining_us: 4_000_000 };
+    let told = Told { answer, as_of: NOW + 5 * MS };
+    let heard = |replica: &mut Replica| replica.answered(1, told, &terms(), NOW + 7 * MS);
+    let mut by_news = replica.clone();
+    assert_eq!(heard(&mut replica), Heard::Anew);
+    let again = replica.report(2, &terms(), NOW + 200 * MS).unwrap();
+    assert_eq!((again.takes, again.epoch), (5, lift), "Redis has counted none of them");
+    assert_eq!(replica.quota(&terms(), NOW + 5 * MS).remaining, 100 - 40 - 5);
+    // News may come first: then the answer is mere news.
+    assert_eq!(by_news.hear(told, &terms()), Heard::Anew);
+    assert_eq!((by_news.unreported(), heard(&mut by_news)), (5, Heard::Known));
+    assert_eq!(by_news.unreported(), 5);
+    // Who knows the bucket has taken from what was there before.
+    let mut replica = known();
+    take(&mut replica, 3, NOW).unwrap();
+    assert_eq!(replica.hear(told, &terms()), Heard::Anew);
+    assert_eq!(replica.unreported(), 0);
 }
 
 #[test]

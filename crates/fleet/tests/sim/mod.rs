@@ -229,7 +229,8 @@ impl Fleet {
     fn plan(&mut self, index: usize, user: u32) {
         let node = &self.nodes[index];
         let replica = &node.replicas[&user];
-        let due = replica.due_at(&self.terms).map(|(at, _)| at).or(replica.overdue_at());
+        let goes_at = replica.goes_at(&self.terms, self.now + node.ahead).map(|(at, _)| at);
+        let due = goes_at.or(replica.overdue_at());
         if let Some(due) = due {
             self.agenda.insert((due.saturating_sub(node.ahead), index, user));
         }

@@ -21,6 +21,7 @@ use super::plan::FleetPlan;
 use super::{Context, Gate};
 use crate::config::Limit;
 use crate::fleet::memo::{self, Look as Reminder};
+use crate::node::RETENTION;
 use crate::slab::replicas::{self, BucketKey, NoRoom};
 
 /// One bucket of the fleet, and what was found when its slab was read.
@@ -75,6 +76,7 @@ impl Gate {
         let Ok((place, mut replica)) = replicas::find(&slab, &key) else {
             return found.fail_unreadable(policy);
         };
+        replica.forget(now);
         let felt = self.begin(&mut replica, terms, about, now);
         let before = replica.unreported();
         let link = context.worker.fleet.link(fleet.on_loss, now);
@@ -196,8 +198,12 @@ fn beginning(state: &State, wall: UnixMicros, replica: &Replica) -> Option<Begin
         Effect::Lift { reason: None } => Some(&register.version),
         _ => None,
     });
-    let lifted = Epoch::of(lifts.max_by_key(|version| version.at)?);
-    let begun = replica.epoch();
+    let last = lifts.max_by_key(|version| version.at)?;
+    let (lifted, begun) = (Epoch::of(last), replica.epoch());
+    if begun == Epoch::default() && wall.since(last.at) > RETENTION {
+        // Other nodes may have forgotten it. Then the bucket that they know has not begun with it.
+        return None;
+    }
     // A publisher's own count may put the lift after a zero that was heard later. Then it is the next beginning.
     let at = match replica.begins() {
         Begins::Emptied if !lifted.is_after(begun) => UnixMicros(begun.at.0.saturating_add(1)),

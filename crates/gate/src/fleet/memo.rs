@@ -155,13 +155,17 @@ impl FleetMemo {
             return;
         }
         if look.is_first_sight {
-            // One that is known is in mind already, in one way or the other.
-            let first_sights = self.first_sights.entry(look.limit).or_default();
-            if known.is_some() || first_sights.waiting.len() >= FIRST_SIGHTS_MAX {
+            let waiting = &mut self.first_sights.entry(look.limit).or_default().waiting;
+            if waiting.len() >= FIRST_SIGHTS_MAX {
                 return;
             }
-            self.is_sooner |= first_sights.waiting.is_empty();
-            first_sights.waiting.push_back(look);
+            // What has become urgent goes before those that wait for a round.
+            if waiting.front().is_none_or(|first| look.at < first.at) {
+                self.is_sooner = true;
+                waiting.push_front(look);
+            } else {
+                waiting.push_back(look);
+            }
         } else {
             if self.looks.len() >= LOOKS_MAX {
                 return;
@@ -242,7 +246,7 @@ impl FleetMemo {
 }
 
 /// When a bucket has to be looked at because of tokens that were just taken, if that is not in anybody's mind already:
-/// with the first take after a report, with the one that makes the next report due, and whenever something is overdue for so
+/// with the first take after a report, with the ones that make the next report due and urgent, and whenever something is overdue for so
 /// long that whoever had it in mind must be gone. Says also whether it is seen for the first time. `before` is what stood in no report
 /// before the take.
 pub(crate) fn due_at(
@@ -255,9 +259,10 @@ pub(crate) fn due_at(
     if let Some(at) = replica.overdue_at() {
         return is_forgotten(at).then_some((now, false));
     }
-    let (at, why) = replica.due_at(terms)?;
-    let enough = takes_due(terms);
-    let is_crossed = before < enough && replica.unreported() >= enough;
-    let is_due = before == 0 || is_crossed || is_forgotten(at);
-    is_due.then_some((at.max(now), why == Due::FirstSight))
+    let (due_at, _) = replica.due_at(terms)?;
+    let (goes_at, why) = replica.goes_at(terms, now)?;
+    let crosses = |enough| before < enough && replica.unreported() >= enough;
+    let is_crossed = crosses(takes_due(terms)) || crosses(replica.takes_urgent(terms));
+    let is_due = before == 0 || is_crossed || is_forgotten(due_at);
+    is_due.then_some((goes_at, why == Due::FirstSight))
 }

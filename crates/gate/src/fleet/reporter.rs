@@ -245,11 +245,12 @@ impl Reporter {
                 replica.settle(terms, now);
             }
             let is_settled = replica.unreported() != before;
-            let Some((at, why)) = replica.due_at(terms) else {
+            let Some((due_at, why)) = replica.due_at(terms) else {
                 return ((Found::Nothing, false), is_settled);
             };
             let is_first_sight = why == Due::FirstSight;
-            if at > now {
+            if due_at > now {
+                let at = replica.goes_at(terms, now).map_or(due_at, |(at, _)| at);
                 return ((Found::Later(at), false), is_settled);
             }
             if is_first_sight && !has_budget {
@@ -301,13 +302,13 @@ impl Reporter {
             };
             let heard = change(place, look, now, |replica| {
                 let heard = replica.answered(*serial, told, &terms, now);
-                ((heard, replica.due_at(&terms).map(|(at, _)| at)), true)
+                ((heard, replica.goes_at(&terms, now).map(|(at, _)| at)), true)
             });
-            let Some((heard, due_at)) = heard else { continue };
+            let Some((heard, goes_at)) = heard else { continue };
             if heard == Heard::Behind {
                 outcome.behind = outcome.behind.saturating_add(1);
             }
-            if let Some(at) = due_at {
+            if let Some(at) = goes_at {
                 place.memo.note(Look { at, is_first_sight: false, ..*look });
             }
         }

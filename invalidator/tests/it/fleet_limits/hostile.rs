@@ -1,5 +1,8 @@
 //! Somebody who can write to Redis writes what no script of ours does.
 
+use fleet::ledger::AHEAD_MAX;
+use model::push::FleetEpoch;
+
 use super::*;
 use crate::harness::{block, free_port};
 
@@ -49,7 +52,7 @@ fn what_is_published_as_news_and_is_none_harms_nobody() {
     one.poll();
     let mut connection = redis.connect();
     let name = format!("{}.00000001.00000002", "07".repeat(16));
-    let rubbish: [Vec<u8>; 7] = [
+    let rubbish: [Vec<u8>; 8] = [
         Vec::new(),
         vec![0xff; 100],
         vec![b'\n'; 100_000],
@@ -57,6 +60,8 @@ fn what_is_published_as_news_and_is_none_harms_nobody() {
         format!("{name} -5 0 0000000000000000").into_bytes(),
         format!("{name} 99999999999999 0 0000000000000000").into_bytes(),
         format!("{name} 5000000 0 {}", "f".repeat(17)).into_bytes(),
+        // A node that believed this would take no event for a later one.
+        format!("{name} 5000000 9007199254740991 00000000000000ff").into_bytes(),
     ];
     for message in &rubbish {
         redis::cmd("PUBLISH").arg(CHANNEL).arg(message).exec(&mut connection).unwrap();
@@ -71,10 +76,31 @@ fn what_is_published_as_news_and_is_none_harms_nobody() {
     });
     assert_eq!(batch.news.len(), 1, "{:?}", batch.news);
     assert_eq!(batch.news[0].bucket, Some(bucket(7)));
-    assert!(a.metric("portcullis_fleet_news_total{what=\"malformed\"}") >= 7.0);
+    assert!(a.metric("portcullis_fleet_news_total{what=\"malformed\"}") >= 8.0);
     assert_eq!(a.metric("portcullis_fleet_news_total{what=\"heard\"}"), 1.0);
     assert_eq!(a.post(&block("e1", "alice")).status, 202, "nobody polls just now");
     assert!(!a.log().contains(&"07".repeat(16)), "no name of a bucket in the log");
+}
+
+#[test]
+fn who_has_the_secret_of_a_node_sets_no_beginning_into_the_far_future() {
+    let redis = Redis::start(free_port(), &[]);
+    let a = daemon(&redis, "a", "");
+    let mut one = Sharing::start(&a, "n-a");
+    let mut send = |takes, epoch| {
+        let mut call = one.call(5, takes);
+        call.reports[0].epoch = Some(epoch);
+        let answers = one.send(&call).unwrap();
+        (tokens(&answers), answers.answers[0].epoch.unwrap())
+    };
+    let (missing, begun) = send(u32::MAX, FleetEpoch { at: (1 << 53) - 1, id: 9 });
+    assert!(is_about(missing, 20.0), "bucket and debt, whatever was taken: {missing}");
+    let seconds: Vec<u64> = ask(&redis, &["TIME"]);
+    let last = (seconds[0] + AHEAD_MAX.as_secs() + 1) * 1_000_000;
+    assert!(begun.at < last, "{begun:?}");
+    // What comes after that is later.
+    let (missing, begun) = send(1, FleetEpoch { at: begun.at + 1, id: 3 });
+    assert!(is_about(missing, 1.0) && begun.id == 3, "{missing} {begun:?}");
 }
 
 #[test]

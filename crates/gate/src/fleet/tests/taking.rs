@@ -98,7 +98,7 @@ fn what_is_left_is_what_the_fleet_has_left() {
     }
     // The first look at a node is a guess; then it knows.
     assert_eq!(world.remaining(2, "alice"), 99);
-    world.pass_ms(10);
+    world.pass_ms(60);
     assert_eq!(world.remaining(2, "alice"), 38);
     assert_eq!(world.remaining(0, "bob"), 99);
 }
@@ -238,4 +238,39 @@ fn a_lift_that_its_publisher_counts_after_a_zero_fills_the_bucket_though_it_was_
         world.pass_ms(10);
     }
     assert_eq!(filled, 20);
+}
+
+/// The other one has forgotten it.
+fn one_of_two_that_knows_an_unblock() -> World {
+    let mut world = World::new(&config(20, 1, local()), 2);
+    let (node, time) = (&mut world.nodes[0], &world.time);
+    node.hear("alice", [event("l", 0, lift(None))], time);
+    assert_eq!(world.allowed(0, "alice", 5), 5);
+    world.pass_ms(200);
+    world
+}
+
+#[test]
+fn a_node_that_has_forgotten_an_unblock_is_counted_from_its_first_report_on() {
+    let mut world = one_of_two_that_knows_an_unblock();
+    assert_eq!(world.allowed(1, "alice", 7), 7);
+    world.pass_ms(300);
+    assert_eq!(world.allowed(1, "alice", 30), 8);
+    world.pass_ms(10);
+    assert_eq!(world.allowed(0, "alice", 30), 0);
+}
+
+#[test]
+fn a_bucket_that_redis_has_forgotten_begins_with_whatever_comes_next() {
+    let mut world = one_of_two_that_knows_an_unblock();
+    // Redis forgets the bucket after a minute, and nodes the unblock after an hour; but one that has nothing else to write
+    // has it still.
+    world.time.pass(Duration::from_secs(2 * 60 * 60));
+    assert_eq!(world.allowed(1, "alice", 30), 20);
+    world.pass_ms(10);
+    assert_eq!(world.allowed(0, "alice", 30), 0);
+    world.pass_ms(90_000);
+    assert_eq!(world.allowed(0, "alice", 30), 20);
+    world.pass_ms(10);
+    assert_eq!(world.allowed(1, "alice", 30), 0);
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fleet::ledger::AHEAD_MAX;
 use fleet::lines;
 use fleet::wire::Partition;
 use futures_util::{FutureExt, StreamExt};
@@ -121,7 +122,8 @@ fn take_in(hub: &Hub, message: &Msg, channels: &[String], pace: &mut Pace) {
     let channel = message.get_channel_name();
     let at = channels.iter().position(|one| one == channel);
     let Some(number) = at.and_then(|at| u16::try_from(at).ok()) else { return };
-    let heard = lines::message(message.get_payload_bytes(), Partition(number), PARTITIONS);
+    let last = hub.common_time().saturating_add(AHEAD_MAX);
+    let heard = lines::message(message.get_payload_bytes(), Partition(number), PARTITIONS, last);
     hub.metrics.ledger.heard(heard.news.len(), heard.malformed);
     if heard.malformed > 0
         && let Some(left_out) = hub.throttles.fleet_limits.admit("news", now)
