@@ -21,6 +21,10 @@ const TYPES: &str = "https://iana.org/assignments/http-problem-types";
 /// The type of a problem that its status says everything about.
 const BLANK: &str = "about:blank";
 
+/// The scheme of the challenge to who has not signed, or not rightly. None is registered for signatures by a shared secret;
+/// this is what others use that sign so.
+const CHALLENGE: &str = "HMAC-SHA256";
+
 /// How long a client should wait when the gate itself is the reason, in seconds.
 const UNAVAILABLE_RETRY_AFTER_S: u64 = 1;
 
@@ -96,6 +100,12 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         until,
     };
     let mut headers = vec![("content-type", PROBLEM_JSON.to_owned())];
+    if let Cause::Signature { profile, accept, .. } = &denial.cause
+        && status == 401
+    {
+        headers.push(("www-authenticate", format!("{CHALLENGE} profile=\"{profile}\"")));
+        headers.extend(accept.as_ref().map(|wanted| ("accept-signature", wanted.to_string())));
+    }
     let retry_after_s = match status {
         503 => Some(UNAVAILABLE_RETRY_AFTER_S),
         _ => denial.retry_after.map(ceil_seconds),

@@ -5,7 +5,7 @@ use super::key::Key;
 
 /// What a request may not use again: whose it is, and its nonce or what it signed.
 ///
-/// Where requests sign the name of their key it is the key's, and otherwise the partner's: a request
+/// Where requests have one signature, which covers the name of its key, it is the key's, and otherwise the partner's: a request
 /// that offers a signature of each of two keys, or another name of the same key, is still one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nonce(Box<[u8]>);
@@ -14,9 +14,11 @@ impl Nonce {
     pub(super) fn new(profile: Profile, key: &Key, used: Used<'_>) -> Self {
         let (scope, owner) = match profile {
             Profile::Portcullis => (b'k', key.id.as_str()),
-            Profile::Body | Profile::StandardWebhooks | Profile::Stripe | Profile::Github => {
-                (b'p', key.partner.as_str())
-            }
+            Profile::Body
+            | Profile::StandardWebhooks
+            | Profile::Stripe
+            | Profile::Github
+            | Profile::Rfc9421 => (b'p', key.partner.as_str()),
         };
         let (sort, value) = match used {
             Used::Sent(text) => (b's', text.as_bytes()),

@@ -1,10 +1,12 @@
 //! How requests of one integration must be signed: settings, without a check.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::name::Name;
 
 use super::Profile;
+use super::components::MessageRules;
 
 /// The most keys that can be tried on one request, whatever is configured.
 pub const CANDIDATES_MAX: usize = 16;
@@ -28,7 +30,7 @@ pub struct SignatureRules {
     pub partner: Option<Name>,
     /// How far the time of signing may be from now, before or after, inclusive.
     pub tolerance: Duration,
-    /// Whether a `portcullis` request must have a nonce of its own.
+    /// Whether a `portcullis` or `rfc9421` request must have a nonce of its own.
     pub is_nonce_required: bool,
     /// The status of an answer to a request that was used before: 409 or 401.
     pub replay_status: u16,
@@ -37,6 +39,8 @@ pub struct SignatureRules {
     /// How long a request must not be used again: until its time of signing is out of tolerance, here
     /// and wherever else it may be sent, since most profiles do not sign where that is.
     pub remember_for: Duration,
+    /// What a signature of the profile `rfc9421` must be like.
+    pub message: Arc<MessageRules>,
 }
 
 impl SignatureRules {
@@ -54,6 +58,7 @@ impl SignatureRules {
                 true => TOLERANCE_DEFAULT.saturating_mul(2),
                 false => REMEMBER_WITHOUT_TIME,
             },
+            message: Arc::default(),
         }
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use model::testing::{EPOCH_S, at, name};
 use model::time::UnixMicros;
 
+use super::explain::Endpoint;
 use super::key::{Key, KeyId, KeySet, Secret};
 use super::signer::{Unsigned, sign};
 use super::verify::{Verified, Verifier};
@@ -12,6 +13,7 @@ use crate::headers::Headers;
 
 mod changes;
 mod explain;
+mod message;
 mod profiles;
 mod replay;
 mod strict;
@@ -19,6 +21,7 @@ mod vectors;
 mod windows;
 
 const METHOD: &str = "POST";
+const AUTHORITY: &str = "api.example";
 const PATH: &str = "/pay?id=1";
 const BODY: &[u8] = b"{\"amount\":100}";
 
@@ -55,7 +58,11 @@ fn headers<'a>(
     path: &str,
     lines: impl IntoIterator<Item = (&'a str, String)>,
 ) -> Headers {
-    let pseudo = [(":method", method.to_owned()), (":path", path.to_owned())];
+    let pseudo = [
+        (":method", method.to_owned()),
+        (":authority", AUTHORITY.to_owned()),
+        (":path", path.to_owned()),
+    ];
     let lines = pseudo.into_iter().chain(lines);
     lines.collect()
 }
@@ -67,7 +74,7 @@ fn nonce_of(profile: Profile) -> Option<&'static str> {
 /// A request signed by a key at the beginning of the test.
 fn signed(profile: Profile, key: &Key, body: &[u8]) -> Headers {
     let nonce = nonce_of(profile);
-    let request = Unsigned { method: METHOD, path: PATH, body, timestamp: EPOCH_S, nonce };
+    let request = Unsigned { method: METHOD, authority: AUTHORITY, path: PATH, body, timestamp: EPOCH_S, nonce };
     headers(METHOD, PATH, sign(profile, &key.id, &key.secret, &request).unwrap())
 }
 

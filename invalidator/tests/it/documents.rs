@@ -107,7 +107,7 @@ fn check_against_our_own(directory: &Path, profile: Profile, headers: &str) {
     assert_eq!(ours.split("\n\n").next().unwrap(), headers.trim_end(), "{profile}");
     let length = BODY.len();
     let request =
-        format!("POST {PATH} HTTP/1.1\nhost: x\ncontent-length: {length}\n{headers}\n{BODY}");
+        format!("POST {PATH} HTTP/1.1\nhost: api.example\ncontent-length: {length}\n{headers}\n{BODY}");
     file(directory, "request.http", &request);
     let mut verify = portcullis();
     verify.current_dir(directory).args(["verify", "--profile", profile.as_str()]);

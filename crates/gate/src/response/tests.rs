@@ -210,12 +210,14 @@ fn a_signature_says_nothing_about_what_is_wrong_with_it() {
     let gate = with(&json!({"ratelimit_headers": "always"}));
     let answer = |failure, replay_status| {
         let profile = Profile::Portcullis;
-        let cause = Cause::Signature { profile, failure, replay_status };
+        let accept = None;
+        let cause = Cause::Signature { profile, failure, replay_status, accept };
         rejection(gate.config(), &Denial::of(cause))
     };
     let unauthorized = answer(Failure::Mismatch, 409);
     assert_eq!(body(&unauthorized), problem(401, "Unauthorized", None));
-    assert_eq!(headers(&unauthorized), [JSON]);
+    let challenge = ("www-authenticate", "HMAC-SHA256 profile=\"portcullis\"");
+    assert_eq!(headers(&unauthorized), [JSON, challenge]);
     for failure in [
         Failure::Missing { header: "x-signature" },
         Failure::Malformed { header: "x-signature", rule: "r" },

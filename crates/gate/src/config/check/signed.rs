@@ -1,16 +1,18 @@
 //! Integrations, the keys of signed requests, and the memory of used ones.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use model::name::Name;
 use model::time::{DURATION_RULE, UnixMicros, parse_duration};
 use model::violation::Violation;
+use signing::components::{COMPONENTS_DEFAULT, COMPONENTS_MAX};
 use signing::key::{ALGORITHM, KEYS_MAX, Key, KeyId, KeySet, SHARED_SECRET, Secret};
 use signing::replay::{ReplayStorage, SLAB_BYTES_MIN};
 use signing::rules::{CANDIDATES_DEFAULT, CANDIDATES_MAX, TOLERANCE_DEFAULT};
-use signing::{Profile, SignatureRules};
+use signing::{MessageRules, Profile, SignatureRules};
 
 use super::super::integration::{
     ALLOW_IPS_MAX, BODY_BYTES_DEFAULT, BODY_BYTES_MAX, CONTENT_TYPES_MAX, INTEGRATIONS_MAX,
@@ -136,8 +138,9 @@ fn signature(field: &str, raw: raw::Signature) -> Checked<SignatureRules> {
     if raw.tolerance.is_some() && !profile.has_time() {
         return fail(format!("{field}.tolerance"), "must be left out: the profile has no time");
     }
-    if raw.nonce.is_some() && profile != Profile::Portcullis {
-        return fail(format!("{field}.nonce"), "must be left out: only portcullis has a choice");
+    if raw.nonce.is_some() && !matches!(profile, Profile::Portcullis | Profile::Rfc9421) {
+        let rule = "must be left out: only portcullis and rfc9421 have a choice";
+        return fail(format!("{field}.nonce"), rule);
     }
     let replay_status = match raw.replay_status {
         None | Some(409) => 409,
@@ -165,8 +168,37 @@ fn signature(field: &str, raw: raw::Signature) -> Checked<SignatureRules> {
         is_nonce_required: raw.nonce == Some(raw::NonceRule::Required),
         replay_status,
         keys_max,
+        message: message(field, profile, raw.components, raw.tag)?,
         ..SignatureRules::of(profile)
     })
+}
+
+/// What a signature of RFC 9421 must be like.
+fn message(
+    field: &str,
+    profile: Profile,
+    components: Option<Vec<String>>,
+    tag: Option<String>,
+) -> Checked<Arc<MessageRules>> {
+    let given = [(components.is_some(), "components"), (tag.is_some(), "tag")];
+    if let Some((_, name)) = given.into_iter().find(|(given, _)| *given)
+        && profile != Profile::Rfc9421
+    {
+        return fail(format!("{field}.{name}"), "must be left out: only rfc9421 has it");
+    }
+    let components = components.as_ref().map_or_else(
+        || COMPONENTS_DEFAULT.to_vec(),
+        |given| given.iter().map(String::as_str).collect(),
+    );
+    if !(1..=COMPONENTS_MAX).contains(&components.len()) {
+        let rule = "must have 1 to 16 entries, or be left out";
+        return fail(format!("{field}.components"), rule);
+    }
+    match MessageRules::new(&components, tag.as_deref()) {
+        Ok(rules) => Ok(Arc::new(rules)),
+        Err(Some(at)) => fail(format!("{field}.components[{at}]"), MessageRules::COMPONENT_RULE),
+        Err(None) => fail(format!("{field}.tag"), MessageRules::TAG_RULE),
+    }
 }
 
 fn profile(raw: raw::Profile) -> Profile {
@@ -176,6 +208,7 @@ fn profile(raw: raw::Profile) -> Profile {
         raw::Profile::StandardWebhooks => Profile::StandardWebhooks,
         raw::Profile::Stripe => Profile::Stripe,
         raw::Profile::Github => Profile::Github,
+        raw::Profile::Rfc9421 => Profile::Rfc9421,
     }
 }
 
@@ -231,8 +264,9 @@ fn secret(
     profile: Option<Profile>,
 ) -> Checked<Secret> {
     let is_base64 = encoding == Some(raw::SecretEncoding::Base64);
-    if is_base64 && profile != Some(Profile::StandardWebhooks) {
-        let rule = "must be \"base64\" only beside profile: standard-webhooks";
+    let may_be = matches!(profile, Some(Profile::StandardWebhooks | Profile::Rfc9421));
+    if is_base64 && !may_be {
+        let rule = "must be \"base64\" only beside profile: standard-webhooks or rfc9421";
         return fail(format!("{field}.secret_encoding"), rule);
     }
     let (secret, rule) = match is_base64 {

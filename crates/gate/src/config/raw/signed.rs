@@ -24,6 +24,8 @@ object! {
         nonce: Option<NonceRule>, optional "nonce";
         replay_status: Option<u32>, optional "replay_status";
         keys_max: Option<u32>, optional "keys_max";
+        components: Option<Vec<String>>, optional "components";
+        tag: Option<String>, optional "tag";
     }
 }
 
@@ -35,6 +37,7 @@ pub(in crate::config) enum Profile {
     StandardWebhooks,
     Stripe,
     Github,
+    Rfc9421,
 }
 
 impl FromJson for Profile {
@@ -45,6 +48,7 @@ impl FromJson for Profile {
             ("standard-webhooks", Self::StandardWebhooks),
             ("stripe", Self::Stripe),
             ("github", Self::Github),
+            ("rfc9421", Self::Rfc9421),
         ];
         *self = choice(json, &all)?;
         Ok(())
