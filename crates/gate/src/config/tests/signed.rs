@@ -170,10 +170,46 @@ fn signatures_have_rules() {
     for (value, field) in [
         (json!({"profile": "github", "tolerance": "5m"}), "tolerance"),
         (json!({"profile": "stripe", "nonce": "required"}), "nonce"),
+        (json!({"profile": "portcullis", "components": ["@method"]}), "components"),
+        (json!({"profile": "body", "tag": "us"}), "tag"),
     ] {
         let error = parse(&signature(value)).unwrap_err();
         assert_eq!(error.field, format!("integrations[1].signature.{field}"));
         assert!(error.rule.starts_with("must be left out"), "{error}");
+    }
+}
+
+#[test]
+fn what_a_message_signature_covers_has_rules() {
+    let message = |more: Value| {
+        let mut signature = json!({"profile": "rfc9421"});
+        signature.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut config = with("/integrations/1/signature", Some(signature));
+        config["keys"][1]["profile"] = json!("rfc9421");
+        parse(&config)
+    };
+    let accepted = |more: Value| {
+        let config = message(more).unwrap();
+        let signature = config.integrations[1].signature.as_ref().unwrap();
+        signature.message.accept_signature().to_string()
+    };
+    let default = r#"("@method" "@authority" "@path" "@query" "content-digest");created"#;
+    assert_eq!(accepted(json!({})), format!("sig1={default};alg=\"hmac-sha256\""));
+    let given = json!({"components": ["@target-uri", "x-a"], "tag": "us", "nonce": "required"});
+    let asked = r#"sig1=("@target-uri" "x-a");created;alg="hmac-sha256";tag="us""#;
+    assert_eq!(accepted(given), asked);
+    for (more, field, rule) in [
+        (json!({"components": []}), "components", "must have 1 to 16 entries"),
+        (json!({"components": vec!["@path"; 17]}), "components", "must have 1 to 16 entries"),
+        (json!({"components": ["@path", "@status"]}), "components[1]", "must be @method"),
+        (json!({"components": ["Date"]}), "components[0]", "must be @method"),
+        (json!({"tag": ""}), "tag", "must be 1 to 128 visible"),
+        (json!({"tag": "a\"b"}), "tag", "must be 1 to 128 visible"),
+        (json!({"keys_max": 3}), "keys_max", "must be left out"),
+    ] {
+        let error = message(more).unwrap_err();
+        assert_eq!(error.field, format!("integrations[1].signature.{field}"));
+        assert!(error.rule.starts_with(rule), "{error}");
     }
 }
 
