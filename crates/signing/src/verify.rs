@@ -71,7 +71,6 @@ pub struct Verifier {
     digest: Option<Sha256>,
     /// What the signature says of the message, if the profile has structured signatures.
     message: Option<Message>,
-    body_bytes: usize,
 }
 
 /// One way in which the request may be signed.
@@ -130,7 +129,7 @@ impl Verifier {
                 candidates.push(Candidate { key, mac, has_nonce, is_void: false });
             }
         }
-        let mut digest = (BodyIn::of(profile) != BodyIn::Content).then(Sha256::new);
+        let mut digest = (BodyIn::of(profile) == BodyIn::Digest).then(Sha256::new);
         if profile == Profile::Stripe {
             // Its nonce is what is signed, whichever of its keys has signed it.
             let head = claims.timestamp.unwrap_or_default().to_string();
@@ -151,7 +150,6 @@ impl Verifier {
             current: 0,
             digest,
             message,
-            body_bytes: 0,
         })
     }
 
@@ -179,7 +177,9 @@ impl Verifier {
     pub fn update(&mut self, chunk: &[u8]) {
         if let Some(digest) = self.digest.as_mut().filter(|_| self.current == 0) {
             digest.update(chunk);
-            self.body_bytes = self.body_bytes.saturating_add(chunk.len());
+        }
+        if let Some(message) = &mut self.message {
+            message.update(chunk);
         }
         if BodyIn::of(self.signature.profile) == BodyIn::Content
             && let Some(candidate) = self.candidates.get_mut(self.current)
@@ -250,7 +250,7 @@ impl Verifier {
         let mut candidates = self.candidates.get(self.current..=self.current).unwrap_or_default();
         let mut digest = self.digest.clone();
         if let Some(message) = &self.message {
-            message.check_body(self.body_bytes, digest.take().unwrap_or_default())?;
+            message.check_body()?;
         }
         if BodyIn::of(profile) == BodyIn::Digest {
             let text = digest.take().map_or_else(String::new, content::digest_text);

@@ -12,6 +12,7 @@ mod digest;
 mod structured;
 
 pub(crate) use base::{Target, line, parameters_line};
+use digest::ContentDigest;
 pub(crate) use digest::value as digest_value;
 use sha2::{Digest, Sha256};
 use structured::{Bare, Inner, Member, Value, dictionary};
@@ -52,21 +53,28 @@ pub(crate) struct Message {
     /// What makes the request one of its kind if it has no nonce: a digest of what is covered, and of when it was
     /// signed. It is the same for each of several signatures of one request.
     pub(crate) used: [u8; MAC_BYTES],
-    /// The SHA-256 that the body must have; none if the signature covers no digest.
-    pub(crate) digest: Option<[u8; MAC_BYTES]>,
+    /// None if the signature covers no digest.
+    digest: Option<ContentDigest>,
+    body_bytes: usize,
     /// Until when it may be used, in seconds since the Unix epoch.
     pub(crate) expires: Option<u64>,
 }
 
 impl Message {
-    /// What is left to check once the body is there: `digest` is that of all of it.
-    pub(crate) fn check_body(&self, bytes: usize, digest: Sha256) -> Result<(), Failure> {
-        match self.digest {
-            Some(wanted) => match digest.finalize()[..] == wanted {
-                true => Ok(()),
-                false => Err(Failure::Mismatch),
-            },
-            None if bytes == 0 => Ok(()),
+    /// Takes the next part of the body.
+    pub(crate) fn update(&mut self, chunk: &[u8]) {
+        self.body_bytes = self.body_bytes.saturating_add(chunk.len());
+        if let Some(digest) = &mut self.digest {
+            digest.update(chunk);
+        }
+    }
+
+    /// What is left to check once all of the body is there.
+    pub(crate) fn check_body(&self) -> Result<(), Failure> {
+        match &self.digest {
+            Some(digest) if digest.is_right() => Ok(()),
+            Some(_) => Err(Failure::Mismatch),
+            None if self.body_bytes == 0 => Ok(()),
             None => malformed(INPUT, coverage::BODY_RULE),
         }
     }
@@ -151,14 +159,14 @@ fn claims(
     let used = Sha256::new_with_prefix(&base).chain_update(created.to_le_bytes()).finalize();
     parameters_line(text, &mut base);
     let is_digested = components.contains(&Component::Field(CONTENT_DIGEST));
-    let digest = is_digested.then(|| digest::read(headers)).transpose()?;
+    let digest = is_digested.then(|| ContentDigest::read(headers)).transpose()?;
     let expires = parameters.expires;
     Ok(Claims {
         key_id: Some(key_id),
         timestamp: Some(created),
         nonce: parameters.nonce.map(str::to_owned),
         macs: vec![mac],
-        message: Some(Message { base, used: used.into(), digest, expires }),
+        message: Some(Message { base, used: used.into(), digest, body_bytes: 0, expires }),
     })
 }
 

@@ -289,6 +289,11 @@ fn the_body_must_have_the_digest_that_is_signed() {
     assert!(found(&good, BODY).is_ok());
     assert!(found(&format!("md5=:AAAA:, {good};x=1, unixsum=:AA==:"), BODY).is_ok());
     assert!(found(&digest(b""), b"").is_ok());
+    // Of the RFC: the digest of `{"hello": "world"}`.
+    let long = "sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew==:";
+    assert!(found(long, b"{\"hello\": \"world\"}").is_ok());
+    assert_eq!(found(long, BODY), Err(Failure::Mismatch));
+    assert!(found(&format!("{long}, {good}"), BODY).is_ok(), "the SHA-256 counts");
     assert_eq!(found(&good, b"{\"amount\":101}"), Err(Failure::Mismatch));
     assert_eq!(found(&good, b""), Err(Failure::Mismatch));
     for wrong in [
