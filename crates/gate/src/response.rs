@@ -89,6 +89,9 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         | Cause::BodyNotHeld
         | Cause::BodyNoRoom => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
     };
+    if status == 200 {
+        return received();
+    }
     let type_uri = problem.map(|name| format!("{TYPES}#{name}"));
     let (reason, until) = disclosed(&denial.cause);
     let body = Problem {
@@ -128,6 +131,8 @@ fn signature(failure: Failure, replay_status: u16) -> (u32, &'static str, Option
     match failure {
         Failure::ReplayFull => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
         Failure::Replay if replay_status == 409 => (409, "Conflict", None),
+        // No problem for its sender: see `rejection`.
+        Failure::Replay if replay_status == 200 => (200, "OK", None),
         Failure::Replay
         | Failure::Missing { .. }
         | Failure::Malformed { .. }
@@ -138,6 +143,13 @@ fn signature(failure: Failure, replay_status: u16) -> (u32, &'static str, Option
         | Failure::Stale
         | Failure::Future => (401, "Unauthorized", None),
     }
+}
+
+/// The response to a request that was used before, for senders that would go on sending it until they are told that it has
+/// arrived.
+fn received() -> Response {
+    let headers = vec![("content-type", "application/json".to_owned())];
+    Response { status: 200, headers, body: r#"{"status":"received before"}"#.to_owned() }
 }
 
 /// The response when there is no configuration to decide by.

@@ -32,8 +32,11 @@ pub struct SignatureRules {
     pub tolerance: Duration,
     /// Whether a `portcullis` or `rfc9421` request must have a nonce of its own.
     pub is_nonce_required: bool,
-    /// The status of an answer to a request that was used before: 409 or 401.
+    /// The status of an answer to a request that was used before: 409, 401 or 200.
     pub replay_status: u16,
+    /// Whether the same message may be sent again with another time, which is signed: a `standard-webhooks` sender's
+    /// next attempt.
+    pub retries_pass: bool,
     /// The most keys that are tried on a request that does not name its key.
     pub keys_max: usize,
     /// How long a request must not be used again: until its time of signing is out of tolerance, here
@@ -53,6 +56,7 @@ impl SignatureRules {
             tolerance: TOLERANCE_DEFAULT,
             is_nonce_required: false,
             replay_status: 409,
+            retries_pass: profile == Profile::StandardWebhooks,
             keys_max: CANDIDATES_DEFAULT,
             remember_for: match profile.has_time() {
                 true => TOLERANCE_DEFAULT.saturating_mul(2),

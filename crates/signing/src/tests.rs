@@ -234,6 +234,32 @@ fn one_request_signed_by_two_keys_is_one_request() {
     assert_eq!(nonce(format!("v1={new}")), both);
 }
 
+/// Of Standard Webhooks, whose senders keep the id of a message and sign each attempt.
+#[test]
+fn another_attempt_is_another_request_unless_messages_count() {
+    let (profile, keys) = (Profile::StandardWebhooks, set([key("k1")]));
+    let nonce = |id: &str, timestamp: u64, retries_pass: bool| {
+        let rules = SignatureRules { retries_pass, ..SignatureRules::of(profile) };
+        let (path, nonce) = (PATH, Some(id));
+        let request = Unsigned {
+            method: METHOD,
+            authority: AUTHORITY,
+            path,
+            body: BODY,
+            timestamp,
+            nonce,
+        };
+        let lines = sign(profile, &key("k1").id, &key("k1").secret, &request).unwrap();
+        verify(&rules, &headers(METHOD, PATH, lines), BODY, &keys, at(0)).unwrap().nonce
+    };
+    assert_eq!(nonce("a", EPOCH_S, true), nonce("a", EPOCH_S, true));
+    assert_ne!(nonce("a", EPOCH_S, true), nonce("a", EPOCH_S + 5, true));
+    assert_ne!(nonce("a", EPOCH_S, true), nonce("b", EPOCH_S, true));
+    assert_eq!(nonce("a", EPOCH_S, false), nonce("a", EPOCH_S + 5, false));
+    assert!(SignatureRules::of(profile).retries_pass);
+    assert!(!SignatureRules::of(Profile::Portcullis).retries_pass);
+}
+
 #[test]
 fn another_name_of_the_same_secret_makes_no_other_request() {
     let [old, new] = ["old", "new"].map(|id| key_of(id, "acme", "a secret that was kept"));

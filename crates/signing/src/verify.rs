@@ -267,12 +267,18 @@ impl Verifier {
             }
         }
         let (Candidate { key, has_nonce, .. }, mac) = found.ok_or(Failure::Mismatch)?;
-        let nonce = match (&self.nonce, digest, &self.message) {
-            (Some(sent), ..) if *has_nonce => Nonce::new(profile, key, Used::Sent(sent)),
-            (_, Some(content), _) => Nonce::new(profile, key, Used::Digest(&content.finalize())),
-            (_, None, Some(message)) => Nonce::new(profile, key, Used::Digest(&message.used)),
-            (_, None, None) => Nonce::new(profile, key, Used::Digest(&mac.digest())),
+        let content = digest.map(Digest::finalize);
+        let mac = mac.digest();
+        let used = match (&self.nonce, &content, &self.message) {
+            (Some(sent), ..) if *has_nonce => match self.timestamp {
+                Some(at) if self.signature.retries_pass => Used::SentAt(sent, at),
+                _ => Used::Sent(sent),
+            },
+            (_, Some(content), _) => Used::Digest(content),
+            (_, None, Some(message)) => Used::Digest(&message.used),
+            (_, None, None) => Used::Digest(&mac),
         };
+        let nonce = Nonce::new(profile, key, &used);
         Ok(Verified {
             partner: key.partner.clone(),
             key_id: key.id.clone(),

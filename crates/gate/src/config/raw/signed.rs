@@ -24,6 +24,8 @@ object! {
         nonce: Option<NonceRule>, optional "nonce";
         replay_status: Option<u32>, optional "replay_status";
         keys_max: Option<u32>, optional "keys_max";
+        retries: Option<Retries>, optional "retries";
+        remember: Option<String>, optional "remember";
         components: Option<Vec<String>>, optional "components";
         tag: Option<String>, optional "tag";
     }
@@ -65,6 +67,20 @@ pub(in crate::config) enum NonceRule {
 impl FromJson for NonceRule {
     fn read(&mut self, json: Json) -> Read<()> {
         *self = choice(json, &[("required", Self::Required), ("optional", Self::Optional)])?;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::config) enum Retries {
+    #[default]
+    Pass,
+    Refuse,
+}
+
+impl FromJson for Retries {
+    fn read(&mut self, json: Json) -> Read<()> {
+        *self = choice(json, &[("pass", Self::Pass), ("refuse", Self::Refuse)])?;
         Ok(())
     }
 }

@@ -163,7 +163,9 @@ fn signatures_have_rules() {
         row("tolerance", json!("999ms"), "must be from 1s to 1h"),
         row("tolerance", json!("3601s"), "must be from 1s to 1h"),
         row("nonce", json!("maybe"), "unknown variant `maybe`"),
-        row("replay_status", json!(429), "must be 409 or 401"),
+        row("replay_status", json!(429), "must be 409, 401 or 200"),
+        row("retries", json!("pass"), "must be left out: only in standard-webhooks"),
+        row("remember", json!("1m"), "must be left out: the profile has a time"),
         row("burst", json!(1), "unknown field"),
     ]);
     let signature = |value: Value| with("/integrations/1/signature", Some(value));
@@ -176,6 +178,29 @@ fn signatures_have_rules() {
         let error = parse(&signature(value)).unwrap_err();
         assert_eq!(error.field, format!("integrations[1].signature.{field}"));
         assert!(error.rule.starts_with("must be left out"), "{error}");
+    }
+}
+
+#[test]
+fn what_counts_as_used_can_be_told() {
+    let with = |signature: Value| with("/integrations/1/signature", Some(signature));
+    let rules = |signature: Value| {
+        let mut config = with(signature);
+        config["keys"][1]["profile"] = config["integrations"][1]["signature"]["profile"].clone();
+        let config = parse(&config)?;
+        let rules = config.integrations[1].signature.clone().unwrap();
+        Ok::<_, Violation>((rules.retries_pass, rules.remember_for.as_secs(), rules.replay_status))
+    };
+    let hooks = "standard-webhooks";
+    assert_eq!(rules(json!({"profile": hooks})), Ok((true, 600, 409)));
+    let strict = json!({"profile": hooks, "retries": "refuse", "replay_status": 200});
+    assert_eq!(rules(strict), Ok((false, 600, 200)));
+    assert_eq!(rules(json!({"profile": "github"})), Ok((false, 86_400, 409)));
+    let short = json!({"profile": "github", "remember": "90s"});
+    assert_eq!(rules(short), Ok((false, 90, 409)));
+    for wrong in ["999ms", "24h1s", "1 day"] {
+        let error = rules(json!({"profile": "github", "remember": wrong})).unwrap_err();
+        assert_eq!(error.field, "integrations[1].signature.remember");
     }
 }
 
