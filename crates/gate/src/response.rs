@@ -1,7 +1,7 @@
 //! What a rejection looks like to the client.
 //!
 //! Bodies are `application/problem+json` (RFC 9457); the types are those registered with IANA. Rate
-//! limit headers follow draft-ietf-httpapi-ratelimit-headers-10. Nothing here says more about a
+//! limit headers follow draft-ietf-httpapi-ratelimit-headers-11. Nothing here says more about a
 //! block than its publisher allowed.
 
 use std::fmt::Write as _;

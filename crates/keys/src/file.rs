@@ -107,7 +107,8 @@ impl RawKey {
         let encoding = self.secret_encoding.unwrap_or_default();
         let may_be = matches!(profile, Some(Profile::StandardWebhooks | Profile::Rfc9421));
         if encoding == SecretEncoding::Base64 && !may_be {
-            let rule = "must be \"base64\" only beside profile = \"standard-webhooks\" or \"rfc9421\"";
+            let rule =
+                "must be \"base64\" only beside profile = \"standard-webhooks\" or \"rfc9421\"";
             return Err(broken("secret_encoding", rule));
         }
         let (not_before, not_after) = times(self.not_before, self.not_after, place)?;

@@ -94,9 +94,8 @@ impl MessageRules {
             return Err(Some(at));
         }
         let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
-        let is_tag = |tag: &str| {
-            (1..=TAG_BYTES_MAX).contains(&tag.len()) && tag.bytes().all(is_plain)
-        };
+        let is_tag =
+            |tag: &str| (1..=TAG_BYTES_MAX).contains(&tag.len()) && tag.bytes().all(is_plain);
         if !tag.is_none_or(is_tag) {
             return Err(None);
         }

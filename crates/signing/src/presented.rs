@@ -54,8 +54,7 @@ const TIMESTAMP_RULE: &str = "must be whole seconds since the Unix epoch";
 const NONCE_RULE: &str = "must be 1 to 128 visible ASCII characters without a comma";
 
 /// What the parameter `nonce` has to look like.
-const MESSAGE_NONCE_RULE: &str =
-    "must have a nonce of 1 to 128 visible ASCII characters without a comma, quotes and backslashes";
+const MESSAGE_NONCE_RULE: &str = "must have a nonce of 1 to 128 visible ASCII characters without a comma, quotes and backslashes";
 
 /// What a `webhook-id` has to look like.
 const WEBHOOK_ID_RULE: &str =

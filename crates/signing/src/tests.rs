@@ -74,7 +74,14 @@ fn nonce_of(profile: Profile) -> Option<&'static str> {
 /// A request signed by a key at the beginning of the test.
 fn signed(profile: Profile, key: &Key, body: &[u8]) -> Headers {
     let nonce = nonce_of(profile);
-    let request = Unsigned { method: METHOD, authority: AUTHORITY, path: PATH, body, timestamp: EPOCH_S, nonce };
+    let request = Unsigned {
+        method: METHOD,
+        authority: AUTHORITY,
+        path: PATH,
+        body,
+        timestamp: EPOCH_S,
+        nonce,
+    };
     headers(METHOD, PATH, sign(profile, &key.id, &key.secret, &request).unwrap())
 }
 
@@ -241,14 +248,8 @@ fn another_attempt_is_another_request_unless_messages_count() {
     let nonce = |id: &str, timestamp: u64, retries_pass: bool| {
         let rules = SignatureRules { retries_pass, ..SignatureRules::of(profile) };
         let (path, nonce) = (PATH, Some(id));
-        let request = Unsigned {
-            method: METHOD,
-            authority: AUTHORITY,
-            path,
-            body: BODY,
-            timestamp,
-            nonce,
-        };
+        let request =
+            Unsigned { method: METHOD, authority: AUTHORITY, path, body: BODY, timestamp, nonce };
         let lines = sign(profile, &key("k1").id, &key("k1").secret, &request).unwrap();
         verify(&rules, &headers(METHOD, PATH, lines), BODY, &keys, at(0)).unwrap().nonce
     };

@@ -102,8 +102,7 @@ impl Verifier {
         now: UnixMicros,
     ) -> Result<Self, Failure> {
         let profile = signature.profile;
-        let claims =
-            presented::read(&Endpoint { signature, integration, keys, now }, headers)?;
+        let claims = presented::read(&Endpoint { signature, integration, keys, now }, headers)?;
         if signature.is_nonce_required && claims.nonce.is_none() {
             return Err(presented::no_nonce(profile));
         }

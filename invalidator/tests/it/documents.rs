@@ -108,8 +108,9 @@ fn check_against_our_own(directory: &Path, profile: Profile, headers: &str) {
     let ours = text(&output.stdout);
     assert_eq!(ours.split("\n\n").next().unwrap(), headers.trim_end(), "{profile}");
     let length = BODY.len();
-    let request =
-        format!("POST {PATH} HTTP/1.1\nhost: api.example\ncontent-length: {length}\n{headers}\n{BODY}");
+    let request = format!(
+        "POST {PATH} HTTP/1.1\nhost: api.example\ncontent-length: {length}\n{headers}\n{BODY}"
+    );
     file(directory, "request.http", &request);
     let mut verify = portcullis();
     verify.current_dir(directory).args(["verify", "--profile", profile.as_str()]);

@@ -77,7 +77,12 @@ fn signed(profile: Profile, body: &[u8]) -> Headers {
     let nonce = Some("5f0c2b7e-6a0f-4a3b-9c1d-2e8f7a6b5c4d");
     let request = Unsigned { method, authority: AUTHORITY, path, body, timestamp: NOW_S, nonce };
     let made = sign(profile, &key_id(), &secret(), &request).unwrap();
-    let mut lines = vec![(":method", method), (":authority", AUTHORITY), (":path", path), ("content-type", "text/plain")];
+    let mut lines = vec![
+        (":method", method),
+        (":authority", AUTHORITY),
+        (":path", path),
+        ("content-type", "text/plain"),
+    ];
     lines.extend(made.iter().map(|(name, value)| (*name, value.as_str())));
     fixture::headers(&lines)
 }

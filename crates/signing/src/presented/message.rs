@@ -17,12 +17,15 @@ pub(crate) use digest::value as digest_value;
 use sha2::{Digest, Sha256};
 use structured::{Bare, Inner, Member, Value, dictionary};
 
+use super::{
+    Claims, MESSAGE_NONCE_RULE, SIGNATURE_BYTES_MAX as FIELD_BYTES_MAX, is_message_nonce,
+    malformed, seconds,
+};
 use crate::components::Component;
 use crate::endpoint::Endpoint;
 use crate::headers::{Headers, is_alias};
 use crate::key::{ALGORITHM, Key, KeyId};
 use crate::mac::{Claimed, MAC_BYTES};
-use super::{Claims, MESSAGE_NONCE_RULE, SIGNATURE_BYTES_MAX as FIELD_BYTES_MAX, is_message_nonce, malformed, seconds};
 use crate::{Failure, Profile};
 
 pub(crate) const INPUT: &str = "signature-input";

@@ -31,8 +31,7 @@ pub(super) fn sign(
     let fields = digest.iter().map(|value| (CONTENT_DIGEST, value.as_str()));
     let headers: Headers = pseudo.into_iter().chain(fields).collect();
     let names = COMPONENTS_DEFAULT.into_iter();
-    let names: Vec<_> =
-        names.filter(|name| digest.is_some() || *name != CONTENT_DIGEST).collect();
+    let names: Vec<_> = names.filter(|name| digest.is_some() || *name != CONTENT_DIGEST).collect();
     let mut base = Vec::new();
     let target = Target::of(&headers).map_err(|_| SignError::Target)?;
     for component in names.iter().filter_map(|name| Component::parse(name)) {

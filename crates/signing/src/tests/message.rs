@@ -67,7 +67,8 @@ impl Sent {
         let keys = set([key("k1"), key("k2"), Key { not_after: Some(at(-1)), ..key("old") }]);
         let message = Arc::new(rules);
         let signature = SignatureRules { message, ..SignatureRules::of(Profile::Rfc9421) };
-        verify(&signature, &self.headers(), body, &keys, at(0)).map(|found| found.key_id.to_string())
+        verify(&signature, &self.headers(), body, &keys, at(0))
+            .map(|found| found.key_id.to_string())
     }
 
     fn comes_out(&self) -> Result<String, Failure> {
@@ -107,7 +108,8 @@ fn rule(found: Result<String, Failure>) -> (&'static str, &'static str) {
 /// RFC 9421, appendix B.2.5.
 #[test]
 fn the_vector_of_the_rfc_is_verified() {
-    const SHARED: &str = "uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ==";
+    const SHARED: &str =
+        "uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ==";
     const CREATED: u64 = 1_618_884_473;
     let secret = Secret::from_base64(SHARED.as_bytes()).unwrap();
     let keys = set([Key { secret, ..key("test-shared-secret") }]);
@@ -136,7 +138,8 @@ fn the_vector_of_the_rfc_is_verified() {
     assert_eq!(found.key_id.as_str(), "test-shared-secret");
     // Its body is not covered, and neither is its path: nobody has to believe them.
     let found = |rules: &SignatureRules, body: &[u8]| verify(rules, &headers, body, &keys, now);
-    let (header, not_covered) = ("signature-input", "must cover content-digest, since there is a body");
+    let (header, not_covered) =
+        ("signature-input", "must cover content-digest, since there is a body");
     let refused = Err(Failure::Malformed { header, rule: not_covered });
     assert_eq!(found(&vectors, b"{\"hello\": \"world\"}"), refused);
     assert!(found(&SignatureRules::of(Profile::Rfc9421), b"").is_err());
@@ -220,9 +223,8 @@ fn what_is_there_has_to_be_covered() {
     let empty = Sent::usual().with("content-length", "0");
     assert!(found(empty, &without("content-digest"), b"").is_ok());
     // No query, none to cover; and nobody can add one.
-    let at_path = |path| {
-        Sent::new(&[(":method", METHOD), (":authority", AUTHORITY), (":path", path)])
-    };
+    let at_path =
+        |path| Sent::new(&[(":method", METHOD), (":authority", AUTHORITY), (":path", path)]);
     let no_query = [("@method", METHOD), ("@authority", AUTHORITY), ("@path", "/pay")];
     assert!(found(at_path("/pay"), &no_query, b"").is_ok());
     assert!(found(at_path("/pay?x=1"), &no_query, b"").is_err());
@@ -336,9 +338,8 @@ fn what_is_signed_stands_once_and_in_plain_text() {
 fn what_a_signature_says_of_itself_has_rules() {
     let digest = digest(BODY);
     let lines = covered(&digest);
-    let of = |parameters: &str| {
-        Sent::usual().signed("a", &key("k1"), &lines, parameters).comes_out()
-    };
+    let of =
+        |parameters: &str| Sent::usual().signed("a", &key("k1"), &lines, parameters).comes_out();
     let good = by("k1");
     let more = |more: &str| of(&format!("{good}{more}"));
     assert!(more(";alg=\"hmac-sha256\";nonce=\"n\";tag=\"anything\"").is_ok());
@@ -377,9 +378,19 @@ fn what_a_signature_says_of_itself_has_rules() {
     ] {
         assert_eq!(rule(of(&wrong)).0, "signature-input", "{wrong}");
     }
-    for list in ["()", "(\"@method\" \"@method\")", "(\"@query-param\";name=\"id\")", "(\"@status\")",
-                 "(\"date\";sf)", "(date)", "(\"Date\")", "(\"@signature-params\")", "\"@method\"",
-                 "(\"@method\"  \"@path\")", "( \"@method\")"] {
+    for list in [
+        "()",
+        "(\"@method\" \"@method\")",
+        "(\"@query-param\";name=\"id\")",
+        "(\"@status\")",
+        "(\"date\";sf)",
+        "(date)",
+        "(\"Date\")",
+        "(\"@signature-params\")",
+        "\"@method\"",
+        "(\"@method\"  \"@path\")",
+        "( \"@method\")",
+    ] {
         let mut sent = Sent::usual().signed("a", &key("k1"), &lines, &good);
         sent.labels[0].1 = format!("{list}{good}");
         assert_eq!(rule(sent.comes_out()).0, "signature-input", "{list}");
@@ -418,10 +429,15 @@ fn labels_have_one_signature_each() {
     other.labels.clear();
     let lines = [("signature-input", &*input), ("signature", &*format!("a={mac}"))];
     let twice = lines.iter().fold(Sent::usual(), |sent, (name, value)| sent.with(name, value));
-    let twice: Headers = twice.headers.iter().cloned().chain([
-        ("signature-input".to_owned(), "b=(\"x\")".to_owned()),
-        ("signature".to_owned(), "b=:AA==:".to_owned()),
-    ]).collect();
+    let twice: Headers = twice
+        .headers
+        .iter()
+        .cloned()
+        .chain([
+            ("signature-input".to_owned(), "b=(\"x\")".to_owned()),
+            ("signature".to_owned(), "b=:AA==:".to_owned()),
+        ])
+        .collect();
     let keys = set([key("k1")]);
     assert!(check(Profile::Rfc9421, &twice, BODY, &keys).is_ok());
     let alias: Headers = twice.lines().chain([(&b"signature_input"[..], &b"c=()"[..])]).collect();

@@ -9,8 +9,7 @@ fn without_the_rule_profiles_could_be_mistaken_for_each_other() {
     let body = |profile: Profile, rest: &[u8]| {
         let path = PATH.as_bytes();
         let (method, message) = (&b"POST"[..], &[][..]);
-        let envelope =
-            Envelope { timestamp: 1, key_id: "k1", nonce: "n", method, path, message };
+        let envelope = Envelope { timestamp: 1, key_id: "k1", nonce: "n", method, path, message };
         assert_eq!(BodyIn::of(profile), BodyIn::Content);
         [head(profile, &envelope), rest.to_vec()].concat()
     };

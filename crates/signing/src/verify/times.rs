@@ -21,11 +21,7 @@ pub(super) fn check_time(
 }
 
 /// When a request that was signed at this time is used at the latest; its signer can want that to be sooner.
-pub(super) fn latest(
-    signature: &SignatureRules,
-    seconds: u64,
-    expires: Option<u64>,
-) -> UnixMicros {
+pub(super) fn latest(signature: &SignatureRules, seconds: u64, expires: Option<u64>) -> UnixMicros {
     let latest = instant(seconds).saturating_add(signature.tolerance);
     expires.map_or(latest, |expires| latest.min(instant(expires)))
 }

@@ -191,7 +191,10 @@ fn remember(field: &str, defaults: &SignatureRules, raw: Option<&str>) -> Checke
     let Some(text) = raw else { return Ok(defaults.remember_for) };
     let field = format!("{field}.remember");
     if defaults.profile.has_time() {
-        return fail(field, "must be left out: the profile has a time, and tolerance says how long");
+        return fail(
+            field,
+            "must be left out: the profile has a time, and tolerance says how long",
+        );
     }
     let span = parse_duration(text).ok_or_else(|| Violation::new(&*field, DURATION_RULE))?;
     match (REMEMBER_MIN..=REMEMBER_WITHOUT_TIME).contains(&span) {

@@ -13,13 +13,13 @@ use crate::headers::Headers;
 /// The most components that one signature may cover.
 const COMPONENTS_MAX: usize = 32;
 
-const COMPONENTS_RULE: &str =
-    "must cover 1 to 32 components, each once: of @method, @target-uri, @authority, @scheme, \
+const COMPONENTS_RULE: &str = "must cover 1 to 32 components, each once: of @method, @target-uri, @authority, @scheme, \
      @request-target, @path, @query, and headers in lower case, without parameters";
 const METHOD_RULE: &str = "must cover @method";
 const AUTHORITY_RULE: &str = "must cover @authority or @target-uri";
 const PATH_RULE: &str = "must cover @path, @request-target or @target-uri";
-const QUERY_RULE: &str = "must cover @query, @request-target or @target-uri, since there is a query";
+const QUERY_RULE: &str =
+    "must cover @query, @request-target or @target-uri, since there is a query";
 const OTHER_RULE: &str = "must cover all that the integration demands in components";
 pub(super) const BODY_RULE: &str = "must cover content-digest, since there is a body";
 
