@@ -28,6 +28,8 @@ SECRETS = {
     "stripe-1": "whsec_not+base64, and not to be decoded",
     "stripe-2": "whsec_another+one, while keys are replaced",
     "octo-1": "It's a Secret to Everybody",
+    "message-1": "signs messages as RFC 9421 has it",
+    "message-2": "whsec_" + base64.b64encode(bytes(range(200, 232))).decode(),
     "old-1": "was valid until a minute ago",
     "new-1": "will be valid in a minute",
     "scoped-1": "is for refunds and nothing else",
@@ -42,6 +44,8 @@ KEYS = [
     {"id": "stripe-1", "partner": "stripe", "integrations": ["stripe"]},
     {"id": "stripe-2", "partner": "stripe", "integrations": ["stripe"]},
     {"id": "octo-1", "partner": "github", "integrations": ["octo"]},
+    {"id": "message-1", "partner": "acme", "integrations": ["messages"]},
+    {"id": "message-2", "partner": "acme", "integrations": ["messages"]},
     {"id": "old-1", "partner": "acme", "integrations": ["payments", "expired"], "not_after": NOW - 60},
     {"id": "new-1", "partner": "acme", "integrations": ["payments"], "not_before": NOW + 60},
     {"id": "scoped-1", "partner": "acme", "integrations": ["refunds"]},
@@ -53,7 +57,10 @@ INTEGRATIONS = {
     "standard-webhooks": "hooks",
     "stripe": "stripe",
     "github": "octo",
+    "rfc9421": "messages",
 }
+
+HOST = "api.example"
 
 BODY = '{"amount":100,"currency":"EUR"}'
 NONCE = "0192e4a0-7c1e-7000-8000-000000000001"
@@ -112,6 +119,46 @@ def github(body=BODY, delivery="72d3162e-cc78-11e3-81ab-4c9367dc0958"):
         ["x-github-delivery", delivery],
         ["x-hub-signature-256", "sha256=" + mac("octo-1", text_of(body)).hexdigest()],
     ]
+
+
+def content_digest(body=BODY):
+    return "sha-256=:" + base64.b64encode(hashlib.sha256(text_of(body)).digest()).decode() + ":"
+
+
+def message(
+    key_id="message-1",
+    at=NOW,
+    more=f';nonce="{NONCE}"',
+    covered=("@method", "@authority", "@path", "@query", "content-digest"),
+    label="sig1",
+    signer=None,
+    **values,
+):
+    """The headers of a signature as RFC 9421 has it; `values` is what is signed in the place of what is sent."""
+    lines = {
+        "@method": "POST",
+        "@authority": HOST,
+        "@path": "/pay",
+        "@query": "?id=1",
+        "@request-target": "/pay?id=1",
+        "content-digest": content_digest(),
+    } | {name.replace("_", "-").replace("at-", "@"): value for name, value in values.items()}
+    parameters = "(" + " ".join(f'"{name}"' for name in covered) + f');created={at};keyid="{key_id}"{more}'
+    base = "".join(f'"{name}": {lines[name]}\n' for name in covered) + f'"@signature-params": {parameters}'
+    signer = signer or key_id
+    right = base64.b64encode(mac(signer, base.encode(), decoded=signer == "message-2").digest()).decode()
+    return [
+        ["host", HOST],
+        ["content-digest", lines["content-digest"]],
+        ["signature-input", f"{label}={parameters}"],
+        ["signature", f"{label}=:{right}:"],
+    ]
+
+
+def both(first, second):
+    """One request with two signatures."""
+    joined = [[name, f"{value}, {dict(second)[name]}"] for name, value in first[2:]]
+    return first[:2] + joined
 
 
 def without(headers, name):
@@ -329,12 +376,69 @@ def github_vectors():
     case("no valid key", hello, "expired_key", body="Hello, World!", integration="expired")
 
 
+def rfc9421_vectors():
+    def case(name, headers, expected, **more):
+        vector(f"rfc9421: {name}", "rfc9421", headers, expected, **more)
+
+    good, ours = message(), {"key": "message-1"}
+    all_covered = ("@method", "@authority", "@path", "@query", "content-digest")
+    case("as documented", good, "verified", **ours)
+    case("a secret in Base64", message("message-2"), "verified", key="message-2")
+    case("without a nonce", message(more=""), "verified", **ours)
+    case("without a nonce where one is required", message(more=""), "malformed", nonce_required=True)
+    case("with all parameters", message(more=f';alg="hmac-sha256";tag="t";expires={NOW}'), "verified", **ours)
+    case("expired", message(more=f";expires={NOW}"), "stale", now=NOW + 5)
+    case("too old", good, "stale", now=NOW + 301)
+    case("from the future", good, "future", now=NOW - 301)
+    case("in another order", message(covered=all_covered[::-1]), "verified", **ours)
+    case(
+        "the target at once",
+        message(covered=("@method", "@authority", "@request-target", "content-digest")),
+        "verified",
+        **ours,
+    )
+    empty = message(covered=all_covered[:4])
+    case("an empty body needs no digest", without(empty, "content-digest"), "verified", body="", **ours)
+    case("a body was added", empty, "malformed")
+    case("another body", good, "mismatch", body=BODY + " ")
+    changed = replaced(good, "content-digest", content_digest("{}"))
+    case("another body and its digest", changed, "mismatch", body="{}")
+    case("another method", good, "mismatch", method="PUT")
+    case("another path", good, "mismatch", path="/refund?id=1")
+    case("another query", good, "mismatch", path="/pay?id=2")
+    case("a query was added", message(covered=[*all_covered[:3], "content-digest"]), "malformed")
+    case("another host is signed", message(at_authority="other.example"), "mismatch")
+    for name in all_covered:
+        covered = [other for other in all_covered if other != name]
+        case(f"does not cover {name}", message(covered=covered), "malformed")
+    case("another key's name", message("message-2", signer="message-1"), "mismatch")
+    case("an unknown key", message("message-3", signer="message-1"), "unknown_key")
+    case("another algorithm", message(more=';alg="ed25519"'), "missing")
+    case("a parameter that is not known", message(more=";x=1"), "malformed")
+    other = message("message-3", label="other", signer="message-1")
+    case("beside a signature for somebody else", both(other, good), "verified", **ours)
+    case("two of the same label", both(good, good), "malformed")
+    spaced = replaced(good, "signature-input", good[2][1].replace(";created", "; created"))
+    case("in another spelling", spaced, "malformed")
+    label = replaced(good, "signature", good[3][1].replace("sig1", "sig2"))
+    case("a signature of another label", label, "malformed")
+    case(
+        "the signature in another spelling",
+        replaced(good, "signature", good[3][1].replace("=:", ":")),
+        "malformed",
+    )
+    for header in ["signature-input", "signature"]:
+        case(f"without {header}", without(good, header), "missing")
+    case("without content-digest", without(good, "content-digest"), "malformed")
+
+
 def document():
     portcullis_vectors()
     body_vectors()
     standard_webhooks_vectors()
     stripe_vectors()
     github_vectors()
+    rfc9421_vectors()
     keys = [key | {"secret": SECRETS[key["id"]]} for key in KEYS]
     about = (
         "Requests and what comes of them, by tests/make_vectors.py. Times are Unix seconds; "

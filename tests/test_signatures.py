@@ -17,6 +17,7 @@ import stripe
 import svix.webhooks
 
 from harness import artifacts, envoy, plugin, signing
+from harness.proc import wait_until
 from harness.stack import running
 from selection import BODIES_KEPT_BACK
 
@@ -371,6 +372,54 @@ def test_of_64_connections_with_the_same_request_one_is_accepted(edge):
     for connection in connections:
         connection.close()
     assert Counter(statuses) == {200: 1, 409: 63}
+
+
+@pytest.fixture(scope="module")
+def lenient():
+    """Where senders may try again, and where they are told to stop."""
+    signatures = {
+        "hooks": {"profile": "standard-webhooks"},
+        "once": {"profile": "standard-webhooks", "retries": "refuse"},
+        "git": {"profile": "github", "remember": "1s", "replay_status": 200},
+    }
+    integrations = [
+        {"name": name, "match": [{"path": {"prefix": f"/{name}"}}], "signature": signature}
+        for name, signature in signatures.items()
+    ]
+    keys = [
+        key("hooks", secret=signing.WEBHOOK_SECRET, profile="standard-webhooks"),
+        key("git", secret=signing.SECRETS["github"], profile="github"),
+    ]
+    with running(plugin.limits_only(integrations=integrations, keys=keys), daemon=False) as started:
+        yield started
+
+
+def test_another_attempt_of_a_webhook_passes_unless_messages_count_once(lenient):
+    for name, second in [("hooks", 200), ("once", 409)]:
+        id, now = f"msg_{uuid.uuid4().hex}", signing.now()
+        first = signing.standard_webhooks(BODY, id=id, at=now - 5)
+        retry = signing.standard_webhooks(BODY, id=id, at=now)
+        sent = [
+            send(lenient.edge, "POST", f"/{name}/a", BODY, each).status
+            for each in [first, retry, retry, first]
+        ]
+        assert sent == [200, second, 409, 409], name
+
+
+def test_a_redelivery_of_github_is_acknowledged_and_passes_when_it_is_forgotten(lenient):
+    headers = signing.github(BODY)
+    before = lenient.upstream.total()
+    assert send(lenient.edge, "POST", "/git/a", BODY, headers).json()["path"] == "/git/a"
+    again = send(lenient.edge, "POST", "/git/a", BODY, headers)
+    assert (again.status, again.json()) == (200, {"status": "received before"})
+    assert lenient.upstream.total() == before + 1
+    lenient.edge.wait_metric("portcullis_signature_github_replay", 1)
+
+    def is_forgotten():
+        send(lenient.edge, "POST", "/git/a", BODY, headers)
+        return lenient.upstream.total() == before + 2
+
+    wait_until(is_forgotten, "the delivery is forgotten")
 
 
 # Forgeries ----------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def config(vector: dict, keys: list[dict]) -> dict:
     if nonce_required:
         signature["nonce"] = "required"
     # More than two are published for some, and ours beside them.
-    tried = {} if profile in ["portcullis", "body"] else {"keys_max": 16}
+    tried = {} if profile in ["portcullis", "body", "rfc9421"] else {"keys_max": 16}
     signature |= tried
     one = {"name": name, "match": [{"path": {"prefix": "/"}}], "signature": signature}
     # Scopes of keys may name only integrations that exist: these are never reached.
@@ -82,7 +82,8 @@ def send(edge, request: dict) -> int:
     body = base64.b64decode(request["body_base64"]) if "body_base64" in request else None
     body = request.get("body", "").encode() if body is None else body
     connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10)
-    connection.putrequest(request["method"], request["path"])
+    has_host = any(name == "host" for name, _ in request["headers"])
+    connection.putrequest(request["method"], request["path"], skip_host=has_host)
     for name, value in request["headers"]:
         connection.putheader(name, value)
     connection.putheader("content-length", str(len(body)))

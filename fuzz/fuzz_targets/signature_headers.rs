@@ -9,7 +9,7 @@ use signing::key::{Key, KeyId, KeySet, Secret};
 use signing::verify::Verifier;
 use signing::{Profile, SignatureRules};
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 19] = [
     ":method",
     ":path",
     "x-signature",
@@ -25,6 +25,10 @@ const NAMES: [&str; 15] = [
     "svix-id",
     "svix-timestamp",
     "svix-signature",
+    ":authority",
+    "content-digest",
+    "signature-input",
+    "signature",
 ];
 
 fn keys() -> Option<KeySet> {

@@ -75,7 +75,8 @@ fn alice(path: &str) -> Exchange {
 fn signed(nonce: &str, body: &[u8]) -> Exchange {
     let (id, secret) = (KeyId::parse("k1").unwrap(), Secret::new(SECRET.into()).unwrap());
     let (timestamp, nonce) = (EPOCH_S, Some(nonce));
-    let content = Unsigned { method: "GET", path: "/pay", body, timestamp, nonce };
+    let content =
+        Unsigned { method: "GET", authority: "edge", path: "/pay", body, timestamp, nonce };
     let lines = sign(Profile::Portcullis, &id, &secret, &content).unwrap();
     let request = Exchange::get("/pay").from("10.0.0.1:80");
     lines.into_iter().fold(request, |request, (name, value)| request.with(name, &value))

@@ -1,7 +1,7 @@
 //! What a rejection looks like to the client.
 //!
 //! Bodies are `application/problem+json` (RFC 9457); the types are those registered with IANA. Rate
-//! limit headers follow draft-ietf-httpapi-ratelimit-headers-10. Nothing here says more about a
+//! limit headers follow draft-ietf-httpapi-ratelimit-headers-11. Nothing here says more about a
 //! block than its publisher allowed.
 
 use std::fmt::Write as _;
@@ -20,6 +20,10 @@ const TYPES: &str = "https://iana.org/assignments/http-problem-types";
 
 /// The type of a problem that its status says everything about.
 const BLANK: &str = "about:blank";
+
+/// The scheme of the challenge to who has not signed, or not rightly. None is registered for signatures by a shared secret;
+/// this is what others use that sign so.
+const CHALLENGE: &str = "HMAC-SHA256";
 
 /// How long a client should wait when the gate itself is the reason, in seconds.
 const UNAVAILABLE_RETRY_AFTER_S: u64 = 1;
@@ -85,6 +89,9 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         | Cause::BodyNotHeld
         | Cause::BodyNoRoom => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
     };
+    if status == 200 {
+        return received();
+    }
     let type_uri = problem.map(|name| format!("{TYPES}#{name}"));
     let (reason, until) = disclosed(&denial.cause);
     let body = Problem {
@@ -96,6 +103,12 @@ pub fn rejection(config: &Config, denial: &Denial) -> Response {
         until,
     };
     let mut headers = vec![("content-type", PROBLEM_JSON.to_owned())];
+    if let Cause::Signature { profile, accept, .. } = &denial.cause
+        && status == 401
+    {
+        headers.push(("www-authenticate", format!("{CHALLENGE} profile=\"{profile}\"")));
+        headers.extend(accept.as_ref().map(|wanted| ("accept-signature", wanted.to_string())));
+    }
     let retry_after_s = match status {
         503 => Some(UNAVAILABLE_RETRY_AFTER_S),
         _ => denial.retry_after.map(ceil_seconds),
@@ -118,6 +131,8 @@ fn signature(failure: Failure, replay_status: u16) -> (u32, &'static str, Option
     match failure {
         Failure::ReplayFull => (503, "Service Unavailable", Some("temporary-reduced-capacity")),
         Failure::Replay if replay_status == 409 => (409, "Conflict", None),
+        // No problem for its sender: see `rejection`.
+        Failure::Replay if replay_status == 200 => (200, "OK", None),
         Failure::Replay
         | Failure::Missing { .. }
         | Failure::Malformed { .. }
@@ -128,6 +143,13 @@ fn signature(failure: Failure, replay_status: u16) -> (u32, &'static str, Option
         | Failure::Stale
         | Failure::Future => (401, "Unauthorized", None),
     }
+}
+
+/// The response to a request that was used before, for senders that would go on sending it until they are told that it has
+/// arrived.
+fn received() -> Response {
+    let headers = vec![("content-type", "application/json".to_owned())];
+    Response { status: 200, headers, body: r#"{"status":"received before"}"#.to_owned() }
 }
 
 /// The response when there is no configuration to decide by.

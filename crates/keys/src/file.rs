@@ -105,8 +105,10 @@ impl RawKey {
         });
         let profile = profile.transpose()?;
         let encoding = self.secret_encoding.unwrap_or_default();
-        if encoding == SecretEncoding::Base64 && profile != Some(Profile::StandardWebhooks) {
-            let rule = "must be \"base64\" only beside profile = \"standard-webhooks\"";
+        let may_be = matches!(profile, Some(Profile::StandardWebhooks | Profile::Rfc9421));
+        if encoding == SecretEncoding::Base64 && !may_be {
+            let rule =
+                "must be \"base64\" only beside profile = \"standard-webhooks\" or \"rfc9421\"";
             return Err(broken("secret_encoding", rule));
         }
         let (not_before, not_after) = times(self.not_before, self.not_after, place)?;

@@ -1,13 +1,12 @@
 //! Why a captured request is or is not accepted, step by step, for operators.
 
 use model::name::Name;
-use model::time::UnixMicros;
 
-use super::key::KeySet;
 use super::presented::{self, Claims};
 use super::verify::Verifier;
 use super::{Failure, Profile};
 use crate::SignatureRules;
+pub use crate::endpoint::Endpoint;
 use crate::headers::Headers;
 
 /// One step of verification.
@@ -31,19 +30,6 @@ impl ExplainedStep {
     }
 }
 
-/// What a captured request is verified against.
-#[derive(Clone, Copy, Debug)]
-pub struct Endpoint<'a> {
-    /// What the endpoint demands of signatures.
-    pub signature: &'a SignatureRules,
-    /// The integration that it belongs to, for keys that are bound to some.
-    pub integration: Option<&'a Name>,
-    /// The keys that may have signed.
-    pub keys: &'a KeySet,
-    /// When it is verified.
-    pub now: UnixMicros,
-}
-
 impl Endpoint<'_> {
     fn begin(&self, headers: &Headers) -> Result<Verifier, Failure> {
         Verifier::begin(self.signature, self.integration, headers, self.keys, self.now)
@@ -56,7 +42,7 @@ impl Endpoint<'_> {
 pub fn explain(endpoint: Endpoint<'_>, headers: &Headers, body: &[u8]) -> Vec<ExplainedStep> {
     let Endpoint { signature, integration, .. } = endpoint;
     let mut steps = Vec::new();
-    match presented::read(signature.profile, headers) {
+    match presented::read(&endpoint, headers) {
         Ok(claims) => {
             steps.push(ExplainedStep::right("headers", describe(signature.profile, &claims)))
         }
@@ -83,6 +69,9 @@ pub fn explain(endpoint: Endpoint<'_>, headers: &Headers, body: &[u8]) -> Vec<Ex
     steps.push(match verifier.verify(body) {
         Ok(_) => {
             ExplainedStep::right("signature", format!("right for a body of {} bytes", body.len()))
+        }
+        Err(failure @ Failure::Malformed { .. }) => {
+            ExplainedStep::wrong("signature", failure.to_string())
         }
         Err(_) => {
             let hint = hint(endpoint, headers, body);

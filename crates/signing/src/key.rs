@@ -100,12 +100,12 @@ impl Secret {
         is_decoded.then_some(secret)
     }
 
-    /// What to key the HMAC with: for Standard Webhooks the decoded rest of `whsec_<base64>`, and
+    /// What to key the HMAC with: for Standard Webhooks and RFC 9421 the decoded rest of `whsec_<base64>`, and
     /// otherwise the secret as it is. None if that rest is not Base64 of at least 16 bytes.
     #[must_use]
     pub fn bytes_for(&self, profile: Profile) -> Option<Cow<'_, [u8]>> {
         let encoded = match profile {
-            Profile::StandardWebhooks => self.0.strip_prefix(BASE64_PREFIX),
+            Profile::StandardWebhooks | Profile::Rfc9421 => self.0.strip_prefix(BASE64_PREFIX),
             Profile::Portcullis | Profile::Body | Profile::Stripe | Profile::Github => None,
         };
         let Some(encoded) = encoded else { return Some(Cow::Borrowed(&self.0)) };

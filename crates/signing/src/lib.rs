@@ -9,7 +9,9 @@
 //!
 //! **Begin with** [`verify`]: a verifier is begun with the headers, fed the body, and finished once.
 
+pub mod components;
 mod content;
+mod endpoint;
 pub mod explain;
 pub mod headers;
 pub mod key;
@@ -24,6 +26,7 @@ pub mod verify;
 
 use std::fmt;
 
+pub use components::MessageRules;
 pub use rules::SignatureRules;
 pub use validity::Validity;
 
@@ -58,12 +61,21 @@ pub enum Profile {
     Stripe,
     /// GitHub's webhooks: the body alone, without a time; the delivery's id is not signed.
     Github,
+    /// HTTP Message Signatures (RFC 9421): what the signature says that it covers, and the body by its
+    /// `Content-Digest` (RFC 9530).
+    Rfc9421,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Portcullis, Self::Body, Self::StandardWebhooks, Self::Stripe, Self::Github];
+    pub const ALL: [Self; 6] = [
+        Self::Portcullis,
+        Self::Body,
+        Self::StandardWebhooks,
+        Self::Stripe,
+        Self::Github,
+        Self::Rfc9421,
+    ];
 
     /// Its name, in configuration and metrics.
     #[must_use]
@@ -74,6 +86,7 @@ impl Profile {
             Self::StandardWebhooks => "standard-webhooks",
             Self::Stripe => "stripe",
             Self::Github => "github",
+            Self::Rfc9421 => "rfc9421",
         }
     }
 
@@ -87,7 +100,11 @@ impl Profile {
     #[must_use]
     pub fn has_time(self) -> bool {
         match self {
-            Self::Portcullis | Self::Body | Self::StandardWebhooks | Self::Stripe => true,
+            Self::Portcullis
+            | Self::Body
+            | Self::StandardWebhooks
+            | Self::Stripe
+            | Self::Rfc9421 => true,
             Self::Github => false,
         }
     }
@@ -96,7 +113,7 @@ impl Profile {
     #[must_use]
     pub fn names_key(self) -> bool {
         match self {
-            Self::Portcullis | Self::Body => true,
+            Self::Portcullis | Self::Body | Self::Rfc9421 => true,
             Self::StandardWebhooks | Self::Stripe | Self::Github => false,
         }
     }

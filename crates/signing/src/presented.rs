@@ -3,10 +3,15 @@
 //! Strict, so that no two readers can take the same request for two different ones: each header
 //! stands once, and each value has one spelling.
 
+mod message;
+
 use super::key::KeyId;
 use super::mac::Claimed;
 use super::{Failure, Profile};
+use crate::endpoint::Endpoint;
 use crate::headers::Headers;
+pub(super) use message::{CONTENT_DIGEST, INPUT, Message, SIGNATURE as MESSAGE_SIGNATURE, Target};
+pub(super) use message::{digest_value, line, parameters_line};
 
 /// The most signatures that one request may offer: signers offer several while a key is replaced.
 pub(super) const SIGNATURES_MAX: usize = 4;
@@ -48,6 +53,9 @@ const TIMESTAMP_RULE: &str = "must be whole seconds since the Unix epoch";
 /// What a nonce has to look like.
 const NONCE_RULE: &str = "must be 1 to 128 visible ASCII characters without a comma";
 
+/// What the parameter `nonce` has to look like.
+const MESSAGE_NONCE_RULE: &str = "must have a nonce of 1 to 128 visible ASCII characters without a comma, quotes and backslashes";
+
 /// What a `webhook-id` has to look like.
 const WEBHOOK_ID_RULE: &str =
     "must be 1 to 128 visible ASCII characters without a comma or a full stop";
@@ -62,11 +70,14 @@ pub(super) struct Claims {
     pub(super) nonce: Option<String>,
     /// One at least, and at most [`SIGNATURES_MAX`].
     pub(super) macs: Vec<Claimed>,
+    /// What is signed of the message; none unless the profile has structured signatures.
+    pub(super) message: Option<Message>,
 }
 
-/// Reads the headers of a profile.
-pub(super) fn read(profile: Profile, headers: &Headers) -> Result<Claims, Failure> {
-    match profile {
+/// Reads the headers of the endpoint's profile.
+pub(super) fn read(endpoint: &Endpoint<'_>, headers: &Headers) -> Result<Claims, Failure> {
+    match endpoint.signature.profile {
+        Profile::Rfc9421 => message::read(endpoint, headers),
         Profile::Portcullis => {
             let macs = list(SIGNATURE, required(headers, SIGNATURE)?, ",", |part| {
                 let digits = part.strip_prefix("v1=").ok_or("must be v1=<hex>[,v1=<hex>]")?;
@@ -75,21 +86,30 @@ pub(super) fn read(profile: Profile, headers: &Headers) -> Result<Claims, Failur
             let (key_id, timestamp) = (key_id(headers)?, timestamp(headers, TIMESTAMP)?);
             let nonce = optional(headers, REQUEST_ID)?.map(|text| nonce(REQUEST_ID, text));
             let nonce = nonce.transpose()?;
-            Ok(Claims { key_id: Some(key_id), timestamp: Some(timestamp), nonce, macs })
+            Ok(claims(Some(key_id), Some(timestamp), nonce, macs))
         }
         Profile::Body => {
             let macs = vec![digest(SIGNATURE, required(headers, SIGNATURE)?, false)?];
             let (key_id, timestamp) = (key_id(headers)?, timestamp(headers, TIMESTAMP)?);
-            Ok(Claims { key_id: Some(key_id), timestamp: Some(timestamp), nonce: None, macs })
+            Ok(claims(Some(key_id), Some(timestamp), None, macs))
         }
         Profile::StandardWebhooks => standard_webhooks(headers),
         Profile::Stripe => stripe(headers),
         Profile::Github => {
             let macs = vec![digest(GITHUB_SIGNATURE, required(headers, GITHUB_SIGNATURE)?, true)?];
             let nonce = nonce(GITHUB_DELIVERY, required(headers, GITHUB_DELIVERY)?)?;
-            Ok(Claims { key_id: None, timestamp: None, nonce: Some(nonce), macs })
+            Ok(claims(None, None, Some(nonce), macs))
         }
     }
+}
+
+fn claims(
+    key_id: Option<KeyId>,
+    timestamp: Option<u64>,
+    nonce: Option<String>,
+    macs: Vec<Claimed>,
+) -> Claims {
+    Claims { key_id, timestamp, nonce, macs, message: None }
 }
 
 fn standard_webhooks(headers: &Headers) -> Result<Claims, Failure> {
@@ -106,7 +126,7 @@ fn standard_webhooks(headers: &Headers) -> Result<Claims, Failure> {
     };
     let timestamp = aliased(headers, WEBHOOK_TIMESTAMP, SVIX_TIMESTAMP)?;
     let timestamp = timestamp_of(WEBHOOK_TIMESTAMP, timestamp)?;
-    Ok(Claims { key_id: None, timestamp: Some(timestamp), nonce: Some(nonce), macs })
+    Ok(claims(None, Some(timestamp), Some(nonce), macs))
 }
 
 fn stripe(headers: &Headers) -> Result<Claims, Failure> {
@@ -124,7 +144,15 @@ fn stripe(headers: &Headers) -> Result<Claims, Failure> {
     if timestamp.is_none() {
         return malformed(STRIPE_SIGNATURE, "must have one t");
     }
-    Ok(Claims { key_id: None, timestamp, nonce: None, macs })
+    Ok(claims(None, timestamp, None, macs))
+}
+
+/// That there is no nonce, although there has to be one.
+pub(super) fn no_nonce(profile: Profile) -> Failure {
+    match profile {
+        Profile::Rfc9421 => Failure::Malformed { header: INPUT, rule: "must have a nonce" },
+        _ => Failure::Missing { header: REQUEST_ID },
+    }
 }
 
 fn malformed<T>(header: &'static str, rule: &'static str) -> Result<T, Failure> {
@@ -231,6 +259,11 @@ fn nonce(header: &'static str, text: &str) -> Result<String, Failure> {
 /// in the id, `a.1.2.{}` could be the id `a.1` with the body `{}`, or the id `a` with `2.{}`.
 pub(super) fn is_webhook_id(text: &str) -> bool {
     is_nonce(text) && !text.contains('.')
+}
+
+/// Whether a text can be the parameter `nonce`, and is in one spelling only.
+pub(super) fn is_message_nonce(text: &str) -> bool {
+    is_nonce(text) && !text.contains(['"', '\\'])
 }
 
 /// Whether a text can be a nonce. A comma is what proxies put between two values.

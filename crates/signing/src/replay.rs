@@ -123,7 +123,11 @@ impl Use {
             (Some(at), Profile::Body) => Since::Claimed(at),
             (
                 Some(at),
-                Profile::Portcullis | Profile::StandardWebhooks | Profile::Stripe | Profile::Github,
+                Profile::Portcullis
+                | Profile::StandardWebhooks
+                | Profile::Stripe
+                | Profile::Github
+                | Profile::Rfc9421,
             ) => Since::Signed(at),
         };
         let id = verified.partner.as_str().as_bytes();

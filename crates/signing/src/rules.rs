@@ -1,10 +1,12 @@
 //! How requests of one integration must be signed: settings, without a check.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::name::Name;
 
 use super::Profile;
+use super::components::MessageRules;
 
 /// The most keys that can be tried on one request, whatever is configured.
 pub const CANDIDATES_MAX: usize = 16;
@@ -28,15 +30,20 @@ pub struct SignatureRules {
     pub partner: Option<Name>,
     /// How far the time of signing may be from now, before or after, inclusive.
     pub tolerance: Duration,
-    /// Whether a `portcullis` request must have a nonce of its own.
+    /// Whether a `portcullis` or `rfc9421` request must have a nonce of its own.
     pub is_nonce_required: bool,
-    /// The status of an answer to a request that was used before: 409 or 401.
+    /// The status of an answer to a request that was used before: 409, 401 or 200.
     pub replay_status: u16,
+    /// Whether the same message may be sent again with another time, which is signed: a `standard-webhooks` sender's
+    /// next attempt.
+    pub retries_pass: bool,
     /// The most keys that are tried on a request that does not name its key.
     pub keys_max: usize,
     /// How long a request must not be used again: until its time of signing is out of tolerance, here
     /// and wherever else it may be sent, since most profiles do not sign where that is.
     pub remember_for: Duration,
+    /// What a signature of the profile `rfc9421` must be like.
+    pub message: Arc<MessageRules>,
 }
 
 impl SignatureRules {
@@ -49,11 +56,13 @@ impl SignatureRules {
             tolerance: TOLERANCE_DEFAULT,
             is_nonce_required: false,
             replay_status: 409,
+            retries_pass: profile == Profile::StandardWebhooks,
             keys_max: CANDIDATES_DEFAULT,
             remember_for: match profile.has_time() {
                 true => TOLERANCE_DEFAULT.saturating_mul(2),
                 false => REMEMBER_WITHOUT_TIME,
             },
+            message: Arc::default(),
         }
     }
 }

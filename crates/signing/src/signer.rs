@@ -1,12 +1,14 @@
 //! Signing, for the command line and for tests.
 
+mod message;
+
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use super::content::{self, Envelope};
+use super::content::{self, BodyIn, Envelope};
 use super::key::{KeyId, Secret};
 use super::mac::Running;
 use super::{Profile, presented};
@@ -16,13 +18,15 @@ use super::{Profile, presented};
 pub struct Unsigned<'a> {
     /// The method, upper case.
     pub method: &'a str,
+    /// The host that it is sent to, with its port unless that is the default one.
+    pub authority: &'a str,
     /// The path with its query, as it will arrive.
     pub path: &'a str,
     /// The body.
     pub body: &'a [u8],
     /// When it is signed, in seconds since the Unix epoch.
     pub timestamp: u64,
-    /// `X-Request-Id`, `webhook-id` or `X-GitHub-Delivery`; the other profiles have none.
+    /// `X-Request-Id`, `webhook-id`, `X-GitHub-Delivery`, or the parameter `nonce`; the other profiles have none.
     pub nonce: Option<&'a str>,
 }
 
@@ -33,6 +37,8 @@ pub enum SignError {
     NonceRequired,
     /// The nonce is not one that would be accepted.
     Nonce,
+    /// The host or the path is not one that could be signed.
+    Target,
     /// The secret is not Base64 after `whsec_`, as the profile needs it.
     Secret,
 }
@@ -45,6 +51,7 @@ impl fmt::Display for SignError {
                 "nonce: must be 1 to 128 visible ASCII characters without a comma, and for \
                  standard-webhooks without a full stop"
             }
+            Self::Target => "url: must have a host, and neither a fragment nor an empty query",
             Self::Secret => "secret: must be Base64 of at least 16 bytes after \"whsec_\"",
         })
     }
@@ -62,10 +69,13 @@ pub fn sign(
     secret: &Secret,
     request: &Unsigned<'_>,
 ) -> Result<Vec<(&'static str, String)>, SignError> {
-    let Unsigned { method, path, body, timestamp, nonce } = *request;
+    if profile == Profile::Rfc9421 {
+        return message::sign(key_id, secret, request);
+    }
+    let Unsigned { method, path, body, timestamp, nonce, .. } = *request;
     let (has_nonce, is_required) = match profile {
         Profile::Body | Profile::Stripe => (false, false),
-        Profile::Portcullis => (true, false),
+        Profile::Portcullis | Profile::Rfc9421 => (true, false),
         Profile::StandardWebhooks | Profile::Github => (true, true),
     };
     let nonce = nonce.filter(|_| has_nonce);
@@ -74,9 +84,11 @@ pub fn sign(
     }
     let is_allowed = match profile {
         Profile::StandardWebhooks => presented::is_webhook_id,
-        Profile::Portcullis | Profile::Body | Profile::Stripe | Profile::Github => {
-            presented::is_nonce
-        }
+        Profile::Portcullis
+        | Profile::Body
+        | Profile::Stripe
+        | Profile::Github
+        | Profile::Rfc9421 => presented::is_nonce,
     };
     if !nonce.is_none_or(is_allowed) {
         return Err(SignError::Nonce);
@@ -91,11 +103,15 @@ pub fn sign(
             nonce: nonce.unwrap_or_default(),
             method: method.as_bytes(),
             path: path.as_bytes(),
+            message: &[],
         },
     ));
-    match content::signs_digest(profile) {
-        true => mac.update(content::digest_text(Sha256::new_with_prefix(body)).as_bytes()),
-        false => mac.update(body),
+    match BodyIn::of(profile) {
+        BodyIn::Digest => {
+            mac.update(content::digest_text(Sha256::new_with_prefix(body)).as_bytes());
+        }
+        BodyIn::Content => mac.update(body),
+        BodyIn::Header => {}
     }
     let mac = mac.finish();
     let hex = base16ct::lower::encode_string(&mac);
@@ -117,6 +133,8 @@ pub fn sign(
             (presented::WEBHOOK_SIGNATURE, format!("v1,{}", STANDARD.encode(mac))),
         ],
         Profile::Stripe => vec![(presented::STRIPE_SIGNATURE, format!("t={at},v1={hex}"))],
+        // Signed above.
+        Profile::Rfc9421 => Vec::new(),
         Profile::Github => vec![
             (presented::GITHUB_DELIVERY, nonce.unwrap_or_default()),
             (presented::GITHUB_SIGNATURE, format!("sha256={hex}")),

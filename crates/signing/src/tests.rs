@@ -3,6 +3,7 @@ use std::time::Duration;
 use model::testing::{EPOCH_S, at, name};
 use model::time::UnixMicros;
 
+use super::explain::Endpoint;
 use super::key::{Key, KeyId, KeySet, Secret};
 use super::signer::{Unsigned, sign};
 use super::verify::{Verified, Verifier};
@@ -12,6 +13,7 @@ use crate::headers::Headers;
 
 mod changes;
 mod explain;
+mod message;
 mod profiles;
 mod replay;
 mod strict;
@@ -19,6 +21,7 @@ mod vectors;
 mod windows;
 
 const METHOD: &str = "POST";
+const AUTHORITY: &str = "api.example";
 const PATH: &str = "/pay?id=1";
 const BODY: &[u8] = b"{\"amount\":100}";
 
@@ -55,7 +58,11 @@ fn headers<'a>(
     path: &str,
     lines: impl IntoIterator<Item = (&'a str, String)>,
 ) -> Headers {
-    let pseudo = [(":method", method.to_owned()), (":path", path.to_owned())];
+    let pseudo = [
+        (":method", method.to_owned()),
+        (":authority", AUTHORITY.to_owned()),
+        (":path", path.to_owned()),
+    ];
     let lines = pseudo.into_iter().chain(lines);
     lines.collect()
 }
@@ -67,7 +74,14 @@ fn nonce_of(profile: Profile) -> Option<&'static str> {
 /// A request signed by a key at the beginning of the test.
 fn signed(profile: Profile, key: &Key, body: &[u8]) -> Headers {
     let nonce = nonce_of(profile);
-    let request = Unsigned { method: METHOD, path: PATH, body, timestamp: EPOCH_S, nonce };
+    let request = Unsigned {
+        method: METHOD,
+        authority: AUTHORITY,
+        path: PATH,
+        body,
+        timestamp: EPOCH_S,
+        nonce,
+    };
     headers(METHOD, PATH, sign(profile, &key.id, &key.secret, &request).unwrap())
 }
 
@@ -225,6 +239,26 @@ fn one_request_signed_by_two_keys_is_one_request() {
     let both = nonce(format!("v1={old},v1={new}"));
     assert_eq!(nonce(format!("v1={old}")), both);
     assert_eq!(nonce(format!("v1={new}")), both);
+}
+
+/// Of Standard Webhooks, whose senders keep the id of a message and sign each attempt.
+#[test]
+fn another_attempt_is_another_request_unless_messages_count() {
+    let (profile, keys) = (Profile::StandardWebhooks, set([key("k1")]));
+    let nonce = |id: &str, timestamp: u64, retries_pass: bool| {
+        let rules = SignatureRules { retries_pass, ..SignatureRules::of(profile) };
+        let (path, nonce) = (PATH, Some(id));
+        let request =
+            Unsigned { method: METHOD, authority: AUTHORITY, path, body: BODY, timestamp, nonce };
+        let lines = sign(profile, &key("k1").id, &key("k1").secret, &request).unwrap();
+        verify(&rules, &headers(METHOD, PATH, lines), BODY, &keys, at(0)).unwrap().nonce
+    };
+    assert_eq!(nonce("a", EPOCH_S, true), nonce("a", EPOCH_S, true));
+    assert_ne!(nonce("a", EPOCH_S, true), nonce("a", EPOCH_S + 5, true));
+    assert_ne!(nonce("a", EPOCH_S, true), nonce("b", EPOCH_S, true));
+    assert_eq!(nonce("a", EPOCH_S, false), nonce("a", EPOCH_S + 5, false));
+    assert!(SignatureRules::of(profile).retries_pass);
+    assert!(!SignatureRules::of(Profile::Portcullis).retries_pass);
 }
 
 #[test]

@@ -19,13 +19,14 @@ use model::name::Name;
 use model::time::UnixMicros;
 use sha2::{Digest, Sha256};
 
-use super::content::{self, Envelope};
+use super::content::{self, BodyIn, Envelope};
 use super::key::{Key, KeyId, KeySet};
 use super::mac::{Claimed, Running};
 use super::nonce::{Nonce, Used};
-use super::presented::{self, Claims};
+use super::presented::{self, Claims, Message};
 use super::{Failure, Profile};
 use crate::SignatureRules;
+use crate::endpoint::Endpoint;
 use crate::headers::Headers;
 use choice::usable_keys;
 use times::{check_time, instant, latest, skew_ms};
@@ -68,6 +69,8 @@ pub struct Verifier {
     current: usize,
     /// Of the body, where that is what is signed; of all that is signed, where that is the nonce.
     digest: Option<Sha256>,
+    /// What the signature says of the message, if the profile has structured signatures.
+    message: Option<Message>,
 }
 
 /// One way in which the request may be signed.
@@ -99,13 +102,14 @@ impl Verifier {
         now: UnixMicros,
     ) -> Result<Self, Failure> {
         let profile = signature.profile;
-        let claims = presented::read(profile, headers)?;
+        let claims = presented::read(&Endpoint { signature, integration, keys, now }, headers)?;
         if signature.is_nonce_required && claims.nonce.is_none() {
-            return Err(Failure::Missing { header: presented::REQUEST_ID });
+            return Err(presented::no_nonce(profile));
         }
         let (method, path) = route(profile, headers)?;
         let usable = usable_keys(signature, integration, &claims, keys, now)?;
-        check_time(signature, claims.timestamp, now)?;
+        let expires = claims.message.as_ref().and_then(|message| message.expires);
+        check_time(signature, claims.timestamp, expires, now)?;
         let mut candidates = Vec::with_capacity(usable.len());
         for key in usable {
             for nonce in nonces(signature, &claims) {
@@ -115,6 +119,7 @@ impl Verifier {
                     nonce: nonce.unwrap_or_default(),
                     method,
                     path,
+                    message: claims.message.as_ref().map_or(&[], |message| &message.base),
                 };
                 let secret = key.secret.bytes_for(profile).ok_or(Failure::UnknownKey)?;
                 let mut mac = Running::new(&secret).ok_or(Failure::UnknownKey)?;
@@ -123,14 +128,14 @@ impl Verifier {
                 candidates.push(Candidate { key, mac, has_nonce, is_void: false });
             }
         }
-        let mut digest = content::signs_digest(profile).then(Sha256::new);
+        let mut digest = (BodyIn::of(profile) == BodyIn::Digest).then(Sha256::new);
         if profile == Profile::Stripe {
             // Its nonce is what is signed, whichever of its keys has signed it.
             let head = claims.timestamp.unwrap_or_default().to_string();
             digest = Some(Sha256::new().chain_update(head).chain_update("."));
         }
         let skew_ms = claims.timestamp.map(|at| skew_ms(at, now));
-        let Claims { macs, nonce, timestamp, .. } = claims;
+        let Claims { macs, nonce, timestamp, message, .. } = claims;
         let signature = signature.clone();
         let begun = now;
         Ok(Self {
@@ -143,6 +148,7 @@ impl Verifier {
             candidates,
             current: 0,
             digest,
+            message,
         })
     }
 
@@ -171,7 +177,10 @@ impl Verifier {
         if let Some(digest) = self.digest.as_mut().filter(|_| self.current == 0) {
             digest.update(chunk);
         }
-        if !content::signs_digest(self.signature.profile)
+        if let Some(message) = &mut self.message {
+            message.update(chunk);
+        }
+        if BodyIn::of(self.signature.profile) == BodyIn::Content
             && let Some(candidate) = self.candidates.get_mut(self.current)
         {
             candidate.mac.update(chunk);
@@ -182,7 +191,8 @@ impl Verifier {
     /// there is one. If so the whole body has to be [handed over](Verifier::update) once more.
     pub fn next_key(&mut self) -> bool {
         self.current = self.current.saturating_add(1);
-        !content::signs_digest(self.signature.profile) && self.current < self.candidates.len()
+        BodyIn::of(self.signature.profile) == BodyIn::Content
+            && self.current < self.candidates.len()
     }
 
     /// Checks the signature of a body that is at hand, with one key after the other.
@@ -238,7 +248,10 @@ impl Verifier {
         let profile = self.signature.profile;
         let mut candidates = self.candidates.get(self.current..=self.current).unwrap_or_default();
         let mut digest = self.digest.clone();
-        if content::signs_digest(profile) {
+        if let Some(message) = &self.message {
+            message.check_body()?;
+        }
+        if BodyIn::of(profile) == BodyIn::Digest {
             let text = digest.take().map_or_else(String::new, content::digest_text);
             for candidate in &mut self.candidates {
                 candidate.mac.update(text.as_bytes());
@@ -253,17 +266,27 @@ impl Verifier {
             }
         }
         let (Candidate { key, has_nonce, .. }, mac) = found.ok_or(Failure::Mismatch)?;
-        let nonce = match (&self.nonce, digest) {
-            (Some(sent), _) if *has_nonce => Nonce::new(profile, key, Used::Sent(sent)),
-            (_, Some(content)) => Nonce::new(profile, key, Used::Digest(&content.finalize())),
-            (_, None) => Nonce::new(profile, key, Used::Digest(&mac.digest())),
+        let content = digest.map(Digest::finalize);
+        let mac = mac.digest();
+        let used = match (&self.nonce, &content, &self.message) {
+            (Some(sent), ..) if *has_nonce => match self.timestamp {
+                Some(at) if self.signature.retries_pass => Used::SentAt(sent, at),
+                _ => Used::Sent(sent),
+            },
+            (_, Some(content), _) => Used::Digest(content),
+            (_, None, Some(message)) => Used::Digest(&message.used),
+            (_, None, None) => Used::Digest(&mac),
         };
+        let nonce = Nonce::new(profile, key, &used);
         Ok(Verified {
             partner: key.partner.clone(),
             key_id: key.id.clone(),
             profile,
             signed_at: self.timestamp.map(instant),
-            valid_until: self.timestamp.map(|at| latest(&self.signature, at)),
+            valid_until: self.timestamp.map(|at| {
+                let expires = self.message.as_ref().and_then(|message| message.expires);
+                latest(&self.signature, at, expires)
+            }),
             nonce,
             remember_for: self.signature.remember_for,
             skew_ms: self.skew_ms,

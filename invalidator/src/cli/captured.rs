@@ -10,7 +10,7 @@ const HEADERS_MAX: usize = 128;
 /// What of a request its signature is about.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Captured {
-    /// With `:method` and `:path`, as Envoy has them.
+    /// With pseudo-headers, as Envoy has them.
     pub(super) headers: Headers,
     pub(super) body: Vec<u8>,
 }
@@ -33,7 +33,8 @@ pub(super) enum CapturedError {
 }
 
 impl Captured {
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, CapturedError> {
+    /// Reads one that was sent to a URL of this scheme.
+    pub(super) fn parse(bytes: &[u8], scheme: &str) -> Result<Self, CapturedError> {
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
         let mut head = httparse::Request::new(&mut headers);
         let length = match head.parse(bytes).map_err(CapturedError::NotHttp)? {
@@ -42,14 +43,23 @@ impl Captured {
         };
         let path = path(head.path.unwrap_or_default()).ok_or(CapturedError::Target)?;
         let method = head.method.unwrap_or_default().as_bytes().to_vec();
-        let pseudo = [(":method", method), (":path", path.into_bytes())];
+        let scheme = scheme.as_bytes().to_vec();
+        let pseudo = [(":method", method), (":scheme", scheme), (":path", path.into_bytes())];
         let pseudo = pseudo.map(|(name, value)| (name.to_owned(), value));
         let lines = head.headers.iter();
-        let lines = lines.map(|header| (header.name.to_ascii_lowercase(), header.value.to_vec()));
+        let lines = lines.map(|header| (envoys_name(header.name), header.value.to_vec()));
         let headers = pseudo.into_iter().chain(lines).collect();
         let rest = bytes.get(length..).unwrap_or_default();
         let body = framed(&headers, rest)?;
         Ok(Self { headers, body })
+    }
+}
+
+/// What Envoy calls a header.
+fn envoys_name(name: &str) -> String {
+    match name.to_ascii_lowercase() {
+        name if name == "host" => ":authority".to_owned(),
+        name => name,
     }
 }
 
@@ -98,18 +108,20 @@ mod tests {
     use super::*;
 
     fn body(text: &str) -> Result<Vec<u8>, CapturedError> {
-        Captured::parse(text.as_bytes()).map(|captured| captured.body)
+        Captured::parse(text.as_bytes(), "https").map(|captured| captured.body)
     }
 
     #[test]
     fn the_parts_of_a_request_are_found() {
         let text = "POST /a?b=c HTTP/1.1\r\nHost: x\r\nX-A: 1\r\nx-a: 2\r\n\r\nbody";
-        let captured = Captured::parse(text.as_bytes()).unwrap();
+        let captured = Captured::parse(text.as_bytes(), "https").unwrap();
         let all = |name| captured.headers.all(name).collect::<Vec<_>>();
         assert_eq!((all(":method"), all(":path")), (vec![&b"POST"[..]], vec![&b"/a?b=c"[..]]));
         assert_eq!(all("x-a"), [b"1", b"2"]);
+        assert_eq!((all(":authority"), all(":scheme")), (vec![&b"x"[..]], vec![&b"https"[..]]));
+        assert!(all("host").is_empty());
         assert_eq!(captured.body, b"body");
-        let proxied = Captured::parse(b"GET http://x.example/a?b HTTP/1.1\n\n").unwrap();
+        let proxied = Captured::parse(b"GET http://x.example/a?b HTTP/1.1\n\n", "https").unwrap();
         assert_eq!(proxied.headers.all(":path").next(), Some(&b"/a?b"[..]));
     }
 

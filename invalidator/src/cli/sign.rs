@@ -22,10 +22,10 @@ const SECRET_FILE_BYTES_MAX: u64 = 1026;
 
 #[derive(Args, Debug)]
 pub(super) struct Sign {
-    /// portcullis, body, standard-webhooks, stripe or github
+    /// portcullis, body, standard-webhooks, stripe, github or rfc9421
     #[arg(long, value_parser = profile)]
     profile: Profile,
-    /// The key's id; required for the profiles that send it: portcullis and body
+    /// The key's id; required for the profiles that send it: portcullis, body and rfc9421
     #[arg(long, value_name = "ID", value_parser = key_id)]
     key_id: Option<KeyId>,
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(super) struct Sign {
     /// The method
     #[arg(long, default_value = "POST")]
     method: String,
-    /// The whole URL: its path and query are signed as they stand
+    /// The whole URL: its path and query are signed as they stand, and its host where the profile signs it
     #[arg(long)]
     url: Uri,
     /// The body, or - for standard input [default: no body]
@@ -48,10 +48,10 @@ pub(super) struct Sign {
     /// When it is signed, in seconds since the Unix epoch [default: now]
     #[arg(long, value_name = "SECONDS")]
     timestamp: Option<u64>,
-    /// X-Request-Id, webhook-id or X-GitHub-Delivery [default: a new one]
+    /// X-Request-Id, webhook-id, X-GitHub-Delivery or the parameter nonce [default: a new one]
     #[arg(long, value_name = "TEXT")]
     nonce: Option<String>,
-    /// Send no X-Request-Id; the portcullis profile can do without
+    /// Send no nonce; the profiles portcullis and rfc9421 can do without
     #[arg(long, conflicts_with = "nonce")]
     no_nonce: bool,
     /// Print JSON
@@ -74,9 +74,9 @@ struct SecretPlace {
 /// How the secret is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum SecretEncoding {
-    /// As the profile has it: text, and for standard-webhooks Base64 after `whsec_`
+    /// As the profile has it: text, and for standard-webhooks and rfc9421 Base64 after `whsec_`
     Text,
-    /// Base64 also without `whsec_`; only for standard-webhooks
+    /// Base64 also without `whsec_`; only for standard-webhooks and rfc9421
     Base64,
 }
 
@@ -110,8 +110,8 @@ impl Sign {
         if self.secret_encoding == SecretEncoding::Text {
             return Ok(secret);
         }
-        if self.profile != Profile::StandardWebhooks {
-            let rule = "base64 is for the profile standard-webhooks";
+        if !matches!(self.profile, Profile::StandardWebhooks | Profile::Rfc9421) {
+            let rule = "base64 is for the profiles standard-webhooks and rfc9421";
             return Err(Failure::Usage(format!("--secret-encoding: {rule}")));
         }
         let rule = "secret: must be Base64 of at least 16 bytes";
@@ -151,6 +151,15 @@ impl Sign {
     }
 }
 
+/// A URL's host and port, as clients send them.
+fn host<'a>(url: &Uri, authority: &'a str) -> &'a str {
+    let default_port = match url.scheme_str() {
+        Some("http") => ":80",
+        _ => ":443",
+    };
+    authority.strip_suffix(default_port).unwrap_or(authority)
+}
+
 /// A word for a POSIX shell.
 fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@,+%".contains(&byte);
@@ -168,7 +177,7 @@ pub(super) fn run(arguments: &Sign) -> Result<bool, Failure> {
     let key_id = arguments.key_id.clone().or_else(any).ok_or_else(required)?;
     let url = &arguments.url;
     let path = url.path_and_query().filter(|_| url.scheme().is_some());
-    let path = path.ok_or_else(|| {
+    let (path, authority) = path.zip(url.authority()).ok_or_else(|| {
         Failure::Usage("--url: must be whole, such as https://api.example/orders?id=7".into())
     })?;
     let body = match &arguments.body_file {
@@ -178,6 +187,7 @@ pub(super) fn run(arguments: &Sign) -> Result<bool, Failure> {
     let nonce = arguments.nonce()?;
     let unsigned = Unsigned {
         method: &arguments.method,
+        authority: host(url, authority.as_str()),
         path: path.as_str(),
         body: &body,
         timestamp: arguments.timestamp.unwrap_or_else(|| wall_clock().0 / 1_000_000),

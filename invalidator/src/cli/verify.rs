@@ -2,14 +2,16 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use keys::{self};
 use model::name::Name;
 use model::time::{UnixMicros, parse_duration};
+use signing::components::COMPONENTS_DEFAULT;
 use signing::explain::{Endpoint, explain};
-use signing::{Profile, SignatureRules};
+use signing::{MessageRules, Profile, SignatureRules};
 use system::Reading;
 use system::wall_clock;
 
@@ -25,7 +27,7 @@ const TOLERANCE: std::ops::RangeInclusive<Duration> =
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
-    /// portcullis, body, standard-webhooks, stripe or github
+    /// portcullis, body, standard-webhooks, stripe, github or rfc9421
     #[arg(long, value_parser = profile)]
     profile: Profile,
     /// The request as it arrived, HTTP/1.1 with all headers; - for standard input
@@ -46,9 +48,18 @@ pub(super) struct Verify {
     /// The integration that the keys have to be for [default: any]
     #[arg(long, value_parser = name)]
     integration: Option<Name>,
-    /// Require a nonce, as `signature.nonce` can (portcullis)
+    /// Require a nonce, as `signature.nonce` can (portcullis and rfc9421)
     #[arg(long)]
     nonce_required: bool,
+    /// What a signature must cover, as `signature.components` has it, with commas between (rfc9421)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = COMPONENTS_DEFAULT.map(String::from))]
+    components: Vec<String>,
+    /// The tag that a signature must have, as `signature.tag` has it (rfc9421) [default: any]
+    #[arg(long)]
+    tag: Option<String>,
+    /// The scheme of the URL that the request was sent to, as Envoy sees it (rfc9421)
+    #[arg(long, default_value = "https")]
+    scheme: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -71,8 +82,19 @@ fn tolerance(text: &str) -> Result<Duration, &'static str> {
         .ok_or("must be a duration between 1s and 1h, such as 300s")
 }
 
+fn message(components: &[String], tag: Option<&str>) -> Result<MessageRules, Failure> {
+    let components: Vec<_> = components.iter().map(String::as_str).collect();
+    MessageRules::new(&components, tag).map_err(|broken| {
+        Failure::Usage(match broken {
+            Some(_) => format!("--components: {}", MessageRules::COMPONENT_RULE),
+            None => format!("--tag: {}", MessageRules::TAG_RULE),
+        })
+    })
+}
+
 pub(super) fn run(arguments: Verify) -> Result<bool, Failure> {
-    let captured = Captured::parse(&input::read(&arguments.request_file, REQUEST_BYTES_MAX)?)?;
+    let request = input::read(&arguments.request_file, REQUEST_BYTES_MAX)?;
+    let captured = Captured::parse(&request, &arguments.scheme)?;
     let keys = Reading::of(&arguments.keys_file, keys::load).keys?;
     // What a key is for that does not say, only the plugin configuration says.
     let keys = keys.bound(|_| Some(arguments.profile));
@@ -80,6 +102,7 @@ pub(super) fn run(arguments: Verify) -> Result<bool, Failure> {
         partner: arguments.partner,
         tolerance: arguments.tolerance,
         is_nonce_required: arguments.nonce_required,
+        message: Arc::new(message(&arguments.components, arguments.tag.as_deref())?),
         ..SignatureRules::of(arguments.profile)
     };
     let now = arguments.at.unwrap_or_else(wall_clock);

@@ -95,6 +95,8 @@ fn check_against_our_own(directory: &Path, profile: Profile, headers: &str) {
     let value =
         |name: &str| headers.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     let nonce = ["x-request-id", "webhook-id", "x-github-delivery"].into_iter().find_map(value);
+    let in_parameters = || value("signature-input")?.split("nonce=\"").nth(1)?.split('"').next();
+    let nonce = nonce.or_else(in_parameters);
     let mut sign = portcullis();
     sign.current_dir(directory)
         .args(["sign", "--profile", profile.as_str(), "--key-id", KEY_ID, "--secret-file"])
@@ -106,8 +108,9 @@ fn check_against_our_own(directory: &Path, profile: Profile, headers: &str) {
     let ours = text(&output.stdout);
     assert_eq!(ours.split("\n\n").next().unwrap(), headers.trim_end(), "{profile}");
     let length = BODY.len();
-    let request =
-        format!("POST {PATH} HTTP/1.1\nhost: x\ncontent-length: {length}\n{headers}\n{BODY}");
+    let request = format!(
+        "POST {PATH} HTTP/1.1\nhost: api.example\ncontent-length: {length}\n{headers}\n{BODY}"
+    );
     file(directory, "request.http", &request);
     let mut verify = portcullis();
     verify.current_dir(directory).args(["verify", "--profile", profile.as_str()]);

@@ -56,7 +56,9 @@ fn signed(directory: &Path, profile: &str, more: &[&str]) -> String {
     let headers: String =
         headers.map(|(name, value)| format!("{name}: {}\r\n", value.as_str().unwrap())).collect();
     let length = BODY.len();
-    format!("POST /a?b=c HTTP/1.1\r\ncontent-length: {length}\r\n{headers}\r\n{BODY}")
+    format!(
+        "POST /a?b=c HTTP/1.1\r\nhost: x.example\r\ncontent-length: {length}\r\n{headers}\r\n{BODY}"
+    )
 }
 
 /// Whether a request is accepted, and the explanation.

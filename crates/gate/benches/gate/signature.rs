@@ -15,6 +15,8 @@ use crate::fixture::{self, NOW, NOW_S};
 /// The filter gets bodies in pieces of about this size.
 const CHUNK_BYTES: usize = 16 * 1024;
 
+const AUTHORITY: &str = "api.example";
+
 const SIZES: [(&str, usize); 2] = [("1KiB", 1024), ("64KiB", 64 * 1024)];
 
 pub(crate) fn all(criterion: &mut Criterion) {
@@ -73,9 +75,14 @@ fn keys(profile: Profile) -> KeySet {
 fn signed(profile: Profile, body: &[u8]) -> Headers {
     let (method, path) = ("POST", "/partners/payments");
     let nonce = Some("5f0c2b7e-6a0f-4a3b-9c1d-2e8f7a6b5c4d");
-    let request = Unsigned { method, path, body, timestamp: NOW_S, nonce };
+    let request = Unsigned { method, authority: AUTHORITY, path, body, timestamp: NOW_S, nonce };
     let made = sign(profile, &key_id(), &secret(), &request).unwrap();
-    let mut lines = vec![(":method", method), (":path", path), ("content-type", "text/plain")];
+    let mut lines = vec![
+        (":method", method),
+        (":authority", AUTHORITY),
+        (":path", path),
+        ("content-type", "text/plain"),
+    ];
     lines.extend(made.iter().map(|(name, value)| (*name, value.as_str())));
     fixture::headers(&lines)
 }

@@ -49,9 +49,10 @@ impl Config {
         let counts_s = seconds(match signature.profile {
             Profile::Github => signature.remember_for,
             Profile::Body => replay.tolerance.saturating_mul(3),
-            Profile::Portcullis | Profile::StandardWebhooks | Profile::Stripe => {
-                replay.tolerance.saturating_mul(2)
-            }
+            Profile::Portcullis
+            | Profile::StandardWebhooks
+            | Profile::Stripe
+            | Profile::Rfc9421 => replay.tolerance.saturating_mul(2),
         });
         let name = &integration.name;
         (room < counts_s.saturating_mul(REQUESTS_PER_S_MIN)).then(|| {

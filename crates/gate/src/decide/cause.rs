@@ -1,6 +1,7 @@
 //! The rules that reject requests, by what metrics, logs and responses call them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use model::name::Name;
 use model::time::UnixMicros;
@@ -65,6 +66,8 @@ pub enum Cause {
         failure: Failure,
         /// The status of an answer to a request that was used before.
         replay_status: u16,
+        /// What is asked for instead, if the profile has a way to ask (RFC 9421, section 5).
+        accept: Option<Arc<str>>,
     },
     /// The proxy did not hold its body back until it was verified.
     BodyNotHeld,
@@ -143,7 +146,9 @@ impl Cause {
     /// A signature that is not accepted.
     pub(super) fn of_signature(rule: &SignatureRules, failure: Failure) -> Self {
         let SignatureRules { profile, replay_status, .. } = *rule;
-        Self::Signature { profile, failure, replay_status }
+        let asks = profile == Profile::Rfc9421;
+        let accept = asks.then(|| Arc::clone(rule.message.accept_signature()));
+        Self::Signature { profile, failure, replay_status, accept }
     }
 
     /// Whether it is something that an integration demands.

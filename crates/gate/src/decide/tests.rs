@@ -154,6 +154,7 @@ fn every_cause_has_its_name() {
             profile: Profile::Portcullis,
             failure: Failure::Mismatch,
             replay_status: 409,
+            accept: None,
         },
         Cause::BodyNotHeld,
         Cause::SecondGate,

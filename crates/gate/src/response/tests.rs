@@ -210,12 +210,14 @@ fn a_signature_says_nothing_about_what_is_wrong_with_it() {
     let gate = with(&json!({"ratelimit_headers": "always"}));
     let answer = |failure, replay_status| {
         let profile = Profile::Portcullis;
-        let cause = Cause::Signature { profile, failure, replay_status };
+        let accept = None;
+        let cause = Cause::Signature { profile, failure, replay_status, accept };
         rejection(gate.config(), &Denial::of(cause))
     };
     let unauthorized = answer(Failure::Mismatch, 409);
     assert_eq!(body(&unauthorized), problem(401, "Unauthorized", None));
-    assert_eq!(headers(&unauthorized), [JSON]);
+    let challenge = ("www-authenticate", "HMAC-SHA256 profile=\"portcullis\"");
+    assert_eq!(headers(&unauthorized), [JSON, challenge]);
     for failure in [
         Failure::Missing { header: "x-signature" },
         Failure::Malformed { header: "x-signature", rule: "r" },
@@ -229,6 +231,10 @@ fn a_signature_says_nothing_about_what_is_wrong_with_it() {
     }
     assert_eq!(answer(Failure::Replay, 401), unauthorized);
     assert_eq!(body(&answer(Failure::Replay, 409)), problem(409, "Conflict", None));
+    let received = answer(Failure::Replay, 200);
+    assert_eq!((received.status, &*received.body), (200, r#"{"status":"received before"}"#));
+    assert_eq!(headers(&received), [("content-type", "application/json")]);
+    assert_eq!(answer(Failure::Mismatch, 200), unauthorized);
     let full = answer(Failure::ReplayFull, 409);
     let reduced = Some("temporary-reduced-capacity");
     assert_eq!(body(&full), problem(503, "Service Unavailable", reduced));

@@ -98,6 +98,34 @@ impl Oracle {
 }
 
 proptest! {
+    /// What clients are told: `remaining` is what can be used within `reset`, whenever in it that is.
+    #[test]
+    fn what_is_left_can_be_used_within_the_window(
+        max in 1..50_u32, per_fill in 1..10_u32, taken in 1..60_u32, at in proptest::collection::vec(0..=1_000_u64, 50),
+    ) {
+        let rate = rate(max, per_fill.min(max), Duration::from_secs(1));
+        let (mut bucket, mut quota, now) = (Bucket::default(), None, 100 * SECOND);
+        for _ in 0..taken {
+            match bucket.take(&rate, now) {
+                Ok((next, left)) => (bucket, quota) = (next, Some(left)),
+                Err(left) => {
+                    prop_assert_eq!(left.remaining, 0);
+                    prop_assert!(bucket.take(&rate, now + u64::try_from(left.reset.as_nanos()).unwrap()).is_ok());
+                }
+            }
+        }
+        let quota = quota.unwrap();
+        let window = u64::try_from(quota.reset.as_nanos()).unwrap();
+        let mut times: Vec<_> = at.iter().map(|part| now + window / 1_000 * part).collect();
+        times.truncate(quota.remaining as usize);
+        times.sort_unstable();
+        for time in times {
+            let taken = bucket.take(&rate, time);
+            prop_assert!(taken.is_ok(), "{:?}", quota);
+            bucket = taken.unwrap().0;
+        }
+    }
+
     #[test]
     fn agrees_with_a_bucket_that_counts(
         max in 1u32..50,

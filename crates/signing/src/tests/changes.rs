@@ -19,6 +19,8 @@ fn covered(profile: Profile) -> &'static [&'static str] {
         Profile::StandardWebhooks => &["webhook-id", "webhook-timestamp", "webhook-signature"],
         Profile::Stripe => &["stripe-signature"],
         Profile::Github => &["x-hub-signature-256"],
+        // Of the host, letters in upper case are the same as those in lower case.
+        Profile::Rfc9421 => &[":method", ":path", "content-digest", "signature-input", "signature"],
     }
 }
 
@@ -100,7 +102,14 @@ fn nothing_moves_between_the_id_and_the_body() {
     let refused = Err(Failure::Malformed { header: "webhook-id", rule });
     assert_eq!(check(profile, &headers, b"{}", &keys), refused);
     let nonce = Some("nonce.1");
-    let request = Unsigned { method: METHOD, path: PATH, body: BODY, timestamp: EPOCH_S, nonce };
+    let request = Unsigned {
+        method: METHOD,
+        authority: AUTHORITY,
+        path: PATH,
+        body: BODY,
+        timestamp: EPOCH_S,
+        nonce,
+    };
     assert!(sign(profile, &key("k1").id, &key("k1").secret, &request).is_err());
 }
 

@@ -47,7 +47,14 @@ fn common_mistakes_are_recognized() {
     let profile = Profile::Portcullis;
     let sign_as = |method: &str, path: &str| {
         let key = key("k1");
-        let request = Unsigned { method, path, body: BODY, timestamp: EPOCH_S, nonce: None };
+        let request = Unsigned {
+            method,
+            authority: AUTHORITY,
+            path,
+            body: BODY,
+            timestamp: EPOCH_S,
+            nonce: None,
+        };
         headers(METHOD, PATH, sign(profile, &key.id, &key.secret, &request).unwrap())
     };
     let good = sign_as(METHOD, PATH);

@@ -1,15 +1,16 @@
 //! A signature made for one profile does not pass as another's.
 
 use super::*;
-use crate::content::{Envelope, head, signs_digest};
+use crate::content::{BodyIn, Envelope, head};
 
 /// What is signed in one profile can be what is signed in another: this is what the rule is for.
 #[test]
 fn without_the_rule_profiles_could_be_mistaken_for_each_other() {
     let body = |profile: Profile, rest: &[u8]| {
         let path = PATH.as_bytes();
-        let envelope = Envelope { timestamp: 1, key_id: "k1", nonce: "n", method: b"POST", path };
-        assert!(!signs_digest(profile));
+        let (method, message) = (&b"POST"[..], &[][..]);
+        let envelope = Envelope { timestamp: 1, key_id: "k1", nonce: "n", method, path, message };
+        assert_eq!(BodyIn::of(profile), BodyIn::Content);
         [head(profile, &envelope), rest.to_vec()].concat()
     };
     let stripe = body(Profile::Stripe, b"{}");

@@ -27,7 +27,14 @@ fn verified(nonce: &str) -> Verified {
     let key = key("k1");
     let profile = Profile::Portcullis;
     let nonce = Some(nonce);
-    let request = Unsigned { method: METHOD, path: PATH, body: BODY, timestamp: EPOCH_S, nonce };
+    let request = Unsigned {
+        method: METHOD,
+        authority: AUTHORITY,
+        path: PATH,
+        body: BODY,
+        timestamp: EPOCH_S,
+        nonce,
+    };
     let lines = sign(profile, &key.id, &key.secret, &request).unwrap();
     check(profile, &headers(METHOD, PATH, lines), BODY, &set([key])).unwrap()
 }

@@ -3,9 +3,21 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::presented::read;
+use crate::presented;
 
-const NAMES: [&str; 13] = [
+fn read(profile: Profile, headers: &Headers) -> Result<presented::Claims, Failure> {
+    let (signature, keys) = (SignatureRules::of(profile), bound(&set([key("k1")]), profile));
+    let (signature, keys) = (&signature, &keys);
+    presented::read(&Endpoint { signature, integration: None, keys, now: at(0) }, headers)
+}
+
+const NAMES: [&str; 19] = [
+    ":authority",
+    ":method",
+    ":path",
+    "content-digest",
+    "signature-input",
+    "signature",
     "x-signature",
     "x-timestamp",
     "x-key-id",
@@ -29,6 +41,10 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
         "(sha256=)?[0-9a-fA-F]{63,65}".prop_map(String::into_bytes),
         "(v1,[A-Za-z0-9+/]{42,44}=? ?){0,6}".prop_map(String::into_bytes),
         "[0-9]{0,14}".prop_map(String::into_bytes),
+        r#"(s=\(("(@method|@path|@query|content-digest)" ?){0,4}\)(;(created=[0-9]{1,12}|keyid="k1"|tag="a"|alg="hmac-sha256")){0,4},? ?){0,3}"#
+            .prop_map(String::into_bytes),
+        "(s=:[A-Za-z0-9+/]{42,44}=?:,? ?){0,3}".prop_map(String::into_bytes),
+        "(sha-256=:[A-Za-z0-9+/]{42,44}=?:,? ?){0,3}".prop_map(String::into_bytes),
     ]
 }
 

@@ -7,10 +7,11 @@ use crate::{Failure, SignatureRules};
 pub(super) fn check_time(
     signature: &SignatureRules,
     timestamp: Option<u64>,
+    expires: Option<u64>,
     now: UnixMicros,
 ) -> Result<(), Failure> {
     let Some(seconds) = timestamp else { return Ok(()) };
-    if latest(signature, seconds) < now {
+    if latest(signature, seconds, expires) < now {
         return Err(Failure::Stale);
     }
     if now.saturating_add(signature.tolerance) < instant(seconds) {
@@ -19,9 +20,10 @@ pub(super) fn check_time(
     Ok(())
 }
 
-/// When a request that was signed at this time is used at the latest.
-pub(super) fn latest(signature: &SignatureRules, seconds: u64) -> UnixMicros {
-    instant(seconds).saturating_add(signature.tolerance)
+/// When a request that was signed at this time is used at the latest; its signer can want that to be sooner.
+pub(super) fn latest(signature: &SignatureRules, seconds: u64, expires: Option<u64>) -> UnixMicros {
+    let latest = instant(seconds).saturating_add(signature.tolerance);
+    expires.map_or(latest, |expires| latest.min(instant(expires)))
 }
 
 pub(super) fn instant(seconds: u64) -> UnixMicros {

@@ -24,6 +24,10 @@ object! {
         nonce: Option<NonceRule>, optional "nonce";
         replay_status: Option<u32>, optional "replay_status";
         keys_max: Option<u32>, optional "keys_max";
+        retries: Option<Retries>, optional "retries";
+        remember: Option<String>, optional "remember";
+        components: Option<Vec<String>>, optional "components";
+        tag: Option<String>, optional "tag";
     }
 }
 
@@ -35,6 +39,7 @@ pub(in crate::config) enum Profile {
     StandardWebhooks,
     Stripe,
     Github,
+    Rfc9421,
 }
 
 impl FromJson for Profile {
@@ -45,6 +50,7 @@ impl FromJson for Profile {
             ("standard-webhooks", Self::StandardWebhooks),
             ("stripe", Self::Stripe),
             ("github", Self::Github),
+            ("rfc9421", Self::Rfc9421),
         ];
         *self = choice(json, &all)?;
         Ok(())
@@ -61,6 +67,20 @@ pub(in crate::config) enum NonceRule {
 impl FromJson for NonceRule {
     fn read(&mut self, json: Json) -> Read<()> {
         *self = choice(json, &[("required", Self::Required), ("optional", Self::Optional)])?;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::config) enum Retries {
+    #[default]
+    Pass,
+    Refuse,
+}
+
+impl FromJson for Retries {
+    fn read(&mut self, json: Json) -> Read<()> {
+        *self = choice(json, &[("pass", Self::Pass), ("refuse", Self::Refuse)])?;
         Ok(())
     }
 }

@@ -163,17 +163,78 @@ fn signatures_have_rules() {
         row("tolerance", json!("999ms"), "must be from 1s to 1h"),
         row("tolerance", json!("3601s"), "must be from 1s to 1h"),
         row("nonce", json!("maybe"), "unknown variant `maybe`"),
-        row("replay_status", json!(429), "must be 409 or 401"),
+        row("replay_status", json!(429), "must be 409, 401 or 200"),
+        row("retries", json!("pass"), "must be left out: only in standard-webhooks"),
+        row("remember", json!("1m"), "must be left out: the profile has a time"),
         row("burst", json!(1), "unknown field"),
     ]);
     let signature = |value: Value| with("/integrations/1/signature", Some(value));
     for (value, field) in [
         (json!({"profile": "github", "tolerance": "5m"}), "tolerance"),
         (json!({"profile": "stripe", "nonce": "required"}), "nonce"),
+        (json!({"profile": "portcullis", "components": ["@method"]}), "components"),
+        (json!({"profile": "body", "tag": "us"}), "tag"),
     ] {
         let error = parse(&signature(value)).unwrap_err();
         assert_eq!(error.field, format!("integrations[1].signature.{field}"));
         assert!(error.rule.starts_with("must be left out"), "{error}");
+    }
+}
+
+#[test]
+fn what_counts_as_used_can_be_told() {
+    let with = |signature: Value| with("/integrations/1/signature", Some(signature));
+    let rules = |signature: Value| {
+        let mut config = with(signature);
+        config["keys"][1]["profile"] = config["integrations"][1]["signature"]["profile"].clone();
+        let config = parse(&config)?;
+        let rules = config.integrations[1].signature.clone().unwrap();
+        Ok::<_, Violation>((rules.retries_pass, rules.remember_for.as_secs(), rules.replay_status))
+    };
+    let hooks = "standard-webhooks";
+    assert_eq!(rules(json!({"profile": hooks})), Ok((true, 600, 409)));
+    let strict = json!({"profile": hooks, "retries": "refuse", "replay_status": 200});
+    assert_eq!(rules(strict), Ok((false, 600, 200)));
+    assert_eq!(rules(json!({"profile": "github"})), Ok((false, 86_400, 409)));
+    let short = json!({"profile": "github", "remember": "90s"});
+    assert_eq!(rules(short), Ok((false, 90, 409)));
+    for wrong in ["999ms", "24h1s", "1 day"] {
+        let error = rules(json!({"profile": "github", "remember": wrong})).unwrap_err();
+        assert_eq!(error.field, "integrations[1].signature.remember");
+    }
+}
+
+#[test]
+fn what_a_message_signature_covers_has_rules() {
+    let message = |more: Value| {
+        let mut signature = json!({"profile": "rfc9421"});
+        signature.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut config = with("/integrations/1/signature", Some(signature));
+        config["keys"][1]["profile"] = json!("rfc9421");
+        parse(&config)
+    };
+    let accepted = |more: Value| {
+        let config = message(more).unwrap();
+        let signature = config.integrations[1].signature.as_ref().unwrap();
+        signature.message.accept_signature().to_string()
+    };
+    let default = r#"("@method" "@authority" "@path" "@query" "content-digest");created"#;
+    assert_eq!(accepted(json!({})), format!("sig1={default};alg=\"hmac-sha256\""));
+    let given = json!({"components": ["@target-uri", "x-a"], "tag": "us", "nonce": "required"});
+    let asked = r#"sig1=("@target-uri" "x-a");created;alg="hmac-sha256";tag="us""#;
+    assert_eq!(accepted(given), asked);
+    for (more, field, rule) in [
+        (json!({"components": []}), "components", "must have 1 to 16 entries"),
+        (json!({"components": vec!["@path"; 17]}), "components", "must have 1 to 16 entries"),
+        (json!({"components": ["@path", "@status"]}), "components[1]", "must be @method"),
+        (json!({"components": ["Date"]}), "components[0]", "must be @method"),
+        (json!({"tag": ""}), "tag", "must be 1 to 128 visible"),
+        (json!({"tag": "a\"b"}), "tag", "must be 1 to 128 visible"),
+        (json!({"keys_max": 3}), "keys_max", "must be left out"),
+    ] {
+        let error = message(more).unwrap_err();
+        assert_eq!(error.field, format!("integrations[1].signature.{field}"));
+        assert!(error.rule.starts_with(rule), "{error}");
     }
 }
 

@@ -42,7 +42,8 @@ fn unsigned(nonce: &str) -> Plain {
 fn signed(nonce: &str) -> Plain {
     let (id, secret) = (KeyId::parse("k1").unwrap(), Secret::new(SECRET.into()).unwrap());
     let (timestamp, nonce) = (EPOCH_S, Some(nonce));
-    let content = Unsigned { method: "GET", path: "/pay", body: BODY, timestamp, nonce };
+    let content =
+        Unsigned { method: "GET", authority: "edge", path: "/pay", body: BODY, timestamp, nonce };
     let lines = sign(Profile::Portcullis, &id, &secret, &content).unwrap();
     lines.into_iter().fold(unsigned(""), |request, (name, value)| request.with(name, &value))
 }

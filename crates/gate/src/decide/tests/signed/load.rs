@@ -60,7 +60,14 @@ fn hook(key: &str, delivery: &str, body: &[u8]) -> Plain {
     let (id, secret) =
         (KeyId::parse(key).unwrap(), Secret::new(format!("{SECRET} {key}").into()).unwrap());
     let nonce = Some(delivery);
-    let content = Unsigned { method: "POST", path: "/pay", body, timestamp: EPOCH_S, nonce };
+    let content = Unsigned {
+        method: "POST",
+        authority: "edge",
+        path: "/pay",
+        body,
+        timestamp: EPOCH_S,
+        nonce,
+    };
     let lines = sign(Profile::Github, &id, &secret, &content).unwrap();
     let request = Plain::get("/pay").from("10.0.0.1:80");
     lines.into_iter().fold(request, |request, (name, value)| request.with(name, &value))

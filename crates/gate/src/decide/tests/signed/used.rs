@@ -39,8 +39,14 @@ fn a_request_is_not_used_again_elsewhere() {
     config["limits"] = json!([]);
     let mut bench = Bench::new(&config);
     let secret = Secret::new(SECRET.into()).unwrap();
-    let content =
-        Unsigned { method: "GET", path: "/", body: BODY, timestamp: EPOCH_S, nonce: None };
+    let content = Unsigned {
+        method: "GET",
+        authority: "edge",
+        path: "/",
+        body: BODY,
+        timestamp: EPOCH_S,
+        nonce: None,
+    };
     let lines = sign(Profile::Stripe, &KeyId::parse("k1").unwrap(), &secret, &content).unwrap();
     let to = |path: &str| {
         lines.iter().fold(Plain::get(path), |request, (name, value)| request.with(name, value))
