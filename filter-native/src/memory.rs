@@ -18,7 +18,7 @@ const PAGE: usize = 1_024;
 const PAGES: usize = 1_024;
 
 /// Values without a number.
-const SINGLE: usize = 10;
+const SINGLE: usize = 11;
 
 /// A value, and the number of its version.
 struct Value {
@@ -56,6 +56,7 @@ pub(crate) struct Memory {
     replays: Pages,
     fleet: Pages,
     awaited: Pages,
+    changed: Pages,
     single: Box<[Place]>,
 }
 
@@ -66,6 +67,7 @@ impl Default for Memory {
             replays: Pages::default(),
             fleet: Pages::default(),
             awaited: Pages::default(),
+            changed: Pages::default(),
             single: places(SINGLE),
         }
     }
@@ -79,6 +81,7 @@ impl Memory {
             MemoryKey::Replay(number) => self.replays.place(number),
             MemoryKey::FleetSlab(number) => self.fleet.place(number),
             MemoryKey::Awaited(number) => self.awaited.place(number),
+            MemoryKey::Changed(number) => self.changed.place(number),
             MemoryKey::HashKey => self.single.first(),
             MemoryKey::Geometry => self.single.get(1),
             MemoryKey::Progress => self.single.get(2),
@@ -89,6 +92,7 @@ impl Memory {
             MemoryKey::Known => self.single.get(7),
             MemoryKey::FleetLink => self.single.get(8),
             MemoryKey::FirstRejections => self.single.get(9),
+            MemoryKey::ChangedEnd => self.single.get(10),
         };
         // Whoever panicked with a lock has left a whole value: values are replaced at once.
         Some(place?.lock().unwrap_or_else(PoisonError::into_inner))
