@@ -117,7 +117,13 @@ fn nothing_is_lost_or_torn_between_threads() {
 #[test]
 fn keys_stay_apart() {
     let mut memory = &Memory::default();
-    let numbered = [MemoryKey::Slab, MemoryKey::Replay, MemoryKey::FleetSlab, MemoryKey::Awaited];
+    let numbered = [
+        MemoryKey::Slab,
+        MemoryKey::Replay,
+        MemoryKey::FleetSlab,
+        MemoryKey::Awaited,
+        MemoryKey::Changed,
+    ];
     let single = [
         MemoryKey::HashKey,
         MemoryKey::Geometry,
@@ -129,6 +135,7 @@ fn keys_stay_apart() {
         MemoryKey::Known,
         MemoryKey::FleetLink,
         MemoryKey::FirstRejections,
+        MemoryKey::ChangedEnd,
     ];
     let numbers = || (0..3_000).chain([(1 << 20) - 1]);
     let all = || numbered.into_iter().flat_map(|kind| numbers().map(kind)).chain(single);

@@ -19,8 +19,9 @@ fn signed(nonce: &str, body: &[u8]) -> Box<Exchange> {
     let (key_id, secret) =
         (KeyId::parse("k1").unwrap(), Secret::new(b"a secret of acme".to_vec()).unwrap());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let (timestamp, nonce) = (now + 5, Some(nonce));
     let unsigned =
-        Unsigned { method: "POST", path: "/pay", body, timestamp: now + 5, nonce: Some(nonce) };
+        Unsigned { method: "POST", authority: "edge", path: "/pay", body, timestamp, nonce };
     let lines = sign(Profile::Portcullis, &key_id, &secret, &unsigned).unwrap();
     let mut request = Exchange::get("/pay", "alice");
     request.headers[0].1 = "POST".into();
