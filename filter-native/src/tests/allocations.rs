@@ -5,8 +5,9 @@ use std::cell::Cell;
 
 use super::*;
 
-/// What `gate` and `edge` may ask for, over one request that is let through.
+/// What `gate` and `edge` may ask for, over one request that is let through: without and with open streams that end.
 const DECISION_MAX: usize = 13;
+const WATCHED_MAX: usize = 14;
 
 /// The system's allocator, which counts what each thread asks for.
 struct Counting;
@@ -47,10 +48,20 @@ fn allocations(run: impl FnOnce()) -> usize {
 
 #[test]
 fn a_request_that_is_let_through() {
+    asks_for("allocations", "keep", DECISION_MAX);
+}
+
+#[test]
+fn a_request_that_is_let_through_and_can_be_ended() {
+    asks_for("allocations-ended", "end", WATCHED_MAX);
+}
+
+fn asks_for(name: &str, open_streams: &str, decision_max: usize) {
     let _turn = turn();
     let mut configuration = configuration();
     configuration["limits"][0]["max_tokens"] = json!(100);
-    let gate = Gate::new("allocations", &configuration);
+    configuration["blocks"] = json!({"open_streams": open_streams});
+    let gate = Gate::new(name, &configuration);
     config_scheduled();
     gate.answer(&following::blocking("bob", "fraud"));
     let mut request = Exchange::get("/", "alice");
@@ -62,5 +73,5 @@ fn a_request_that_is_let_through() {
     let end = allocations(|| filter_destroy(stream));
     assert_eq!((begin, response, end), (0, 0, 0));
     // Of these none is the adapter's: all are the decision's.
-    assert!(headers <= DECISION_MAX, "{headers}");
+    assert!(headers <= decision_max, "{headers}");
 }
