@@ -84,6 +84,20 @@ def test_an_envoy_that_starts_on_the_other_host_has_every_block(user):
             assert stack.edge.get("/", new_user()).status == 200
 
 
+@there_and_back
+def test_two_hosts_in_one_chain_decide_each_for_itself(user, first, second):
+    limit = {**plugin.PER_USER, "max_tokens": 3, "tokens_per_fill": 3, "fill_interval": "3600s"}
+    gate = plugin.standard(limits=[limit])
+    before = [first.http_filter(hosts.Gate(gate), "before")]
+    with running(gate, filters_before=before, host=second, singleton=False, wait=False) as stack:
+        wait_until(lambda: len(stack.daemon.status()["nodes"]) == 2, "both to poll")
+        wait_until(lambda: stack.edge.get("/", new_user()).status == 200, "both to know everything")
+        assert [stack.edge.get("/", user).status for _ in range(4)] == [200] * 3 + [429]
+        blocked = new_user()
+        stack.daemon.block(blocked)
+        assert stack.edge.get("/", blocked).status == 403
+
+
 @pytest.mark.parametrize("requests", [1, 5])
 def test_a_panic_of_the_native_host_is_that_requests_alone(user, requests):
     with running(plugin.standard(limits=[ROOMY]), host=hosts.NATIVE, module=hosts.NATIVE.trap()) as stack:

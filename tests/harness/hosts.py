@@ -187,6 +187,9 @@ class Native(Host):
         # Its memory is the process's: it has to outlive the listener.
         return {"module": {"local": {"filename": str(gate.module or self.module())}}, "do_not_close": True}
 
+    def _is_ours(self, line: str) -> bool:
+        return "] portcullis: " in line
+
     @staticmethod
     def _named(gate: Gate) -> Gate:
         """With a name of the node, since Envoy's own cannot be read."""
