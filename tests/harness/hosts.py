@@ -195,7 +195,10 @@ class Native(Host):
         """With a name of the node, since Envoy's own cannot be read."""
         if not isinstance(gate.plugin, dict):  # but what is refused anyway
             return gate
-        return dataclasses.replace(gate, plugin={"node": NODE, **gate.plugin})
+        named = {"node": NODE, **gate.plugin}
+        return dataclasses.replace(
+            gate, plugin={key: value for key, value in named.items() if value is not None}
+        )
 
     def poller(self, gate: Gate) -> list[dict]:
         return []
