@@ -1,5 +1,6 @@
 """The hosts of the gate beside each other: moving from one to the other loses no block."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,23 @@ def test_a_listener_that_changes_hosts_lets_no_blocked_user_pass(tmp_path, user,
         assert set(other) <= {200, 503, 0} and other[200] > 0, other
 
 
+def test_another_file_of_the_native_module_is_a_move_as_well(tmp_path, user):
+    """What Envoy has loaded from another place has a memory of its own: an update without a restart."""
+    newer = tmp_path / "libportcullis-newer.so"
+    shutil.copy(hosts.NATIVE.module(), newer)
+    with running(
+        plugin.standard(limits=[ROOMY]), lds=tmp_path / "listeners.json", host=hosts.NATIVE
+    ) as stack:
+        stack.daemon.block(user)
+        with asking(stack.edge.port, user) as blocked:
+            stack.edge.change(module=newer)
+            wait_until(lambda: every_node_applied(stack), "the newer one to be told everything")
+            wait_until(lambda: stack.edge.get("/", new_user()).status == 200, "everybody else")
+            assert stack.edge.get("/", user).status == 403
+        assert set(blocked) <= {403, 503, 0} and blocked[403] > 0, blocked
+        assert str(newer) in Path(f"/proc/{stack.edge.process.pid}/maps").read_text()
+
+
 @there_and_back
 def test_a_host_that_was_warmed_up_takes_over_without_a_refusal(tmp_path, user, first, second):
     """On a listener of its own it is told everything before the first request comes to it."""
@@ -84,6 +102,20 @@ def test_an_envoy_that_starts_on_the_other_host_has_every_block(user):
             assert stack.edge.get("/", new_user()).status == 200
 
 
+@there_and_back
+def test_two_hosts_in_one_chain_decide_each_for_itself(user, first, second):
+    limit = {**plugin.PER_USER, "max_tokens": 3, "tokens_per_fill": 3, "fill_interval": "3600s"}
+    gate = plugin.standard(limits=[limit])
+    before = [first.http_filter(hosts.Gate(gate), "before")]
+    with running(gate, filters_before=before, host=second, singleton=False, wait=False) as stack:
+        wait_until(lambda: len(stack.daemon.status()["nodes"]) == 2, "both to poll")
+        wait_until(lambda: stack.edge.get("/", new_user()).status == 200, "both to know everything")
+        assert [stack.edge.get("/", user).status for _ in range(4)] == [200] * 3 + [429]
+        blocked = new_user()
+        stack.daemon.block(blocked)
+        assert stack.edge.get("/", blocked).status == 403
+
+
 @pytest.mark.parametrize("requests", [1, 5])
 def test_a_panic_of_the_native_host_is_that_requests_alone(user, requests):
     with running(plugin.standard(limits=[ROOMY]), host=hosts.NATIVE, module=hosts.NATIVE.trap()) as stack:
@@ -114,6 +146,15 @@ def test_a_panic_of_the_native_host_while_it_polls_delays_and_loses_nothing(user
             assert stack.edge.get("/", later).status == 403
         assert set(blocked) == {403} and set(other) == {200}, (blocked, other)
         stack.edge.wait_metric("portcullis_panics", 1)
+
+
+def test_the_command_line_may_name_a_native_node(user):
+    """It is all that the module can see of Envoy's own name."""
+    nameless = {**plugin.standard(), "node": None}
+    with running(nameless, host=hosts.NATIVE, arguments=["--service-node", "edge-7"]) as stack:
+        receipt = stack.daemon.block(user)
+        assert [node["node"] for node in receipt["nodes"]] == ["edge-7"]
+        assert stack.edge.get("/", user).status == 403
 
 
 def test_buckets_stay_behind(tmp_path, user):

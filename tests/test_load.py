@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import artifacts, ports
+from harness import artifacts, hosts, ports
 from harness.proc import wait_until
 from load import own
 
@@ -34,7 +34,9 @@ BROKEN_WITHOUT_GATE = {
 
 def load(*arguments: str, cwd: Path | str = "/", **env: str) -> subprocess.CompletedProcess:
     ours = {name: value for name, value in os.environ.items() if name != "PORTCULLIS_URL"}
-    argv = [str(LOAD), *arguments]
+    # With an Envoy of somebody else's, its host is theirs.
+    of_ours = [] if "PORTCULLIS_URL" in env else ["--host", hosts.chosen().name]
+    argv = [str(LOAD), *of_ours, *arguments]
     return subprocess.run(
         argv,
         env={**ours, **env},

@@ -7,8 +7,9 @@
 //! What Envoy promises, and everything here relies on:
 //! - A filter and its module's part live on one worker thread, from `filter_new` to `filter_destroy`, and outlive no
 //!   configuration. Filters are called on that thread alone.
-//! - Configurations are made, called about and destroyed on the main thread. Their callouts and their scheduled events
-//!   come there, too. Only [`Ticket::commit`] may be called on any thread.
+//! - Configurations are made and called about on the main thread. Their callouts and their scheduled events come there,
+//!   too. Only [`Ticket::commit`] may be called on any thread. They end where the last reference to them is let go of:
+//!   calls wait for each other by [`Live`](crate::live::Live).
 //! - What Envoy hands over is there until the hook returns, or until what it belongs to is changed. So nothing here gives
 //!   out a reference to it: it is read in a closure, or copied.
 //! - What is handed to Envoy is copied by it before the call returns.

@@ -44,12 +44,18 @@ impl Base {
         Ok(base)
     }
 
-    /// It is gone for Envoy, and so is what it had sent. The main thread, but for the rare case that the thread of ticks
-    /// had just asked by it and was the last to let go of it: so nothing is sent here.
+    /// It is gone for Envoy, and so is what it had sent. Usually that is on the main thread; but a worker's last stream of
+    /// it, or the thread of ticks that has just asked by it, may be the last to let go of it. So nothing is sent here.
     pub(crate) fn end(config: Config) {
+        bases().retain(|base| {
+            let is_other = !base.outlet.is_of(config);
+            if !is_other {
+                base.outlet.end();
+            }
+            is_other
+        });
         clockwork::end(config);
         sent::give_up(config);
-        bases().retain(|base| !base.outlet.is_of(config));
         // Nobody would tell these that their polls are lost.
         let abandoned = Home::all().into_iter().filter(|home| Self::leading(home).is_none());
         abandoned.for_each(|home| *home.follower.lock() = None);

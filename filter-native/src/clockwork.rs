@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use crate::abi::{self, Config, Ticket, Wake};
 
-/// The longest that main thread sleeps: so often homes follow the invalidator.
+/// The longest that the main thread is left alone: so often homes follow the invalidator.
 const PERIOD_NANOS: u64 = 50_000_000;
+
+/// A tick that is due so soon comes along with another, so that places keep step.
+const SLACK_NANOS: u64 = 500_000;
 
 /// How long the thread waits for the main thread before it asks again: what it has asked may be gone.
 const PATIENCE_NANOS: u64 = 1_000_000_000;
@@ -140,7 +143,7 @@ impl Timing {
 
     /// Whether a tick is due, after which the next one is a period away.
     pub(crate) fn is_due(&self, now: u64) -> bool {
-        let is_due = self.next.load(Ordering::Relaxed) <= now;
+        let is_due = self.next.load(Ordering::Relaxed) <= now.saturating_add(SLACK_NANOS);
         if is_due {
             let period = self.period.load(Ordering::Relaxed);
             self.next.store(now.saturating_add(period), Ordering::Relaxed);

@@ -112,7 +112,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(base: *c
     // SAFETY: the caller's promise.
     let base = unsafe { Arc::from_raw(base) };
     shielded("the end of a configuration", move || {
-        base.outlet.config().into_iter().for_each(Base::end)
+        base.outlet.id().into_iter().for_each(Base::end)
     });
 }
 

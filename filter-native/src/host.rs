@@ -283,8 +283,8 @@ impl Host for Proxy<'_> {
     }
 
     /// Once the callback is over: Envoy may destroy the stream meanwhile.
-    fn respond(&self, response: &Response, details: &str) {
-        put_off(After::Respond(response.clone(), details.to_owned()));
+    fn respond(&self, response: Response, details: String) {
+        put_off(After::Respond(response, details));
     }
 
     /// In the filter state, which takes one line for each stream.

@@ -26,6 +26,7 @@ mod fake;
 mod home;
 mod hooks;
 mod host;
+mod live;
 mod memory;
 mod metrics;
 mod node;

@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edge::host::{Family, Metric};
 
 use crate::abi::{Config, Filter};
+use crate::live::Live;
 
 /// Names that a process can have; what goes beyond is not counted.
 const NAMES_MAX: usize = 8_192;
@@ -61,7 +62,7 @@ impl Names {
 /// The metrics of one configuration of Envoy's.
 pub(crate) struct Metrics {
     /// None for metrics that only get their numbers.
-    config: Option<Config>,
+    live: Option<Arc<Live>>,
     /// By the numbers of names, Envoy's number and one; 0 for what it does not know.
     known: Box<[AtomicU32]>,
     /// Counts that this Envoy takes from streams alone, until there is one.
@@ -70,10 +71,10 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(config: Option<Config>) -> Self {
-        let places = if config.is_some() { NAMES_MAX } else { 0 };
+    pub(crate) fn new(live: Option<Arc<Live>>) -> Self {
+        let places = if live.is_some() { NAMES_MAX } else { 0 };
         let known = std::iter::repeat_with(AtomicU32::default).take(places).collect();
-        Self { config, known, waiting: Mutex::default(), is_waiting: AtomicBool::new(false) }
+        Self { live, known, waiting: Mutex::default(), is_waiting: AtomicBool::new(false) }
     }
 
     /// Defines a counter or finds it.
@@ -115,7 +116,8 @@ impl Metrics {
         let metric = names().number(name, labelled).map(Metric)?;
         if let Some(place) = self.place(metric)
             && place.load(Ordering::Relaxed) == 0
-            && let Some(id) = self.config.and_then(define).and_then(|id| u32::try_from(id).ok())
+            && let Some(id) = self.live.as_ref().and_then(|live| live.call(define)?)
+            && let Ok(id) = u32::try_from(id)
         {
             place.store(id.saturating_add(1), Ordering::Relaxed);
         }
@@ -151,7 +153,8 @@ impl Metrics {
     }
 
     fn count_without_stream(&self, id: usize, label: Option<&str>, metric: Metric, by: u64) {
-        if self.config.is_some_and(|config| config.increment(id, label, by)) {
+        let increment = |live: &Arc<Live>| live.call(|config| config.increment(id, label, by));
+        if self.live.as_ref().and_then(increment) == Some(true) {
             return;
         }
         let mut waiting = self.waiting();

@@ -1,10 +1,12 @@
 //! What the gate needs of a configuration of Envoy's: to count, and to send requests of its own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use edge::host::{HttpCall, Metric};
 
 use crate::abi::{Config, Filter};
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::sent;
 
@@ -13,7 +15,7 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// One configuration of Envoy's, as far as the gate needs it; or none, for what is set up without one.
 pub(crate) struct Outlet {
-    config: Option<Config>,
+    live: Option<Arc<Live>>,
     pub(crate) metrics: Metrics,
     panics: Option<Metric>,
 }
@@ -22,12 +24,14 @@ impl Outlet {
     /// The outlet of a configuration that is being made.
     pub(crate) fn new(config: Config) -> Self {
         COUNT.fetch_add(1, Ordering::Relaxed);
-        Self { config: Some(config), metrics: Metrics::new(Some(config)), panics: None }
+        let live = Arc::new(Live::new(config));
+        let metrics = Metrics::new(Some(Arc::clone(&live)));
+        Self { live: Some(live), metrics, panics: None }
     }
 
     /// One that sends nothing and counts nothing: it only gives metrics their numbers.
     pub(crate) fn detached() -> Self {
-        Self { config: None, metrics: Metrics::new(None), panics: None }
+        Self { live: None, metrics: Metrics::new(None), panics: None }
     }
 
     /// Defines the counter of panics.
@@ -42,18 +46,24 @@ impl Outlet {
 
     /// Whether it is that of this configuration.
     pub(crate) fn is_of(&self, config: Config) -> bool {
-        self.config == Some(config)
+        self.live.as_ref().is_some_and(|live| live.is(config))
     }
 
-    /// The configuration.
-    pub(crate) fn config(&self) -> Option<Config> {
-        self.config
+    /// What Envoy knows its configuration by.
+    pub(crate) fn id(&self) -> Option<Config> {
+        self.live.as_ref().map(|live| live.id())
+    }
+
+    /// Its configuration is gone: nothing is asked of it any more.
+    pub(crate) fn end(&self) {
+        self.live.iter().for_each(|live| live.end());
     }
 
     /// Sends a request; the number comes back with its answer. Main thread.
     pub(crate) fn send(&self, call: &HttpCall<'_>) -> Option<u32> {
-        let config = self.config?;
-        Some(sent::expect(config, config.call(call)?))
+        let live = self.live.as_ref()?;
+        let id = live.call(|config| config.call(call))??;
+        Some(sent::expect(live.id(), id))
     }
 
     /// Counts a panic.
@@ -66,7 +76,7 @@ impl Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        if self.config.is_some() {
+        if self.live.is_some() {
             COUNT.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -179,8 +179,8 @@ impl Host for Proxy {
         let _ = hostcalls::add_map_value(MapType::HttpResponseHeaders, name, value);
     }
 
-    fn respond(&self, response: &Response, details: &str) {
-        respond::respond(response, details);
+    fn respond(&self, response: Response, details: String) {
+        respond::respond(&response, &details);
     }
 
     /// In the filter state.

@@ -46,6 +46,7 @@ class Options:
     trusted_hops: int = 0  # proxies before Envoy whose x-forwarded-for is believed
     second_gate: dict | None = None  # the plugin configuration of another gate after the first
     routes: list[dict] | None = None  # instead of one that sends everything upstream
+    arguments: list[str] = field(default_factory=list)  # more of them, on the command line
     hot_restart: bool = False  # whether a process may take over from the one before
     aside: dict[int, Host] = field(default_factory=dict)  # ports of more listeners, on these hosts
     upgrades: list[str] = field(default_factory=list)  # such as CONNECT
@@ -204,6 +205,7 @@ class Envoy:
             argv += ["--parent-shutdown-time-s", str(2 * self.options.drain_s)]
         else:
             argv += ["--disable-hot-restart"]
+        argv += self.options.arguments
         self.process = Process("envoy", argv, self._directory)
         if wait:
             wait_until(self._ready, "Envoy to be live", timeout_s=30)

@@ -187,12 +187,18 @@ class Native(Host):
         # Its memory is the process's: it has to outlive the listener.
         return {"module": {"local": {"filename": str(gate.module or self.module())}}, "do_not_close": True}
 
+    def _is_ours(self, line: str) -> bool:
+        return "] portcullis: " in line
+
     @staticmethod
     def _named(gate: Gate) -> Gate:
         """With a name of the node, since Envoy's own cannot be read."""
         if not isinstance(gate.plugin, dict):  # but what is refused anyway
             return gate
-        return dataclasses.replace(gate, plugin={"node": NODE, **gate.plugin})
+        named = {"node": NODE, **gate.plugin}
+        return dataclasses.replace(
+            gate, plugin={key: value for key, value in named.items() if value is not None}
+        )
 
     def poller(self, gate: Gate) -> list[dict]:
         return []

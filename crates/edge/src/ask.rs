@@ -162,6 +162,6 @@ impl<H: Host> Call<'_, H> {
         self.note_first_rejection(denial);
         let config = self.config();
         let details = format!("portcullis:{}", decision.words(config).join(";"));
-        self.host.respond(&response::rejection(config, denial), &details);
+        self.host.respond(response::rejection(config, denial), details);
     }
 }

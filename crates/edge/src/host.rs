@@ -129,7 +129,7 @@ pub trait Host: Clock + Copy {
 
     /// Answers the request instead of the upstream, at most once per stream. The access log finds the details,
     /// which may not have spaces.
-    fn respond(&self, response: &Response, details: &str);
+    fn respond(&self, response: Response, details: String);
 
     /// Leaves a line for the access log.
     fn set_log_line(&self, line: &str);

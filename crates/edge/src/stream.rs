@@ -240,6 +240,6 @@ fn given_up(held: &Held) -> Action {
 /// Answers a request to a plugin that was never configured: Envoy does not send any, and if it does, nothing
 /// is let through.
 pub fn refuse_unconfigured(host: impl Host) -> Action {
-    host.respond(&response::unavailable(), "portcullis:unconfigured");
+    host.respond(response::unavailable(), "portcullis:unconfigured".to_owned());
     Action::Pause
 }

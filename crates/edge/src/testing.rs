@@ -287,8 +287,8 @@ impl<'a> Host for &'a Proxy {
         self.here(|stream| stream.response_headers.push((name.into(), value.into())));
     }
 
-    fn respond(&self, response: &Response, details: &str) {
-        self.here(|stream| stream.answers.push((response.clone(), details.into())));
+    fn respond(&self, response: Response, details: String) {
+        self.here(|stream| stream.answers.push((response, details)));
     }
 
     fn set_log_line(&self, line: &str) {
