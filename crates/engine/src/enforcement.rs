@@ -27,7 +27,7 @@ pub struct Enforcement {
     /// Whether what the event says is so, by all that is known here.
     pub in_effect: bool,
     /// Every node that is known: those that poll, and those that did within the last
-    /// [`super::NODE_EXPIRES_AFTER`]. One is left out: whose connection was closed while it waited for news, as happens when
+    /// [`super::NODE_EXPIRES_AFTER`]. One is left out: whose connection was closed after its last poll, as happens when
     /// its process ends, and whose name another one polls under. Whoever falls silent without that may serve on, whoever
     /// else has its name.
     pub nodes: Vec<(NodeKey, Enforces)>,

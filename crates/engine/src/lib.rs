@@ -211,7 +211,8 @@ impl Engine {
         self.nodes.set_held(ticket, false);
     }
 
-    /// Notes that the connection of a held poll was closed before it was answered; [`Engine::release`] comes after it.
+    /// Notes that the connection of a node's last poll was closed, before it was answered or after it. Of a poll that is held,
+    /// [`Engine::release`] comes after it.
     pub fn hung_up(&mut self, ticket: &Ticket) {
         self.nodes.set_hung_up(ticket);
     }

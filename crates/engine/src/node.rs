@@ -72,7 +72,7 @@ pub(super) struct Node {
     pub(super) overdue: u64,
     /// Its disappearance has been reported.
     pub(super) reported_gone: bool,
-    /// Its connection was closed while its poll was held: most likely its process has ended.
+    /// The connection of its last poll was closed: most likely its process has ended.
     pub(super) hung_up: bool,
     unstored: BTreeMap<u64, Unstored>,
     /// More was refused than is remembered: nothing counts as enforced.

@@ -220,7 +220,7 @@ impl Nodes {
         }
     }
 
-    /// Notes that the connection of a held poll was closed before its answer.
+    /// Notes that the connection of a node's last poll was closed.
     pub(super) fn set_hung_up(&mut self, ticket: &Ticket) {
         let node = self.nodes.get_mut(&ticket.key);
         if let Some(node) = node.filter(|node| node.generation == ticket.generation) {

@@ -142,8 +142,8 @@ pub struct NodeStatus {
     pub staleness_ms: u64,
     /// Whether it polls.
     pub connected: bool,
-    /// Whether its connection was closed while its poll was held, and it has not polled since: most likely its process
-    /// has ended.
+    /// Whether the connection of its last poll was closed, and it has not polled since: most likely its process has
+    /// ended.
     #[serde(skip_serializing_if = "is_false")]
     pub hung_up: bool,
     /// How many changes it could not store and so does not enforce.

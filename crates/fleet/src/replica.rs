@@ -70,8 +70,7 @@ pub struct Told {
 pub enum Heard {
     /// It was about the bucket as the node has it.
     Known,
-    /// The bucket has begun anew, by an event that the node has not heard of. What it had taken before its first answer is
-    /// reported again; anything else is not counted.
+    /// The bucket has begun anew, by an event that the node has not heard of.
     Anew,
     /// It was about a bucket that has begun anew since, and changes nothing.
     Late,
@@ -97,10 +96,10 @@ impl Replica {
         now: MonotonicNanos,
     ) -> Result<Quota, Refusal> {
         let (token_ns, fill_ns) = (terms.token_ns(), terms.fill_ns());
-        if self.is_forgotten(now) {
-            // This is the first sight of another one.
-            (self.is_known, self.is_near) = (false, false);
-        }
+        // One that Redis has forgotten as well is seen for the first time.
+        let is_forgotten = self.is_forgotten(now);
+        (self.is_known, self.is_near) =
+            (self.is_known && !is_forgotten, self.is_near && !is_forgotten);
         let fleet = after(self.full_at, now, cost(takes, token_ns));
         let mut share = self.share_full_at;
         let mut over = fleet.saturating_sub(now.saturating_add(fill_ns));
@@ -176,9 +175,8 @@ impl Replica {
         heard
     }
 
-    /// Makes the replica that of a bucket which the node does not know, if Redis has forgotten the bucket as well. Without this
-    /// an event that others do not know any more would keep what they take from counting here. Call it before
-    /// [`Replica::begin`].
+    /// Forgets a bucket that Redis has forgotten as well; call it before [`Replica::begin`]. An event that others do not know any
+    /// more would keep what they take from counting here.
     pub fn forget(&mut self, now: MonotonicNanos) {
         if self.is_forgotten(now) {
             *self = Self::default();

@@ -29,7 +29,6 @@ use signing::replay::{ReplayStorage, change_horizon};
 use crate::config::Storage;
 use crate::decide::Freshness;
 
-pub(crate) use apply::RETENTION;
 #[cfg(test)]
 pub(crate) use apply::{Applied, Applier};
 pub use firsts::{Noted, Rejected, RejectionMemo, note_rejection};

@@ -19,6 +19,8 @@
 
 pub mod replicas;
 
+use std::time::Duration;
+
 use model::bucket::{Bucket, RateTag};
 use model::hash::SubjectHash;
 use model::time::MonotonicNanos;
@@ -28,6 +30,10 @@ pub const VERSION: u8 = 1;
 
 /// The most bytes that statuses may take in one slab, entries' heads included.
 pub const STATUS_BYTES_MAX: usize = 48 * 1024;
+
+/// How long a node remembers events without further effect, at least. The invalidator remembers for longer;
+/// here it only has to outlast an answer that arrives late.
+pub const RETENTION: Duration = Duration::from_secs(60 * 60);
 
 const HEAD_BYTES: usize = SubjectHash::BYTES + 1 + 2;
 const BUCKET_BYTES: usize = 4 + 4 + 8;

@@ -10,6 +10,7 @@ mod erase;
 mod evidence;
 mod guard;
 pub(crate) mod host;
+mod last_poll;
 pub mod listen;
 mod patient;
 pub mod poll;
@@ -43,6 +44,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::ConnectionMetrics;
+use last_poll::LastPoll;
 use patient::{Patient, WRITE_TIMEOUT};
 use seats::{Place, Seats};
 
@@ -159,10 +161,13 @@ impl Connection {
         let begun = Arc::new(AtomicBool::new(false));
         let begins = Arc::clone(&begun);
         let place = self.place;
+        let last_poll = LastPoll::default();
+        let polls = last_poll.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             begins.store(true, Ordering::Relaxed);
             place.is_busy(true);
             request.extensions_mut().insert(place.clone());
+            request.extensions_mut().insert(polls.clone());
             let place = place.clone();
             let secured = secured.clone();
             if let Some(peer) = secured.as_ref().and_then(|(_, secured)| secured.peer.clone()) {
@@ -187,8 +192,9 @@ impl Connection {
             Err(_) => Ok(()),
             Ok(ended) => ended,
         };
-        if let Err(error) = ended {
+        if let Err(error) = &ended {
             tracing::debug!(%error, "connection ended");
         }
+        last_poll.ended(ended.as_ref().err());
     }
 }

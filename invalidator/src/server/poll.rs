@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::body;
+use super::last_poll::LastPoll;
 use super::problem::Problem;
 use super::reports::{OfNode, ReportState, report};
 use super::seats::Place;
@@ -85,6 +86,7 @@ impl Drop for Held {
 async fn poll(
     State(state): State<PollState>,
     place: Option<Extension<Place>>,
+    last_poll: Option<Extension<LastPoll>>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -103,17 +105,26 @@ async fn poll(
         // An Envoy needs few connections: one that opens many ends its own, and nobody else's.
         place.belongs_to(&poll.boot_id, false);
     }
-    let hub = Arc::clone(&state.hub);
+    let (hub, stop) = (Arc::clone(&state.hub), state.stop.clone());
     let (ticket, batch) = match answer(state, poll).await {
         Ok(answered) => answered,
         Err(problem) => return problem.into_response(),
     };
+    if let Some(Extension(last_poll)) = last_poll.filter(|_| !closes(&headers)) {
+        last_poll.note(Arc::clone(&hub), ticket.clone(), stop);
+    }
     let body = Bytes::from(batch.encode_to_vec());
     if let Some(sent) = SentChunk::of(&batch) {
         // A task of its own, so that the answer does not wait for it.
         tokio::spawn(async move { hub.engine().prepare(&ticket, &sent) });
     }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
+}
+
+/// Whether the connection ends with the answer, because the node wants it: that says nothing about the node.
+fn closes(headers: &HeaderMap) -> bool {
+    let wishes = headers.get_all(header::CONNECTION).iter();
+    wishes.filter_map(|value| value.to_str().ok()).any(|value| value.eq_ignore_ascii_case("close"))
 }
 
 async fn answer(state: PollState, poll: Poll) -> Result<(Ticket, Batch), Problem> {

@@ -53,8 +53,8 @@ pub struct Envoy {
     pub boot_id: String,
     /// Whether it polls.
     pub connected: bool,
-    /// Whether its connection was closed while it waited for news, and it has not polled since: most likely its process
-    /// has ended.
+    /// Whether it has closed the connection of its last poll, and has not polled since: most likely its process has
+    /// ended.
     #[serde(skip_serializing_if = "is_false")]
     pub hung_up: bool,
     /// Whether it has had all that its daemon knows since both run.

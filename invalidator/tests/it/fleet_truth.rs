@@ -1,5 +1,6 @@
 //! Can "enforced everywhere" be said and not be so? Each way that somebody has thought of, tried.
 
+use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use model::subject::Subject;
@@ -442,6 +443,26 @@ fn an_envoy_that_begins_anew_after_it_has_acknowledged_enforces_nothing_until_it
     assert_eq!(missing(&said), [triple("b", "n-b", "never_synced")], "{said}");
     let _new = new.run();
     wait_everywhere(&a, &block("e1", "alice"), &["n-a", "n-b"]);
+}
+
+#[test]
+fn an_envoy_that_ends_between_two_polls_leaves_its_name_to_the_next_one() {
+    let redis = Redis::start(free_port(), &[]);
+    let a = daemon(&redis, "a", "");
+    let first = Running::start(&a, "edge", "boot-1");
+    wait_registered(&a, &["a"]);
+    wait_everywhere(&a, &block("e1", "alice"), &["edge"]);
+    // Its last poll is answered at once, and it ends before the next one.
+    let mut first = first.stop();
+    first.next.applied = 0;
+    first.next.epoch.clear();
+    let mut connection = first.leave_open();
+    let mut answer = [0; 64];
+    assert!(connection.read(&mut answer).unwrap() > 0);
+    drop(connection);
+    wait_until("its end to be noticed", || a.status()["nodes"][0]["hung_up"] == true);
+    let _second = Running::start(&a, "edge", "boot-2");
+    wait_everywhere(&a, &block("e2", "bob"), &["edge"]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use super::plan::FleetPlan;
 use super::{Context, Gate};
 use crate::config::Limit;
 use crate::fleet::memo::{self, Look as Reminder};
-use crate::node::RETENTION;
+use crate::slab::RETENTION;
 use crate::slab::replicas::{self, BucketKey, NoRoom};
 
 /// One bucket of the fleet, and what was found when its slab was read.

@@ -11,11 +11,7 @@ use model::subject::Subject;
 use model::time::{MonotonicNanos, UnixMicros};
 
 use super::{firsts, read_progress};
-use crate::slab::{self, SlabError};
-
-/// How long a node remembers events without further effect. The invalidator remembers for longer;
-/// here it only has to outlast an answer that arrives late.
-pub(crate) const RETENTION: Duration = Duration::from_secs(60 * 60);
+use crate::slab::{self, RETENTION, SlabError};
 
 /// How old a zero may be, by this node's clock, that a node hears of for the first time and takes for
 /// news. It bounds how far behind the invalidator's clock may be, and how late a zero may come.
