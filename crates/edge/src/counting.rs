@@ -9,8 +9,8 @@ use gate::decide::{Cause, Decision, Denial, Note, Verdict, Why};
 use gate::node::{PollFailure, Report};
 use model::name::Name;
 use model::time::MonotonicNanos;
-use signing::Profile;
 use signing::verify::Verified;
+use signing::{CLOCK_SKEW, Profile};
 
 use crate::call::Call;
 use crate::host::{Host, Metric};
@@ -59,6 +59,9 @@ impl<H: Host> Call<'_, H> {
         }
         if let Some(verified) = &decision.verified {
             self.count_signature(verified.profile, "verified");
+            if verified.is_skewed && decision.verdict == Verdict::Allow {
+                self.count_signature(verified.profile, CLOCK_SKEW);
+            }
             self.record_skew(verified);
         }
     }

@@ -13,7 +13,7 @@ mod tally;
 use gate::config::{Config, Integration};
 use gate::decide::Cause;
 use model::name::Name;
-use signing::{Failure, Profile};
+use signing::{CLOCK_SKEW, Failure, Profile};
 
 use crate::host::{Family, Host, Metric};
 use sorted::Sorted;
@@ -100,7 +100,7 @@ impl Metrics {
         let profiles: Vec<_> = config.integrations.iter().map(profile_of).collect();
         let mut signatures = Sorted::default();
         for profile in profiles.iter().flatten() {
-            for result in ["verified", TOO_LARGE].into_iter().chain(Failure::NAMES) {
+            for result in ["verified", CLOCK_SKEW, TOO_LARGE].into_iter().chain(Failure::NAMES) {
                 let name = ["signature", profile.as_str(), result];
                 signatures.insert((*profile, result), counter(&name));
             }

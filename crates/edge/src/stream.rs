@@ -8,7 +8,7 @@ use gate::config::RateLimitHeaders;
 use gate::decide::{BodyProgress, Cause, Decision, HeadersDecision, Pending, Verdict};
 use gate::response;
 use model::bucket::Quota;
-use signing::{KEY_ID_HEADER, PARTNER_HEADER};
+use signing::{CLOCK_SKEW, KEY_ID_HEADER, PARTNER_HEADER, VERDICT_HEADER};
 
 use crate::ask::Other;
 use crate::call::Call;
@@ -219,6 +219,9 @@ impl<Id: Copy> Stream<Id> {
                 if let Some(verified) = &decision.verified {
                     call.host.set_request_header(PARTNER_HEADER, verified.partner.as_str());
                     call.host.set_request_header(KEY_ID_HEADER, verified.key_id.as_str());
+                    if verified.is_skewed {
+                        call.host.set_request_header(VERDICT_HEADER, CLOCK_SKEW);
+                    }
                 }
                 if call.config().responses.ratelimit_headers == RateLimitHeaders::Always {
                     self.quotas = decision.quotas;

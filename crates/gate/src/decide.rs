@@ -179,7 +179,7 @@ impl Gate {
         if denials().any(Denial::is_status) {
             return self.take_all(looks, groups, context, decision).map(|()| None);
         }
-        let checked = self.check_integration(integration, request, context, decision);
+        let checked = self.check_integration(integration, (request, groups), context, decision);
         if checked.is_err() {
             let notes = looks.drain(..).flat_map(|look| look.evaluation.notes);
             decision.notes.extend(notes.filter(|note| note.denial.is_status()));

@@ -27,6 +27,7 @@ fn required_before(path: &str) -> Value {
             "name": "one", "key": "user", "max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "1s"
         }),
         "integrations[]" => json!({ "name": "one", "match": [] }),
+        "integrations[].signature" => json!({ "profile": "portcullis" }),
         _ => json!({}),
     }
 }

@@ -36,6 +36,13 @@ pub const PARTNER_HEADER: &str = "x-portcullis-partner";
 /// The header that tells the upstream which key has signed. The filter removes every other copy.
 pub const KEY_ID_HEADER: &str = "x-portcullis-key-id";
 
+/// The header that tells Envoy's routes and the upstream what is special about a request that goes on. The filter removes
+/// every other copy.
+pub const VERDICT_HEADER: &str = "x-portcullis-verdict";
+
+/// The verdict of a request whose signature is right, and whose time is out of tolerance.
+pub const CLOCK_SKEW: &str = "clock_skew";
+
 /// Whether a request's header, in lower case, could be taken for one that only the gate may set:
 /// some upstreams make no difference between `_` and `-`.
 #[must_use]
@@ -44,7 +51,7 @@ pub fn is_reserved(header: &[u8]) -> bool {
         let as_read = header.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });
         as_read.eq(known.bytes())
     };
-    [PARTNER_HEADER, KEY_ID_HEADER].into_iter().any(is_same)
+    [PARTNER_HEADER, KEY_ID_HEADER, VERDICT_HEADER].into_iter().any(is_same)
 }
 
 /// What is signed, and where the signature stands.

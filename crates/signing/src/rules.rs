@@ -30,6 +30,9 @@ pub struct SignatureRules {
     pub partner: Option<Name>,
     /// How far the time of signing may be from now, before or after, inclusive.
     pub tolerance: Duration,
+    /// How far the time of signing may be off for a request that goes on all the same, and is marked; none if it is
+    /// refused.
+    pub mark_up_to: Option<Duration>,
     /// Whether a `portcullis` or `rfc9421` request must have a nonce of its own.
     pub is_nonce_required: bool,
     /// The status of an answer to a request that was used before: 409, 401 or 200.
@@ -54,6 +57,7 @@ impl SignatureRules {
             profile,
             partner: None,
             tolerance: TOLERANCE_DEFAULT,
+            mark_up_to: None,
             is_nonce_required: false,
             replay_status: 409,
             retries_pass: profile == Profile::StandardWebhooks,
@@ -64,5 +68,11 @@ impl SignatureRules {
             },
             message: Arc::default(),
         }
+    }
+
+    /// How far the time of signing may be off at all.
+    #[must_use]
+    pub fn reach(&self) -> Duration {
+        self.mark_up_to.map_or(self.tolerance, |up_to| up_to.max(self.tolerance))
     }
 }

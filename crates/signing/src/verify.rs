@@ -29,7 +29,7 @@ use crate::SignatureRules;
 use crate::endpoint::Endpoint;
 use crate::headers::Headers;
 use choice::usable_keys;
-use times::{check_time, instant, latest, skew_ms};
+use times::{check_time, instant, is_skewed, latest, skew_ms};
 
 /// A body that is complete this soon after its headers is verified with the keys of that time.
 pub const RECHECK_AFTER: Duration = Duration::from_millis(10);
@@ -47,6 +47,8 @@ pub struct Verified {
     pub signed_at: Option<UnixMicros>,
     /// Until when it may be used, inclusive; none if the profile has no time.
     pub valid_until: Option<UnixMicros>,
+    /// Whether that is out of tolerance, and the request is marked for it.
+    pub is_skewed: bool,
     /// What may not be used again.
     pub nonce: Nonce,
     /// For how long.
@@ -63,6 +65,7 @@ pub struct Verifier {
     nonce: Option<String>,
     timestamp: Option<u64>,
     skew_ms: Option<i64>,
+    is_skewed: bool,
     begun: UnixMicros,
     candidates: Vec<Candidate>,
     /// Which of them the body is hashed for, where it is for one at a time.
@@ -136,6 +139,7 @@ impl Verifier {
         }
         let skew_ms = claims.timestamp.map(|at| skew_ms(at, now));
         let Claims { macs, nonce, timestamp, message, .. } = claims;
+        let is_skewed = is_skewed(signature, timestamp, now);
         let signature = signature.clone();
         let begun = now;
         Ok(Self {
@@ -144,6 +148,7 @@ impl Verifier {
             nonce,
             timestamp,
             skew_ms,
+            is_skewed,
             begun,
             candidates,
             current: 0,
@@ -287,6 +292,7 @@ impl Verifier {
                 let expires = self.message.as_ref().and_then(|message| message.expires);
                 latest(&self.signature, at, expires)
             }),
+            is_skewed: self.is_skewed,
             nonce,
             remember_for: self.signature.remember_for,
             skew_ms: self.skew_ms,

@@ -1,5 +1,6 @@
 //! What a partner's endpoint demands of a request beside the limits.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -9,7 +10,7 @@ use signing::key::{Key, KeyId, KeySet};
 use signing::verify::newest;
 use signing::{Profile, SignatureRules};
 
-use super::route::LimitMatch;
+use super::route::{Groups, LimitMatch};
 
 /// The most integrations.
 pub const INTEGRATIONS_MAX: usize = 64;
@@ -41,6 +42,8 @@ pub struct Integration {
     pub body_bytes_max: Option<usize>,
     /// How they must be signed; none means they need not be.
     pub signature: Option<SignatureRules>,
+    /// The groups whose requests are marked, and go on, if their time alone is wrong.
+    pub marks: Groups,
     /// Whether it is only counted.
     pub shadow: bool,
 }
@@ -50,6 +53,16 @@ impl Integration {
     #[must_use]
     pub fn can_hold(&self) -> bool {
         self.signature.is_some() || self.body_bytes_max.is_some()
+    }
+
+    /// How a request in these groups must be signed.
+    #[must_use]
+    pub fn signature_in(&self, groups: Groups) -> Option<Cow<'_, SignatureRules>> {
+        let rules = self.signature.as_ref()?;
+        if rules.mark_up_to.is_none() || groups.intersects(self.marks) {
+            return Some(Cow::Borrowed(rules));
+        }
+        Some(Cow::Owned(SignatureRules { mark_up_to: None, ..rules.clone() }))
     }
 
     /// The keys that are not tried at some time from now on, although they could have signed, because

@@ -7,8 +7,8 @@ use model::subject::Kind;
 use super::json::Json;
 use super::read::{ByName, FromJson, Read, Variant, choice, must_be, object, unknown_variant};
 pub(super) use signed::{
-    Held, Integration, Key, NonceRule, Profile, Replay, Retries, SecretEncoding, Signature,
-    Unverified,
+    Held, Integration, Key, NonceRule, OnClockSkew, Profile, Replay, Retries, SecretEncoding,
+    Signature, Unverified,
 };
 
 object! {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use model::bucket::{Quota, Rate};
 use model::hash::SubjectHash;
 use model::name::EventId;
+use signing::CLOCK_SKEW;
 use signing::verify::Verified;
 
 use super::cause::Cause;
@@ -147,8 +148,9 @@ impl Decision {
     #[must_use]
     pub fn words(&self, config: &Config) -> Vec<String> {
         let mut words = self.rule_words(config);
-        if let Some(Verified { partner, key_id, .. }) = &self.verified {
+        if let Some(Verified { partner, key_id, is_skewed, .. }) = &self.verified {
             words.extend([format!("partner={partner}"), format!("key={key_id}")]);
+            words.extend(is_skewed.then(|| format!("verdict={CLOCK_SKEW}")));
         }
         words
     }

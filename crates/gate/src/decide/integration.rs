@@ -9,7 +9,7 @@ use super::cause::Cause;
 use super::decision::{Decision, Denial};
 use super::load::Hold;
 use super::{Context, Gate};
-use crate::config::Integration;
+use crate::config::{Groups, Integration};
 use crate::request::{Request, client_address, client_network};
 
 /// What has to be looked at in the body.
@@ -33,12 +33,12 @@ impl Gate {
     pub(super) fn check_integration(
         &self,
         (index, integration): (usize, &Integration),
-        request: &impl Request,
+        (request, groups): (&impl Request, Groups),
         context: &mut Context<'_, impl SharedMemory, impl Clock>,
         decision: &mut Decision,
     ) -> Result<Option<(Awaited, Hold)>, Denial> {
         decision.integration = Some(index);
-        let checked = check_headers((index, integration), request, context);
+        let checked = check_headers((index, integration), (request, groups), context);
         let held = checked.map_err(Denial::of).and_then(|awaited| {
             if !awaited.is_anything() {
                 return Ok(None);
@@ -55,7 +55,7 @@ impl Gate {
 
 fn check_headers(
     (index, integration): (usize, &Integration),
-    request: &impl Request,
+    (request, groups): (&impl Request, Groups),
     context: &mut Context<'_, impl SharedMemory, impl Clock>,
 ) -> Result<Awaited, Cause> {
     if !integration.allow_ips.is_empty() && !integration.allows_ip(client_address(request)) {
@@ -72,7 +72,8 @@ fn check_headers(
     if length.zip(integration.body_bytes_max).is_some_and(|(given, max)| given > max) {
         return Err(Cause::BodyTooLarge);
     }
-    let verifier = integration.signature.as_ref().map(|signature| {
+    let verifier = integration.signature_in(groups).map(|signature| {
+        let signature = &*signature;
         let (name, keys) = (Some(&integration.name), context.worker.keys.get(context.shared));
         let begun = Verifier::begin(signature, name, headers, keys, context.clock.wall());
         let mut verifier = begun.map_err(|failure| Cause::of_signature(signature, failure))?;

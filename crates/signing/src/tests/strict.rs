@@ -119,7 +119,13 @@ fn values_have_one_spelling() {
 
 #[test]
 fn headers_of_the_gate_are_recognized_however_they_are_spelled() {
-    for reserved in ["x-portcullis-partner", "x-portcullis-key-id", "x_portcullis_key-id"] {
+    for reserved in [
+        "x-portcullis-partner",
+        "x-portcullis-key-id",
+        "x_portcullis_key-id",
+        "x-portcullis-verdict",
+        "x_portcullis_verdict",
+    ] {
         assert!(is_reserved(reserved.as_bytes()), "{reserved}");
     }
     for free in ["x-portcullis", "x-portcullis-partner-", "xportcullis-partner", "x-key-id", ""] {

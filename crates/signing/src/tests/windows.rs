@@ -29,6 +29,32 @@ fn the_time_of_signing_is_within_tolerance() {
 }
 
 #[test]
+fn what_is_marked_is_out_of_tolerance_and_within_reach() {
+    let keys = set([key("k1")]);
+    let (tolerance, mark_up_to) = (TOLERANCE, Some(Duration::from_secs(900)));
+    for profile in Profile::ALL.into_iter().filter(|profile| profile.has_time()) {
+        let headers = signed(profile, &key("k1"), BODY);
+        let rules = SignatureRules { tolerance, mark_up_to, ..SignatureRules::of(profile) };
+        let at = |now| {
+            let found = verify(&rules, &headers, BODY, &keys, now)?;
+            Ok((found.is_skewed, found.valid_until.unwrap().since(micros(0, 0)).as_secs()))
+        };
+        assert_eq!(at(micros(300, 0)), Ok((false, 900)));
+        assert_eq!(at(micros(-300, 0)), Ok((false, 900)));
+        assert_eq!(at(micros(300, 1)), Ok((true, 900)));
+        assert_eq!(at(micros(-300, -1)), Ok((true, 900)));
+        assert_eq!(at(micros(900, 0)), Ok((true, 900)));
+        assert_eq!(at(micros(900, 1)), Err(Failure::Stale));
+        assert_eq!(at(micros(-900, -1)), Err(Failure::Future));
+        // Only if nothing else is wrong.
+        let now = micros(500, 0);
+        assert_eq!(verify(&rules, &headers, b"{}", &keys, now), Err(Failure::Mismatch));
+        let strict = SignatureRules { mark_up_to: None, ..rules.clone() };
+        assert_eq!(verify(&strict, &headers, BODY, &keys, now), Err(Failure::Stale));
+    }
+}
+
+#[test]
 fn a_key_is_valid_within_its_window() {
     let window = Key { not_before: Some(at(-10)), not_after: Some(at(10)), ..key("k1") };
     let keys = set([window.clone()]);

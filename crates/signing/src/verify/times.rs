@@ -14,15 +14,27 @@ pub(super) fn check_time(
     if latest(signature, seconds, expires) < now {
         return Err(Failure::Stale);
     }
-    if now.saturating_add(signature.tolerance) < instant(seconds) {
+    if now.saturating_add(signature.reach()) < instant(seconds) {
         return Err(Failure::Future);
     }
     Ok(())
 }
 
+/// Whether a request was signed out of tolerance, and goes on because such requests are marked.
+pub(super) fn is_skewed(
+    signature: &SignatureRules,
+    timestamp: Option<u64>,
+    now: UnixMicros,
+) -> bool {
+    let tolerance = signature.tolerance;
+    timestamp
+        .map(instant)
+        .is_some_and(|at| at.saturating_add(tolerance) < now || now.saturating_add(tolerance) < at)
+}
+
 /// When a request that was signed at this time is used at the latest; its signer can want that to be sooner.
 pub(super) fn latest(signature: &SignatureRules, seconds: u64, expires: Option<u64>) -> UnixMicros {
-    let latest = instant(seconds).saturating_add(signature.tolerance);
+    let latest = instant(seconds).saturating_add(signature.reach());
     expires.map_or(latest, |expires| latest.min(instant(expires)))
 }
 

@@ -21,9 +21,14 @@ use super::super::integration::{
     Integration, Unclear, Wanted,
 };
 use super::super::raw;
+use super::super::route::Groups;
 use super::limits::matches;
+use super::routes::group_index;
 use super::{Checked, fail, name};
 use crate::path::Paths;
+
+/// How far the time of a request that goes on may be off at most.
+const MARK_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The shortest time for which a request without a time is remembered.
 const REMEMBER_MIN: Duration = Duration::from_secs(1);
@@ -71,7 +76,7 @@ fn remember_for_the_longest(all: &mut [Integration]) {
 fn longest_tolerance(all: &[Integration]) -> Duration {
     let signatures = all.iter().filter_map(|one| one.signature.as_ref());
     let timed = signatures.filter(|one| one.profile.has_time());
-    timed.map(|one| one.tolerance).max().unwrap_or_default()
+    timed.map(SignatureRules::reach).max().unwrap_or_default()
 }
 
 fn integration(
@@ -81,7 +86,18 @@ fn integration(
     paths: Paths,
     shadow: bool,
 ) -> Checked<Integration> {
-    let signature = raw.signature.map(|raw| signature(&format!("{field}.signature"), raw));
+    let mut marks = Groups::default();
+    let signature = raw.signature.map(|mut raw| {
+        let field = format!("{field}.signature");
+        let on_skew = raw.on_clock_skew.take();
+        let mut rules = signature(&field, raw)?;
+        if let Some(raw::OnClockSkew::Mark(raw)) = on_skew {
+            let field = format!("{field}.on_clock_skew");
+            rules.mark_up_to = Some(mark_up_to(&field, &rules, &raw.up_to)?);
+            marks = marked(&field, raw.mark, groups)?;
+        }
+        Ok(rules)
+    });
     let signature = signature.transpose()?;
     let body_bytes_max = raw.body_bytes_max.or(signature.is_some().then_some(BODY_BYTES_DEFAULT));
     if body_bytes_max.is_some_and(|max| max > BODY_BYTES_MAX) {
@@ -97,8 +113,34 @@ fn integration(
         content_types: content_types(&format!("{field}.content_types"), raw.content_types)?,
         body_bytes_max: body_bytes_max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)),
         signature,
+        marks,
         shadow: shadow || raw.shadow,
     })
+}
+
+/// How far the time of a request that is marked may be off.
+fn mark_up_to(field: &str, rules: &SignatureRules, text: &str) -> Checked<Duration> {
+    if !rules.profile.has_time() || rules.profile == Profile::Body {
+        return fail(field, "must be left out: the profile does not sign its time");
+    }
+    let field = format!("{field}.up_to");
+    let span = parse_duration(text).ok_or_else(|| Violation::new(&*field, DURATION_RULE))?;
+    match span > rules.tolerance && span <= MARK_MAX {
+        true => Ok(span),
+        false => fail(field, "must be more than tolerance, and at most 24h"),
+    }
+}
+
+/// The groups whose requests are marked.
+fn marked(field: &str, names: Vec<String>, groups: &[Name]) -> Checked<Groups> {
+    let mut marks = Groups::default();
+    if names.is_empty() {
+        return fail(format!("{field}.mark"), "must name at least one route group");
+    }
+    for (i, name) in names.iter().enumerate() {
+        marks.insert(group_index(&format!("{field}.mark[{i}]"), name, groups)?);
+    }
+    Ok(marks)
 }
 
 /// A list that, if it is given at all, has 1 to `max` entries.
@@ -166,6 +208,7 @@ fn signature(field: &str, raw: raw::Signature) -> Checked<SignatureRules> {
         is_nonce_required: raw.nonce == Some(raw::NonceRule::Required),
         replay_status,
         retries_pass: raw.retries.map_or(defaults.retries_pass, |one| one == raw::Retries::Pass),
+        mark_up_to: None,
         keys_max: keys_max(field, profile, raw.keys_max)?,
         remember_for: remember(field, &defaults, raw.remember.as_deref())?,
         message: message(field, profile, raw.components, raw.tag)?,

@@ -2,7 +2,7 @@
 
 use super::Matcher;
 use crate::config::json::Json;
-use crate::config::read::{FromJson, Read, choice, object};
+use crate::config::read::{FromJson, Read, choice, must_be, object};
 
 object! {
     struct Integration {
@@ -26,6 +26,7 @@ object! {
         keys_max: Option<u32>, optional "keys_max";
         retries: Option<Retries>, optional "retries";
         remember: Option<String>, optional "remember";
+        on_clock_skew: Option<OnClockSkew>, optional "on_clock_skew";
         components: Option<Vec<String>>, optional "components";
         tag: Option<String>, optional "tag";
     }
@@ -67,6 +68,39 @@ pub(in crate::config) enum NonceRule {
 impl FromJson for NonceRule {
     fn read(&mut self, json: Json) -> Read<()> {
         *self = choice(json, &[("required", Self::Required), ("optional", Self::Optional)])?;
+        Ok(())
+    }
+}
+
+object! {
+    struct Mark {
+        mark: Vec<String>, required "mark";
+        up_to: String, required "up_to";
+    }
+}
+
+/// What to do with requests whose time alone is wrong: a word, or where they are marked.
+#[derive(Default)]
+pub(in crate::config) enum OnClockSkew {
+    #[default]
+    Reject,
+    Mark(Mark),
+}
+
+impl FromJson for OnClockSkew {
+    fn read(&mut self, json: Json) -> Read<()> {
+        if let Json::Text(text) = &json {
+            if text != "reject" {
+                return must_be(
+                    "\"reject\", or {\"mark\": […], \"up_to\": …} with the route groups whose requests are \
+                     marked, and how far their time may be off",
+                );
+            }
+            return Ok(());
+        }
+        let mut mark = Mark::default();
+        mark.read(json)?;
+        *self = Self::Mark(mark);
         Ok(())
     }
 }
