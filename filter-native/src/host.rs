@@ -320,7 +320,7 @@ impl Host for Proxy<'_> {
     }
 
     /// Envoy breaks a stream off that is answered once its response has begun.
-    fn end(&self, response: &Response, details: &str, _: Begun) {
+    fn end(&self, response: Response, details: String, _: Begun) {
         self.respond(response, details);
     }
 }

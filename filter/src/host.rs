@@ -207,7 +207,7 @@ impl Host for Proxy {
 
     /// Envoy breaks a stream off that is answered once its response has begun, and has the details for the access log
     /// either way.
-    fn end(&self, response: &Response, details: &str, _: Begun) {
+    fn end(&self, response: Response, details: String, _: Begun) {
         self.respond(response, details);
     }
 }

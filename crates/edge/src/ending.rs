@@ -87,7 +87,7 @@ impl<H: Host> Call<'_, H> {
 
     fn end_with(self, denial: &Denial, words: &[String], begun: Begun) {
         let details = format!("portcullis:ended;{}", words.join(";"));
-        self.host.end(&response::rejection(self.config(), denial), &details, begun);
+        self.host.end(response::rejection(self.config(), denial), details, begun);
         self.count_stream(match begun {
             Begun::No => "answered",
             Begun::Yes => "broken_off",

@@ -154,7 +154,7 @@ pub trait Host: Clock + Copy {
 
     /// Ends the stream that the proxy is calling about, which was let through: with this response if none has begun, and
     /// else by breaking off. The access log finds the details.
-    fn end(&self, response: &Response, details: &str, begun: Begun);
+    fn end(&self, response: Response, details: String, begun: Begun);
 }
 
 /// What the proxy does with the part of a stream that it has called about.

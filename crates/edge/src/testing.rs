@@ -316,10 +316,10 @@ impl<'a> Host for &'a Proxy {
         Reached::Now
     }
 
-    fn end(&self, response: &Response, details: &str, begun: Begun) {
+    fn end(&self, response: Response, details: String, begun: Begun) {
         self.here(|stream| match begun {
-            Begun::No => stream.answers.push((response.clone(), details.into())),
-            Begun::Yes => stream.broken_off.push(details.into()),
+            Begun::No => stream.answers.push((response, details)),
+            Begun::Yes => stream.broken_off.push(details),
         });
     }
 }

@@ -54,16 +54,15 @@ impl<'a> Component<'a> {
 
     /// Whether whoever covers this one covers the other as well.
     pub(crate) fn includes(self, other: Self) -> bool {
-        self == other
-            || match (self, other) {
-                (
-                    Self::TargetUri,
-                    Self::Scheme | Self::Authority | Self::Path | Self::Query | Self::RequestTarget,
-                )
-                | (Self::RequestTarget, Self::Path | Self::Query)
-                | (Self::Field("host"), Self::Authority) => true,
-                _ => false,
-            }
+        let is_part = matches!(
+            (self, other),
+            (
+                Self::TargetUri,
+                Self::Scheme | Self::Authority | Self::Path | Self::Query | Self::RequestTarget,
+            ) | (Self::RequestTarget, Self::Path | Self::Query)
+                | (Self::Field("host"), Self::Authority)
+        );
+        self == other || is_part
     }
 }
 
