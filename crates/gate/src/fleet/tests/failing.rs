@@ -197,7 +197,7 @@ fn what_is_in_no_hurry_goes_in_rounds_and_what_is_does_not_wait_for_them() {
 
     let (calls, reports) = (world.calls, world.reports);
     // 5 % of a bucket that is seen for the first time: four tokens can wait.
-    world.pass_ms(u64::from(world.now() % (50 * MS) == 0));
+    world.pass_ms(u64::from(world.now().is_multiple_of(50 * MS)));
     assert_eq!(world.allowed(0, "alice", 4), 4);
     world.pass_ms(2);
     assert_eq!((world.calls, world.reports), (calls, reports));
