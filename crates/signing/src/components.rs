@@ -54,16 +54,14 @@ impl<'a> Component<'a> {
 
     /// Whether whoever covers this one covers the other as well.
     pub(crate) fn includes(self, other: Self) -> bool {
-        self == other
-            || match (self, other) {
-                (
-                    Self::TargetUri,
-                    Self::Scheme | Self::Authority | Self::Path | Self::Query | Self::RequestTarget,
-                )
-                | (Self::RequestTarget, Self::Path | Self::Query)
-                | (Self::Field("host"), Self::Authority) => true,
-                _ => false,
-            }
+        let of_target = matches!(other, Self::Path | Self::Query);
+        let of_uri = matches!(other, Self::Scheme | Self::Authority | Self::RequestTarget);
+        match self {
+            Self::TargetUri if of_target || of_uri => true,
+            Self::RequestTarget if of_target => true,
+            Self::Field("host") if other == Self::Authority => true,
+            _ => self == other,
+        }
     }
 }
 
