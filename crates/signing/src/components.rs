@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::key::ALGORITHM;
+use super::mac::ALGORITHM;
 
 /// The most components that can be demanded.
 pub const COMPONENTS_MAX: usize = 16;
