@@ -267,7 +267,13 @@ def test_full_wants_to_know_whose_a_token_is(full):
 
 def test_full_passes_on_nothing_that_only_the_gate_says_or_that_changes_the_place(full):
     bearer = token(sub=new_user())
-    forged = ["x-portcullis-partner", "x-portcullis-key-id", "x-portcullis-verdict", "x-original-url", "x-rewrite-url"]
+    forged = [
+        "x-portcullis-partner",
+        "x-portcullis-key-id",
+        "x-portcullis-verdict",
+        "x-original-url",
+        "x-rewrite-url",
+    ]
     forged += ["x-http-method", "x-http-method-override", "x-method-override"]
     lines = [("authorization", bearer), *((name, "/bet") for name in forged)]
     answer = raw.h2(full.port, "/", lines)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::key::ALGORITHM;
+use super::mac::ALGORITHM;
 
 /// The most components that can be demanded.
 pub const COMPONENTS_MAX: usize = 16;
@@ -54,15 +54,14 @@ impl<'a> Component<'a> {
 
     /// Whether whoever covers this one covers the other as well.
     pub(crate) fn includes(self, other: Self) -> bool {
-        let is_part = matches!(
-            (self, other),
-            (
-                Self::TargetUri,
-                Self::Scheme | Self::Authority | Self::Path | Self::Query | Self::RequestTarget,
-            ) | (Self::RequestTarget, Self::Path | Self::Query)
-                | (Self::Field("host"), Self::Authority)
-        );
-        self == other || is_part
+        let of_target = matches!(other, Self::Path | Self::Query);
+        let of_uri = matches!(other, Self::Scheme | Self::Authority | Self::RequestTarget);
+        match self {
+            Self::TargetUri if of_target || of_uri => true,
+            Self::RequestTarget if of_target => true,
+            Self::Field("host") if other == Self::Authority => true,
+            _ => self == other,
+        }
     }
 }
 

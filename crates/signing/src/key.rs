@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Profile;
+pub use super::mac::ALGORITHM;
 use crate::SignatureRules;
 
 /// The most keys of one set.
@@ -28,9 +29,6 @@ pub const SECRET_BYTES_MAX: usize = 1024;
 
 /// The longest encoded set that a node keeps, in bytes.
 pub const KEYS_BYTES_MAX: usize = 64 * 1024;
-
-/// The only algorithm.
-pub const ALGORITHM: &str = "hmac-sha256";
 
 /// What Standard Webhooks puts in front of a secret in Base64.
 const BASE64_PREFIX: &[u8] = b"whsec_";

@@ -6,6 +6,9 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+/// The only algorithm, by its name in keys and in RFC 9421.
+pub const ALGORITHM: &str = "hmac-sha256";
+
 /// Length of a MAC in bytes.
 pub(super) const MAC_BYTES: usize = 32;
 
