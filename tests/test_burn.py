@@ -207,9 +207,14 @@ def test_who_hangs_up_before_the_end_pays_too():
             slow.close()
             wait_until(lambda: held_requests(edge) == 0, "the request to be gone")
 
-        for _ in range(2):
+        # Two are enough, unless the second came before Envoy had let go of the first: then it found no room, and
+        # nothing was hashed for it.
+        tries = 0
+        while hook(edge, "k1", b"{}").status != 429:
+            assert tries < 8, "who hangs up is not charged"
             hang_up()
-        assert hook(edge, "k1", b"{}").status == 429
+            tries += 1
+        assert tries >= 2, "one body is within the burst"
         assert hook(edge, "k1", b"{}", ip=OTHER_IP).status == 200
 
 

@@ -50,7 +50,8 @@ fn components(path: &str, header: &str, digest: &str) -> [(&'static str, String)
 fuzz_target!(|data: &[u8]| {
     let mut parts = data.splitn(5, |byte| *byte == b'\n');
     let mut text = || std::str::from_utf8(parts.next().unwrap_or_default()).ok();
-    let (Some(list), Some(more), Some(path), Some(header)) = (text(), text(), text(), text()) else {
+    let (Some(list), Some(more), Some(path), Some(header)) = (text(), text(), text(), text())
+    else {
         return;
     };
     let body = parts.next().unwrap_or_default();
@@ -61,7 +62,8 @@ fuzz_target!(|data: &[u8]| {
     let covered: Vec<_> = list.bytes().filter_map(|byte| all.get(index(byte))).collect();
     let names: Vec<_> = covered.iter().map(|(name, _)| format!("\"{name}\"")).collect();
     let input = format!("({});created={};keyid=\"k1\"{more}", names.join(" "), fuzz::NOW_S);
-    let lines: String = covered.iter().map(|(name, value)| format!("\"{name}\": {value}\n")).collect();
+    let lines: String =
+        covered.iter().map(|(name, value)| format!("\"{name}\": {value}\n")).collect();
     let Some(mut mac) = Running::new(SECRET) else { return };
     mac.update(format!("{lines}\"@signature-params\": {input}").as_bytes());
     let mac = STANDARD.encode(mac.finish());
@@ -78,7 +80,8 @@ fuzz_target!(|data: &[u8]| {
     .into_iter()
     .collect();
     let rules = SignatureRules::of(Profile::Rfc9421);
-    let verify = |body: &[u8]| Verifier::begin(&rules, None, &headers, &keys, fuzz::NOW)?.verify(body);
+    let verify =
+        |body: &[u8]| Verifier::begin(&rules, None, &headers, &keys, fuzz::NOW)?.verify(body);
     if verify(body).is_ok() {
         let any = |wanted: &[&str]| covered.iter().any(|(name, _)| wanted.contains(name));
         assert!(any(&["@method"]) && any(&["@authority", "@target-uri"]));
@@ -86,6 +89,8 @@ fuzz_target!(|data: &[u8]| {
         assert!(!path.contains('?') || any(&["@query", "@target-uri", "@request-target"]));
         assert!(body.is_empty() || any(&["content-digest"]));
         assert!(verify(&[body, b"x"].concat()).is_err());
-        assert!(!path.contains('#') && path.split_once('?').is_none_or(|(_, query)| !query.is_empty()));
+        assert!(
+            !path.contains('#') && path.split_once('?').is_none_or(|(_, query)| !query.is_empty())
+        );
     }
 });
