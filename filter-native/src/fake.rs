@@ -260,6 +260,10 @@ extern "C" fn envoy_dynamic_module_callback_http_set_header(
     true
 }
 
+/// There are no routes here.
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_callback_http_clear_route_cache(_: *mut c_void) {}
+
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_callback_http_send_response(
     filter: *mut c_void,

@@ -235,9 +235,11 @@ impl Host for Proxy<'_> {
         spare::keep_vector(headers.into_map());
     }
 
+    /// What the gate says of a request may be what its route is chosen by. With proxy-wasm Envoy does this by itself.
     fn set_request_header(&self, name: &str, value: &str) {
         if let Some(filter) = self.filter {
             filter.set_header(HeaderKind::Request, name, value);
+            filter.clear_route();
         }
     }
 

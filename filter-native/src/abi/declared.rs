@@ -153,6 +153,7 @@ unsafe extern "C" {
         name: Text,
         value: Text,
     ) -> bool;
+    pub(super) fn envoy_dynamic_module_callback_http_clear_route_cache(filter: *mut c_void);
     pub(super) fn envoy_dynamic_module_callback_http_send_response(
         filter: *mut c_void,
         status: u32,

@@ -78,6 +78,12 @@ impl Filter {
         unsafe { envoy_dynamic_module_callback_http_set_header(self.as_ptr(), kind, name, value) };
     }
 
+    /// Has Envoy choose the route anew, by the headers as they are then.
+    pub(crate) fn clear_route(self) {
+        // SAFETY: the filter is alive.
+        unsafe { envoy_dynamic_module_callback_http_clear_route_cache(self.as_ptr()) };
+    }
+
     pub(crate) fn remove_header(self, kind: HeaderKind, name: &str) {
         let name = Text::of(name.as_bytes());
         // SAFETY: as above; no value removes it.
