@@ -243,9 +243,11 @@ impl Host for Proxy<'_> {
         }
     }
 
+    /// The same holds of what a client has sent and must not choose a route by.
     fn remove_request_header(&self, name: &str) {
         if let Some(filter) = self.filter {
             filter.remove_header(HeaderKind::Request, name);
+            filter.clear_route();
         }
     }
 
