@@ -15,6 +15,9 @@ use crate::host::Begun;
 /// Most requests that are looked at again in one tick: each may have to be ended, and requests wait meanwhile.
 pub(crate) const LOOKS_PER_TICK_MAX: usize = 512;
 
+/// A request is looked at again once so many ticks have come since it began: it is a tick old at least.
+const OLD_AFTER_TICKS: u32 = 2;
+
 /// Names an open request until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
@@ -32,6 +35,10 @@ pub(crate) struct OpenStreams<T> {
     by_subject: HashMap<SubjectHash, usize, BuildHasherDefault<Prefix>>,
     /// What is to be looked at again, each once.
     due: VecDeque<Ticket>,
+    /// What is due, and began so lately that it may be over by itself soon.
+    young: Vec<Ticket>,
+    /// The number of the tick that came last.
+    round: u32,
     pub(crate) position: Position,
     /// The number with which places begin.
     first: u32,
@@ -47,6 +54,8 @@ struct Request<T> {
     reach: T,
     watched: Watched,
     begun: Begun,
+    /// The tick before it.
+    round: u32,
     first_link: Option<usize>,
     is_due: bool,
 }
@@ -72,6 +81,8 @@ impl<T> OpenStreams<T> {
             free_links: Vec::new(),
             by_subject: HashMap::default(),
             due: VecDeque::new(),
+            young: Vec::new(),
+            round: 0,
             position,
             first,
         }
@@ -89,7 +100,8 @@ impl<T> OpenStreams<T> {
         }
         let generation = self.first;
         let Some(at) = self.places.get_mut(place) else { return Ticket { place, generation } };
-        at.request = Some(Request { reach, watched, begun: Begun::No, first_link, is_due: false });
+        let (begun, round) = (Begun::No, self.round);
+        at.request = Some(Request { reach, watched, begun, round, first_link, is_due: false });
         Ticket { place, generation: at.generation }
     }
 
@@ -145,13 +157,26 @@ impl<T> OpenStreams<T> {
         }
     }
 
-    /// The next request that is to be looked at again, if there is one.
+    /// A tick has come.
+    pub(crate) fn tick(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        self.due.extend(self.young.drain(..));
+    }
+
+    /// The next request that is to be looked at again, if there is one. One that has just begun is left
+    /// for a later tick: nearly all are over by themselves then, and a client has more of a whole response than of half of one.
     pub(crate) fn next_due(&mut self) -> Option<(&T, &Watched, Begun)> {
         let ticket = loop {
-            let ticket = self.due.pop_front()?;
-            if let Some(request) = self.request_mut(ticket) {
-                request.is_due = false;
-                break ticket;
+            let (ticket, round) = (self.due.pop_front()?, self.round);
+            match self.request_mut(ticket) {
+                Some(request) if round.wrapping_sub(request.round) < OLD_AFTER_TICKS => {
+                    self.young.push(ticket);
+                }
+                Some(request) => {
+                    request.is_due = false;
+                    break ticket;
+                }
+                None => {}
             }
         };
         let Request { reach, watched, begun, .. } = self.request(ticket)?;
@@ -304,6 +329,8 @@ mod tests {
                         due.extend(known.keys());
                     }
                     Step::Look => {
+                        open.tick();
+                        open.tick();
                         let found = open.next_due().map(|(name, ..)| *name);
                         prop_assert_eq!(found.is_none(), due.is_empty());
                         if let Some(found) = found {
@@ -319,6 +346,8 @@ mod tests {
                 }
             }
             known.into_values().for_each(|(ticket, _)| open.remove(ticket));
+            open.tick();
+            open.tick();
             prop_assert!(open.by_subject.is_empty() && open.next_due().is_none());
         }
     }

@@ -29,6 +29,9 @@ impl<H: Host> Call<'_, H> {
 
     fn on_regular_tick(self, follower: Option<&mut Follower>) {
         self.give_up_on_bodies();
+        if let Ok(mut open) = self.worker.open.try_borrow_mut() {
+            open.tick();
+        }
         self.end_open_streams();
         self.flush();
         if let Some(follower) = follower {

@@ -107,6 +107,22 @@ fn a_zero_ends_what_is_open_if_it_holds_until_a_time_to_come() {
     }
 }
 
+/// Most requests are over in a moment.
+#[test]
+fn what_has_just_begun_has_a_tick_to_be_over_by_itself() {
+    let proxy = Proxy::default();
+    let mut vm = start_synced(&proxy, &base());
+    vm.tick_after(50);
+    let _stream = open(&vm, 1, "/");
+    block_alice(&mut vm, &[]);
+    vm.call().end_open_streams();
+    vm.tick_after(1);
+    vm.call().end_open_streams();
+    assert!(proxy.stream(1).answer().is_none());
+    vm.tick_after(50);
+    assert_eq!(proxy.stream(1).answer(), Some((403, DETAILS)));
+}
+
 #[test]
 fn what_is_over_is_not_ended_and_no_stream_is_ended_twice() {
     let proxy = Proxy::default();
