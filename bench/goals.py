@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import sub, truediv
 
 from bench.report import added
 from bench.rounds import Result
@@ -38,24 +39,16 @@ def _ratio(ours: str, theirs: str) -> Callable[[dict[str, Result]], float]:
     return lambda results: added(results, ours) / added(results, theirs)
 
 
-def _whole(ours: str, theirs: str) -> Callable[[dict[str, Result]], float]:
-    """All of the CPU of a request, not only what is added: the median over rounds."""
+def _paired(
+    ours: str, theirs: str, compare: Callable[[float, float], float]
+) -> Callable[[dict[str, Result]], float]:
+    """All of the CPU of a request, not only what is added, compared round by round: the median."""
 
-    def ratio(results: dict[str, Result]) -> float:
+    def median(results: dict[str, Result]) -> float:
         pairs = zip(results[ours].samples, results[theirs].samples, strict=True)
-        return statistics.median(one.cpu_us / other.cpu_us for one, other in pairs)
+        return statistics.median(compare(one.cpu_us, other.cpu_us) for one, other in pairs)
 
-    return ratio
-
-
-def _more(one: str, other: str) -> Callable[[dict[str, Result]], float]:
-    """CPU of a request, in microseconds."""
-
-    def difference(results: dict[str, Result]) -> float:
-        pairs = zip(results[one].samples, results[other].samples, strict=True)
-        return statistics.median(one.cpu_us - other.cpu_us for one, other in pairs)
-
-    return difference
+    return median
 
 
 def _throughput(results: dict[str, Result]) -> float:
@@ -110,21 +103,21 @@ GOALS = [
         "fleet",
         "CPU with a limit that is the fleet's, of a node's own",
         (FLEET, GATE),
-        _whole(FLEET, GATE),
+        _paired(FLEET, GATE, truediv),
         1.1,
     ),
     Goal(
         "open streams",
         "CPU of knowing what is open, us",
         (ENDS, GATE),
-        _more(ENDS, GATE),
+        _paired(ENDS, GATE, sub),
         0.3,
     ),
     Goal(
         "native, open streams",
         "native: CPU of knowing what is open, us",
         (ON_NATIVE[ENDS], ON_NATIVE[GATE]),
-        _more(ON_NATIVE[ENDS], ON_NATIVE[GATE]),
+        _paired(ON_NATIVE[ENDS], ON_NATIVE[GATE], sub),
         0.3,
     ),
     Goal(

@@ -10,7 +10,7 @@ use crate::sent;
 pub(crate) fn tick() {
     clockwork::tick(|now| {
         #[cfg(test)]
-        testing::panic_if_asked();
+        crate::shield::testing::panic_if_asked();
         sent::take_lost().into_iter().for_each(|number| deliver(number, None, Vec::new()));
         for home in Home::all() {
             Base::lead(home, |follower, call| follower.on_tick(call));
@@ -30,7 +30,7 @@ pub(crate) fn deliver(number: u32, status: Option<u32>, body: Vec<u8>) {
     let bytes = body.len();
     sent::with_answer(status, body, || {
         #[cfg(test)]
-        testing::panic_if_asked();
+        crate::shield::testing::panic_if_asked();
         for home in Home::all() {
             Base::lead(home, |follower, call| follower.on_http_answer(call, number, bytes));
         }
@@ -59,22 +59,4 @@ pub(crate) fn begin_anew() {
         Route::all().iter().for_each(|route| route.site.renew(&newest.outlet));
     }
     clockwork::go_on();
-}
-
-#[cfg(test)]
-pub(crate) mod testing {
-    use std::cell::Cell;
-
-    thread_local! {
-        static PANICS: Cell<bool> = const { Cell::new(false) };
-    }
-
-    /// The next tick or answer on this thread panics.
-    pub(crate) fn panic_at_next() {
-        PANICS.set(true);
-    }
-
-    pub(super) fn panic_if_asked() {
-        assert!(!PANICS.take(), "as asked");
-    }
 }

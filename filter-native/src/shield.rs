@@ -25,3 +25,21 @@ fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::cell::Cell;
+
+    thread_local! {
+        static PANICS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// The next tick, answer or callback about a stream on this thread panics, in the midst of it.
+    pub(crate) fn panic_at_next() {
+        PANICS.set(true);
+    }
+
+    pub(crate) fn panic_if_asked() {
+        assert!(!PANICS.take(), "as asked");
+    }
+}

@@ -151,7 +151,7 @@ impl Stream {
         let action = shielded(hook, || {
             let own = place.own.lock();
             #[cfg(test)]
-            testing::panic_if_asked();
+            crate::shield::testing::panic_if_asked();
             let call = Call { plugin: &site.plugin, worker: &own.worker, host: proxy };
             run(stream, call)
         });
@@ -202,23 +202,5 @@ impl Drop for Stream {
             drop(stream);
             drop(own);
         }
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod testing {
-    use std::cell::Cell;
-
-    thread_local! {
-        static PANICS: Cell<bool> = const { Cell::new(false) };
-    }
-
-    /// The next callback on this thread panics, in the midst of it.
-    pub(crate) fn panic_at_next() {
-        PANICS.set(true);
-    }
-
-    pub(super) fn panic_if_asked() {
-        assert!(!PANICS.take(), "as asked");
     }
 }

@@ -138,7 +138,7 @@ fn what_cannot_be_used_is_refused_with_its_reason() {
 fn a_tick_that_panics_does_not_end_ticks() {
     let _turn = turn();
     let gate = Gate::new("following-panic", &configuration());
-    crate::rounds::testing::panic_at_next();
+    crate::shield::testing::panic_at_next();
     config_scheduled();
     assert_eq!(polls(), 0);
     config_scheduled();
@@ -152,7 +152,7 @@ fn an_answer_that_panics_is_asked_for_again() {
     let _turn = turn();
     let gate = Gate::new("following-again", &configuration());
     config_scheduled();
-    crate::rounds::testing::panic_at_next();
+    crate::shield::testing::panic_at_next();
     gate.answer(&blocking("alice", "fraud"));
     assert_eq!(gate.ask(&mut Exchange::get("/", "alice")), 200, "it was lost");
     // Whoever polls from now on waits until the lease is over.

@@ -111,7 +111,7 @@ fn one_panic_costs_one_request() {
     let gate = Gate::new("streams-panic", &configuration());
     let mut request = Exchange::get("/", "alice");
     let stream = gate.open(&mut request);
-    crate::stream::testing::panic_at_next();
+    crate::shield::testing::panic_at_next();
     assert_eq!(request_headers(request.pointer(), stream, false), 1);
     assert_eq!(request.answer(), Some((503, "portcullis:panicked")));
     assert_eq!(request_body(request.pointer(), stream, true), 1, "nothing of it goes on");
