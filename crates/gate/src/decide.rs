@@ -167,7 +167,9 @@ impl Gate {
             self.plan_signers(&mut plans, (&Kind::Partner, &claimed), &of_signers, &fleet_key);
         }
         let mut looks = self.look(plans, groups, context);
-        if self.config.open_streams.ends(groups) {
+        // Who is rejected has nothing open.
+        let is_rejected = looks.iter().flat_map(Look::denials).next().is_some();
+        if !is_rejected && self.config.open_streams.ends(groups) {
             let with_status = looks.iter().filter(|look| look.plan.has_status);
             decision.watched =
                 Watched::new(with_status.map(|look| look.plan.hash).collect(), groups);
